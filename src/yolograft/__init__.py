@@ -1,0 +1,42 @@
+"""Graft attention blocks onto any Ultralytics YOLO, and find out honestly whether they helped.
+
+Importing this package imports neither torch nor Ultralytics: each public name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["YOLO", "Graft", "GraftError", "__version__", "block", "graft", "prune", "sites"]
+
+if TYPE_CHECKING:
+    from yolograft.attach import graft, prune, sites
+    from yolograft.blocks import block
+    from yolograft.errors import GraftError
+    from yolograft.host import YOLO
+    from yolograft.spec import Graft
+
+_HOMES = {
+    "Graft": "yolograft.spec",
+    "GraftError": "yolograft.errors",
+    "YOLO": "yolograft.host",
+    "block": "yolograft.blocks",
+    "graft": "yolograft.attach",
+    "prune": "yolograft.attach",
+    "sites": "yolograft.attach",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        # importing `yolograft.sites` binds the room over the function of that name: rebind the public one
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Data sets: conversion from Pascal VOC (NEU-DET first), and the embedded procedural steel set."""

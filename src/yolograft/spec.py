@@ -1,0 +1,210 @@
+"""The text form of a graft, and the values it stands for.
+
+    BLOCK[(key=value, ...)]@SITE[,SITE...] [+ BLOCK@SITE ...]        "none" is the bare host
+
+This room knows the grammar alone: whether a block exists, a setting is known or a site is there is for the later
+rooms to say. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Union
+
+from yolograft.errors import SpecError
+
+__all__ = ["Graft", "Part", "Site", "Value"]
+
+Value = Union[None, bool, int, float, str, "tuple[Value, ...]"]
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_WORD = re.compile(r"[A-Za-z_][\w.\-]*")
+_SITE = re.compile(r"(?P<path>[\w*?.\-]+)(?:\[(?P<index>-?\d{1,9})\])?(?P<pre>/pre)?")
+_CONSTANTS: dict[str, Value] = {"true": True, "false": False, "none": None, "null": None}
+_PAIRS = {"(": ")", "[": "]"}
+_GRAMMAR = "Expected BLOCK@SITE, as in 'se@8', 'se(ratio=16)@backbone.8' or 'cbam@p3,p4,p5 + se@C3k2'."
+
+
+@dataclass(frozen=True)
+class Site:
+    """A named place in a host: a path (a row, a class or a glob), one of its matches, and which side of it.
+
+    Attributes:
+        path: such as `8`, `backbone.-3`, `p3`, `C3k2`, `Bottleneck.cv2` or `model.*.m.**.cv2`.
+        index: which of the matches, counted as Python counts; None for all of them.
+        pre: whether the block goes on the input of the module instead of its output.
+    """
+
+    path: str
+    index: int | None = None
+    pre: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Site:
+        """Read one site, such as `neck.C3k2[-1]/pre`; raises `SpecError`."""
+        match = _SITE.fullmatch(text.strip())
+        if match is None:
+            raise SpecError(f"'{text.strip()}' is not a site. Expected a row (8, backbone.8, neck.-1), a head edge (p3), "
+                            "a class (C3k2, C3k2[-1]), or a module path or glob (model.*.cv2), and '/pre' for the input.")
+        path, index = match["path"], match["index"]
+        parts = path.split(".")
+        if not all(parts) or any("**" in part and part != "**" for part in parts):
+            raise SpecError(f"'{text.strip()}' is not a site: '.' separates names, and '**' stands alone between dots.")
+        parts = [str(int(part)) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
+        return cls(".".join(parts), None if index is None else int(index), bool(match["pre"]))
+
+    def __str__(self) -> str:
+        return self.path + ("" if self.index is None else f"[{self.index}]") + ("/pre" if self.pre else "")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One block with its settings, at one or more sites. Settings are sorted by name."""
+
+    block: str
+    sites: tuple[Site, ...]
+    settings: tuple[tuple[str, Value], ...] = ()
+
+    def __str__(self) -> str:
+        inner = ", ".join(f"{key}={_show(value)}" for key, value in self.settings)
+        return f"{self.block}{f'({inner})' if inner else ''}@{','.join(map(str, self.sites))}"
+
+
+@dataclass(frozen=True)
+class Graft:
+    """Blocks, their settings and their sites: an immutable value with one text form. Falsy when it is "none".
+
+    >>> str(Graft.parse("se( ratio = 8 ) @ p3 , p4"))
+    'se(ratio=8)@p3,p4'
+    """
+
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Graft:
+        """Read the text form of a graft; `str` of the result is canonical and parses back to an equal value.
+
+        Raises:
+            SpecError: the text is no graft; the message says what was expected.
+        """
+        if not isinstance(text, str):
+            raise SpecError(f"A graft's text must be a string, not {type(text).__name__}. {_GRAMMAR}")
+        if text.strip().lower() == "none":
+            return cls()
+        if not text.strip():
+            raise SpecError(f"The graft is empty. {_GRAMMAR} For the bare host, write 'none'.")
+        return cls(tuple(_part(piece) for piece in _split(text, "+")))
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts)) or "none"
+
+    def __bool__(self) -> bool:
+        return bool(self.parts)
+
+    def __add__(self, other: Graft) -> Graft:
+        return Graft(self.parts + other.parts)
+
+    @classmethod
+    def of(cls, what: str | Graft | Iterable[str | Graft]) -> Graft:
+        """Read a text, a graft, or several of them, applied in the order given."""
+        if isinstance(what, Graft):
+            return what
+        if isinstance(what, str):
+            return cls.parse(what)
+        if not isinstance(what, Iterable):
+            raise SpecError(f"A graft must be a text, a Graft or a list of them, not {type(what).__name__}. {_GRAMMAR}")
+        return sum((cls.of(one) for one in what), cls())
+
+
+def _part(text: str) -> Part:
+    head, at, tail = _partition_at(text)
+    if not at:
+        raise SpecError(f"'{text.strip()}' names no site. {_GRAMMAR}")
+    sites = tuple(Site.parse(site) for site in tail.split(","))
+    repeated = sorted({str(site) for site in sites if sites.count(site) > 1})
+    if repeated:
+        raise SpecError(f"'{text.strip()}' names {', '.join(repeated)} twice. To apply a block twice, write it twice: "
+                        f"'{head.strip()}@{repeated[0]} + {head.strip()}@{repeated[0]}'.")
+    name, paren, inner = head.strip().partition("(")
+    if not _NAME.fullmatch(name.strip()):
+        raise SpecError(f"'{name.strip()}' in '{text.strip()}' is not a block's name. {_GRAMMAR}")
+    if paren and not inner.endswith(")"):
+        raise SpecError(f"'{head.strip()}' lacks its closing parenthesis. {_GRAMMAR}")
+    return Part(name.strip(), sites, _settings(inner[:-1]) if paren else ())
+
+
+def _partition_at(text: str) -> tuple[str, str, str]:
+    pieces = _split(text, "@")
+    if len(pieces) > 2:
+        raise SpecError(f"'{text.strip()}' has more than one '@'. {_GRAMMAR} Join several grafts with ' + '.")
+    return pieces[0], "@" if len(pieces) == 2 else "", pieces[1] if len(pieces) == 2 else ""
+
+
+def _settings(text: str) -> tuple[tuple[str, Value], ...]:
+    found: dict[str, Value] = {}
+    for item in _split(text, ",") if text.strip() else []:
+        key, equals, value = item.partition("=")
+        if not equals or not _NAME.fullmatch(key.strip()):
+            raise SpecError(f"'{item.strip()}' is not a setting. Expected key=value, as in 'se(ratio=16)'.")
+        if key.strip() in found:
+            raise SpecError(f"The setting '{key.strip()}' is given twice.")
+        found[key.strip()] = _value(value.strip())
+    return tuple(sorted(found.items()))
+
+
+def _value(text: str) -> Value:
+    if text.lower() in _CONSTANTS:
+        return _CONSTANTS[text.lower()]
+    if _WORD.fullmatch(text):
+        return text
+    try:
+        return _frozen(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise SpecError(f"'{text}' is not a value. Expected a number, a word, True, False, None, "
+                        "a 'quoted text' or a list such as [3,5].") from None
+
+
+def _frozen(value: object) -> Value:
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item) for item in value)
+    finite = not isinstance(value, float) or value - value == 0
+    if not isinstance(value, (type(None), bool, int, float, str)) or not finite:
+        raise ValueError(value)
+    return value
+
+
+def _show(value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_show_literal, value))}]"
+    if isinstance(value, str) and _WORD.fullmatch(value) and value.lower() not in _CONSTANTS:
+        return value
+    return repr(value)
+
+
+def _show_literal(value: Value) -> str:
+    return _show(value) if isinstance(value, tuple) else repr(value)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at the separators that stand outside parentheses, brackets and quotes; raises `SpecError`."""
+    pieces, closers, quote, escaped, start = [], [""], "", False, 0
+    for at, char in enumerate(text):
+        if quote:
+            quote, escaped = ("" if char == quote and not escaped else quote), char == "\\" and not escaped
+        elif char in "'\"":
+            quote = char
+        elif char in _PAIRS:
+            closers.append(_PAIRS[char])
+        elif char in _PAIRS.values():
+            if char != closers.pop():
+                raise SpecError(f"'{text.strip()}' has a '{char}' that closes nothing. {_GRAMMAR}")
+        elif char == separator and len(closers) == 1:
+            pieces.append(text[start:at])
+            start = at + 1
+    if quote or len(closers) > 1:
+        missing = quote or closers[-1]
+        raise SpecError(f"'{text.strip()}' lacks a closing {missing}. {_GRAMMAR}")
+    return [*pieces, text[start:]]
