@@ -1,4 +1,4 @@
-"""Checks of the settings that blocks share. Each raises `BlockError`, saying what was asked and what works."""
+"""Checks of the settings that blocks share; each raises `BlockError` with what was asked and what works."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import GATES, INITS, gate, silence
 from yolograft.blocks._settings import flag, hidden, number, one_of, whole
+from yolograft.blocks._vector import dense
 
 __all__ = ["SE"]
 
@@ -77,11 +78,8 @@ class SE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by its gate: (B, C, 1, 1)."""
-        # the layers are 1x1 convolutions in the state dict, as torchvision's are, and matrix products in the
-        # work: on (B, C) vectors those cost a fraction of a convolution's set-up
         z = x.mean((2, 3)) if self.squeeze == "avg" else x.amax((2, 3))
-        s = F.linear(F.relu(F.linear(z, self.fc1.weight.flatten(1), self.fc1.bias)),
-                     self.fc2.weight.flatten(1), self.fc2.bias)
+        s = dense(self.fc2, F.relu(dense(self.fc1, z)))
         return x * gate(s, self.init, self.gate)[:, :, None, None]
 
     def extra_repr(self) -> str:
