@@ -31,7 +31,7 @@ def test_importing_the_package_imports_no_torch() -> None:
         (["val", "model=nix.yaml"], "cannot be opened"),
         (["sites", "imgsz=big"], "positive whole number"),
         (["show", "grfat=se@8"], "Did you mean 'graft'"),
-        (["show", "model=yolo11n.yaml", "graft=sse@8"], "Did you mean 'se'"),
+        (["show", "model=yolo11n.yaml", "graft=cbma@8"], "Did you mean 'cbam'"),
         (["blocks", "blocks=nix.py"], "is not a Python file"),
     ],
 )
