@@ -20,12 +20,12 @@ from ultralytics.utils import LOGGER
 
 from yolograft import __version__, attach
 from yolograft.errors import HostError, SiteError
+from yolograft.host.config import GRAFT_KEY
 from yolograft.sites import rows
 from yolograft.spec import Graft
 
 __all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build", "graft_of", "graft_onto", "host_yaml", "load_into"]
 
-GRAFT_KEY = "graft"  # where a graft travels in the model's YAML dict
 VERSION_KEY = "yolograft"
 
 
