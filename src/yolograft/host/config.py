@@ -31,10 +31,10 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         config = yaml_model_load(path)
     except FileNotFoundError as error:
-        ours = [file for file in SHIPPED.glob("*.yaml") if file.name == Path(path).name]
-        if not ours:
-            raise HostError(f"model={path} does not exist: {error}") from error
-        config = yaml_model_load(ours[0])
+        try:
+            config = yaml_model_load(SHIPPED / Path(path).name)  # which reads yolo11s-se.yaml as yolo11-se.yaml at s
+        except FileNotFoundError:
+            raise HostError(f"model={path} does not exist.") from error
     if not isinstance(config, dict):
         raise HostError(f"model={path} is no model YAML: expected backbone and head rows.")
     return config
