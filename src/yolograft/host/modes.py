@@ -31,7 +31,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         GraftError: an argument, the graft, the model or the data cannot be used; nothing was run.
     """
     given = {key: value if key in ("graft", "blocks") else smart_value(value) for key, value in pairs.items()}
-    known = {**DEFAULT_CFG_DICT, "graft": None, "blocks": None}
+    # the run folder of a training that Ultralytics launches is given to it in `save_dir`, which is no default's key
+    known = {**DEFAULT_CFG_DICT, "graft": None, "blocks": None, "save_dir": None}
     for key in given:
         if key not in known and not (mode == "tune" and key in ("iterations", "use_ray")):
             raise HostError(f"'{key}' is no argument of 'yolograft {mode}'.{nearest(key, known)} "
@@ -52,7 +53,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         given["graft"] = graft
     elif graft is not None:
         model._apply_graft(graft)
-    if blocks and mode == "train":
+    if blocks and mode in ("train", "tune"):
         given["blocks"] = blocks
     try:
         return getattr(model, mode)(**given)
