@@ -30,7 +30,7 @@ def save_file(model: nn.Module, path: str | Path) -> Path:
     stock = type(model).__mro__[2] if isinstance(model, models.Grafted) else type(model)
     if getattr(tasks, stock.__name__, None) is not stock:
         raise HostError(f"A {stock.__name__} cannot be rebuilt from its YAML alone. Keep its .pt file.")
-    config = models.host_yaml(dict(model.yaml))
+    config = models.host_yaml(dict(model.yaml))  # type: ignore[arg-type]
     told: Any = model.args  # a dict, or the namespace of a trainer
     given: dict[str, Any] = told if isinstance(told, dict) else vars(told)
     args = {key: value for key, value in given.items()
