@@ -95,6 +95,10 @@ class _GraftingModel:
             if wanted != self.graft:
                 raise HostError(f"resume goes on with the checkpoint's own graft, '{models.short(str(self.graft))}', not "
                                 f"'{Graft.of(graft)}'. Leave graft out, or start a new run without resume.")
+        if resume is True and not (isinstance(self.ckpt, dict) and self.ckpt.get("optimizer") is not None):
+            raise HostError(f"resume=True needs the last.pt of a training that was stopped; '{self.model_name}' has nothing "
+                            "to go on from (a finished run's checkpoints keep no optimizer). Leave resume out to train on "
+                            "from its weights, or name RUN/weights/last.pt.")
         self._apply_graft(graft)
         if not resume:
             kwargs["graft"] = str(self.graft)
