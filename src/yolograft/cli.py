@@ -39,9 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     except GraftError as error:
         print(f"yolograft: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("yolograft: stopped. A training goes on from its last epoch with: yolograft train resume=True "
-              "model=RUN/weights/last.pt", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\nyolograft: stopped{f'; {stop}' if str(stop) else '.'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `yolograft sites ... | head`: nobody reads any more, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

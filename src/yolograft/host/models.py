@@ -170,8 +170,7 @@ def load_into(model: nn.Module, weights: nn.Module) -> None:
     model.load_state_dict(fitting, strict=False)
     host = [key for key in ours if key not in mine]
     loaded = sum(key in theirs and theirs[key].shape == ours[key].shape for key in host)
-    LOGGER.info(f"yolograft: {loaded} of {len(host)} host tensors loaded; {len(fitting)} loaded and "
-                f"{len(mine) - len(fitting)} new in grafts")
+    LOGGER.info(f"yolograft: {loaded} of {len(host)} host tensors loaded, and {len(fitting)} of {len(mine)} of the grafts'")
     left = sorted({".".join(key.split(".")[:4]) for key in host
                    if key not in theirs or theirs[key].shape != ours[key].shape})
     if left:
