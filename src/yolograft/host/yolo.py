@@ -85,7 +85,8 @@ class _GraftingModel:
         if value and self.ckpt:
             new = sum(len(block.state_dict()) for block in attach.grafts(self.model).values())
             host = len(self.model.state_dict()) - new
-            LOGGER.info(f"yolograft: {value} put on {self.model_name}: {host} of {host} host tensors kept; {new} new in grafts")
+            LOGGER.info(f"yolograft: {value} put on {self.model_name}: {host} of {host} host tensors kept; "
+                        f"{new} new in grafts")
 
     def train(self, trainer: Any = None, *, graft: Any = None, **kwargs: Any) -> Any:
         """Train as `ultralytics.YOLO.train` does; `graft` puts blocks on first ("none" takes them off).
