@@ -82,6 +82,7 @@ class _GraftingModel:
         except Exception:
             models.graft_onto(self.model, previous)
             raise
+        setattr(self.model, models.FRESH, bool(value))
         if value and self.ckpt:
             new = sum(len(block.state_dict()) for block in attach.grafts(self.model).values())
             host = len(self.model.state_dict()) - new
