@@ -21,6 +21,7 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
+  yolograft demo  [graft=se@8] [model=yolo11n.pt]       a first comparison, on an embedded data set, in minutes
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
@@ -132,10 +133,23 @@ def _blocks(words: list[str]) -> int:
     return 0
 
 
+def _demo(words: list[str]) -> int:
+    known = {"graft": "se@8", "model": "", "epochs": "", "imgsz": "128", "images": "300", "seed": "", "project": "runs/demo"}
+    given = _check_keys("demo", _pairs(words), known)
+    numbers: dict[str, int] = {key: _number(key, given.pop(key)) for key in ("epochs", "imgsz", "images") if key in given}
+    if "seed" in given:
+        numbers["seed"] = int(given["seed"]) if given["seed"] == "0" else _number("seed", given["seed"])
+        del given["seed"]
+    from yolograft import demo
+
+    demo.run(**given, **numbers)  # type: ignore[arg-type]  # both by keyword, each read above
+    return 0
+
+
 def _number(key: str, text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise UsageError(f"{key}={text} is not a positive whole number.")
     return int(text)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks, "demo": _demo}
