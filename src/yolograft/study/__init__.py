@@ -8,15 +8,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Arm", "Study", "Trial", "Verdict"]
+__all__ = ["Arm", "Study", "Trial", "Verdict", "run", "status"]
 
 if TYPE_CHECKING:
-    from yolograft.study.plan import Arm
+    from yolograft.study.arms import Arm
+    from yolograft.study.engine import run
+    from yolograft.study.progress import status
     from yolograft.study.study import Study
     from yolograft.study.trial import Trial
     from yolograft.study.verdict import Verdict
 
-_HOMES = {"Arm": "plan", "Study": "study", "Trial": "trial", "Verdict": "verdict"}
+_HOMES = {"Arm": "arms", "Study": "study", "Trial": "trial", "Verdict": "verdict", "run": "engine",
+          "status": "progress"}
 
 
 def __getattr__(name: str) -> Any:
