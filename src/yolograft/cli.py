@@ -26,6 +26,14 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft data steel DEST [images=300] [size=200] [seed=0]   a procedural set of steel defects, made in seconds
   yolograft demo  [graft=se@8] [model=yolo11n.pt]       a first comparison, on an embedded data set, in minutes
 
+  yolograft study data=NEU-DET.yaml model=yolo11n.pt arms="none; se@8; cbam@8; aa" seeds=6 epochs=50
+      arms="ARM; ARM; ..."            grafts, with train arguments of their own (se@8 lr0=0.005), or positions(se),
+                                      blocks(8), ratios(se, 8), and the controls aa, params, gate1, scale
+      seeds=6 metric=mAP50-95 baseline=none name= project=runs/study, and train arguments for all arms
+      workers= per_gpu= budget=2h race=True retry=True storage=URL executor=local|ray address=
+  yolograft study plan.yaml                             the same from a file, or on with what was interrupted
+  yolograft status runs/study/NAME                      how far a study is, from another terminal
+
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
 """
@@ -194,6 +202,30 @@ def _demo(words: list[str]) -> int:
     return 0
 
 
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "race", "retry")
+
+
+def _study(words: list[str]) -> int:
+    """Run a study, or go on with one; 1 if trials failed."""
+    files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
+    given = _pairs([word for word in words if word not in files[:1]])
+    where: dict[str, str] = {key: given.pop(key) for key in ("name", "project") if key in given}
+    how = {key: given.pop(key) for key in _RUN if key in given}
+    from yolograft.study import console
+
+    return console.run(files[0] if files else None, given, where, how)
+
+
+def _status(words: list[str]) -> int:
+    given = _check_keys("status", _pairs(words[1:]), {"storage": ""})
+    if not words or "=" in words[0]:
+        raise UsageError("Which study? Say its folder: yolograft status runs/study/NAME")
+    from yolograft.study import status
+
+    print(status(words[0], storage=given.get("storage")), end="")
+    return 0
+
+
 def _number(key: str, text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise UsageError(f"{key}={text} is not a positive whole number.")
@@ -206,4 +238,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "blocks": _blocks,
     "data": _data,
     "demo": _demo,
+    "study": _study,
+    "status": _status,
 }
