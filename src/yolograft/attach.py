@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from yolograft import blocks
-from yolograft import sites as places
 from yolograft.errors import BlockError, GraftError, SiteError
-from yolograft.sites import Place, Probe, sites
+from yolograft.sites import Place, Probe, light_copy, probe, resolve, rows, sites
 from yolograft.spec import Graft, Part
 
-__all__ = ["graft", "grafted", "grafts", "prune", "sites", "spelled"]
+__all__ = ["graft", "grafted", "grafts", "move", "prune", "sites", "spelled"]
 
 OUT, PRE, IN = "graft", "graft_pre", "graft_in"
 _NAMES = (OUT, PRE, IN)
@@ -46,9 +45,9 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
     value = Graft.of(what)
     if not value:
         return host
-    shapes = places.probe(host, example)
+    shapes = probe(host, example)
     plan = _check(host, value, shapes)
-    twin = places.light_copy(host)  # a dress rehearsal on a copy: what the host does with the blocks shows here
+    twin = light_copy(host)  # a dress rehearsal on a copy: what the host does with the blocks shows here
     _attach(twin, plan)
     _rehearse(twin, value, example, shapes)
     _attach(host, plan)
@@ -80,9 +79,8 @@ def grafts(host: nn.Module) -> dict[str, nn.Module]:
     found = {}
     for name, module in host.named_modules():
         parent, _, leaf = name.rpartition(".")
-        if leaf.isdecimal() and parent.split(".")[-1] in (OUT, PRE):
-            found[name] = module
-        elif leaf.isdecimal() and parent.split(".")[-2:-1] == [IN]:
+        above = parent.split(".")
+        if leaf.isdecimal() and (above[-1] in (OUT, PRE) or above[-2:-1] == [IN]):
             found[name] = module
     return found
 
@@ -124,7 +122,7 @@ def _check(host: nn.Module, value: Graft, shapes: Probe) -> list[tuple[Place, nn
                 continue
             for site in part.sites:
                 try:
-                    for place in places.resolve(host, site, shapes):
+                    for place in resolve(host, site, shapes):
                         if place in reached:
                             raise SiteError(f"'{part}': '{site}' and '{reached[place]}' are the same place ({place}). "
                                             "Name it once; to apply a block twice, join two grafts with ' + '.")
@@ -152,7 +150,7 @@ def _block(host: nn.Module, part: Part, place: Place, shapes: Probe) -> nn.Modul
         raise BlockError(f"The block '{part.block}' cannot run at {place}, on {_shown(shape)}: {error}") from error
     if not isinstance(result, Tensor) or result.shape != shape:
         got = _shown(tuple(result.shape)) if isinstance(result, Tensor) else type(result).__name__
-        raise BlockError(f"The block '{part.block}' turns {_shown(shape)} into {got} at {place}: a block keeps the shape.")
+        raise BlockError(f"The block '{part.block}' turns {_shown(shape)} into {got} at {place}: it must keep the shape.")
     weight = next((p for p in host.parameters() if p.is_floating_point()), torch.zeros(()))
     return module.to(device=weight.device, dtype=weight.dtype).train(host.training)
 
@@ -160,7 +158,7 @@ def _block(host: nn.Module, part: Part, place: Place, shapes: Probe) -> nn.Modul
 def _shape(host: nn.Module, place: Place, shapes: Probe) -> tuple[int, ...]:
     module = host.get_submodule(place.module)
     if place.module not in shapes.outputs:
-        raise SiteError(f"'{place}' ({type(module).__name__}) cannot be grafted: it is never called when the host runs. "
+        raise SiteError(f"'{place}' ({type(module).__name__}) is never called when the host runs. "
                         "Name a module that is, such as the one that contains it.")
     given = shapes.inputs.get(place.module, ())
     if place.side == "pre" and len(given) != 1:
@@ -168,7 +166,7 @@ def _shape(host: nn.Module, place: Place, shapes: Probe) -> tuple[int, ...]:
                         "Graft one of the rows it reads, or one edge, as in 'p3' or '16>23'.")
     shape = given[0] if place.side == "pre" else shapes.outputs[place.module]
     if shape is None or len(shape) != 4:
-        edges = " The head's inputs are 'p3', 'p4', 'p5'." if places.rows(host) else ""
+        edges = " The head's inputs are 'p3', 'p4', 'p5'." if rows(host) else ""
         kind = "no single map" if shape is None else f"shape {_shown(shape)}"
         raise SiteError(f"'{place}' cannot be grafted: a block needs (B, C, H, W), and {type(module).__name__} gives "
                         f"{kind} there.{edges}")
@@ -185,7 +183,7 @@ def _device(host: nn.Module) -> torch.device:
 
 def _rehearse(twin: nn.Module, value: Graft, example: Tensor | None, shapes: Probe) -> None:
     try:
-        after = places.probe(twin, example)
+        after = probe(twin, example)
     except Exception as error:
         raise SiteError(f"The host does not run with '{value}' on it: {error}") from error
     for name, shape in shapes.outputs.items():
@@ -232,6 +230,18 @@ def _on_edges(host: nn.Module, place: Place, block: nn.Module) -> None:
         host.get_submodule(name).register_forward_pre_hook(hook)
 
 
+def move(source: nn.Module, target: nn.Module) -> None:
+    """Move the blocks on the output of `source` to the output of `target`, behind those already there."""
+    if OUT not in target._modules:
+        target.add_module(OUT, nn.Sequential())
+        target.register_forward_hook(apply_out)
+    for block in source.get_submodule(OUT).children():
+        target.get_submodule(OUT).append(block)  # type: ignore[operator]
+    del source._modules[OUT]
+    for key in [key for key, hook in source._forward_hooks.items() if hook is apply_out]:
+        del source._forward_hooks[key]
+
+
 # The hooks are found by these names in every checkpoint: they must not be renamed.
 
 
@@ -251,7 +261,7 @@ def apply_in(
     module: nn.Module, args: tuple[Any, ...], *, owner: tuple[nn.Module], key: str, number: int, position: int
 ) -> tuple[Any, ...]:
     """Forward pre-hook: one of the maps that a row reads, through one block."""
-    block = owner[0].graft_in[key][number]  # type: ignore[index]
+    block: nn.Module = owner[0].graft_in[key][number]  # type: ignore[index, assignment]
     if isinstance(args[0], Tensor):
         return (block(args[0]), *args[1:])
     maps = list(args[0])  # a new list: the host's other readers see theirs unchanged

@@ -83,7 +83,8 @@ def rows(host: nn.Module) -> list[Row]:
     backbone = len(config.get("backbone", ())) if isinstance(config, dict) else 0
     found = []
     for number, module in enumerate(body):
-        sources = module.f if isinstance(module.f, (list, tuple)) else [module.f]
+        given: Any = module.f
+        sources: list[int] = list(given) if isinstance(given, (list, tuple)) else [given]
         reads = tuple(number + f if f < 0 else f for f in sources)
         part = "backbone" if number < backbone else "head" if number == len(body) - 1 else "neck"
         kind = str(getattr(module, "type", type(module).__name__)).rpartition(".")[2]
@@ -282,7 +283,7 @@ def _head_edges(index: _Index, site: Site, shapes: Probe) -> list[Place]:
         raise SiteError(f"'{site}': '{site.path}' is already the input of the head. Did you mean '{site.path}'?")
     head = index.rows[-1]
     strides = [shapes.size // shape[2] if len(shape) == 4 else 0 for shape in shapes.inputs.get(head.name, ())]
-    edges = {}
+    edges: dict[str, list[Place]] = {}
     for position, (source, stride) in enumerate(zip(head.reads, strides, strict=False)):
         edges.setdefault(f"p{stride.bit_length() - 1}", []).append(
             Place(f"model.{source}", "edge", ((head.name, position),)))

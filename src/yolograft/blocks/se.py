@@ -1,50 +1,42 @@
 """SE: squeeze-and-excitation.
 
-Paper: Hu, Shen, Albanie, Sun, Wu, "Squeeze-and-Excitation Networks", arXiv:1709.01507v4 (CVPR 2018, TPAMI 2020).
+Paper: Hu, Shen, Albanie, Sun, Wu, "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507v4.
 
-Deviation from the authors' Caffe code: the hidden width is rounded (see `SE`), because the channels of a scaled YOLO
-do not all divide by 16; and `init="identity"`, which the paper, training from scratch, had no use for.
+Deviation from the authors' Caffe code: the hidden width is rounded (see `SE`), because the channels of a
+scaled YOLO do not all divide by 16; and `init="identity"`, which the paper, training from scratch, had no use
+for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yolograft.blocks import block
-from yolograft.errors import BlockError
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import GATES, INITS, gate, silence
+from yolograft.blocks._settings import flag, hidden, number, one_of, whole
+from yolograft.blocks._vector import dense
 
 __all__ = ["SE"]
 
-# name -> (the paper's gate, the same gate shifted or scaled so that it is exactly 1 at 0)
-_GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "sigmoid": (torch.sigmoid, lambda z: 2 * torch.sigmoid(z)),
-    "tanh": (torch.tanh, lambda z: 1 + torch.tanh(z)),
-    "relu": (F.relu, lambda z: F.relu(1 + z)),
-    "hardsigmoid": (F.hardsigmoid, lambda z: 2 * F.hardsigmoid(z)),
-}
-_SQUEEZES: dict[str, Callable[[Tensor], Tensor]] = {
-    "avg": lambda x: x.mean((2, 3), keepdim=True),
-    "max": lambda x: x.amax((2, 3), keepdim=True),
-}
 
-
-@block("se", aliases=("SE", "SEAttention", "SEBlock", "SELayer", "SEModule", "SE_Block", "SENet", "SqueezeExcitation",
-                      "SqueezeExcite", "SEAtt", "SE_Attention"))
+@block("se", aliases=("SE", "SEAttention", "SEBlock", "SELayer", "SEModule", "SE_Block", "SENet",
+                      "SqueezeExcitation", "SqueezeExcite", "SEAtt", "SE_Attention"))
 class SE(nn.Module):
     """Squeeze-and-excitation: weigh each channel by a gate computed from all channels' global averages.
 
     z = mean of x over H x W (eq. 2); s = gate(W2 relu(W1 z)) (eq. 3); y = s x, channel by channel (eq. 4).
 
-    With `init="identity"` the last layer starts at zero and the gate is scaled or shifted to be 1 there (2 sigmoid(z),
-    1 + tanh(z), relu(1 + z)), so a fresh block returns its input bit for bit while the last layer's gradient is alive
-    from the first step (the first layer's from the second, as in LoRA). With `init="paper"` gate and initial weights
-    are the paper's; a fresh sigmoid gate is then about 0.5 and halves the features of a pretrained host.
+    With `init="identity"` the last layer starts at zero and the gate is scaled or shifted to be 1 there
+    (2 sigmoid(z), 1 + tanh(z), relu(1 + z)), so a fresh block returns its input bit for bit while the last
+    layer's gradient is alive from the first step (the first layer's from the second, as in LoRA). With
+    `init="paper"` gate and initial weights are the paper's; a fresh sigmoid gate is then about 0.5 and halves
+    the features of a pretrained host.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 2 C h + h + C with biases, 2 C h without, h the hidden width.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 2 C h + h + C with biases, 2 C h without, h the hidden width.
+    Operations: 2 C per pixel (sum and scale), and 4 C h per image.
 
     Args:
         channels: C.
@@ -55,6 +47,9 @@ class SE(nn.Module):
         bias: whether the two layers carry biases, as torchvision's and timm's do; the paper's own do not.
         init: `identity` or `paper`.
     """
+
+    about = About(paper="Hu et al., CVPR 2018, arXiv:1709.01507", year=2017, kind="channel",
+                  use="the first thing to try: cheap, well understood, at home in every published comparison")
 
     def __init__(
         self,
@@ -68,25 +63,24 @@ class SE(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        for name, value, choices in (("squeeze", squeeze, tuple(_SQUEEZES)), ("gate", gate, tuple(_GATES)),
-                                     ("init", init, ("identity", "paper")), ("bias", bias, (True, False))):
-            if value not in choices:
-                raise BlockError(f"se: {name}={value} is not one of {', '.join(map(str, choices))}.")
-        for name, number in (("ratio", ratio), ("minimum", minimum)):
-            if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 1:
-                raise BlockError(f"se: {name}={number} must be a number of at least 1.")
-        hidden = min(channels, max(int(minimum), round(channels / ratio)))
+        number("se", "ratio", ratio, least=1)
+        whole("se", "minimum", minimum)
+        one_of("se", "squeeze", squeeze, ("avg", "max"))
+        one_of("se", "gate", gate, GATES)
+        flag("se", "bias", bias)
+        one_of("se", "init", init, INITS)
+        width = hidden(channels, ratio, minimum)
         self.squeeze, self.gate, self.init = squeeze, gate, init
-        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=bias)
-        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias)
+        self.fc1 = nn.Conv2d(channels, width, 1, bias=bias)
+        self.fc2 = nn.Conv2d(width, channels, 1, bias=bias)
         if init == "identity":
-            for parameter in self.fc2.parameters():
-                nn.init.zeros_(parameter)
+            silence(self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by its gate: (B, C, 1, 1)."""
-        s = self.fc2(F.relu(self.fc1(_SQUEEZES[self.squeeze](x))))
-        return x * _GATES[self.gate][self.init == "identity"](s)
+        z = x.mean((2, 3)) if self.squeeze == "avg" else x.amax((2, 3))
+        s = dense(self.fc2, F.relu(dense(self.fc1, z)))
+        return x * gate(s, self.init, self.gate)[:, :, None, None]
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -1,0 +1,87 @@
+"""BAM: bottleneck attention module.
+
+Paper: Park, Woo, Lee, Kweon, "BAM: Bottleneck Attention Module", BMVC 2018, arXiv:1807.06514.
+
+Layers are as in the authors' code (batch normalisation and ReLU after every layer but each branch's last).
+The paper adds the two branches, the authors' code multiplies them: `combine` chooses, and the paper's is the
+default.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolograft.blocks import block
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import Mix
+from yolograft.blocks._norm import BatchNorm
+from yolograft.blocks._settings import hidden, number, one_of, whole
+
+__all__ = ["BAM"]
+
+
+@block("bam", aliases=("BAM", "BAMBlock", "BAMModule", "BAMAttention"))
+class BAM(nn.Module):
+    """One map of weights from a channel branch and a dilated spatial branch, side by side: y = x (1 +
+    sigmoid(M)).
+
+    M = M_c + M_s (eq. 2, 5); M_c = W1 relu(BN(W0 avg x)), of (C, 1, 1) (eq. 3); M_s = w relu(BN(3x3 d))
+    twice, after relu(BN(1x1 to h)), of (1, H, W) (eq. 4). No gate of that form can be 1: `init="identity"`
+    returns x + a (y - x) with a learnable scalar a = 0.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 3 C h + C + 3 h (channel, and the spatial reduction) + 18 h^2 + 12 h + 1 (spatial), 1 for a.
+    Operations: 2 C h + 36 h^2 + 4 C per pixel, and 4 C h per image.
+
+    Args:
+        channels: C.
+        ratio: the reduction r of both branches; h = max(minimum, round(C / r)), and never more than C.
+        minimum: the smallest hidden width.
+        dilation: d of the two spatial convolutions; 4 in the paper.
+        combine: `sum` (the paper's), `product` (the authors' code) or `max` (the paper's ablation).
+        init: `identity` or `paper`.
+    """
+
+    about = About(paper="Park et al., BMVC 2018, arXiv:1807.06514", year=2018, kind="mixed",
+                  use="between stages, where the map shrinks: a wide spatial view beside a channel gate")
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        ratio: float = 16,
+        minimum: int = 1,
+        dilation: int = 4,
+        combine: str = "sum",
+        init: str = "identity",
+    ) -> None:
+        super().__init__()
+        number("bam", "ratio", ratio, least=1)
+        whole("bam", "minimum", minimum)
+        whole("bam", "dilation", dilation)
+        one_of("bam", "combine", combine, ("sum", "product", "max"))
+        width = hidden(channels, ratio, minimum)
+        self.combine = combine
+        self.channel = nn.Sequential(nn.Conv2d(channels, width, 1), BatchNorm(width), nn.ReLU(),
+                                     nn.Conv2d(width, channels, 1))
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, width, 1), BatchNorm(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), BatchNorm(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), BatchNorm(width), nn.ReLU(),
+            nn.Conv2d(width, 1, 1),
+        )
+        self.mix = Mix("bam", init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x: (B, C, H, W) by (B, C, H, W)."""
+        channel, spatial = self.channel(x.mean((2, 3), keepdim=True)), self.spatial(x)
+        if self.combine == "sum":
+            m = channel + spatial
+        else:
+            m = channel * spatial if self.combine == "product" else torch.maximum(channel, spatial)
+        return self.mix(x, x * (1 + m.sigmoid()))
+
+    def extra_repr(self) -> str:
+        """Show the settings that no child shows."""
+        return f"combine={self.combine}"

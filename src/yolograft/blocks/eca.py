@@ -1,0 +1,103 @@
+"""ECA: efficient channel attention, and its circular form CECA.
+
+Paper: Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural
+Networks", CVPR 2020, arXiv:1910.03151. CECA is timm's: the first and last channels are neighbours, none sees
+padding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+from yolograft.blocks import block
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._settings import number, one_of, whole
+from yolograft.errors import BlockError
+
+__all__ = ["CECA", "ECA"]
+
+
+@block("eca", aliases=("ECA", "ECAAttention", "ECABlock", "ECALayer", "ECA_Layer", "ECAModule",
+                       "EfficientChannelAttention"))
+class ECA(nn.Module):
+    """A channel gate in which only neighbouring channels see each other: one short 1-D convolution, no
+    reduction.
+
+    y = x sigmoid(conv1d_k(avg x)), with k the odd number next to |log2(C) / gamma + beta / gamma| (eq. 12).
+    With `init="identity"` the convolution starts at zero and the gate is doubled.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: k. Operations: 2 C per pixel, and 2 C k per image.
+
+    Args:
+        channels: C.
+        kernel_size: k, odd; None derives it from C.
+        gamma: see the equation; only where k is derived.
+        beta: see the equation (the paper's b); only where k is derived.
+        init: `identity` or `paper`.
+    """
+
+    about = About(paper="Wang et al., CVPR 2020, arXiv:1910.03151", year=2019, kind="channel",
+                  use="when parameters must not grow: a handful per block, close to SE in effect")
+    name = "eca"
+    padding_mode: Literal["zeros", "circular"] = "zeros"
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_size: int | None = None,
+        gamma: float = 2,
+        beta: float = 1,
+        init: str = "identity",
+    ) -> None:
+        super().__init__()
+        number(self.name, "gamma", gamma, least=0.01)
+        number(self.name, "beta", beta, least=0)
+        one_of(self.name, "init", init, INITS)
+        if kernel_size is None:
+            kernel_size = odd_kernel(channels, gamma, beta)
+        else:
+            whole(self.name, "kernel_size", kernel_size, odd=True)
+            if (gamma, beta) != (2, 1):
+                raise BlockError(f"{self.name}: kernel_size={kernel_size} leaves gamma and beta nothing to "
+                                 "do. Give the kernel's size, or what to derive it from.")
+        if self.padding_mode == "circular" and kernel_size // 2 > channels:
+            raise BlockError(f"{self.name}: kernel_size={kernel_size} goes round {channels} channels more "
+                             f"than once. The largest that works is {2 * channels + 1}.")
+        self.init = init
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False,
+                              padding_mode=self.padding_mode)
+        if init == "identity":
+            silence(self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
+        z = self.conv(x.mean((2, 3))[:, None])[:, 0]
+        return x * gate(z, self.init)[:, :, None, None]
+
+    def extra_repr(self) -> str:
+        """Show the settings that no child shows."""
+        return f"init={self.init}"
+
+
+@block("ceca", aliases=("CECA", "CECAModule", "CircularECA"))
+class CECA(ECA):
+    """ECA whose convolution goes round: channel C - 1 is a neighbour of channel 0.
+
+    Everything else, the settings included, is as in `ECA`; half the kernel must not exceed C.
+    """
+
+    about = About(paper="timm's circular form of ECA", year=2020, kind="channel",
+                  use="ECA without padding at the ends of the channel axis")
+    name = "ceca"
+    padding_mode: Literal["zeros", "circular"] = "circular"
+
+
+def odd_kernel(channels: int, gamma: float, beta: float) -> int:
+    """Return ECA's kernel size for a number of channels, made odd upwards, as in the authors' code."""
+    size = int(abs((math.log2(channels) + beta) / gamma))
+    return size if size % 2 else size + 1

@@ -1,0 +1,60 @@
+"""LSK: large selective kernel.
+
+Paper: Li, Hou, Zheng, Cheng, Yang, Li, "Large Selective Kernel Network for Remote Sensing Object Detection",
+ICCV 2023, arXiv:2303.09030. The selection module (fig. 4), without the projections that surround it in
+LSKNet.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolograft.blocks import block
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import INITS
+from yolograft.blocks._settings import one_of
+
+__all__ = ["LSK"]
+
+
+@block("lsk", aliases=("LSK", "LSKBlock", "LSKAttention", "LSKModule", "LSKA_Block"))
+class LSK(nn.Module):
+    """Choose, at every position, between a near and a far view of it.
+
+    u1 = W1 d5(x), u2 = W2 d7(d5(x)), d5 a depthwise 5x5 and d7 a depthwise 7x7 of dilation 3, W to C / 2 (eq.
+    1-2); s = sigmoid(conv7 [avg [u1, u2]; max [u1, u2]]), two maps (eq. 4-6); y = x (W (s1 u1 + s2 u2) + b)
+    (eq. 7-8). With `init="identity"` W starts at zero and b at one.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: with all biases 1.5 C^2 + 78 C + 198 (C even).
+    Operations: 3 C^2 + 150 C per pixel.
+
+    Args:
+        channels: C.
+        init: `identity` or `paper`.
+    """
+
+    about = About(paper="Li et al., ICCV 2023, arXiv:2303.09030", year=2023, kind="spatial",
+                  use="aerial pictures: objects that need different amounts of surroundings")
+
+    def __init__(self, channels: int, *, init: str = "identity") -> None:
+        super().__init__()
+        one_of("lsk", "init", init, INITS)
+        half = max(1, channels // 2)
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = nn.Conv2d(channels, channels, 7, padding=9, groups=channels, dilation=3)
+        self.conv1 = nn.Conv2d(channels, half, 1)
+        self.conv2 = nn.Conv2d(channels, half, 1)
+        self.select = nn.Conv2d(2, 2, 7, padding=3)
+        self.conv = nn.Conv2d(half, channels, 1)
+        if init == "identity":
+            nn.init.zeros_(self.conv.weight)
+            nn.init.ones_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x: (B, C, H, W) by (B, C, H, W)."""
+        near = self.near(x)
+        u1, u2 = self.conv1(near), self.conv2(self.far(near))
+        both = torch.cat((u1, u2), 1)
+        s = self.select(torch.cat((both.mean(1, keepdim=True), both.amax(1, keepdim=True)), 1)).sigmoid()
+        return x * self.conv(u1 * s[:, :1] + u2 * s[:, 1:])

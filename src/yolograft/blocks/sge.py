@@ -1,0 +1,63 @@
+"""SGE: spatial group-wise enhance.
+
+Paper: Li, Hu, Yang, "Spatial Group-wise Enhance: Improving Semantic Feature Learning in Convolutional
+Networks", arXiv:1905.09646 (2019).
+
+The paper's 64 groups are for ResNet-50; the default here is 8. Epsilon stands inside the root, as in batch
+normalisation, so that flat maps have a gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolograft.blocks import block
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import INITS, gate
+from yolograft.blocks._settings import divisor, one_of
+
+__all__ = ["SGE"]
+
+
+@block("sge", aliases=("SGE", "SpatialGroupEnhance", "SGEAttention", "SGEModule"))
+class SGE(nn.Module):
+    """In each group of channels, gate the positions by how alike they are to the group's average.
+
+    c_i = g . x_i, g = avg x (eq. 1-2); n = (c - mean c) / std c over the positions (eq. 3);
+    y = x sigmoid(gamma n + beta), one gamma and beta per group (eq. 4-5).
+    The paper starts with gamma = 0, beta = 1; with `init="identity"` both are 0 and the gate is doubled.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W), `groups` dividing C. Parameters: 2 groups. Operations: 5 C per
+        pixel.
+
+    Args:
+        channels: C.
+        groups: G.
+        init: `identity` or `paper`.
+    """
+
+    about = About(paper="Li et al., arXiv:1905.09646", year=2019, kind="spatial",
+                  use="nearly free spatial gate, one map per group of channels")
+
+    def __init__(self, channels: int, *, groups: int = 8, init: str = "identity") -> None:
+        super().__init__()
+        divisor("sge", "groups", groups, channels)
+        one_of("sge", "init", init, INITS)
+        self.groups, self.init = groups, init
+        self.gamma = nn.Parameter(torch.zeros(groups, 1, 1))
+        self.beta = nn.Parameter(torch.full((groups, 1, 1), 0.0 if init == "identity" else 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the groups of x: (B, C, H, W) by one map each."""
+        grouped = x.unflatten(1, (self.groups, -1))
+        wide = torch.promote_types(x.dtype, torch.float32)  # sums of products overflow float16
+        c = (grouped * grouped.mean((3, 4), keepdim=True)).sum(2, dtype=wide)
+        variance, mean = torch.var_mean(c, (2, 3), keepdim=True, correction=0)
+        n = (c - mean) * (variance + 1e-5).rsqrt()
+        gates = gate(self.gamma * n + self.beta, self.init).to(x.dtype)
+        return (grouped * gates[:, :, None]).flatten(1, 2)
+
+    def extra_repr(self) -> str:
+        """Show the settings that no child shows."""
+        return f"groups={self.groups}, init={self.init}"

@@ -1,0 +1,83 @@
+"""SK: selective kernel convolution.
+
+Paper: Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019, arXiv:1903.06586.
+
+The paper's 32 groups do not divide the narrowest sites of a YOLO; the default here is 16.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from yolograft.blocks import block
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import Mix
+from yolograft.blocks._norm import BatchNorm
+from yolograft.blocks._settings import divisor, number, whole
+
+__all__ = ["SK"]
+
+
+@block("sk", aliases=("SK", "SKAttention", "SKConv", "SKUnit", "SelectiveKernel", "SKBlock"))
+class SK(nn.Module):
+    """Convolve with kernels of several sizes and let each channel choose its mixture of them.
+
+    u_m = relu(BN(conv x)), 3x3 of dilation m (standing for 3x3, 5x5, ...); z = relu(BN(W avg sum_m u_m)) (eq.
+    1-3); y = sum_m softmax_m(A_m z) u_m (eq. 5-6). y replaces x: `init="identity"` returns x + a (y - x) with
+    a learnable scalar a = 0.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W), `groups` dividing C.
+    Parameters: M (9 C^2 / groups + 2 C) + (1 + M) C d + 2 d, and 1 for a. Operations: M (18 C^2 / groups + 5
+        C) per pixel.
+
+    Args:
+        channels: C.
+        branches: M, how many sizes; 2 in the paper.
+        groups: of each convolution.
+        ratio: the reduction r; d = max(minimum, round(C / r)).
+        minimum: the paper's L, 32; unlike in other blocks, d may exceed C.
+        init: `identity` or `paper`.
+    """
+
+    about = About(paper="Li et al., CVPR 2019, arXiv:1903.06586", year=2019, kind="mixed",
+                  use="objects of many sizes at one scale: each channel picks its field of view")
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        branches: int = 2,
+        groups: int = 16,
+        ratio: float = 16,
+        minimum: int = 32,
+        init: str = "identity",
+    ) -> None:
+        super().__init__()
+        whole("sk", "branches", branches, least=2)
+        divisor("sk", "groups", groups, channels)
+        number("sk", "ratio", ratio, least=1)
+        whole("sk", "minimum", minimum)
+        width = max(minimum, round(channels / ratio))
+        self.paths = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=m, dilation=m, groups=groups, bias=False),
+                BatchNorm(channels), nn.ReLU(),
+            ) for m in range(1, branches + 1)
+        )
+        self.reduce = nn.Conv2d(channels, width, 1, bias=False)
+        self.norm = BatchNorm(width)
+        self.select = nn.Conv2d(width, branches * channels, 1, bias=False)
+        self.mix = Mix("sk", init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the chosen mixture of convolutions of x: (B, C, H, W)."""
+        paths = [path(x) for path in self.paths]
+        z = torch.stack([u.mean((2, 3), keepdim=True) for u in paths]).sum(0)
+        logits = self.select(F.relu(self.norm(self.reduce(z))))
+        weights = logits.unflatten(1, (len(paths), -1)).softmax(1).to(paths[0].dtype).unbind(1)
+        y = paths[0] * weights[0]
+        for u, weight in zip(paths[1:], weights[1:], strict=True):
+            y = y + u * weight
+        return self.mix(x, y)

@@ -1,0 +1,59 @@
+"""SRM: style-based recalibration module.
+
+Paper: Lee, Kim, Nam, "SRM: A Style-Based Recalibration Module for Convolutional Neural Networks", ICCV 2019,
+arXiv:1903.10829.
+
+The standard deviation is the paper's (over H W, not H W - 1 as in the authors' code), so a map of one pixel
+has one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolograft.blocks import block
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import INITS, gate
+from yolograft.blocks._norm import BatchNorm
+from yolograft.blocks._settings import number, one_of
+
+__all__ = ["SRM"]
+
+
+@block("srm", aliases=("SRM", "SRMLayer", "SRMModule", "StyleRecalibration"))
+class SRM(nn.Module):
+    """Gate each channel by its own style: its mean and its standard deviation, normalised over the batch.
+
+    z_c = w_c1 mean(x_c) + w_c2 std(x_c) (eq. 3-5); y = x sigmoid(BN(z)) (eq. 6-7). The weights start at zero,
+    as in the authors' code; with `init="identity"` the gate is doubled besides, so that it is 1 there.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 4 C. Operations: 5 C per pixel.
+
+    Args:
+        channels: C.
+        epsilon: added to the variance.
+        init: `identity` or `paper`.
+    """
+
+    about = About(paper="Lee et al., ICCV 2019, arXiv:1903.10829", year=2019, kind="channel",
+                  use="texture and contrast matter (steel, fabric): reads the spread, not only the mean")
+
+    def __init__(self, channels: int, *, epsilon: float = 1e-5, init: str = "identity") -> None:
+        super().__init__()
+        number("srm", "epsilon", epsilon, least=1e-8)
+        one_of("srm", "init", init, INITS)
+        self.epsilon, self.init = epsilon, init
+        self.style = nn.Parameter(torch.zeros(2, channels))
+        self.norm = BatchNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # squares overflow float16
+        variance, mean = torch.var_mean(wide, (2, 3), correction=0)
+        z = self.style[0] * mean + self.style[1] * (variance + self.epsilon).sqrt()
+        return x * gate(self.norm(z.to(self.style.dtype)[:, :, None, None]), self.init).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Show the settings that no child shows."""
+        return f"epsilon={self.epsilon:g}, init={self.init}"

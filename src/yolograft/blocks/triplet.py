@@ -1,0 +1,72 @@
+"""Triplet attention.
+
+Paper: Misra, Nalamada, Arasanipalai, Hou, "Rotate to Attend: Convolutional Triplet Attention Module", WACV
+2021, arXiv:2010.03045.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from yolograft.blocks import block
+from yolograft.blocks._about import About
+from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._norm import BatchNorm
+from yolograft.blocks._settings import flag, one_of, whole
+
+__all__ = ["Triplet"]
+
+
+@block("triplet", aliases=("TripletAttention", "TripletAttn", "Triplet_Attention", "TripletAtt"))
+class Triplet(nn.Module):
+    """A gate over each pair of the three axes (C, W), (H, C) and (H, W), each from the third's maximum and
+    average.
+
+    y = x (g_cw + g_hc + g_hw) / 3, g = sigmoid(BN(conv k x k [max; avg])) (eq. 2-3): the average of three
+    scaled copies of x, written as one scaling. With `init="identity"` the norms start at zero and the gates
+    are doubled.
+
+    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 3 (2 k^2 + 2). Operations: 9 C per pixel, and 4 k^2 per
+    cell of each of the three planes.
+
+    Args:
+        channels: C.
+        kernel_size: k, odd; 7 in the paper.
+        spatial: whether the (H, W) branch takes part (the authors' `no_spatial`, the other way round).
+        init: `identity` or `paper`.
+    """
+
+    about = About(paper="Misra et al., WACV 2021, arXiv:2010.03045", year=2020, kind="mixed",
+                  use="nearly no parameters, yet channels and positions interact; costs time on the CPU")
+
+    def __init__(
+        self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: str = "identity"
+    ) -> None:
+        super().__init__()
+        whole("triplet", "kernel_size", kernel_size, odd=True)
+        flag("triplet", "spatial", spatial)
+        one_of("triplet", "init", init, INITS)
+        self.init = init
+        self.cw, self.hc = _plane(kernel_size), _plane(kernel_size)
+        self.hw = _plane(kernel_size) if spatial else None
+        if init == "identity":
+            silence(*(module for module in self.modules() if isinstance(module, BatchNorm)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale x: (B, C, H, W) by the mean of (B, C, 1, W), (B, C, H, 1) and (B, 1, H, W)."""
+        cw = gate(self.cw(torch.stack((x.amax(2), x.mean(2)), 1)), self.init).transpose(1, 2)
+        hc = gate(self.hc(torch.stack((x.amax(3), x.mean(3)), 1).transpose(2, 3)), self.init)
+        gates = cw + hc.transpose(1, 3)
+        if self.hw is None:
+            return x * (gates / 2)
+        hw = gate(self.hw(torch.stack((x.amax(1), x.mean(1)), 1)), self.init)
+        return x * ((gates + hw) / 3)
+
+    def extra_repr(self) -> str:
+        """Show the settings that no child shows."""
+        return f"init={self.init}"
+
+
+def _plane(kernel_size: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False), BatchNorm(1))
