@@ -28,7 +28,7 @@ def test_importing_the_package_imports_no_torch() -> None:
         (["train", "model=yolo11n.yaml", "graft=se@88"], "rows are 0-23"),
         (["train", "model=yolo11n.yaml", "epochs=many"], "epochs"),
         (["train", "model=yolo11n.yaml", "graft="], "has no value"),
-        (["val", "model=nix.yaml"], "cannot be opened"),
+        (["val", "model=nix.yaml"], "does not exist"),
         (["sites", "imgsz=big"], "positive whole number"),
         (["show", "grfat=se@8"], "Did you mean 'graft'"),
         (["show", "model=yolo11n.yaml", "graft=cbma@8"], "Did you mean 'cbam'"),

@@ -19,7 +19,7 @@ from yolograft.errors import BlockError, GraftError, SiteError
 from yolograft.sites import Place, Probe, light_copy, probe, resolve, rows, sites
 from yolograft.spec import Graft, Part
 
-__all__ = ["graft", "grafted", "grafts", "move", "prune", "sites", "spelled"]
+__all__ = ["graft", "grafted", "grafts", "lift", "prune", "put", "sites", "spelled"]
 
 OUT, PRE, IN = "graft", "graft_pre", "graft_in"
 _NAMES = (OUT, PRE, IN)
@@ -196,15 +196,7 @@ def _attach(host: nn.Module, plan: list[tuple[Place, nn.Module]]) -> None:
         if place.side == "edge":
             _on_edges(host, place, block)
         else:
-            module = _carrier(host.get_submodule(place.module), place)
-            name = OUT if place.side == "out" else PRE
-            if name not in module._modules:
-                module.add_module(name, nn.Sequential())
-                if place.side == "out":
-                    module.register_forward_hook(apply_out)
-                else:
-                    module.register_forward_pre_hook(apply_pre)
-            module.get_submodule(name).append(block)  # type: ignore[operator]
+            put(_carrier(host.get_submodule(place.module), place), block, place.side)
 
 
 def _carrier(module: nn.Module, place: Place) -> nn.Module:
@@ -230,16 +222,28 @@ def _on_edges(host: nn.Module, place: Place, block: nn.Module) -> None:
         host.get_submodule(name).register_forward_pre_hook(hook)
 
 
-def move(source: nn.Module, target: nn.Module) -> None:
-    """Move the blocks on the output of `source` to the output of `target`, behind those already there."""
-    if OUT not in target._modules:
-        target.add_module(OUT, nn.Sequential())
-        target.register_forward_hook(apply_out)
-    for block in source.get_submodule(OUT).children():
-        target.get_submodule(OUT).append(block)  # type: ignore[operator]
-    del source._modules[OUT]
-    for key in [key for key, hook in source._forward_hooks.items() if hook is apply_out]:
-        del source._forward_hooks[key]
+def lift(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Take the blocks off one module and return them: those on its output, those on its input."""
+    lifted = []
+    for name in (OUT, PRE):
+        container = module._modules.pop(name, None)
+        lifted.append([] if container is None else list(container.children()))
+    for hooks, hook in ((module._forward_hooks, apply_out), (module._forward_pre_hooks, apply_pre)):
+        for key in [key for key, known in hooks.items() if known is hook]:
+            del hooks[key]
+    return lifted[0], lifted[1]
+
+
+def put(module: nn.Module, block: nn.Module, side: str) -> None:
+    """Attach one block to the output (`out`) or the input (`pre`) of one module, behind those already there."""
+    name = OUT if side == "out" else PRE
+    if name not in module._modules:
+        module.add_module(name, nn.Sequential())
+        if side == "out":
+            module.register_forward_hook(apply_out)
+        else:
+            module.register_forward_pre_hook(apply_pre)
+    module.get_submodule(name).append(block)  # type: ignore[operator]
 
 
 # The hooks are found by these names in every checkpoint: they must not be renamed.

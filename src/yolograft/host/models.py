@@ -20,12 +20,12 @@ from ultralytics.utils import LOGGER
 
 from yolograft import __version__, attach
 from yolograft.errors import HostError, SiteError
+from yolograft.host.config import GRAFT_KEY
 from yolograft.sites import rows
 from yolograft.spec import Graft
 
 __all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build", "graft_of", "graft_onto", "host_yaml", "load_into"]
 
-GRAFT_KEY = "graft"  # where a graft travels in the model's YAML dict
 VERSION_KEY = "yolograft"
 
 
@@ -75,14 +75,17 @@ class Grafted:
     def fuse(self, *args: Any, **kwargs: Any) -> Any:
         """Fold batch norms as the stock model does, with every block kept.
 
-        Folding deletes a Conv's `bn`. After it the convolution's output is what the batch norm's was, so a block on
-        `bn` moves there.
+        Folding deletes a Conv's `bn` and may replace its `conv`. After it the convolution's output is what the batch
+        norm's was, so the blocks on `bn` go there, and those on the input of `conv` back to their place.
         """
-        for module in self.modules():  # type: ignore[attr-defined]
-            bn = getattr(module, "bn", None)
-            if isinstance(module, Conv) and isinstance(bn, nn.Module) and attach.OUT in bn._modules:
-                attach.move(bn, module.conv)
-        return super().fuse(*args, **kwargs)  # type: ignore[misc]
+        lifted = [(module, attach.lift(module.conv)[1], attach.lift(module.bn)[0])
+                  for module in self.modules() if isinstance(module, Conv) and hasattr(module, "bn")]  # type: ignore[attr-defined]
+        super().fuse(*args, **kwargs)  # type: ignore[misc]
+        for module, before, after in lifted:
+            for side, blocks in (("pre", before), ("out", after)):
+                for block in blocks:
+                    attach.put(module.conv, block, side)
+        return self
 
 
 def graft_onto(model: nn.Module, what: str | Graft | Iterable[str | Graft]) -> nn.Module:

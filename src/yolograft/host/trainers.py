@@ -58,7 +58,7 @@ class GraftTrainer:
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
         """Build the stock network, graft it, and load what the weights have for the blocks."""
-        from yolograft.host.rows import model_config
+        from yolograft.host.config import model_config
 
         config = model_config(cfg) if isinstance(cfg, (str, Path)) else cfg
         graft = models.graft_of(config) if isinstance(config, dict) else Graft()

@@ -19,7 +19,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from yolograft import attach
 from yolograft.errors import HostError
 from yolograft.host import models
-from yolograft.host.rows import model_config
+from yolograft.host.config import model_config
 from yolograft.host.trainers import grafted_trainer
 from yolograft.spec import Graft
 
