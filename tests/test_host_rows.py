@@ -245,11 +245,12 @@ def test_rows_are_added_to_an_edited_file():
 
 
 def test_the_text_of_a_file_is_the_dict_that_was_written():
-    cfg = {**YOLO11, "kpt_shape": [17, 3], "scale": "n", "yaml_file": "somewhere/yolo11n.yaml"}
+    cfg = {**YOLO11, "kpt_shape": [17, 3], "scale": "s", "yaml_file": "somewhere/yolo11s.yaml"}
     text = dump(cfg, "se(gate=tanh)@8 + se(ratio=8)@p3")
     expected = write(cfg, "se(gate=tanh)@8 + se(ratio=8)@p3")
-    del expected["yaml_file"]
+    del expected["yaml_file"], expected["scale"]
     assert yaml.safe_load(text) == expected
+    assert list(yaml.safe_load(text)["scales"]) == ["s", "n", "m", "l", "x"]
     assert "  - [-1, 1, SE, [{gate: tanh}]]  # 9\n" in text
 
 

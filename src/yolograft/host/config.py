@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 
@@ -35,6 +36,8 @@ def load(path: str | Path) -> dict[str, Any]:
             config = yaml_model_load(SHIPPED / Path(path).name)  # which reads yolo11s-se.yaml as yolo11-se.yaml at s
         except FileNotFoundError:
             raise HostError(f"model={path} does not exist.") from error
+    except (AssertionError, OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # no YAML file, or no YAML in it
+        raise HostError(f"model={path} cannot be read as a model YAML: {error}") from error
     if not isinstance(config, dict):
         raise HostError(f"model={path} is no model YAML: expected backbone and head rows.")
     return config

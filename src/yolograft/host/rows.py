@@ -8,10 +8,8 @@ plain one becomes a graft on those edges (`se@8>9&13`). `write` is its inverse, 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,10 +20,9 @@ from yolograft.host.arguments import block_of, settle, spelling, written
 from yolograft.host.layout import IMAGE, NOMINAL, Row, channels, gives_map, rows, scales, shown, strides, widths
 from yolograft.spec import Graft, Part, Site
 
-__all__ = ["Edge", "Reading", "dump", "model_config", "read", "write"]
+__all__ = ["Edge", "Reading", "dump", "read", "write"]
 
 _MOST = 64  # repeats of one attention row
-_SHIPPED = Path(__file__).resolve().parents[1] / "models"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,36 +58,6 @@ class Reading:
     graft: Graft
     edges: tuple[Edge, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def model_config(path: str | Path) -> dict[str, Any]:
-    """Load a model YAML by path, or by the name of a packaged one (Ultralytics' or ours), at the scale in its name.
-
-    A hand-edited file comes back as its host, with the graft where grafted models keep it; what was understood is
-    printed.
-
-    Raises:
-        GraftError: see `read`; or the file's wiring is none that can be grafted.
-    """
-    from ultralytics.nn.tasks import yaml_model_load
-    from ultralytics.utils import LOGGER
-
-    from yolograft.host.models import GRAFT_KEY, graft_of
-
-    shipped = _SHIPPED / Path(path).name
-    unscaled = re.sub(r"(\d+)[nslmx](?=\D)", r"\1", shipped.name)
-    ours = not Path(path).is_file() and (_SHIPPED / unscaled).is_file()
-    cfg = yaml_model_load(shipped if ours else path)
-    reading = read(cfg)
-    if reading.edges:
-        edge = reading.edges[0]
-        raise HostError(f"{path}: row {edge.shared} is read by a row that reads the plain map as well (row {edge.reader} of "
-                        f"the host, input {edge.position}). Such wiring can be read but not grafted: give that row one of "
-                        "the two.")
-    if not reading.notes:
-        return cfg
-    LOGGER.info("\n".join([f"yolograft: {path} is read as a host and the graft '{reading.graft}':", *reading.notes]))
-    return {**reading.host, GRAFT_KEY: str(reading.graft + graft_of(cfg))}
 
 
 def read(cfg: dict[str, Any]) -> Reading:
@@ -336,6 +303,9 @@ def dump(cfg: dict[str, Any], graft: Graft | str) -> str:
     """Return `write(cfg, graft)` as the text of a YAML file, one line a row, each with its number."""
     made = write(cfg, graft)
     made.pop("yaml_file", None)  # where the stock file lay on this machine
+    used, table = made.pop("scale", None), made.get("scales")
+    if used and isinstance(table, dict) and used in table:  # Ultralytics takes the first where the file's name says none
+        made["scales"] = {used: table[used], **table}
     lines = [f"# '{Graft.of(graft)}' as rows, written by yolograft (the same without a file: graft='{Graft.of(graft)}')"]
     number = 0
     for key, value in made.items():
