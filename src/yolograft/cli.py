@@ -141,7 +141,7 @@ def _blocks(words: list[str]) -> int:
     return 0
 
 
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "race", "retry")
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry")
 
 
 def _study(words: list[str]) -> int:

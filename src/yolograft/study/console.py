@@ -36,7 +36,8 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
     asked = {**written, **words}
     folder = place(file, asked, where)
     print(f"Study {folder}: checking the data, the model and each arm ...", flush=True)
-    plan = engine.begin(Plan.of(asked), folder)
+    asked_plan = Plan.of(asked)
+    plan = engine.begin(asked_plan, folder)
     print(f"{len(plan.arms)} arms x {len(plan.seeds)} seeds = {len(plan.trials())} trials; the verdict is on {plan.metric}, "
           f"against '{plan.baseline}'.")
     for warning in engine.forewarn(plan):
@@ -45,9 +46,9 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
         with _stoppable():
             if sys.stdout.isatty():
                 with LiveView() as view:
-                    study = engine.run(plan, folder, view=view, **options)
+                    study = engine.run(asked_plan, folder, view=view, **options)
             else:
-                study = engine.run(plan, folder, view=Lines(), **options)
+                study = engine.run(asked_plan, folder, view=Lines(), **options)
     except KeyboardInterrupt:
         print(f"\nStopped; nothing is lost. Go on: yolograft study {folder / 'plan.yaml'}", file=sys.stderr)
         return 130
@@ -92,11 +93,10 @@ def _options(how: Mapping[str, str]) -> dict[str, Any]:
             if not found[key].isdecimal() or not int(found[key]):
                 raise SpecError(f"{key}={found[key]} must be a whole number of at least 1.")
             found[key] = int(found[key])
-    for key in ("race", "retry"):
-        if key in found:
-            if found[key].lower() not in ("true", "false"):
-                raise SpecError(f"{key}={found[key]} must be True or False.")
-            found[key] = found[key].lower() == "true"
+    if "retry" in found:
+        if found["retry"].lower() not in ("true", "false"):
+            raise SpecError(f"retry={found['retry']} must be True or False.")
+        found["retry"] = found["retry"].lower() == "true"
     return found
 
 

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 __all__ = [
+    "EXACT",
+    "as_large",
     "bca_interval",
     "detectable",
     "holm",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-_EXACT = 16  # seeds up to which each of the 2^n sign patterns is visited; beyond, a fixed sample of as many
+EXACT = 16  # seeds up to which each of the 2^n sign patterns is visited; beyond, a fixed sample of as many
 _SLACK = 1 - 1e-9  # two patterns that tie in real arithmetic must tie in floating point
 
 
@@ -57,11 +59,11 @@ def seeds_to_resolve(alpha: float = 0.05) -> int:
 @lru_cache(maxsize=8)
 def _signs(n: int) -> Array:
     """Return patterns x n signs whose first row is all ones: all 2^n, or a fixed sample of 2^16 of them."""
-    if n <= _EXACT:
+    if n <= EXACT:
         bits = np.arange(2**n)[:, None] >> np.arange(n)[None, :] & 1
         return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
     # that the observed pattern belongs to it keeps a sampled p-value valid (Phipson and Smyth 2010)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**_EXACT, n))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**EXACT, n))
     signs[0] = 1.0
     return signs
 
@@ -97,6 +99,19 @@ def sign_flip(differences: ArrayLike) -> float:
     """
     row = _finite(differences)
     return float(max_t(row[None, :])[0]) if row.size else 1.0
+
+
+def as_large(differences: ArrayLike) -> int:
+    """Return how many sign patterns of these differences have a sum at least as large as they have themselves.
+
+    >>> as_large([0.02, 0.01, 0.03]), as_large([0.02, -0.01, 0.03])
+    (1, 2)
+    """
+    row = _finite(differences)
+    if not row.size:
+        return 1
+    slack = (1 - _SLACK) * float(np.abs(row).sum())
+    return int((_signs(row.size) @ row >= row.sum() - slack).sum())
 
 
 def max_t(differences: ArrayLike) -> Array:

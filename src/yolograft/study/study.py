@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from yolograft.study import race
 from yolograft.study.plan import Plan
 from yolograft.study.storage import Row, Storage
 from yolograft.study.trial import Result
@@ -64,7 +65,15 @@ class Study:
 
     def verdicts(self, metric: str | None = None) -> list[Verdict]:
         """Return a verdict on each arm but the baseline, by the plan's metric unless another is named."""
-        return judge(self.scores(metric), self.plan.baseline)
+        return judge(self.scores(metric), self.plan.baseline, stopped=self.stopped if self.plan.race else None)
+
+    @cached_property
+    def stopped(self) -> Mapping[str, int]:
+        """The arms that racing stopped, with the number of pairs after which each was; none if all were run anyway."""
+        if not self.plan.race:
+            return {}
+        out = race.stopped(self.scores(), self.plan.baseline, self.plan.seeds)
+        return {arm: pairs for arm, pairs in out.items() if len(self.results[arm]) < len(self.plan.seeds)}
 
     def folder_of(self, key: str) -> Path:
         """Return where a trial keeps its files."""
