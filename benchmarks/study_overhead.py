@@ -79,7 +79,8 @@ def main() -> None:
         seconds = study(folder, given.trials, executor)
         profile.disable()
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / given.trials / 1024
-        print(f"{name:<20} {seconds:7.1f} s   {1000 * seconds / given.trials:6.1f} ms a trial   {size:.1f} KiB a trial", flush=True)
+        print(f"{name:<20} {seconds:7.1f} s   {1000 * seconds / given.trials:6.1f} ms a trial   {size:.1f} KiB a trial",
+              flush=True)
     begun = time.perf_counter()
     for _ in range(10):
         subprocess.run([sys.executable, "-c", "import yolograft.study.worker, yolograft.study.dummy"], check=True)
@@ -87,8 +88,8 @@ def main() -> None:
     print("Where the time goes, in this process (cumulative):")
     stats = pstats.Stats(profile)
     wanted = {"run", "add", "claim", "report", "finish", "rows", "start", "_look", "_may_begin", "fsync", "_study"}
-    for (file, _, function), (_, calls, own, cumulative, _) in sorted(stats.stats.items(), key=lambda item: -item[1][3]):
-        if function in wanted and ("yolograft" in file or "benchmarks" in file) or "fsync" in function or "commit" in function:
+    for (file, _, function), (_, calls, _, cumulative, _) in sorted(stats.stats.items(), key=lambda item: -item[1][3]):
+        if (function in wanted and "yolograft" in file) or "fsync" in function or "'commit'" in function:
             print(f"  {cumulative:7.2f} s  {calls:>7} calls  {Path(file).name}:{function}")
     if not given.folder:
         shutil.rmtree(root)

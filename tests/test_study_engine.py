@@ -262,3 +262,11 @@ def test_ctrl_c_ends_every_process_and_the_study_goes_on_later(tmp_path):
             pass  # no trial's process is left that holds it
     assert "interrupted" in status(tmp_path / "s")
     assert not list((tmp_path / "s").glob("trials/*/result.json"))
+
+
+def test_fidelity_ranks_the_arms_by_their_early_epochs(tmp_path):
+    arms = "none; se@8 effect=0.3; cbam@8 effect=0.6"
+    study = run(words(arms=arms, epochs=4, noise=0.001, shared=0.001), tmp_path / "s", workers=2)
+    assert [(epoch, tau) for epoch, tau, _ in study.fidelity()] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]
+    assert [share for _, _, share in study.fidelity()] == [0.25, 0.5, 0.75, 1.0]
+    assert run(words(), tmp_path / "two").fidelity() == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from yolograft.study import race
+from yolograft.study import race, statistics
 from yolograft.study.plan import Plan
 from yolograft.study.storage import Row, Storage
 from yolograft.study.trial import Result
@@ -74,6 +74,24 @@ class Study:
             return {}
         out = race.stopped(self.scores(), self.plan.baseline, self.plan.seeds)
         return {arm: pairs for arm, pairs in out.items() if len(self.results[arm]) < len(self.plan.seeds)}
+
+    def fidelity(self) -> list[tuple[int, float, float]]:
+        """Return (epoch, tau, share of the epochs): how well the arms' means so early would have ranked them.
+
+        Kendall's tau-b (1945) between the arms' means after each recorded epoch and their final ones, over the seeds that
+        all arms have: whether fewer epochs would do. NaN while there are fewer than three arms with runs in common.
+        """
+        curves = {which: {int(point["epoch"]): point[self.plan.metric] for point in row.curve if self.plan.metric in point}
+                  for which, row in self.latest.items() if row.state == "complete"}
+        arms = [arm.name for arm in self.plan.arms]
+        seeds = [seed for seed in self.plan.seeds if all(curves.get((arm, seed)) for arm in arms)]
+        if len(arms) < 3 or not seeds:
+            return []
+        scores = self.scores()
+        final = [sum(scores[arm][seed] for seed in seeds) for arm in arms]
+        epochs = sorted(set.intersection(*(set(curves[arm, seed]) for arm in arms for seed in seeds)))
+        early = {epoch: [sum(curves[arm, seed][epoch] for seed in seeds) for arm in arms] for epoch in epochs}
+        return [(epoch, statistics.rank_correlation(early[epoch], final), epoch / epochs[-1]) for epoch in epochs]
 
     def folder_of(self, key: str) -> Path:
         """Return where a trial keeps its files."""
