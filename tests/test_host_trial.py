@@ -77,6 +77,19 @@ def test_a_trial_gives_metrics_classes_costs_and_pictures(done: tuple[Path, Word
     assert str(YOLO(folder / BEST).graft).startswith("se(")
 
 
+def test_the_test_split_is_scored_on_its_own(
+    done: tuple[Path, Words, dict[str, Any]], tiny_set: Path, tmp_path: Path
+) -> None:
+    folder, asked, found = done
+    with pytest.raises(GraftError, match="no test split"):
+        trial.test(asked, folder)
+    held = tmp_path / "held.yaml"
+    held.write_text(tiny_set.read_text() + "test: images/val\n")
+    scored = trial.test(Words({**asked.settings, "data": str(held)}), folder)
+    assert scored == found["metrics"], "the same pictures under another name"
+    assert (folder / "test" / "images.npz").is_file()
+
+
 def test_again_is_the_same_to_the_bit(done: tuple[Path, Words, dict[str, Any]], tiny_set: Path, tmp_path: Path) -> None:
     folder, _, found = done
     assert words(tiny_set, graft=spell("se@8")).train(tmp_path)["metrics"] == found["metrics"]

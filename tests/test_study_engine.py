@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -270,3 +271,42 @@ def test_fidelity_ranks_the_arms_by_their_early_epochs(tmp_path):
     assert [(epoch, tau) for epoch, tau, _ in study.fidelity()] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]
     assert [share for _, _, share in study.fidelity()] == [0.25, 0.5, 0.75, 1.0]
     assert run(words(), tmp_path / "two").fidelity() == []
+
+
+def test_a_full_disk_stops_the_study_and_fails_no_trial(tmp_path, monkeypatch):
+    full = tmp_path / "full"
+    full.write_text("")
+    arms = f"none; se@8; cbam@8 fail=full:{full}"
+    with pytest.raises(GraftError, match="is full"):
+        run(words(arms=arms), tmp_path / "s")
+    study = Study.load(tmp_path / "s")
+    assert not study.failures()
+    assert study.scores()["none"]
+    full.unlink()
+    assert all(len(scores) == 2 for scores in run(words(arms=arms), tmp_path / "s").scores().values())
+    assert trainings(tmp_path / "s") == [1] * 6
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(GraftError, match="is full"):  # whatever a library makes of it
+        run(words(arms="none; se@8 fail=error"), tmp_path / "t")
+
+
+def test_a_disk_that_takes_no_plan_leaves_no_study(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Plan, "write", full)
+    with pytest.raises(GraftError, match="had to stop"):
+        run(words(), tmp_path / "s")
+    monkeypatch.undo()
+    assert trainings(tmp_path / "s") == []
+    run(words(), tmp_path / "s")
+    assert trainings(tmp_path / "s") == [1] * 4
+
+
+@pytest.mark.parametrize(("arms", "says"), [
+    ("none; esc@8", "No block is named 'esc'"), ("none; se@8; se(ratio=16)@8", "are the same"),
+    ("none; se@8; se@8 lr=0.1", "No train argument is named 'lr'"), ("none; position(se)", "Did you mean 'positions'")])
+def test_arms_that_cannot_be_leave_nothing_behind(tmp_path, arms, says):
+    with pytest.raises(GraftError, match=re.escape(says)):
+        run(words(arms=arms), tmp_path / "s")
+    assert not (tmp_path / "s").exists()

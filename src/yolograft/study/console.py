@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.errors import SpecError
-from yolograft.study import engine
+from yolograft.study import engine, holdout
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
+from yolograft.study.study import Study
 
 __all__ = ["place", "run"]
 
@@ -32,6 +33,7 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
         GraftError: something cannot be used; what is on disk stays as it was.
     """
     options = _options(how)
+    test = options.pop("test", False)
     written: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     asked = {**written, **words}
     folder = place(file, asked, where)
@@ -55,7 +57,19 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
     print(status(folder, storage=options.get("storage")), end="")
     for verdict in study.verdicts():
         print(f"{verdict.arm}: {verdict.word}. {verdict.why()}")
+    if test:
+        _test(study)
     return 1 if study.failures() else 0
+
+
+def _test(study: Study) -> None:
+    earlier = holdout.read(study)
+    found = holdout.score(study)
+    verdict = found.verdict()
+    if earlier is not None:
+        print(f"The held-out test split was scored already, for '{found.arm}'; later arms do not reopen it.")
+    print(f"On the held-out test split, {found.arm}, chosen among {found.among} arms by validation: {verdict.word}. "
+          f"{verdict.why()}")
 
 
 def place(file: str | None, words: Mapping[str, Any], where: Mapping[str, str]) -> Path:
@@ -93,10 +107,11 @@ def _options(how: Mapping[str, str]) -> dict[str, Any]:
             if not found[key].isdecimal() or not int(found[key]):
                 raise SpecError(f"{key}={found[key]} must be a whole number of at least 1.")
             found[key] = int(found[key])
-    if "retry" in found:
-        if found["retry"].lower() not in ("true", "false"):
-            raise SpecError(f"retry={found['retry']} must be True or False.")
-        found["retry"] = found["retry"].lower() == "true"
+    for key in ("retry", "test"):
+        if key in found:
+            if found[key].lower() not in ("true", "false"):
+                raise SpecError(f"{key}={found[key]} must be True or False.")
+            found[key] = found[key].lower() == "true"
     return found
 
 

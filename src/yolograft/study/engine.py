@@ -7,6 +7,7 @@ moment: begun again with the same words, it takes up what was running and repeat
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json
 
 __all__ = ["Running", "View", "begin", "forewarn", "read_duration", "run"]
 
+_ROOM = 4 * 2**20  # bytes without which no trial could have gone on
 _TICK = 0.05  # seconds between looks at the running trials
 _LOOK = 0.5  # seconds between looks at their epochs, and between pictures of the standing
 
@@ -166,6 +168,15 @@ def _executor(name: str, workers: int | None, address: str | None, per_gpu: int)
     raise SpecError(f"executor={name} is not known. Known: local, ray.")
 
 
+def is_full(outcome: Failure, folder: Path) -> bool:
+    """Whether a trial failed for want of room on the disk, in its own words or by what is left."""
+    said = "No space left" in outcome.reason or "disk is full" in outcome.reason
+    try:
+        return said or shutil.disk_usage(folder).free < _ROOM
+    except OSError:
+        return said
+
+
 class _Run:
     """One run over a study's trials: the loop and what it holds between two looks."""
 
@@ -244,6 +255,10 @@ class _Run:
         return ended
 
     def _settle(self, row: Row, outcome: Result | Failure, folder: Path) -> None:
+        if isinstance(outcome, Failure) and is_full(outcome, folder):
+            # the trial is not to blame, and the next ones would go the same way: it goes on when there is room
+            raise GraftError(f"The disk of '{self.folder}' is full: '{row.arm}' with seed {row.seed} could not go on. What "
+                             "is finished is kept; free some space and start the study again.")
         if isinstance(outcome, Result) and self.plan.metric not in outcome.metrics:
             outcome = Failure(reason=f"The trial gave no {self.plan.metric}, which the study is about; it "
                                      "gave "

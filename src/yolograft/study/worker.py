@@ -1,4 +1,7 @@
-"""The process that runs one trial: `python -m yolograft.study.worker FOLDER`. It ends with its parent."""
+"""The process that runs one trial: `python -m yolograft.study.worker FOLDER`. It ends with its parent.
+
+With the word `test` behind, it scores the trial's network on the held-out split instead.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from filelock import FileLock
 from yolograft.errors import GraftError
 from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial, read_json, write_json
 
-__all__ = ["main", "perform"]
+__all__ = ["main", "perform", "score"]
 
 _PATIENCE = 60.0  # seconds that a previous process of the same trial gets to notice that its parent is gone
 
@@ -47,6 +50,23 @@ def perform(folder: Path) -> Result | Failure:
             write_json(folder / "failure.json", failure)
             return failure
         return result
+
+
+def score(folder: Path) -> Result | Failure:
+    """Score the network of the trial in `folder` on the held-out split, into `test.json`."""
+    trial = read_json(Trial, folder / "trial.json")
+    if trial is None:
+        raise FileNotFoundError(folder / "trial.json")
+    (folder / "failure.json").unlink(missing_ok=True)
+    try:
+        result = Result(metrics=import_module(trial.host).test(trial, folder)).check()
+        write_json(folder / "test.json", result)
+    except Exception as error:
+        traceback.print_exc()
+        failure = Failure(reason=_reason(error), log=str(folder / "log.txt"))
+        write_json(folder / "failure.json", failure)
+        return failure
+    return result
 
 
 def _reason(error: BaseException) -> str:
@@ -86,6 +106,8 @@ def _follow_parent() -> None:
 
 def main(argv: list[str]) -> int:
     """Run the trial in the folder named; 0 when there is a result, 1 when the trial failed."""
+    if argv[1:] == ["test"]:
+        return 0 if isinstance(score(Path(argv[0])), Result) else 1
     _follow_parent()
     return 0 if isinstance(perform(Path(argv[0])), Result) else 1
 
