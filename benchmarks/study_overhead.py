@@ -74,10 +74,7 @@ def main() -> None:
     profile = cProfile.Profile()
     for name, executor in (("in this process", Here(given.workers)), ("a process per trial", Local(slots=given.workers))):
         folder = root / name.replace(" ", "-")
-        if isinstance(executor, Here):
-            profile.enable()
         seconds = study(folder, given.trials, executor)
-        profile.disable()
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / given.trials / 1024
         print(f"{name:<20} {seconds:7.1f} s   {1000 * seconds / given.trials:6.1f} ms a trial   {size:.1f} KiB a trial",
               flush=True)
@@ -85,7 +82,8 @@ def main() -> None:
     for _ in range(10):
         subprocess.run([sys.executable, "-c", "import yolograft.study.worker, yolograft.study.dummy"], check=True)
     print(f"a worker's start     {(time.perf_counter() - begun) * 100:.0f} ms")
-    print("Where the time goes, in this process (cumulative):")
+    profile.runcall(study, root / "profiled", 200, Here(given.workers))
+    print("Where the time goes, in this process (cumulative, of 200 trials under a profiler, which slows it):")
     stats = pstats.Stats(profile)
     wanted = {"run", "add", "claim", "report", "finish", "rows", "start", "_look", "_may_begin", "fsync", "_study"}
     for (file, _, function), (_, calls, _, cumulative, _) in sorted(stats.stats.items(), key=lambda item: -item[1][3]):
