@@ -9,15 +9,18 @@ import json
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
+from yolograft import __version__
 from yolograft.errors import GraftError
 from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial, read_json, write_json
 
@@ -39,6 +42,7 @@ def perform(folder: Path) -> Result | Failure:
         (folder / "failure.json").unlink(missing_ok=True)
         try:
             host = import_module(trial.host)
+            _compare_versions(trial, host)
             found = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
             result = found if isinstance(found, Result) else Result(**found)
             write_json(folder / "result.json", result.check())
@@ -50,6 +54,15 @@ def perform(folder: Path) -> Result | Failure:
             write_json(folder / "failure.json", failure)
             return failure
         return result
+
+
+def _compare_versions(trial: Trial, host: Any) -> None:
+    """Refuse to train on a machine whose packages are not those that the study was begun with."""
+    here = {"yolograft": __version__, **host.versions()} if trial.versions else {}
+    unlike = [f"{name} {here.get(name, 'none')} here, {wanted} in the study"
+              for name, wanted in trial.versions.items() if here.get(name) != wanted]
+    if unlike:
+        raise GraftError(f"The machine {socket.gethostname()} has other versions than the study: {'; '.join(unlike)}.")
 
 
 def score(folder: Path) -> Result | Failure:
