@@ -3,7 +3,8 @@
     python benchmarks/study_overhead.py [--trials 1000] [--workers 2] [--folder DIR]
 
 Trials that train nothing are run twice: inside this process, which leaves the scheduling and the storage, and each in a
-process of its own, as a study does. A profile says where the time goes.
+process of its own, as a study does. A profile says where the time goes. Then 50 machines are pretended, whose trials take
+some seconds of nobody's time: how near one scheduler comes to the fifty-fold speed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Here:
     def __init__(self, slots: int) -> None:
         self.slots = slots
 
-    def start(self, trial: Trial, folder: Path, slot: int) -> Here:
+    def start(self, trial: Trial, folder: Path, slot: int):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "trial.json", trial)
         self.outcome = perform(folder)
@@ -46,6 +47,28 @@ class Here:
         pass
 
     def close(self) -> None:
+        pass
+
+
+class Elsewhere(Here):
+    """An executor whose trials end after some seconds, on machines that are not there."""
+
+    def __init__(self, slots: int, seconds: float) -> None:
+        super().__init__(slots)
+        self.seconds = seconds
+
+    def start(self, trial: Trial, folder: Path, slot: int):
+        return Away(super().start(trial, folder, slot).outcome, time.monotonic() + self.seconds)
+
+
+class Away:
+    def __init__(self, outcome, until: float) -> None:
+        self.outcome, self.until = outcome, until
+
+    def poll(self):
+        return self.outcome if time.monotonic() >= self.until else None
+
+    def stop(self) -> None:
         pass
 
 
@@ -67,6 +90,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--trials", type=int, default=1000)
     options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--machines", type=int, default=50)
+    options.add_argument("--seconds", type=float, default=10)
     options.add_argument("--folder", type=Path)
     given = options.parse_args()
     root = given.folder or Path(tempfile.mkdtemp())
@@ -89,6 +114,10 @@ def main() -> None:
     for (file, _, function), (_, calls, _, cumulative, _) in sorted(stats.stats.items(), key=lambda item: -item[1][3]):
         if (function in wanted and "yolograft" in file) or "fsync" in function or "'commit'" in function:
             print(f"  {cumulative:7.2f} s  {calls:>7} calls  {Path(file).name}:{function}")
+    seconds = study(root / "machines", given.trials, Elsewhere(given.machines, given.seconds))
+    ideal = given.trials / given.machines * given.seconds
+    print(f"{given.machines} machines, trials of {given.seconds:g} s: {seconds:.1f} s, ideal {ideal:.1f} s; "
+          f"{1000 * (seconds - ideal) / given.trials:.1f} ms a trial more")
     if not given.folder:
         shutil.rmtree(root)
 

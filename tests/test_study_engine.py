@@ -270,7 +270,12 @@ def test_fidelity_ranks_the_arms_by_their_early_epochs(tmp_path):
     study = run(words(arms=arms, epochs=4, noise=0.001, shared=0.001), tmp_path / "s", workers=2)
     assert [(epoch, tau) for epoch, tau, _ in study.fidelity()] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]
     assert [share for _, _, share in study.fidelity()] == [0.25, 0.5, 0.75, 1.0]
-    assert run(words(), tmp_path / "two").fidelity() == []
+    two = run(words(), tmp_path / "two")
+    assert two.fidelity() == []
+    assert study.agreement(study) == 1.0
+    cheap = run(words(arms=arms, epochs=1, noise=0.001, shared=0.001), tmp_path / "cheap", workers=2)
+    assert cheap.agreement(study) == 1.0
+    assert two.agreement(study) != two.agreement(study), "two arms have no order to speak of"
 
 
 def test_a_full_disk_stops_the_study_and_fails_no_trial(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ class LessonTrainer:
     """What the trainer of a trial does differently from a grafted one; mixed in by `lesson_trainer`.
 
     Its further overrides: `control` (see `controls`), `folder` (where state and best checkpoint go), `report` (called
-XX
+    after each epoch), `state` (what an interrupted run left, or None) and `spent` (the seconds it had taken).
     """
 
     _looping = False

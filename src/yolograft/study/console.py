@@ -11,6 +11,7 @@ from typing import Any
 
 from yolograft.errors import SpecError
 from yolograft.study import engine, holdout
+from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
@@ -55,8 +56,11 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
         print(f"\nStopped; nothing is lost. Go on: yolograft study {folder / 'plan.yaml'}", file=sys.stderr)
         return 130
     print(status(folder, storage=options.get("storage")), end="")
+    images = image_intervals(study)
     for verdict in study.verdicts():
-        print(f"{verdict.arm}: {verdict.word}. {verdict.why()}")
+        over = images.get(verdict.arm)
+        print(f"{verdict.arm}: {verdict.word}. {verdict.why()}"
+              + (f" Over validation images of this kind: {over[0]:+.4f} to {over[1]:+.4f}." if over else ""))
     if test:
         _test(study)
     return 1 if study.failures() else 0

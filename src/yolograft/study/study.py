@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 
 from yolograft.study import race, statistics
 from yolograft.study.plan import Plan
@@ -92,6 +93,21 @@ class Study:
         epochs = sorted(set.intersection(*(set(curves[arm, seed]) for arm in arms for seed in seeds)))
         early = {epoch: [sum(curves[arm, seed][epoch] for seed in seeds) for arm in arms] for epoch in epochs}
         return [(epoch, statistics.rank_correlation(early[epoch], final), epoch / epochs[-1]) for epoch in epochs]
+
+    def agreement(self, other: Study) -> float:
+        """Return Kendall's tau-b between the arms' means here and there: whether a cheaper study ranks them alike.
+
+        >>> Study.load("runs/study/at-224").agreement(Study.load("runs/study/at-640"))  # doctest: +SKIP
+        0.67
+
+        Arms count by name, and with all the seeds that they have; NaN with fewer than three in common.
+        """
+        ours, theirs = self.scores(), other.scores(self.plan.metric)
+        arms = [arm for arm, by in ours.items() if by and theirs.get(arm)]
+        if len(arms) < 3:
+            return float("nan")
+        return statistics.rank_correlation([mean(ours[arm].values()) for arm in arms],
+                                           [mean(theirs[arm].values()) for arm in arms])
 
     def folder_of(self, key: str) -> Path:
         """Return where a trial keeps its files."""
