@@ -230,6 +230,14 @@ def test_grafts_that_do_not_fit_are_refused_and_leave_nothing_behind() -> None:
     assert spell("se@8").startswith("se(bias=True")
 
 
+def test_the_study_s_choice_of_a_gpu_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert trial._here({"device": 0, "epochs": 2}) == {"epochs": 2}, "Ultralytics would set CUDA_VISIBLE_DEVICES to 0"
+    assert trial._here({"device": "cpu"}) == {"device": "cpu"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert trial._here({"device": 0}) == {"device": 0}
+
+
 def test_rows_are_those_that_a_block_can_follow() -> None:
     found = rows("yolo11n.yaml")
     assert found == [f"backbone.{i}" for i in range(11)] + [f"neck.{i}" for i in range(11, 23)]

@@ -47,7 +47,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
 
     What is left in `folder`: best.pt, images.npz (see `evaluation`), and Ultralytics' own files under run/.
     """
-    folder, settings = Path(folder).resolve(), dict(trial.settings)
+    folder, settings = Path(folder).resolve(), _here(trial.settings)
     state = torch.load(folder / STATE, map_location="cpu", weights_only=False) if (folder / STATE).exists() else None
     spent = state["seconds"] if state else 0.0
     if state is None or not state["finished"]:
@@ -71,12 +71,18 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
 
 def test(trial: Any, folder: Path) -> dict[str, float]:
     """Score what `train` left in `folder` on the data set's test split; raises `DataError` if it has none."""
-    settings = dict(trial.settings)
+    settings = _here(trial.settings)
     found = _resolve(str(settings["data"]), str(settings.get("task") or _open(str(settings["model"])).task))
     if not found.get("test"):
         raise DataError(f"data={settings['data']} has no test split: it names only train and val.")
     metrics: dict[str, float] = evaluate(folder / BEST, settings, folder / "test", split="test")["metrics"]
     return metrics
+
+
+def _here(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's settings, without a GPU's number where the study has chosen the GPU for this process already."""
+    chosen = "CUDA_VISIBLE_DEVICES" in os.environ and str(settings.get("device")).isdecimal()
+    return {key: value for key, value in settings.items() if key != "device" or not chosen}
 
 
 def _lines(path: Path) -> list[str]:
