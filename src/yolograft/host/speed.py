@@ -110,7 +110,8 @@ def _measured(model: nn.Module, imgsz: int, batch: int) -> tuple[float, float]:
 
 def begin(trainer: Any) -> None:
     """Choose for a trainer whose network is built, apply it to `trainer.model`, and say what was chosen."""
-    choice = choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size))
+    kept: Choice | None = getattr(trainer, "kept", None)  # what an interrupted run had chosen
+    choice = kept or choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size))
     torch.set_num_threads(choice.threads)
     if choice.channels_last:
         laid_out(trainer.model)

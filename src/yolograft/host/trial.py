@@ -28,13 +28,15 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from yolograft import attach
 from yolograft import blocks as zoo
 from yolograft.errors import DataError, HostError, nearest
-from yolograft.host import controls, models, modes
+from yolograft.host import controls, models, modes, speed
 from yolograft.host.evaluation import evaluate
 from yolograft.host.lesson import BEST, STATE, lesson_trainer, replace
 from yolograft.sites import sites
 from yolograft.spec import Graft
 
 __all__ = ["blocks", "check", "fingerprints", "hardware", "rows", "spell", "test", "train", "versions"]
+
+DEFAULTS = {"speed": "auto"}  # a trial without it is stock: its numbers are those of a study that knew no other speed
 
 _OWN = {"seed": "a study has seeds", "resume": "a study resumes by itself", "project": "a study has its own folder",
         "name": "a study has its own folder", "exist_ok": "a study has its own folder",
@@ -48,6 +50,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
     What is left in `folder`: best.pt, images.npz (see `evaluation`), and Ultralytics' own files under run/.
     """
     folder, settings = Path(folder).resolve(), _here(trial.settings)
+    pace = settings.pop("speed", "stock")
     state = torch.load(folder / STATE, map_location="cpu", weights_only=False) if (folder / STATE).exists() else None
     spent = state["seconds"] if state else 0.0
     if state is None or not state["finished"]:
@@ -55,7 +58,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         model: Any = modes.open_model(settings["model"], settings.get("task"))
         cls = lesson_trainer(model.task_map[model.task]["trainer"])
         overrides = {"plots": False, **settings, "task": model.task, "seed": trial.seed, "graft": trial.graft,
-                     "project": str(folder), "name": "run", "exist_ok": True}
+                     "project": str(folder), "name": "run", "exist_ok": True, "speed": pace}
         trainer = cls(overrides={**overrides, "control": trial.control, "folder": folder, "report": report, "state": state,
                                  "spent": spent})
         trainer.train()
@@ -71,7 +74,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
 
 def test(trial: Any, folder: Path) -> dict[str, float]:
     """Score what `train` left in `folder` on the data set's test split; raises `DataError` if it has none."""
-    settings = _here(trial.settings)
+    settings = {key: value for key, value in _here(trial.settings).items() if key != "speed"}
     found = _resolve(str(settings["data"]), str(settings.get("task") or _open(str(settings["model"])).task))
     if not found.get("test"):
         raise DataError(f"data={settings['data']} has no test split: it names only train and val.")
@@ -113,7 +116,8 @@ def blocks() -> list[str]:
 
 def check(model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
     """Raise `GraftError` if the graft does not fit the model, or a train argument cannot be one of a study's."""
-    given = {key: value for key, value in settings.items() if key != "model"}
+    given = {key: value for key, value in settings.items() if key not in ("model", "speed")}
+    speed.check(str(settings.get("speed", "stock")))
     for key, value in given.items():
         if key in _OWN:
             raise HostError(f"'{key}={value}' cannot be an argument of a study: {_OWN[key]}.")

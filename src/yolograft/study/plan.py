@@ -94,6 +94,7 @@ class Plan:
             raise SpecError(f"No metric is named '{metric}'.{nearest(metric, METRICS)} Known: "
                             f"{', '.join(METRICS)}.")
         host = None if recorded else load_host(host_name)
+        settings = {**getattr(host, "DEFAULTS", {}), **settings}  # spelled out, so that a new default asks a new question
         arms = parse_arms(own["arms"], host, model=str(settings["model"]))
         arms, baseline = _with_baseline(arms, own.get("baseline"))
         race = own.get("race", False)

@@ -98,6 +98,7 @@ class Failure:
 class Host(Protocol):
     """What a study asks of whatever trains models. A module with these functions is one.
 
+    `DEFAULTS`, if the module has it, are train arguments that a new plan spells out where it does not say otherwise.
     The study hands `train` to a process of its own, so the module must be importable by its name there. Only
     `train` may take long.
     """
