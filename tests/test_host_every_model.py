@@ -1,0 +1,234 @@
+"""Every model YAML that Ultralytics ships, and a block at every row: built, run, trained, saved, loaded, taken off.
+
+The default suite takes a seeded sample, one row of one file for every kind of head; `-m slow` takes every row of all.
+A file whose smallest scale is large is built at a quarter of its width: the structure is what matters here.
+"""
+
+import copy
+import io
+import random
+from contextlib import contextmanager
+
+import pytest
+import torch
+from test_host_layout import PACKAGED, load
+from torch import nn
+from ultralytics.nn import tasks
+
+from yolograft.attach import grafted, grafts
+from yolograft.errors import GraftError
+from yolograft.host import models
+
+BY_HEAD = {
+    "Classify": "ClassificationModel", "Detect": "DetectionModel", "v10Detect": "DetectionModel",
+    "Segment": "SegmentationModel", "Segment26": "SegmentationModel", "Pose": "PoseModel", "Pose26": "PoseModel",
+    "OBB": "OBBModel", "OBB26": "OBBModel", "RTDETRDecoder": "RTDETRDetectionModel", "WorldDetect": "WorldModel",
+    "YOLOEDetect": "YOLOEModel", "YOLOESegment": "YOLOESegModel", "YOLOESegment26": "YOLOESegModel",
+    "Depth": "DepthModel", "SemanticSegment": "SemanticSegmentationModel",
+}
+WIDE = ("yolov3", "yolov3-spp", "yolov9c", "yolov9c-seg", "yolov9m",
+        "yolov10b", "yolov10l", "yolov10m", "yolov10s", "yolov10x")
+LAW = "se(ratio=4)"
+
+
+def head_of(path):
+    return load(path)["head"][-1][2]
+
+
+def config(path):
+    cfg = {**load(path), "yaml_file": path.name}
+    if path.stem in WIDE:
+        cfg["scales"] = {"n": [0.33, 0.25, 1024]}
+    cfg["scale"] = "n" if "n" in cfg.get("scales", {}) else next(iter(cfg.get("scales", {})), "")
+    for row in cfg["backbone"]:
+        if row[2] == "TorchVision":
+            row[3] = [None if arg == "DEFAULT" else arg for arg in row[3]]  # its pretrained weights are a download
+    return cfg
+
+
+class Bare:
+    """One bare host with settled batch norms, what it gives, and what each of its rows gives."""
+
+    def __init__(self, path):
+        torch.manual_seed(0)
+        cfg = config(path)
+        self.model = getattr(tasks, BY_HEAD[cfg["head"][-1][2]])(cfg, verbose=False)
+        size = 160 if cfg["head"][-1][2] == "RTDETRDecoder" else 64  # its 300 queries need as many pixels
+        self.x = torch.rand(2, 3, size, size)
+        settle(self.model, self.x)
+        self.keys = {key: value.clone() for key, value in self.model.state_dict().items()}
+        with torch.no_grad(), features(self.model) as seen:
+            self.output = tensors(self.model(self.x))
+        self.rows = [seen[number] for number in range(len(self.model.model))]
+        assert all(torch.isfinite(one).all() for one in self.output)
+
+    def maps(self):
+        """Return the numbers of the rows that give one map (B, C, H, W)."""
+        return [number for number, value in enumerate(self.rows) if isinstance(value, torch.Tensor) and value.ndim == 4
+                and number < len(self.rows) - 1]
+
+
+def settle(model, x):
+    """Give random weights features of ordinary size: batch norms take the statistics of one batch."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(x)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+@contextmanager
+def features(model, *numbers):
+    seen = {}
+
+    def keep(number):
+        return lambda module, args, output: seen.__setitem__(
+            number, output.clone() if isinstance(output, torch.Tensor) else output)
+
+    handles = [model.model[n].register_forward_hook(keep(n)) for n in numbers or range(len(model.model))]
+    yield seen
+    for handle in handles:
+        handle.remove()
+
+
+def tensors(output):
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, dict):
+        output = list(output.values())
+    return [one for item in output for one in tensors(item)] if isinstance(output, (list, tuple)) else []
+
+
+def run(model, x):
+    with torch.no_grad():
+        return tensors(model(x))
+
+
+def same(one, other):
+    return len(one) == len(other) and all(map(torch.equal, one, other))
+
+
+def saved_and_loaded(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def check_row(bare, number):
+    """Check a block at one row of the host, and that taking it off leaves the host as it was."""
+    model, x = bare.model, bare.x
+    kind = type(model)
+    models.graft_onto(model, f"{LAW}@{number}")
+    prefix = f"model.{number}."
+    (key,) = grafts(model)
+    assert key.startswith(prefix)
+    block = model.get_submodule(key)
+    assert model.state_dict().keys() - bare.keys.keys() == {f"{key}.{name}" for name in block.state_dict()}
+
+    assert same(run(model, x), bare.output), "the grafted model is not its host at birth"
+
+    model.train()
+    loss = sum((one.float() * torch.linspace(-1, 1, one.numel()).view_as(one)).sum()
+               for one in tensors(model(x)) if one.is_floating_point())
+    loss.backward()
+    gradients = [parameter.grad for parameter in block.parameters() if parameter.grad is not None]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert any(gradient.abs().sum() > 0 for gradient in gradients), "no gradient reaches the block"
+    model.zero_grad(set_to_none=True)
+    model.load_state_dict(bare.keys, strict=False)  # the batch norms' statistics as they were
+    model.eval()
+
+    with torch.no_grad():  # as after training: no weight is what it was
+        for parameter in block.parameters():
+            parameter.add_(torch.randn_like(parameter))
+        with features(model, number) as seen:
+            expected = tensors(model(x))
+        change = (seen[number] - bare.rows[number]).abs().mean() / bare.rows[number].abs().mean()
+        assert change > 1e-3, "a trained block changes nothing at its site"
+
+    again, state = saved_and_loaded(model), saved_and_loaded(model.state_dict())
+    assert type(again) is type(model)
+    assert grafted(again) == grafted(model)
+    assert same(run(again, x), expected), "the checkpoint gives something else"
+    with torch.no_grad():
+        for parameter in again.parameters():
+            parameter.zero_()
+    assert not same(run(again, x), expected)
+    again.load_state_dict(state, strict=True)
+    assert same(run(again, x), expected), "the state dict gives something else"
+
+    models.ungraft(model)
+    assert type(model) is kind
+    after = model.state_dict()
+    assert after.keys() == bare.keys.keys()
+    assert all(torch.equal(after[key], value) for key, value in bare.keys.items())
+
+
+def check_refused(bare, number):
+    """Check that a row which gives no map takes no block, and that the host stays as it was."""
+    with pytest.raises(GraftError, match=r"\(B, C, H, W\)|never called"):
+        models.graft_onto(bare.model, f"{LAW}@{number}")
+    assert bare.model.state_dict().keys() == bare.keys.keys()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in bare.model.modules())
+
+
+def sample():
+    generator = random.Random(11)
+    by_head = {}
+    for path in PACKAGED:
+        by_head.setdefault(head_of(path), []).append(path)
+    small = {head: [p for p in paths if config(p)["scale"] == "n"] or paths for head, paths in by_head.items()}
+    return [(generator.choice(paths), generator.random()) for _, paths in sorted(small.items())]
+
+
+def test_every_head_of_a_packaged_file_has_its_model():
+    assert {head_of(path) for path in PACKAGED} <= BY_HEAD.keys()
+
+
+@pytest.mark.parametrize(("path", "where"), sample(), ids=lambda value: getattr(value, "stem", ""))
+def test_a_block_at_a_row_of_a_packaged_model(path, where):
+    bare = Bare(path)
+    rows = bare.maps()
+    check_row(bare, rows[int(where * len(rows))])
+    check_refused(bare, len(bare.rows) - 1)
+    assert same(run(bare.model, bare.x), bare.output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
+def test_a_block_at_every_row_of_every_packaged_model(path):
+    bare = Bare(path)
+    rows = bare.maps()
+    assert len(rows) >= 1
+    failed = {}
+    for number in range(len(bare.rows)):
+        try:
+            (check_row if number in rows else check_refused)(bare, number)
+        except Exception as error:  # the other rows are looked at all the same
+            failed[number] = f"{type(error).__name__}: {error}"
+            bare = Bare(path)
+    assert not failed
+    assert same(run(bare.model, bare.x), bare.output)
+
+
+@pytest.mark.parametrize(("name", "graft"), [
+    ("yolo11", "se(init=paper)@8"), ("yolo11-cls", "se(init=paper)@C3k2"), ("yolov8", "se(init=paper)@Bottleneck.cv2"),
+    ("yolo11", "se(init=paper)@p3,p4,p5"),
+])
+def test_a_block_that_starts_as_the_paper_has_it_changes_the_features_at_its_site(name, graft):
+    bare = Bare(next(path for path in PACKAGED if path.stem == name))
+    model = copy.deepcopy(bare.model)
+    models.graft_onto(model, graft)
+    blocks = list(grafts(model).values())
+    ratios = []
+    for block in blocks:
+        block.register_forward_hook(lambda module, args, output: ratios.append(
+            (output.abs().mean() / args[0].abs().mean()).item()))
+    run(model, bare.x)
+    assert len(ratios) == len(blocks)
+    assert all(0.3 < ratio < 0.7 for ratio in ratios), ratios  # a fresh sigmoid gate is about one half
