@@ -15,9 +15,10 @@ from test_host_layout import PACKAGED, load
 from torch import nn
 from ultralytics.nn import tasks
 
+from yolograft import checkpoint
 from yolograft.attach import grafted, grafts
 from yolograft.errors import GraftError
-from yolograft.host import models
+from yolograft.host import YOLO, models
 
 BY_HEAD = {
     "Classify": "ClassificationModel", "Detect": "DetectionModel", "v10Detect": "DetectionModel",
@@ -177,6 +178,15 @@ def check_row(bare, number):
     assert all(torch.equal(after[key], value) for key, value in bare.keys.items())
 
 
+def check_pickle_free(bare, number, folder):
+    """Check that a block's weights come back from a checkpoint without pickle, onto a bare host."""
+    model = models.graft_onto(copy.deepcopy(bare.model), f"se(init=paper)@{number}")
+    again = copy.deepcopy(bare.model)
+    checkpoint.load(again, checkpoint.save(model, folder / "model"))
+    assert grafted(again) == grafted(model)
+    assert same(run(again.eval(), bare.x), run(model, bare.x))
+
+
 def check_refused(bare, number):
     """Check that a row which gives no map takes no block, and that the host stays as it was."""
     with pytest.raises(GraftError, match=r"\(B, C, H, W\)|never called"):
@@ -198,21 +208,28 @@ def test_every_head_of_a_packaged_file_has_its_model():
     assert {head_of(path) for path in PACKAGED} <= BY_HEAD.keys()
 
 
+def test_every_task_is_among_them():
+    assert set(YOLO("yolo11n.yaml").task_map) <= {tasks.guess_model_task(load(path)) for path in PACKAGED}
+
+
 @pytest.mark.parametrize(("path", "where"), sample(), ids=lambda value: getattr(value, "stem", ""))
-def test_a_block_at_a_row_of_a_packaged_model(path, where):
+def test_a_block_at_a_row_of_a_packaged_model(path, where, tmp_path):
     bare = Bare(path)
     rows = bare.maps()
-    check_row(bare, rows[int(where * len(rows))])
+    number = rows[int(where * len(rows))]
+    check_row(bare, number)
+    check_pickle_free(bare, number, tmp_path)
     check_refused(bare, len(bare.rows) - 1)
     assert same(run(bare.model, bare.x), bare.output)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
-def test_a_block_at_every_row_of_every_packaged_model(path):
+def test_a_block_at_every_row_of_every_packaged_model(path, tmp_path):
     bare = Bare(path)
     rows = bare.maps()
     assert len(rows) >= 1
+    check_pickle_free(bare, rows[-1], tmp_path)
     failed = {}
     for number in range(len(bare.rows)):
         try:

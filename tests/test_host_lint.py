@@ -13,7 +13,7 @@ from test_host_rows import CONFIGS, RECIPE, YOLO11, edited
 
 from yolograft.cli import main
 from yolograft.errors import GraftError, HostError
-from yolograft.host import layout, origin
+from yolograft.host import config, layout, origin
 from yolograft.host.arguments import SQUEEZE
 from yolograft.host.lint import examine, lint
 from yolograft.host.rows import dump, read, write
@@ -487,3 +487,15 @@ def test_the_yaml_command_overwrites_nothing(tmp_path, capsys):
     assert file.read_text() == "mine"
     assert main(["yaml", "graft=se@99", f"to={tmp_path / 'new.yaml'}"]) == 2
     assert [path.name for path in Path(tmp_path).iterdir()] == ["yolo11-mine.yaml"]
+
+
+def test_a_broken_file_is_warned_of_when_it_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = copy.deepcopy(YOLO11)
+    cfg["backbone"].insert(9, [-1, 1, "SE", []])
+    (tmp_path / "yolo11-mine.yaml").write_text(yaml.safe_dump(cfg, sort_keys=False))
+    with caplog.at_level("WARNING", logger="ultralytics"):
+        config.model_config(tmp_path / "yolo11n-mine.yaml")
+        assert "row 19" in caplog.text
+        caplog.clear()
+        config.model_config("yolo11n-se.yaml")
+        assert "yolograft lint" not in caplog.text

@@ -36,7 +36,7 @@ def load(path: str | Path) -> dict[str, Any]:
             config = yaml_model_load(SHIPPED / Path(path).name)  # which reads yolo11s-se.yaml as yolo11-se.yaml at s
         except FileNotFoundError:
             raise HostError(f"model={path} does not exist.") from error
-    except (AssertionError, OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # no YAML file, or no YAML in it
+    except (AssertionError, OSError, TypeError, ValueError, yaml.YAMLError, RecursionError) as error:  # no YAML there
         raise HostError(f"model={path} cannot be read as a model YAML: {error}") from error
     if not isinstance(config, dict):
         raise HostError(f"model={path} is no model YAML: expected backbone and head rows.")
@@ -56,6 +56,13 @@ def model_config(path: str | Path) -> dict[str, Any]:
                         f"that cannot be grafted. {reading.notes[-1]}")
     for note in reading.notes:
         LOGGER.info(f"yolograft: {note}")
+    if reading.graft:
+        from yolograft.host.lint import lint  # which reads through this module
+
+        wrong = [one for one in lint(path) if one.severity == "error"]
+        if wrong:
+            LOGGER.warning(f"WARNING yolograft: model={path} is read as it stands, but {wrong[0].what} {wrong[0].why} "
+                           f"All of it, with the mends: yolograft lint {path}")
     graft = Graft.parse(str(config.get(GRAFT_KEY) or "none")) + reading.graft
     host = dict(reading.host)
     host.pop(GRAFT_KEY, None)
