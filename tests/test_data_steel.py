@@ -51,6 +51,14 @@ def test_a_mistake_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(DataError, match="is there already"):
         steel.write(tmp_path / "mine")
+    with pytest.raises(DataError, match=r"holds 'thesis\.txt'"):
+        steel.write(tmp_path / "mine", overwrite=True)
+    with pytest.raises(DataError, match="is no folder"):
+        steel.write(tmp_path / "mine" / "thesis.txt", overwrite=True)
+    with pytest.raises(DataError, match="cannot be written"):
+        steel.write(tmp_path / "mine" / "thesis.txt" / "set")
+    with pytest.raises(DataError, match="expected 0 or more"):
+        steel.write(tmp_path / "negative", seed=-1)
     with pytest.raises(DataError, match="30 at least"):
         steel.write(tmp_path / "few", images=6)
     with pytest.raises(DataError, match="64 to 2048"):

@@ -9,9 +9,7 @@ Every picture follows from the seed and its own number alone.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolograft.data import destination
 from yolograft.errors import DataError
 
 __all__ = ["CLASSES", "picture", "write"]
@@ -149,28 +148,20 @@ def write(dest: str | Path, *, images: int = 300, size: int = 200, seed: int = 0
         images: how many pictures, 30 at least.
         size: side of a picture in pixels, 64 to 2048.
         seed: the same seed writes the same bytes.
-        overwrite: replace what is at `dest`, once the new set is complete.
+        overwrite: replace the set at `dest`, once the new one is complete.
 
     Raises:
-        DataError: a number makes no sense, or `dest` is there already.
+        DataError: a number makes no sense, or `dest` is there already or cannot be written.
     """
-    dest = Path(dest)
+    dest = Path(dest).resolve()
     if images < 5 * len(CLASSES):
         raise DataError(f"images={images} is too few: {5 * len(CLASSES)} at least, for each class to be on both sides.")
     if not 64 <= size <= 2048:
         raise DataError(f"size={size}: a picture's side is 64 to 2048 pixels.")
-    if dest.exists() and not overwrite:
-        raise DataError(f"'{dest}' is there already. Name another folder, or say overwrite=True to replace it.")
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
-    try:
+    if seed < 0:
+        raise DataError(f"seed={seed}: expected 0 or more.")
+    with destination.replaced(dest, overwrite) as draft:
         _fill(draft, dest, images, size, seed)
-        if dest.exists():
-            shutil.rmtree(dest)
-        os.replace(draft, dest)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return dest / "steel.yaml"
 
 
@@ -181,11 +172,12 @@ def _fill(draft: Path, dest: Path, images: int, size: int, seed: int) -> None:
         name = f"{CLASSES[number % len(CLASSES)]}_{number + 1}"
         (draft / "images" / side).mkdir(parents=True, exist_ok=True)
         (draft / "labels" / side).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(draft / "images" / side / f"{name}.png"), grey)
+        (draft / "images" / side / f"{name}.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
         lines = [f"{c} {(x0 + x1) / 2 / size:.6f} {(y0 + y1) / 2 / size:.6f} {(x1 - x0) / size:.6f} {(y1 - y0) / size:.6f}"
                  for c, x0, y0, x1, y1 in boxes]
         (draft / "labels" / side / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     names = "\n".join(f"  {index}: {name}" for index, name in enumerate(CLASSES))
     (draft / "steel.yaml").write_text(
         f"# {images} procedural pictures of steel defects, {size} x {size}, seed {seed}; a toy, made by yolograft\n"
-        f"path: {dest.resolve()}\ntrain: images/train\nval: images/val\nnames:\n{names}\n", encoding="utf-8")
+        f"path: {json.dumps(str(dest), ensure_ascii=False)}\n"  # quoted: any folder's name is read back as it is
+        f"train: images/train\nval: images/val\nnames:\n{names}\n", encoding="utf-8")
