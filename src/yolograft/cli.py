@@ -33,7 +33,7 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
       arms="ARM; ARM; ..."            grafts, with train arguments of their own (se@8 lr0=0.005), or positions(se),
                                       blocks(8), ratios(se, 8), and the controls aa, params, gate1, scale
       seeds=6 metric=mAP50-95 baseline=none name= project=runs/study, and train arguments for all arms
-      workers= per_gpu= budget=2h race=True retry=True storage=URL executor=local|ray address=
+      workers= per_gpu= budget=2h race=True retry=True test=True storage=URL executor=local|ray address=
   yolograft study plan.yaml                             the same from a file, or on with what was interrupted
   yolograft status runs/study/NAME                      how far a study is, from another terminal
 
@@ -205,7 +205,7 @@ def _demo(words: list[str]) -> int:
     return 0
 
 
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "race", "retry")
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test")
 
 
 def _study(words: list[str]) -> int:
