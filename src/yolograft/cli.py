@@ -36,6 +36,7 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
       workers= per_gpu= budget=2h race=True retry=True test=True storage=URL executor=local|ray address=
   yolograft study plan.yaml                             the same from a file, or on with what was interrupted
   yolograft status runs/study/NAME                      how far a study is, from another terminal
+  yolograft completion bash|zsh                         the shell's completion: eval "$(yolograft completion bash)"
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
@@ -229,6 +230,16 @@ def _status(words: list[str]) -> int:
     return 0
 
 
+def _completion(words: list[str]) -> int:
+    from yolograft import completion
+
+    if len(words) != 1 or words[0] not in completion.SHELLS:
+        raise UsageError(f"Which shell? Expected: yolograft completion {'|'.join(completion.SHELLS)}"
+                         f"{nearest(words[0], completion.SHELLS) if words else ''}")
+    print(completion.script(words[0], (*MODES, *COMMANDS)), end="")
+    return 0
+
+
 def _lint(words: list[str]) -> int:
     files = [word for word in words if not word.startswith("blocks=")]
     if not files:
@@ -283,4 +294,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": _demo,
     "study": _study,
     "status": _status,
+    "completion": _completion,
 }
