@@ -137,7 +137,7 @@ def test_the_caller_keeps_its_random_state() -> None:
 
 
 @pytest.mark.parametrize(("cls", "words"), [
-    (Shrinks, "no shape kept"), (Widens, "keeps no dtype"), (InPlace, "in place"),
+    (Shrinks, "no shape kept"), (Widens, "no dtype kept"), (InPlace, "in place"),
     (NotFinite, "not finite at 1x1"),
     (Random, "two results"), (CountsInEval, "state in eval mode"), (NoIdentity, "before any training"),
     (NeedsABatch, "batch of one pixel"), (Detached, "no gradient through"), (Dead, "no gradient in 3 steps: "

@@ -61,8 +61,8 @@ def _check_maps(module: nn.Module, channels: int, name: str) -> None:
         x = torch.randn(1, channels, height, width)
         kept = x.clone()
         y = module(x)
-        assert y.shape == x.shape, f"{name} maps {tuple(x.shape)} to {tuple(y.shape)}: it keeps no shape."
-        assert y.dtype == x.dtype, f"{name} maps {x.dtype} to {y.dtype}: it keeps no dtype."
+        assert y.shape == x.shape, f"{name} maps {tuple(x.shape)} to {tuple(y.shape)}: no shape kept."
+        assert y.dtype == x.dtype, f"{name} maps {x.dtype} to {y.dtype}: no dtype kept."
         assert torch.equal(x, kept), f"{name} changes its input in place, which other layers may read as well."
         assert torch.isfinite(y).all(), f"{name} gives values that are not finite at {height}x{width}."
         assert torch.equal(y, module(x)), f"{name} gives two results for one input in eval mode."
