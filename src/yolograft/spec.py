@@ -22,7 +22,9 @@ Value = Union[None, bool, int, float, str, "tuple[Value, ...]"]
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _WORD = re.compile(r"[A-Za-z_][\w.\-]*")
-_SITE = re.compile(r"(?P<path>[\w*?.\-]+)(?:\[(?P<index>-?\d{1,9})\])?(?P<pre>/pre)?")
+_SITE = re.compile(
+    r"(?P<path>[\w*?.\-]+)(?:\[(?P<index>-?[0-9]{1,9})\])?(?:>(?P<readers>[0-9]{1,9}(?:&[0-9]{1,9})*)|(?P<pre>/pre))?"
+)
 _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "none": None, "null": None}
 _PAIRS = {"(": ")", "[": "]"}
 _GRAMMAR = "Expected BLOCK@SITE, as in 'se@8', 'se(ratio=16)@backbone.8' or 'cbam@p3,p4,p5 + se@C3k2'."
@@ -36,11 +38,14 @@ class Site:
         path: such as `8`, `backbone.-3`, `p3`, `C3k2`, `Bottleneck.cv2` or `model.*.m.**.cv2`.
         index: which of the matches, counted as Python counts; None for all of them.
         pre: whether the block goes on the input of the module instead of its output.
+        readers: the rows that read the block's result, when others go on reading the row itself (`8>9&13`): one block
+            on the edges from a row to some of its readers, which hand-edited YAML files can express.
     """
 
     path: str
     index: int | None = None
     pre: bool = False
+    readers: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Site:
@@ -54,10 +59,12 @@ class Site:
         if not all(parts) or any("**" in part and part != "**" for part in parts):
             raise SpecError(f"'{text.strip()}' is not a site: '.' separates names, and '**' stands alone between dots.")
         parts = [str(int(part)) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
-        return cls(".".join(parts), None if index is None else int(index), bool(match["pre"]))
+        readers = tuple(int(reader) for reader in match["readers"].split("&")) if match["readers"] else ()
+        return cls(".".join(parts), None if index is None else int(index), bool(match["pre"]), readers)
 
     def __str__(self) -> str:
-        return self.path + ("" if self.index is None else f"[{self.index}]") + ("/pre" if self.pre else "")
+        index = "" if self.index is None else f"[{self.index}]"
+        return self.path + index + (f">{'&'.join(map(str, self.readers))}" if self.readers else "/pre" * self.pre)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ def create(name: str, channels: int, **settings: Any) -> nn.Module:
     except (TypeError, ValueError) as error:  # a block's own refusal, or a value of the wrong kind
         if isinstance(error, BlockError):
             raise
-        raise BlockError(f"The block '{name}' cannot be built with {settings} for {channels} channels: {error}") from error
+        given = f"{settings} for {channels} channels"
+        raise BlockError(f"The block '{name}' cannot be built with {given}: {error}") from error
 
 
 def _fold(name: str) -> str:

@@ -1,0 +1,142 @@
+"""The command line: arguments to calls, nothing else. Help, version and errors in arguments import no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from yolograft import __version__
+from yolograft.errors import GraftError, nearest
+
+__all__ = ["main"]
+
+MODES = ("train", "val", "predict", "track", "export", "tune")
+
+HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultralytics YOLO
+
+  yolograft MODE key=value ...        MODE: {' '.join(MODES)}; the keys are those of `yolo`, and
+      graft=BLOCK@SITE                what to graft, as in graft=se@8 or graft="se(ratio=8)@p3,p4,p5 + eca@C3k2"
+      blocks=my_blocks.py             a Python file with blocks of your own
+  yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
+  yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
+  yolograft blocks                                      the blocks, their settings and defaults
+
+  yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
+  yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
+"""
+
+
+class UsageError(GraftError, ValueError):
+    """The command line itself does not make sense."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 found something wrong, 2 could not do it, 130 stopped."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except GraftError as error:
+        print(f"yolograft: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("yolograft: stopped. A training goes on from its last epoch with: yolograft train resume=True "
+              "model=RUN/weights/last.pt", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `yolograft sites ... | head`: nobody reads any more, which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("help", "-h", "--help", "-help"):
+        print(HELP)
+        return 0
+    if arguments[0] in ("version", "--version", "-V"):
+        print(__version__)
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command in ("detect", "segment", "classify", "pose", "obb", "semantic", "depth") and rest:
+        command, rest = rest[0], [f"task={command}", *rest[1:]]  # `yolo`'s TASK MODE order
+    if command in MODES:
+        return _mode(command, _pairs(rest))
+    if command not in COMMANDS:
+        raise UsageError(f"No command is named '{command}'.{nearest(command, (*MODES, *COMMANDS))} "
+                         "List them: yolograft --help")
+    return COMMANDS[command](rest)
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    """Read `key=value` words as `yolo` does (spaces around '=' allowed, a bare key means True)."""
+    joined: list[str] = []
+    for word in words:
+        if joined and (word.startswith("=") or joined[-1].endswith("=")):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    pairs: dict[str, str] = {}
+    for word in joined:
+        key, equals, value = word.removeprefix("--").partition("=")
+        if equals and not value:
+            raise UsageError(f"'{word}' has no value. Expected key=value.")
+        pairs[key.strip()] = value.strip().rstrip(",") if equals else "True"
+    return pairs
+
+
+def _check_keys(command: str, given: dict[str, str], known: dict[str, str]) -> dict[str, str]:
+    for key in given:
+        if key not in known:
+            listed = ", ".join(f"{name}={value}" for name, value in known.items())
+            raise UsageError(f"'{key}' is no argument of '{command}'.{nearest(key, known)} It takes: {listed}")
+    return {**{key: value for key, value in known.items() if value}, **given}
+
+
+def _mode(mode: str, pairs: dict[str, str]) -> int:
+    """Run one of Ultralytics' modes on a model that may be grafted."""
+    from yolograft.host import modes
+
+    modes.run(mode, pairs)
+    return 0
+
+
+def _sites(words: list[str]) -> int:
+    given = _check_keys("sites", _pairs(words), {"model": "yolo11n.yaml", "imgsz": "640", "graft": "", "blocks": ""})
+    from yolograft.host import modes
+
+    print(modes.sites_table(given["model"], _number("imgsz", given["imgsz"])))
+    return 0
+
+
+def _show(words: list[str]) -> int:
+    known = {"model": "yolo11n.yaml", "graft": "", "imgsz": "640", "blocks": ""}
+    given = _check_keys("show", _pairs(words), known)
+    from yolograft.host import modes, plugins
+
+    if "blocks" in given:
+        plugins.load_blocks(given["blocks"])
+    print(modes.structure(given["model"], given.get("graft"), _number("imgsz", given["imgsz"])))
+    return 0
+
+
+def _blocks(words: list[str]) -> int:
+    given = _check_keys("blocks", _pairs(words), {"blocks": ""})
+    from yolograft import blocks
+
+    if "blocks" in given:
+        from yolograft.host import plugins
+
+        plugins.load_blocks(given["blocks"])
+    for name in blocks.names():
+        settings = ", ".join(f"{key}={value}" for key, value in blocks.defaults(name).items())
+        summary = (blocks.lookup(name).__doc__ or "").strip().split("\n")[0]
+        print(f"{name:<14} {summary}\n{'':<14} {name}({settings})")
+    return 0
+
+
+def _number(key: str, text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"{key}={text} is not a positive whole number.")
+    return int(text)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks}

@@ -1,0 +1,134 @@
+"""Grafted trainers: Ultralytics' own, which rebuild the network when training starts, made to graft it again.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): every trainer builds its network in `get_model(cfg, weights,
+verbose)`, in the training process itself (so in each process of a multi-GPU launch); `vars(trainer.args)` is what a
+launched process gets as `overrides`; and `set_model_attributes` runs after the network is built and before layers
+are frozen by `args.freeze`, whose entries X freeze the parameters with `model.X.` in their names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+from ultralytics.models import yolo
+from ultralytics.utils import DEFAULT_CFG, LOGGER
+
+from yolograft import __version__, attach
+from yolograft.errors import nearest
+from yolograft.host import models
+from yolograft.spec import Graft
+
+__all__ = ["GraftTrainer", "grafted_trainer"]
+
+
+class GraftTrainer:
+    """What a grafted trainer does differently from its stock class; mixed in by `grafted_trainer`.
+
+    The graft comes with the network's YAML dict, or as `overrides["graft"]`, which wins ("none" trains the bare host).
+    """
+
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
+        overrides = dict(overrides or {})
+        self.graft_text: str | None = overrides.pop("graft", None)
+        self.blocks_file: str | None = overrides.pop("blocks", None)
+        if self.blocks_file:
+            from yolograft.host.plugins import load_blocks
+
+            load_blocks(self.blocks_file)
+        if self.graft_text is not None:
+            Graft.parse(self.graft_text)  # refused before Ultralytics makes a folder for the run
+        super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
+        if self.graft_text is not None and self.save_dir.is_dir():  # type: ignore[attr-defined]
+            record = {"graft": self.graft_text, "yolograft": __version__}
+            (self.save_dir / "graft.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")  # type: ignore[attr-defined]
+
+    def train(self) -> Any:
+        """Train as the stock trainer does; a multi-GPU launch hands the graft to the processes it starts."""
+        if _launches(self):
+            # `vars(args)` is all that they are given. Elsewhere the key would be refused as no Ultralytics argument.
+            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file)):
+                if value is not None:
+                    setattr(self.args, key, value)  # type: ignore[attr-defined]
+        return super().train()  # type: ignore[misc]
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
+        """Build the stock network, graft it, and load what the weights have for the blocks."""
+        from yolograft.host.config import model_config
+
+        config = model_config(cfg) if isinstance(cfg, (str, Path)) else cfg
+        graft = models.graft_of(config) if isinstance(config, dict) else Graft()
+        if self.graft_text is not None:
+            graft = Graft.parse(self.graft_text)
+        plain = models.host_yaml(config) if isinstance(config, dict) else config
+        network: nn.Module = super().get_model(cfg=plain, weights=weights, verbose=verbose)  # type: ignore[misc]
+        models.graft_onto(network, graft)
+        if weights is not None and graft:
+            models.load_into(network, weights)
+        return network
+
+    def set_model_attributes(self) -> None:
+        """Set what the stock trainer sets, and keep the blocks out of what `freeze` is about to freeze."""
+        super().set_model_attributes()  # type: ignore[misc]
+        freeze = self.args.freeze  # type: ignore[attr-defined]
+        entries = list(range(freeze)) if isinstance(freeze, int) else list(freeze or [])
+        carriers = attach.grafts(self.model)  # type: ignore[attr-defined]
+        if entries and carriers:
+            self.args.freeze = _around(self.model, entries, list(carriers))  # type: ignore[attr-defined]
+            LOGGER.info(f"yolograft: freeze={freeze} freezes the host's layers; the blocks grafted there go on learning")
+
+
+def _launches(trainer: Any) -> bool:
+    if hasattr(trainer, "ddp"):  # 8.4
+        return bool(trainer.ddp)
+    device = trainer.args.device  # 8.3 decides in train(): several devices, and not one of the launched processes
+    many = len(device.split(",")) > 1 if isinstance(device, str) else isinstance(device, (list, tuple)) and len(device) > 1
+    return many and "LOCAL_RANK" not in os.environ
+
+
+def _around(model: nn.Module, entries: list[Any], carriers: list[str]) -> list[Any]:
+    """Return freeze entries for the same host parameters, spelled so that no block's parameter is among them."""
+    found: list[Any] = []
+    for entry in entries:
+        top = f"model.{entry}"
+        inside = [name for name in carriers if name.startswith(f"{top}.")]
+        if not inside:
+            found.append(entry)
+            continue
+        module = model.get_submodule(top)
+        for name, _ in module.named_children():
+            if name not in ("graft", "graft_pre", "graft_in"):
+                found += _around(model, [f"{entry}.{name}"], carriers)
+        own = [name for name, _ in module.named_parameters(recurse=False)]
+        if own:  # 'model.X.' cannot spell a parameter of X itself without its children's
+            LOGGER.warning(f"yolograft: freeze={entry} leaves {top}.{{{','.join(own)}}} free, for the block grafted there")
+    return found
+
+
+def grafted_trainer(stock: type[Any]) -> type[Any]:
+    """Return the grafted kind of a trainer class, found again by name in a launched process."""
+    if issubclass(stock, GraftTrainer):
+        return stock
+    name = f"Graft{stock.__name__}"
+    here = sys.modules[__name__]
+    if name not in here.__dict__ or here.__dict__[name].__mro__[2] is not stock:
+        setattr(here, name, type(name, (GraftTrainer, stock), {"__module__": __name__, "__qualname__": name,
+                                                               "__doc__": f"`{stock.__name__}` that grafts its network."}))
+    return here.__dict__[name]
+
+
+def __getattr__(name: str) -> Any:
+    # A multi-GPU launch (Ultralytics 8.3) imports the trainer by module and name in a fresh process.
+    wanted = name[len("Graft"):]
+    if name.startswith("Graft") and name.endswith("Trainer"):
+        from ultralytics.models import rtdetr
+
+        for package in (*vars(yolo).values(), rtdetr):
+            stock = getattr(package, wanted, None)
+            if isinstance(stock, type):
+                return grafted_trainer(stock)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{nearest(name, ['GraftTrainer'])}")

@@ -1,0 +1,356 @@
+"""Sites: from a site's text to the places it names in one host, and the host's shape at each place.
+
+A host is any `nn.Module`. One whose `model` is a sequence of numbered rows (an Ultralytics task model) also has row
+numbers, `backbone`, `neck` and head edges (`p3`); what is known of such rows is read off the model itself, so that no
+list of architectures is kept here.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolograft.errors import SiteError, nearest
+from yolograft.spec import Site
+
+__all__ = ["Place", "Probe", "Row", "probe", "resolve", "rows", "sites"]
+
+# Sizes for the probe's square input: the smallest that the host takes is used. 64 is enough for a stride of 32 to leave
+# more than one pixel; the others are the native sizes of classifiers that accept no other.
+_PROBE_SIZES = (64, 128, 224, 256, 299, 384, 518, 640)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one block goes: on the output of `module`, on its input, or on some of the inputs of its readers.
+
+    Attributes:
+        module: the dotted name of the module in the host.
+        side: `out`, `pre`, or `edge`.
+        readers: for an edge, each reading module's name and the position of the input among those it reads.
+    """
+
+    module: str
+    side: str = "out"
+    readers: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        return self.module + ("/pre" if self.side == "pre" else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a host's YAML: its absolute number, its module's name and class, and the rows that it reads."""
+
+    index: int
+    name: str
+    kind: str
+    part: str  # backbone, neck or head
+    reads: tuple[int, ...]  # absolute numbers; -1 is the image
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the modules of a host saw while it ran once: shapes (B, C, H, W), by module name.
+
+    Attributes:
+        size: the height and width of the square input.
+        outputs: the shape of each module's output; None where that is no tensor. A module that never ran is absent.
+        inputs: the shapes of each module's first argument: one for a tensor, several for a list of tensors.
+    """
+
+    size: int
+    outputs: dict[str, tuple[int, ...] | None]
+    inputs: dict[str, tuple[tuple[int, ...], ...]]
+
+
+def rows(host: nn.Module) -> list[Row]:
+    """Return the rows of an Ultralytics model; empty for any other module."""
+    body = getattr(host, "model", None)
+    if not isinstance(body, nn.Sequential) or not len(body) or not all(hasattr(m, "f") and hasattr(m, "i") for m in body):
+        return []
+    config = getattr(host, "yaml", None)
+    backbone = len(config.get("backbone", ())) if isinstance(config, dict) else 0
+    found = []
+    for number, module in enumerate(body):
+        given: Any = module.f
+        sources: list[int] = list(given) if isinstance(given, (list, tuple)) else [given]
+        reads = tuple(number + f if f < 0 else f for f in sources)
+        part = "backbone" if number < backbone else "head" if number == len(body) - 1 else "neck"
+        kind = str(getattr(module, "type", type(module).__name__)).rpartition(".")[2]
+        found.append(Row(number, f"model.{number}", kind, part, reads))
+    return found
+
+
+def light_copy(host: nn.Module) -> nn.Module:
+    """Return a copy of the host's structure that shares its tensors: cheap, and safe to run and to change."""
+    tensors = [*host.parameters(), *host.buffers()]
+    return copy.deepcopy(host, {id(tensor): tensor for tensor in tensors})
+
+
+def probe(host: nn.Module, example: Tensor | None = None) -> Probe:
+    """Run the host once, on a light copy in eval mode, and return every module's shapes; the host is left alone.
+
+    Args:
+        host: any module that takes a batch of pictures (B, C, H, W).
+        example: the input to run it on; without one, zeros of the smallest size that the host takes.
+
+    Raises:
+        SiteError: the host runs on none of the probe's sizes.
+    """
+    if example is not None:
+        return _run(host, example)
+    first = next((m for m in host.modules() if isinstance(m, nn.Conv2d)), None)
+    weight = next(iter(host.parameters()), torch.zeros(()))
+    failure: Exception | None = None
+    for size in _PROBE_SIZES:
+        channels = first.in_channels if first is not None else 3
+        try:
+            return _run(host, torch.zeros(1, channels, size, size, dtype=weight.dtype, device=weight.device))
+        except Exception as error:  # which exception a host raises for a picture it cannot take is its own choice
+            failure = error
+    raise SiteError(f"{type(host).__name__} runs on no square picture of {_PROBE_SIZES[0]} to {_PROBE_SIZES[-1]} pixels "
+                    f"({failure}). Pass an input that it takes: graft(model, text, example=tensor).") from failure
+
+
+def _run(host: nn.Module, example: Tensor) -> Probe:
+    twin = light_copy(host).eval()
+    outputs: dict[str, tuple[int, ...] | None] = {}
+    inputs: dict[str, tuple[tuple[int, ...], ...]] = {}
+
+    def record(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else None
+            outputs[name] = shape if name not in outputs or outputs[name] == shape else _same_map(outputs[name], shape)
+            given = args[0] if args else ()
+            many = given if isinstance(given, (list, tuple)) else [given]
+            inputs[name] = tuple(tuple(one.shape) for one in many if isinstance(one, Tensor))
+
+        return hook
+
+    for name, module in twin.named_modules():
+        module.register_forward_hook(record(name))
+    with torch.no_grad():
+        twin(example)
+    return Probe(int(example.shape[-1]), outputs, inputs)
+
+
+def _same_map(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    # A module that runs several times (an activation shared by many layers) is a site only if its channels agree.
+    return other if one and other and len(one) == len(other) == 4 and one[1] == other[1] else None
+
+
+def resolve(host: nn.Module, site: Site, shapes: Probe | None = None) -> list[Place]:
+    """Return the places that `site` names in `host`, in the order of the host's modules.
+
+    Args:
+        host: any module.
+        site: what to look for.
+        shapes: the host's shapes, if they were probed already (`p3` is a question of stride).
+
+    Raises:
+        SiteError: nothing has that name; the message names what is near, and the command that lists the rest.
+    """
+    index = _Index(host)
+    if re.fullmatch(r"p[0-9]+", site.path) and index.rows and site.path not in index.modules:
+        places = _head_edges(index, site, shapes or probe(host))
+    else:
+        places = [Place(name, "pre" if site.pre else "out") for name in index.find(site)]
+        if site.readers:
+            places = [_edge(index, place, site) for place in places]
+    if site.index is not None:
+        if not -len(places) <= site.index < len(places):
+            raise SiteError(f"No site '{site}' in {index.title}: '{site.path}' names {len(places)} place(s), so its "
+                            f"index goes from {-len(places)} to {len(places) - 1}. {index.hint}")
+        places = [places[site.index]]
+    return places
+
+
+class _Index:
+    """The names of one host: its modules, rows and classes."""
+
+    def __init__(self, host: nn.Module) -> None:
+        self.host = host
+        self.modules = {name: module for name, module in host.named_modules() if name and "graft" not in name.split(".")
+                        and "graft_pre" not in name.split(".") and "graft_in" not in name.split(".")}
+        self.rows = rows(host)
+        config = getattr(host, "yaml", None)
+        source = str(config.get("yaml_file", "")) if isinstance(config, dict) else ""
+        stem = re.split(r"[\\/]", source)[-1].rpartition(".")[0]
+        self.title = stem or type(host).__name__
+        self.hint = f"List them: yolograft sites model={stem}.yaml" if stem else "List them: yolograft.sites(model)"
+
+    def find(self, site: Site) -> list[str]:
+        """Return the names of the modules that the site's path names; raises `SiteError`."""
+        parts = site.path.split(".")
+        scope = parts[0] if self.rows and parts[0] in ("backbone", "neck") else ""
+        rest = parts[1:] if scope else parts
+        if scope and not rest:
+            raise SiteError(f"'{site}' names the whole {scope} of {self.title}. Name a row of it, as in "
+                            f"'{scope}.{self._numbers(scope)[-1]}', or a class, as in '{scope}.C3k2'. {self.hint}")
+        if self.rows and re.fullmatch(r"-?[0-9]+", rest[0]):
+            anchor = f"model.{self._row(site, scope, int(rest[0]))}"
+            found = [anchor] if len(rest) == 1 else self._below([anchor], rest[1:])
+        else:
+            found = self._named(scope, rest)
+        if not found:
+            raise self._nothing(site)
+        return found
+
+    def _row(self, site: Site, scope: str, number: int) -> int:
+        numbers = self._numbers(scope) if scope else [row.index for row in self.rows]
+        if scope and number < 0:
+            if -number > len(numbers):
+                raise SiteError(f"No site '{site}' in {self.title}: its {scope} has {len(numbers)} rows, "
+                                f"{numbers[0]} to {numbers[-1]}. {self.hint}")
+            return numbers[number]
+        if number in numbers:
+            return number
+        if number < 0:
+            near = f"backbone.{number}" if -number <= len(self._numbers("backbone")) else "backbone.-1"
+            raise SiteError(f"No site '{site}' in {self.title}: negative numbers count from the end of backbone or neck. "
+                            f"Did you mean '{near}'? {self.hint}")
+        prefix = f"{scope}." if scope else ""
+        nearby = f"{prefix}{min(numbers, key=lambda known: abs(known - number))}"
+        if scope and number < len(self.rows):
+            nearby = f"{self.rows[number].part}.{number}" if self.rows[number].part != "head" else nearby
+        whose = f"its {scope} is rows" if scope else "its rows are"
+        raise SiteError(f"No site '{site}' in {self.title}: {whose} {numbers[0]}-{numbers[-1]}. "
+                        f"Did you mean '{nearby}'? {self.hint}")
+
+    def _numbers(self, part: str) -> list[int]:
+        return [row.index for row in self.rows if row.part == part]
+
+    def _named(self, scope: str, parts: list[str]) -> list[str]:
+        bodies = [row.name for row in self.rows if row.part == scope]
+        names = [n for n in self.modules if any(n == b or n.startswith(b + ".") for b in bodies)] if scope else \
+            list(self.modules)
+        if not scope and ".".join(parts) in self.modules:
+            return [".".join(parts)]
+        kinds = {name: type(self.modules[name]).__name__ for name in names}
+        if len(parts) == 1:
+            of_kind = [row.name for row in self.rows if row.kind == parts[0] and (not scope or row.part == scope)]
+            if of_kind:
+                return of_kind
+        if parts[0] in kinds.values():
+            anchors = [name for name in names if kinds[name] == parts[0]]
+            return anchors if len(parts) == 1 else self._below(anchors, parts[1:])
+        if scope:  # a glob below backbone or neck starts at the row's number
+            return [name for name in names if _glob(tuple(parts), tuple(name.split(".")[1:]))]
+        return [name for name in names if _glob(tuple(parts), tuple(name.split(".")))]
+
+    def _below(self, anchors: list[str], parts: list[str]) -> list[str]:
+        found = []
+        for anchor in anchors:
+            depth = anchor.count(".") + 1
+            found += [name for name in self.modules
+                      if name.startswith(anchor + ".") and _glob(tuple(parts), tuple(name.split(".")[depth:]))]
+        return list(dict.fromkeys(found))
+
+    def _nothing(self, site: Site) -> SiteError:
+        parts = site.path.split(".")
+        words = dict.fromkeys(row.kind for row in self.rows)
+        words |= dict.fromkeys(f"{row.part}.{row.index}" for row in self.rows if row.part != "head")
+        words |= dict.fromkeys(self.modules)
+        words |= dict.fromkeys(type(module).__name__ for module in self.modules.values())
+        near = nearest(site.path, words)
+        if not near and len(parts) > 1:
+            near = nearest(parts[0], ["backbone", "neck", *words])
+        return SiteError(f"No site '{site}' in {self.title}: no row, class or module has that name.{near} {self.hint}")
+
+
+@cache
+def _glob(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not name
+    if pattern[0] == "**":
+        return _glob(pattern[1:], name) or (bool(name) and _glob(pattern, name[1:]))
+    return bool(name) and fnmatchcase(name[0], pattern[0]) and _glob(pattern[1:], name[1:])
+
+
+def _head_edges(index: _Index, site: Site, shapes: Probe) -> list[Place]:
+    if site.pre or site.readers:
+        raise SiteError(f"'{site}': '{site.path}' is already the input of the head. Did you mean '{site.path}'?")
+    head = index.rows[-1]
+    strides = [shapes.size // shape[2] if len(shape) == 4 else 0 for shape in shapes.inputs.get(head.name, ())]
+    edges: dict[str, list[Place]] = {}
+    for position, (source, stride) in enumerate(zip(head.reads, strides, strict=False)):
+        edges.setdefault(f"p{stride.bit_length() - 1}", []).append(
+            Place(f"model.{source}", "edge", ((head.name, position),)))
+    found = edges.get(site.path, [])
+    if len(found) == 1:
+        return found
+    if found:
+        raise SiteError(f"'{site}' is not one place in {index.title}: its {head.kind} reads {len(found)} maps of that "
+                        f"stride. Name the row instead: {', '.join(place.module[6:] for place in found)}.")
+    named = ", ".join(f"'{name}'" for name in sorted(edges)) or "none"
+    raise SiteError(f"No site '{site}' in {index.title}: its {head.kind} reads the edges {named}."
+                    f"{nearest(site.path, edges)} {index.hint}")
+
+
+def _edge(index: _Index, place: Place, site: Site) -> Place:
+    source = next((row.index for row in index.rows if row.name == place.module), None)
+    if source is None:
+        raise SiteError(f"'{site}': '{place.module}' is not a row, and '>' picks the readers of a row.")
+    actual = [row for row in index.rows if source in row.reads]
+    strangers = [reader for reader in site.readers if reader not in [row.index for row in actual]]
+    if strangers:
+        raise SiteError(f"'{site}': row {strangers[0]} of {index.title} does not read row {source}; its readers are rows "
+                        f"{', '.join(str(row.index) for row in actual) or '(none)'}.")
+    readers = tuple((row.name, position) for row in actual if row.index in site.readers
+                    for position, read in enumerate(row.reads) if read == source)
+    return Place(place.module, "edge", readers)
+
+
+def sites(host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:
+    """List the places where blocks can go: rows first, with the names that resolve to each.
+
+    Returns:
+        One dict a place: `row` (None for a host without rows), `module`, `kind`, `names`, `channels`, `stride`, `size`
+        (H x W at `imgsz`) and `parameters`. A host without rows lists every module that gives a (B, C, H, W) map.
+    """
+    shapes = probe(host)
+    return list(_listed(_Index(host), shapes, imgsz))
+
+
+def _listed(index: _Index, shapes: Probe, imgsz: int) -> Iterator[dict[str, Any]]:
+    head = index.rows[-1] if index.rows else None
+    seen: dict[tuple[str, str], int] = {}
+    places: list[tuple[Row | None, str]] = [(row, row.name) for row in index.rows] or [(None, n) for n in index.modules]
+    for row, name in places:
+        shape = shapes.outputs.get(name)
+        if shape is None or len(shape) != 4:
+            continue
+        stride = max(1, round(shapes.size / shape[2]))
+        names = [name]
+        if row is not None:
+            numbers = [other.index for other in index.rows if other.part == row.part]
+            nth = seen[(row.part, row.kind)] = seen.get((row.part, row.kind), -1) + 1
+            names = [str(row.index), f"{row.part}.{row.index}", f"{row.part}.{row.index - numbers[-1] - 1}",
+                     f"{row.part}.{row.kind}[{nth}]"]
+            if head is not None and row.index in head.reads and stride & (stride - 1) == 0:
+                names.append(f"p{stride.bit_length() - 1}")
+        yield {"row": None if row is None else row.index, "module": name,
+               "kind": row.kind if row is not None else type(index.modules[name]).__name__, "names": names,
+               "channels": shape[1], "stride": stride, "size": (-(-imgsz // stride), -(-imgsz // stride)),
+               "parameters": sum(p.numel() for p in index.modules[name].parameters())}
+
+
+class _Callable(ModuleType):
+    # `yolograft.sites` is a public function and the name of this room; importing the room binds the name to it. Calling
+    # the room calls the function, so that `yolograft.sites(model)` works whichever was imported first.
+    def __call__(self, host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:
+        return sites(host, imgsz=imgsz)
+
+
+sys.modules[__name__].__class__ = _Callable

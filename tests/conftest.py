@@ -1,0 +1,41 @@
+"""What the tests share: the real data beside the checkout (or under YOLOGRAFT_DATA), and small hosts."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("YOLO_OFFLINE", "True")
+
+DATA = Path(os.environ.get("YOLOGRAFT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    file = DATA / "weights" / "yolo11n.pt"
+    if not file.is_file():
+        pytest.skip(f"needs pretrained weights: no {file.name} (set YOLOGRAFT_DATA to the folder that has weights/)")
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detection set of 12 + 8 noise pictures with one bright box each: enough to run a trainer."""
+    import cv2
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("tiny")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 8)):
+        (root / "images" / split).mkdir(parents=True)
+        (root / "labels" / split).mkdir(parents=True)
+        for number in range(count):
+            picture = generator.integers(0, 90, (64, 64, 3), dtype=np.uint8)
+            x, y = generator.integers(4, 36, 2)
+            picture[y : y + 24, x : x + 24] = 200 if number % 2 else 140
+            cv2.imwrite(str(root / "images" / split / f"{number}.png"), picture)
+            label = f"{number % 2} {(x + 12) / 64:.5f} {(y + 12) / 64:.5f} 0.375 0.375\n"
+            (root / "labels" / split / f"{number}.txt").write_text(label)
+    file = root / "tiny.yaml"
+    file.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [dim, bright]\n")
+    return file

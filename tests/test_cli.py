@@ -1,0 +1,56 @@
+"""The command line: what it prints, how it exits, and that help imports no torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from yolograft.cli import main
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["help"], ["--version"]])
+def test_help_imports_no_torch(words: list[str]) -> None:
+    code = (f"import sys; from yolograft.cli import main; code = main({words!r}); "
+            "sys.exit(code or ('torch' in sys.modules) or ('ultralytics' in sys.modules))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, yolograft; yolograft.Graft.parse('se@8'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian", "model=yolo11n.yaml"], "Did you mean 'train'"),
+        (["train", "mdoel=yolo11n.yaml"], "Did you mean 'model'"),
+        (["train", "model=yolo11n.yaml", "graft=se@88"], "rows are 0-23"),
+        (["train", "model=yolo11n.yaml", "epochs=many"], "epochs"),
+        (["train", "model=yolo11n.yaml", "graft="], "has no value"),
+        (["val", "model=nix.yaml"], "does not exist"),
+        (["sites", "imgsz=big"], "positive whole number"),
+        (["show", "grfat=se@8"], "Did you mean 'graft'"),
+        (["show", "model=yolo11n.yaml", "graft=cbma@8"], "Did you mean 'cbam'"),
+        (["blocks", "blocks=nix.py"], "is not a Python file"),
+    ],
+)
+def test_a_mistake_is_answered_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(words) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_sites_show_and_blocks_print_what_they_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sites", "model=yolo11n.yaml", "imgsz=320"]) == 0
+    assert "backbone.-3" in capsys.readouterr().out
+    assert main(["show", "model=yolo11n.yaml", "graft=se@8 + se@p3"]) == 0
+    printed = capsys.readouterr().out
+    assert "+ SE (8,464 parameters)" in printed
+    assert "input 0: SE" in printed
+    assert "2,624,080 parameters" in printed
+    assert main(["blocks"]) == 0
+    assert "ratio=16" in capsys.readouterr().out

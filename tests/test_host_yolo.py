@@ -1,0 +1,181 @@
+"""A graft rides through training, validation, prediction, export and resume, on the installed Ultralytics."""
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import ultralytics
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+import yolograft
+from yolograft import YOLO, GraftError
+from yolograft.attach import grafted, grafts
+from yolograft.host import models
+from yolograft.host.trainers import grafted_trainer
+
+pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' and its exporters' own warnings
+FAST = {"imgsz": 32, "batch": 4, "nbs": 4, "workers": 0, "plots": False, "verbose": False, "mosaic": 0.5, "close_mosaic": 0}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = tmp_path_factory.mktemp("runs")
+    model = YOLO("yolo11n.yaml", graft="se@8")
+    model.train(data=str(tiny_set), epochs=2, project=str(project), name="a", **FAST)
+    assert str(grafted(model.model)).startswith("se(")
+    return project / "a"
+
+
+def test_the_version_under_test_is_the_one_asked_for() -> None:
+    expected = os.environ.get("YOLOGRAFT_EXPECT_ULTRALYTICS")
+    if expected is None:
+        pytest.skip("YOLOGRAFT_EXPECT_ULTRALYTICS is not set: any installed version will do")
+    assert ultralytics.__version__ == expected
+
+
+def test_the_graft_was_trained_and_travels_in_the_checkpoint(trained: Path) -> None:
+    model = YOLO(trained / "weights" / "last.pt")
+    assert models.short(str(model.graft)) == "se@8"
+    block = grafts(model.model)["model.8.graft.0"]
+    assert block.fc2.weight.abs().sum() > 0, "the last layer never left zero: it was not trained"
+    assert "se(" in (trained / "graft.yaml").read_text()
+    assert model.model.yaml.get("graft") == str(model.graft)
+
+
+def test_stock_yolo_opens_the_checkpoint_and_gets_the_same_numbers(trained: Path, tiny_set: Path) -> None:
+    file, x = str(trained / "weights" / "best.pt"), torch.rand(1, 3, 32, 32)
+    ours, stock = YOLO(file), ultralytics.YOLO(file)
+    assert torch.equal(ours.model.eval()(x)[0], stock.model.eval()(x)[0])
+    stock.val(data=str(tiny_set), plots=False, imgsz=32, workers=0, project=str(trained), name="v")
+    stock.predict(tiny_set.parent / "images" / "val" / "0.png", imgsz=32, verbose=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_stock_training_never_drops_the_graft_silently(trained: Path, tiny_set: Path, resume: bool) -> None:
+    stock = ultralytics.YOLO(str(trained / "weights" / "last.pt"))
+    with pytest.raises(GraftError, match="yolograft train"):
+        stock.train(data=str(tiny_set), epochs=1, project=str(trained), name="s", **FAST)
+    with pytest.raises(GraftError, match="carries the graft 'se@8'"):
+        DetectionTrainer(overrides={"model": str(trained / "weights" / "last.pt"), "data": str(tiny_set), **FAST,
+                                    "epochs": 1, "project": str(trained), "name": "t"}).train()
+
+
+def test_a_grafted_checkpoint_trains_on_and_regrafts(trained: Path, tiny_set: Path) -> None:
+    model = YOLO(trained / "weights" / "best.pt")
+    before = {k: v.clone() for k, v in model.model.state_dict().items()}
+    model.train(data=str(tiny_set), epochs=1, project=str(trained), name="b", freeze=10, **FAST)
+    after = model.model.state_dict()
+    assert torch.equal(after["model.8.cv1.conv.weight"], before["model.8.cv1.conv.weight"]), "freeze=10 let row 8 move"
+    assert not torch.equal(after["model.8.graft.0.fc2.weight"], before["model.8.graft.0.fc2.weight"])
+    bare = YOLO(trained / "weights" / "best.pt", graft="none")
+    assert type(bare.model).__name__ == "DetectionModel"
+    assert not bare.graft
+    other = YOLO(trained / "weights" / "best.pt", graft="se(ratio=4)@p3")
+    assert models.short(str(other.graft)) == "se(ratio=4)@p3"
+
+
+def test_pretrained_host_tensors_all_load(weights: Path, tiny_set: Path, tmp_path: Path) -> None:
+    model = YOLO(weights, graft="se@8 + se@Bottleneck.cv2")
+    bare = ultralytics.YOLO(str(weights)).model.state_dict()
+    assert len(bare) == 499
+    trainer = grafted_trainer(DetectionTrainer)(overrides={"model": str(weights), "data": str(tiny_set), "graft": "se@8",
+                                                           "project": str(tmp_path), **FAST})
+    trainer.setup_model()
+    loaded = trainer.model.state_dict()
+    head = "model.23.cv3"
+    assert all(torch.equal(model.model.state_dict()[key], value) for key, value in bare.items())
+    kept = [key for key, value in bare.items() if not key.startswith(head) and torch.equal(loaded[key], value)]
+    assert len(kept) == sum(not key.startswith(head) for key in bare)
+
+
+def test_resume_goes_on_with_the_graft(tiny_set: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(trainer: object) -> None:
+        raise Stop
+
+    model = YOLO("yolo11n.yaml", graft="se@8")
+    model.add_callback("on_model_save", stop)
+    with pytest.raises(Stop):
+        model.train(data=str(tiny_set), epochs=3, project=str(tmp_path), name="r", **FAST)
+    last = tmp_path / "r" / "weights" / "last.pt"
+    resumed = YOLO(last)
+    with pytest.raises(GraftError, match="resume goes on with the checkpoint's own graft"):
+        resumed.train(resume=True, graft="se@9")
+    resumed.train(resume=True)
+    assert models.short(str(YOLO(last).graft)) == "se@8"
+    assert len((tmp_path / "r" / "results.csv").read_text().splitlines()) == 4
+
+
+def test_the_same_seed_gives_the_same_results_and_a_graft_moves_no_other_randomness(tiny_set: Path, tmp_path: Path) -> None:
+    import csv
+
+    def results(name: str, graft: str) -> list[list[str]]:
+        YOLO("yolo11n.yaml").train(data=str(tiny_set), epochs=2, seed=3, graft=graft, project=str(tmp_path), name=name,
+                                   **FAST)
+        rows = list(csv.reader((tmp_path / name / "results.csv").read_text().splitlines()))
+        timed = rows[0].index("time") if "time" in [c.strip() for c in rows[0]] else None
+        return [[cell for at, cell in enumerate(row) if at != timed] for row in rows]
+
+    assert results("one", "se@8") == results("two", "se@8")
+
+
+def test_a_launched_process_rebuilds_the_graft(tiny_set: Path, tmp_path: Path) -> None:
+    cls = grafted_trainer(DetectionTrainer)
+    given = {"model": "yolo11n.yaml", "data": str(tiny_set), "graft": "se@8", "project": str(tmp_path)}
+    trainer = cls(overrides={**given, **FAST})
+    trainer.args.graft = trainer.graft_text  # as train() does before a multi-GPU launch
+    overrides = {**vars(trainer.args), "project": str(tmp_path), "name": "child"}
+    module = __import__(cls.__module__, fromlist=[cls.__name__])
+    child = getattr(module, cls.__name__)(cfg={**ultralytics.utils.DEFAULT_CFG_DICT, "save_dir": ""}, overrides=overrides)
+    child.setup_model()
+    assert models.short(str(grafted(child.model))) == "se@8"
+
+
+@pytest.mark.parametrize("format", ["torchscript", "onnx"])
+def test_exports_compute_what_pytorch_computes(trained: Path, format: str) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    model = YOLO(trained / "weights" / "best.pt")
+    x = torch.rand(1, 3, 32, 32)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        expected = model.model.eval()(x)[0]
+        file = model.export(format=format, imgsz=32, simplify=False) if format == "onnx" else model.export(
+            format=format, imgsz=32)
+        if format == "onnx":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            got = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+        else:
+            got = torch.jit.load(file)(x)
+            got = got[0] if isinstance(got, (tuple, list)) else got
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_every_task_has_a_grafting_trainer() -> None:
+    model = YOLO("yolo11n.yaml")
+    for task, row in model.task_map.items():
+        if row.get("trainer"):
+            assert issubclass(row["trainer"], yolograft.host.trainers.GraftTrainer), task
+
+
+def test_a_block_on_a_batch_norm_survives_fusing() -> None:
+    model = YOLO("yolo11n.yaml", graft="se(init=paper)@model.8.cv2.bn").model.eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = model(x)[0]
+        model.fuse(verbose=False)
+        torch.testing.assert_close(model(x)[0], before, atol=1e-3, rtol=1e-3)
+    assert list(grafts(model)) == ["model.8.cv2.conv.graft.0"]
+
+
+@pytest.mark.parametrize("text", ["se@model.0.conv", "se@model.0.bn/pre"])
+def test_a_place_that_fusing_would_lose_is_refused(text: str) -> None:
+    with pytest.raises(GraftError, match=r"Did you mean .model\.0\.bn"):
+        YOLO("yolo11n.yaml", graft=text)
