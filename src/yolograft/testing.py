@@ -63,7 +63,7 @@ def _check_maps(module: nn.Module, channels: int, name: str) -> None:
         y = module(x)
         assert y.shape == x.shape, f"{name} maps {tuple(x.shape)} to {tuple(y.shape)}: no shape kept."
         assert y.dtype == x.dtype, f"{name} maps {x.dtype} to {y.dtype}: no dtype kept."
-        assert torch.equal(x, kept), f"{name} changes its input in place, which other layers may read as well."
+        assert torch.equal(x, kept), f"{name} changes its input in place."
         assert torch.isfinite(y).all(), f"{name} gives values that are not finite at {height}x{width}."
         assert torch.equal(y, module(x)), f"{name} gives two results for one input in eval mode."
     after = module.state_dict()

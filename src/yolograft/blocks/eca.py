@@ -16,6 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._settings import number, one_of, whole
+from yolograft.blocks._vector import average
 from yolograft.errors import BlockError
 
 __all__ = ["CECA", "ECA"]
@@ -76,7 +77,7 @@ class ECA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
-        z = self.conv(x.mean((2, 3))[:, None])[:, 0]
+        z = self.conv(average(x, 2, 3)[:, None])[:, 0]
         return x * gate(z, self.init)[:, :, None, None]
 
     def extra_repr(self) -> str:

@@ -16,7 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import GATES, INITS, gate, silence
 from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import dense
+from yolograft.blocks._vector import average, dense
 
 __all__ = ["SE"]
 
@@ -78,7 +78,7 @@ class SE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by its gate: (B, C, 1, 1)."""
-        z = x.mean((2, 3)) if self.squeeze == "avg" else x.amax((2, 3))
+        z = average(x, 2, 3) if self.squeeze == "avg" else x.amax((2, 3))
         s = dense(self.fc2, F.relu(dense(self.fc1, z)))
         return x * gate(s, self.init, self.gate)[:, :, None, None]
 
