@@ -1,0 +1,32 @@
+"""The study: arms x seeds on one data set, run so that nothing is lost, judged so that it can be believed.
+
+Importing this package imports neither torch nor scipy nor Optuna: a public name is loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Arm", "Study", "Trial", "Verdict", "run", "status"]
+
+if TYPE_CHECKING:
+    from yolograft.study.arms import Arm
+    from yolograft.study.engine import run
+    from yolograft.study.progress import status
+    from yolograft.study.study import Study
+    from yolograft.study.trial import Trial
+    from yolograft.study.verdict import Verdict
+
+_HOMES = {"Arm": "arms", "Study": "study", "Trial": "trial", "Verdict": "verdict", "run": "engine",
+          "status": "progress"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

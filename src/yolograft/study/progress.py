@@ -1,0 +1,150 @@
+"""The standing of a study, for a terminal: the same table live, while it runs, and from another terminal."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Literal
+
+from filelock import FileLock, Timeout
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from yolograft.study.engine import Running, forewarn
+from yolograft.study.study import Study
+from yolograft.study.verdict import Word
+
+__all__ = ["Lines", "LiveView", "line", "standing", "status"]
+
+_STYLES = {Word.HELPS: "bold green", Word.HURTS: "bold red", Word.UNDECIDED: "", Word.FEW: "dim"}
+
+
+def standing(study: Study) -> Table:
+    """Return the table of arms: their runs and mean, the paired difference, and the verdict so far."""
+    plan, verdicts = study.plan, {verdict.arm: verdict for verdict in study.verdicts()}
+    table = Table(title=f"{plan.metric}, against {plan.baseline}", title_justify="left")
+    for name in ("arm", "runs", "failed", "mean", "difference", "95% interval", "adjusted p", "verdict"):
+        side: Literal["left", "right"] = "left" if name in ("arm", "verdict") else "right"
+        table.add_column(name, justify=side, no_wrap=name == "arm")
+    failed = [arm for arm, _ in study.failures()]
+    for arm, scores in study.scores().items():
+        cells = [arm, f"{len(scores)}/{len(plan.seeds)}", str(failed.count(arm) or ""),
+                 f"{mean(scores.values()):.4f}" if scores else ""]
+        verdict = verdicts.get(arm)
+        if verdict is None or not verdict.seeds:
+            table.add_row(*cells, "", "", "", "baseline" if arm == plan.baseline else "")
+            continue
+        low, high = verdict.t_interval
+        interval = f"{low:+.4f} to {high:+.4f}" if math.isfinite(low) else ""
+        table.add_row(*cells, f"{verdict.mean:+.4f}", interval,
+                      f"{verdict.p_adjusted:.3g}", Text(str(verdict.word), style=_STYLES[verdict.word]))
+    return table
+
+
+def status(folder: str | Path, *, storage: str | None = None) -> str:
+    """Return what there is to say of a study now: whether it runs, how far it is, its standing."""
+    study = Study.load(folder, storage=storage)
+    total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
+    begun = [which for which, row in study.latest.items() if row.state == "running"]
+    alive = _is_running(study.folder)
+    state = "complete" if done == total else "running" if alive else "not running"
+    console = Console(file=io.StringIO(), width=120, record=True)
+    console.print(f"Study {study.folder}: {state}; {done} of {total} trials done"
+                  + (f", {len(begun)} {'running' if alive else 'interrupted'}" if begun else "")
+                  + (f", {len(study.failures())} failed" if study.failures() else "") + ".", highlight=False)
+    for arm, seed in begun:
+        console.print(f"  {'running' if alive else 'interrupted'}: {arm}, seed {seed}", highlight=False)
+    console.print(standing(study))
+    for (arm, reason), seeds in _grouped(study.failures()).items():
+        console.print(f"failed: {arm}, seed {', '.join(map(str, seeds))}: {reason}", highlight=False)
+    for warning in forewarn(study.plan):
+        console.print(warning, highlight=False)
+    if done < total and not alive:
+        console.print(f"Go on: yolograft study {study.folder / 'plan.yaml'}"
+                      + (" retry=true" if study.failures() else ""), highlight=False)
+    return console.export_text()
+
+
+def _grouped(failures: Mapping[tuple[str, int], str]) -> dict[tuple[str, str], list[int]]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for (arm, seed), reason in failures.items():
+        groups.setdefault((arm, reason), []).append(seed)
+    return groups
+
+
+def _is_running(folder: Path) -> bool:
+    try:
+        with FileLock(folder / "running.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def line(study: Study, left: float) -> str:
+    """Return how far a study is, in one line."""
+    total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
+    failed = len(study.failures())
+    return f"{done} of {total} trials" + (f", {failed} failed" if failed else "") + (
+        "" if math.isnan(left) or done + failed == total else f", about {duration(left)} left")
+
+
+class Lines:
+    """A `View` for a log: a line whenever a trial has ended."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console, self._last = console or Console(), ""
+
+    def __call__(self, study: Study, running: Sequence[Running], left: float) -> None:
+        """Print the line if its count has changed."""
+        text = line(study, left)
+        if text.partition(", about")[0] != self._last:
+            self._last = text.partition(", about")[0]
+            self._console.print(text, highlight=False)
+
+
+class LiveView:
+    """A `View` for `run`: redraws the standing in the terminal while the study runs.
+
+    >>> with LiveView() as view:  # doctest: +SKIP
+    ...     run(plan, folder, view=view)
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._live = Live(console=console or Console(), refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> LiveView:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def __call__(self, study: Study, running: Sequence[Running], left: float) -> None:
+        """Draw the standing as it is now."""
+        self._live.update(_picture(study, running, left))
+
+
+def _picture(study: Study, running: Sequence[Running], left: float) -> RenderableType:
+    lines = [line(study, left)]
+    epochs = study.plan.settings.get("epochs", "?")
+    lines += [f"  {one.row.arm}, seed {one.row.seed}: epoch {one.epoch} of "
+              f"{one.trial.settings.get('epochs', epochs)}"
+              for one in running]
+    return Group(standing(study), Text("\n".join(lines)))
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    >>> duration(7380)
+    '2 h 3 min'
+    """
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,92 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolograft.errors import GraftError, SpecError
+from yolograft.study import dummy
+from yolograft.study.arms import CONTROLS, parse_arms, read_value
+
+
+def parse(text, model="yolo11n.pt"):
+    return parse_arms(text, dummy, model=model)
+
+
+@pytest.mark.parametrize(("text", "name", "graft", "control", "settings"), [
+    ("none", "none", "none", "", {}),
+    ("NONE", "none", "none", "", {}),
+    ("se@8", "se@8", "se@8", "", {}),
+    ("se( ratio = 8 ) @ p3 , p4", "se(ratio=8)@p3,p4", "se(ratio=8)@p3,p4", "", {}),
+    ("se@8 + cbam@p3 lr0=0.005 epochs=5", "se@8 + cbam@p3 lr0=0.005 epochs=5", "se@8 + cbam@p3", "",
+     {"lr0": 0.005, "epochs": 5}),
+    ("lr0=0.1", "none lr0=0.1", "none", "", {"lr0": 0.1}),
+    ("none data=/a/b.yaml", "none data=/a/b.yaml", "none", "", {"data": "/a/b.yaml"}),
+    ("none freeze=[0, 1]", "none freeze=[0, 1]", "none", "", {"freeze": [0, 1]}),
+    ("aa", "aa", "none", "aa", {}),
+    ("params(se@8)", "params(se@8)", "se@8", "params", {}),
+    ("gate1(se@8) lr0=0.1", "gate1(se@8) lr0=0.1", "se@8", "gate1", {"lr0": 0.1}),
+    ("scale", "scale", "none", "", {"model": "yolo11s.pt"}),
+])
+def test_one_arm(text, name, graft, control, settings):
+    (arm,) = parse(text)
+    assert (arm.name, arm.graft, arm.control, dict(arm.settings)) == (name, graft, control, settings)
+    (again,) = parse(arm.name)
+    assert again == arm, "an arm's name is its text"
+
+
+def test_a_control_belongs_to_the_graft_before_it():
+    assert [arm.name for arm in parse("none; se@8; params; cbam@p3; gate1; aa")] == [
+        "none", "se@8", "params(se@8)", "cbam@p3", "gate1(cbam@p3)", "aa"]
+
+
+def test_helpers():
+    assert [arm.graft for arm in parse("ratios(se, 8)")] == [f"se(ratio={r})@8" for r in (2, 4, 8, 16, 32)]
+    assert [arm.graft for arm in parse("blocks(p3,p4)")] == [f"{b}@p3,p4" for b in dummy.blocks()]
+    positions = parse("positions(se(ratio=8)) epochs=2")
+    assert [arm.graft for arm in positions] == [f"se(ratio=8)@{row}" for row in dummy.rows("")]
+    assert all(arm.settings == {"epochs": 2} for arm in positions)
+
+
+@pytest.mark.parametrize(("model", "larger"), [
+    ("yolo11n.pt", "yolo11s.pt"), ("/some/yolov8s-seg.yaml", "/some/yolov8m-seg.yaml"),
+    ("yolo26l.pt", "yolo26x.pt"), ("yolov9t.pt", "yolov9s.pt"), ("yolo11n-obb.pt", "yolo11s-obb.pt")])
+def test_scale(model, larger):
+    assert parse("scale", model)[0].settings["model"] == larger
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("", "no arms"), (" ; ", "no arms"),
+    ("positions", "incomplete"), ("ratios(se)", "ratios(se, 8)"), ("blocks()", "incomplete"),
+    ("position(se)", "Did you mean 'positions'"), ("prams", "Did you mean 'params'"),
+    ("params", "after one"), ("aa(se@8)", "takes nothing"),
+    ("sse@8", "Did you mean 'se'"), ("se@", "not a site"), ("se@8; (", "lacks"),
+    ("none; none", "are the same"), ("se@8; se(ratio=16)@8", "se(ratio=16)@8"), ("aa; aa", "are the same"),
+    ("se@8 lr0=0.1; se@8 lr0=0.10", "are the same"),
+])
+def test_what_is_wrong_is_said(text, says):
+    with pytest.raises(GraftError) as caught:
+        parse(text)
+    assert says in str(caught.value)
+
+
+def test_scale_of_a_model_without_a_scale():
+    with pytest.raises(SpecError, match="no scale letter"):
+        parse("scale", "best.pt")
+
+
+@given(st.text(alphabet="se@8;,()[]= aposition'\"none.+-1", max_size=40))
+def test_no_text_breaks_the_parser(text):
+    try:
+        arms = parse(text)
+    except GraftError:
+        return
+    assert len({arm.name for arm in arms}) == len(arms)
+
+
+def test_every_control_is_described():
+    assert set(CONTROLS) == {"aa", "params", "gate1", "scale"}
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("1e-3", 1e-3), ("true", True), ("None", None),
+                                             ("0,1", [0, 1]), ("a/b.yaml", "a/b.yaml"), ("[1,2]", [1, 2])])
+def test_values(text, value):
+    assert read_value(text) == value

@@ -1,0 +1,247 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from yolograft.errors import GraftError
+from yolograft.study import Study, run, status
+from yolograft.study.engine import forewarn, read_duration
+from yolograft.study.plan import Plan
+from yolograft.study.progress import LiveView, duration
+from yolograft.study.verdict import Word
+
+WORDS = {"data": "somewhere", "model": "yolo11n.pt", "arms": "none; se@8", "seeds": 2, "epochs": 2,
+         "host": "yolograft.study.dummy"}
+SOURCE = str(Path(__file__).resolve().parents[1] / "src")
+
+
+def words(**more):
+    return {**WORDS, **more}
+
+
+def trainings(folder):
+    """How many times each trial was trained to its end."""
+    return [len(path.read_text().splitlines()) for path in folder.glob("trials/*/finished")]
+
+
+def test_a_study_from_words_to_verdicts(tmp_path):
+    study = run(words(arms="none; se@8 effect=0.05; cbam@8", seeds=6), tmp_path / "s", workers=2)
+    assert [verdict.word for verdict in study.verdicts()] == [Word.HELPS, Word.UNDECIDED]
+    again = Study.load(tmp_path / "s")
+    assert again.scores() == study.scores()
+    assert again.plan == study.plan
+    assert all(len(row.curve) == 2 for row in again.rows)
+    text = status(tmp_path / "s")
+    assert "complete; 18 of 18" in text
+    assert "helps" in text
+
+
+def test_the_same_question_twice_costs_nothing(tmp_path):
+    first = run(words(), tmp_path / "s")
+    second = run(words(), tmp_path / "s")
+    assert trainings(tmp_path / "s") == [1] * 4
+    assert second.scores() == first.scores()
+    assert len(second.rows) == 4
+
+
+def test_more_arms_and_seeds_keep_what_is_there_and_none_is_dropped(tmp_path):
+    run(words(), tmp_path / "s")
+    study = run(words(arms="none; cbam@8", seeds=3), tmp_path / "s")
+    assert list(study.scores()) == ["none", "se@8", "cbam@8"], "an arm that was run stays in the family"
+    assert [len(scores) for scores in study.scores().values()] == [3, 3, 3]
+    assert trainings(tmp_path / "s") == [1] * 9
+
+
+@pytest.mark.parametrize(("how", "says"), [
+    ("error", "RuntimeError: the dummy was told to fail"), ("memory", "out of memory"),
+    ("exit", "the dummy left"), ("crash", "SIGSEGV"), ("nan", "finite")])
+def test_a_trial_that_fails_fails_alone_and_says_why(tmp_path, how, says):
+    study = run(words(arms=f"none; se@8 fail={how}; cbam@8", seeds=1), tmp_path / "s")
+    assert says in study.failures()[f"se@8 fail={how}", 0]
+    assert [len(scores) for scores in study.scores().values()] == [1, 0, 1]
+    assert says in status(tmp_path / "s").replace("\n", "")
+    assert len(run(words(arms=f"none; se@8 fail={how}; cbam@8", seeds=1), tmp_path / "s").rows) == 3
+    tried = run(words(arms=f"none; se@8 fail={how}; cbam@8", seeds=1), tmp_path / "s", retry=True)
+    assert len(tried.rows) == 4
+
+
+def test_a_trial_without_the_study_s_metric_fails_with_the_names_it_gave(tmp_path):
+    study = run(words(metric="accuracy", seeds=1), tmp_path / "s")
+    assert "gave no accuracy" in study.failures()["none", 0]
+
+
+def test_a_folder_with_another_study_or_other_things_is_left_alone(tmp_path):
+    run(words(), tmp_path / "s")
+    before = {path: path.read_bytes() for path in (tmp_path / "s").glob("*.yaml")}
+    with pytest.raises(GraftError, match="epochs: 2 there, 5 asked"):
+        run(words(epochs=5), tmp_path / "s")
+    with pytest.raises(GraftError, match="metric: mAP50-95 there"):
+        run(words(metric="mAP50"), tmp_path / "s")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "s").glob("*.yaml")}
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "thesis.tex").write_text("x")
+    with pytest.raises(GraftError, match="holds no study"):
+        run(words(), tmp_path / "t")
+
+
+def test_changed_data_and_versions_are_refused(tmp_path, monkeypatch):
+    data = tmp_path / "d.yaml"
+    data.write_text("a")
+    run(words(data=str(data)), tmp_path / "s")
+    data.write_text("b")
+    with pytest.raises(GraftError, match="other data"):
+        run(words(data=str(data)), tmp_path / "s")
+    data.unlink()
+    with pytest.raises(GraftError, match="not there"):
+        run(words(data=str(data)), tmp_path / "s")
+    assert "complete" in status(tmp_path / "s"), "a finished study can be read without its data"
+    data.write_text("a")
+    monkeypatch.setenv("YOLOGRAFT_DUMMY_VERSION", "2")
+    with pytest.raises(GraftError, match="other versions"):
+        run(words(data=str(data)), tmp_path / "s")
+
+
+def test_one_folder_is_run_by_one_process(tmp_path):
+    run(words(), tmp_path / "s")
+    with FileLock(tmp_path / "s" / "running.lock"), pytest.raises(GraftError, match="another process"):
+        run(words(), tmp_path / "s")
+
+
+def test_a_budget_begins_nothing_that_would_not_end_in_it(tmp_path):
+    begun = time.monotonic()
+    study = run(words(seeds=50, pause=0.1), tmp_path / "s", budget="2s")
+    assert time.monotonic() - begun < 5
+    done = sum(map(len, study.scores().values()))
+    assert 2 <= done < 40
+    assert not study.failures()
+    assert sum(map(len, run(words(seeds=50, pause=0.1), tmp_path / "s", budget=1).scores().values())) > done
+
+
+def test_racing_stops_what_hurts_and_nothing_else(tmp_path):
+    hurts = words(arms="none; se@8 effect=-0.3; cbam@8", seeds=8, epochs=1)
+    study = run(hurts, tmp_path / "s", race=True, workers=2)
+    runs = {arm: len(scores) for arm, scores in study.scores().items()}
+    assert runs["none"] == runs["cbam@8"] == 8
+    assert 3 <= runs["se@8 effect=-0.3"] < 8
+    with_all = run(hurts, tmp_path / "s")
+    assert {len(scores) for scores in with_all.scores().values()} == {8}
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({"executor": "slurm"}, "Known: local, ray"), ({"workers": 0}, "workers=0"),
+    ({"per_gpu": -1}, "per_gpu=-1"), ({"budget": "soon"}, "budget=soon"),
+    ({"address": "auto"}, "executor=ray")])
+def test_options_that_cannot_be_are_refused_before_anything_is_made(tmp_path, options, says):
+    with pytest.raises(GraftError, match=says):
+        run(words(), tmp_path / "s", **options)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("2h", 7200), ("1h30m", 5400), ("0.5d", 43200)])
+def test_durations(text, seconds):
+    assert read_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "2w", "-3s", "1h 3x", "1.2.3s"])
+def test_what_is_no_duration(text):
+    with pytest.raises(GraftError, match="not a time"):
+        read_duration(text)
+
+
+def test_a_study_that_cannot_answer_is_told_so_before():
+    assert "At least 6 seeds" in forewarn(Plan.of(words(seeds=3)))[0]
+    assert "p is at least 0.25" in forewarn(Plan.of(words(seeds=3)))[0]
+    assert forewarn(Plan.of(words(seeds=6))) == []
+    assert "will usually be missed" in forewarn(Plan.of(words(seeds=6)), spread=0.01)[0]
+    assert "nothing to compare" in forewarn(Plan.of(words(arms="none")))[0]
+
+
+def test_the_live_view_draws(tmp_path):
+    from rich.console import Console
+
+    console = Console(record=True, width=140, force_terminal=True)
+    with LiveView(console) as view:
+        run(words(pause=0.2), tmp_path / "s", view=view)
+    text = console.export_text()
+    assert "epoch 1 of 2" in text or "epoch 0 of 2" in text
+    assert "4 of 4 trials" in text
+    assert [duration(s) for s in (5, 90, 7380)] == ["5 s", "2 min", "2 h 3 min"]
+
+
+def start(folder, *more):
+    code = ("import sys; from yolograft.study import run; "
+            "run(dict(w.split('=', 1) for w in sys.argv[3:]), sys.argv[1], workers=int(sys.argv[2]))")
+    text = [f"{key}={value}" for key, value in words(**dict(more)).items()]
+    return subprocess.Popen([sys.executable, "-c", code, str(folder), "2", *text],
+                            env={**os.environ, "PYTHONPATH": SOURCE})
+
+
+def kill_test(folder, kills, state, **more):
+    rng = random.Random(state)
+    killed = 0
+    for _ in range(kills * 3):
+        process = start(folder, *more.items())
+        try:
+            code = process.wait(timeout=rng.uniform(0.4, 2.5))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+            if killed == kills:
+                break
+        else:
+            assert code == 0
+            break
+    assert start(folder, *more.items()).wait(timeout=300) == 0
+    return killed
+
+
+def check_after_kills(folder, reference, trials):
+    """Return how many epochs were trained in all."""
+    study = Study.load(folder)
+    assert numbers(study) == numbers(reference), "the table is that of a study that nobody killed"
+    assert trainings(folder) == [1] * trials, "nothing was trained to its end twice"
+    assert sorted(row.state for row in study.rows) == ["complete"] * trials
+    return sum(path.read_text().count('"epoch"') for path in folder.glob("trials/*/epochs.jsonl"))
+
+
+def numbers(study):
+    return {arm: dict(sorted(scores.items())) for arm, scores in study.scores().items()}
+
+
+def test_three_kills_lose_and_repeat_nothing(tmp_path):
+    more = {"seeds": 3, "epochs": 4, "pause": 0.12}
+    reference = run(words(**{**more, "pause": 0}), tmp_path / "reference", workers=2)
+    killed = kill_test(tmp_path / "s", 3, 1, **more)
+    assert killed >= 2
+    check_after_kills(tmp_path / "s", reference, 6)
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_and_repeat_nothing(tmp_path):
+    more = {"arms": "none; se@8; cbam@8; aa", "seeds": 10, "epochs": 6, "pause": 0.3}
+    reference = run(words(**{**more, "pause": 0}), tmp_path / "reference", workers=2)
+    assert kill_test(tmp_path / "s", 20, 2, **more) == 20
+    epochs = check_after_kills(tmp_path / "s", reference, 40)
+    assert epochs <= 40 * 6 + 2 * 20, "of a trial that was killed only the running epoch is repeated"
+
+
+def test_ctrl_c_ends_every_process_and_the_study_goes_on_later(tmp_path):
+    process = start(tmp_path / "s", ("pause", 2), ("seeds", 1))
+    deadline = time.monotonic() + 30
+    while not list((tmp_path / "s").glob("trials/*/lock")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert "running" in status(tmp_path / "s")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) != 0
+    for lock in (tmp_path / "s").glob("trials/*/lock"):
+        with FileLock(lock, timeout=5):
+            pass  # no trial's process is left that holds it
+    assert "interrupted" in status(tmp_path / "s")
+    assert not list((tmp_path / "s").glob("trials/*/result.json"))

@@ -1,0 +1,149 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from yolograft.study import statistics as s
+
+numbers = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=1, max_size=8)
+
+
+def by_hand(differences):
+    """The two-sided sign-flip p-value by its definition, in exact arithmetic."""
+    whole = [round(d * 1000) for d in differences]
+    patterns = list(itertools.product((1, -1), repeat=len(whole)))
+    hits = sum(abs(sum(i * d for i, d in zip(p, whole, strict=True))) >= abs(sum(whole)) for p in patterns)
+    return hits / len(patterns)
+
+
+@settings(deadline=None, max_examples=60)
+@given(numbers)
+def test_sign_flip_is_its_definition(differences):
+    assert s.sign_flip(differences) == pytest.approx(by_hand(differences), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(numbers)
+def test_max_t_of_one_arm_is_the_sign_flip_test(differences):
+    assert s.max_t([differences])[0] == s.sign_flip(differences)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 5), st.integers(1, 8), st.integers(0, 10**6))
+def test_max_t_lies_between_the_single_test_and_certainty_and_ignores_names(arms, seeds, state):
+    table = np.random.default_rng(state).normal(size=(arms, seeds)).round(2)
+    adjusted = s.max_t(table)
+    assert all(a >= s.sign_flip(row) - 1e-12 for a, row in zip(adjusted, table, strict=True))
+    assert (adjusted <= 1).all()
+    assert (adjusted >= s.smallest_p(seeds) - 1e-12).all()
+    order = np.random.default_rng(state).permutation(arms)
+    assert s.max_t(table[order]) == pytest.approx(adjusted[order])
+    assert s.max_t(-table * 1000) == pytest.approx(adjusted)
+
+
+def test_max_t_keeps_the_resolution_that_holm_loses():
+    table = np.array([[3, 4, 5, 4, 3, 5], [3, 5, 4, 4, 3, 4], [4, 4, 5, 3, 3, 5]]) / 100
+    assert s.max_t(table) == pytest.approx([2 / 64] * 3)
+    assert s.holm([s.sign_flip(row) for row in table])[0] == pytest.approx(6 / 64)
+
+
+def test_an_arm_with_fewer_seeds_has_the_resolution_of_its_own_seeds():
+    table = [[1, 1, 1, 1, 1, 1], [1, 1, 1, math.nan, math.nan, math.nan]]
+    assert s.max_t(table)[1] >= s.smallest_p(3)
+    assert s.max_t(table)[0] == pytest.approx(2 / 64)
+
+
+def test_equal_arms_and_no_runs_are_no_evidence():
+    assert s.sign_flip([0, 0, 0, 0, 0, 0]) == 1
+    assert s.sign_flip([]) == 1
+    assert s.max_t(np.zeros((2, 6))).tolist() == [1, 1]
+    assert s.max_t(np.empty((3, 0))).tolist() == [1, 1, 1]
+
+
+def test_many_seeds_are_sampled_and_stay_near_the_t_test():
+    rng = np.random.default_rng(1)
+    for shift in (0.0, 0.4, 0.8):
+        d = rng.normal(shift, 1, size=24)
+        assert s.sign_flip(d) == pytest.approx(stats.ttest_1samp(d, 0).pvalue, abs=0.02)
+        assert s.sign_flip(d) == s.sign_flip(d)
+
+
+@pytest.mark.parametrize(("alpha", "seeds"), [(0.5, 2), (0.25, 3), (0.05, 6), (0.03125, 6), (0.01, 8)])
+def test_too_few_seeds(alpha, seeds):
+    assert s.seeds_to_resolve(alpha) == seeds
+    assert s.smallest_p(seeds) <= alpha < s.smallest_p(seeds - 1)
+
+
+def test_three_seeds_can_never_reach_significance():
+    rng = np.random.default_rng(0)
+    assert min(s.sign_flip(rng.normal(100, 1, 3)) for _ in range(50)) == 0.25
+
+
+def test_holm_is_the_textbook_one():
+    p = [0.01, 0.02, 0.03, 0.04]
+    assert s.holm(p).tolist() == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert s.holm([0.9, 0.9]).tolist() == [1, 1]
+
+
+def test_intervals():
+    d = np.random.default_rng(3).normal(0.01, 0.01, 12)
+    low, high = s.t_interval(d)
+    expected = stats.t.interval(0.95, 11, loc=d.mean(), scale=stats.sem(d))
+    assert (low, high) == pytest.approx(expected)
+    b_low, b_high = s.bca_interval(d)
+    assert b_low < d.mean() < b_high
+    assert b_high - b_low < high - low, "the bootstrap's is narrower, as it is known to be"
+    assert s.bca_interval(d) == (b_low, b_high)
+    assert s.t_interval([0.1]) == (-math.inf, math.inf)
+    assert s.bca_interval([0.1]) == (-math.inf, math.inf)
+    assert s.bca_interval([0.1, 0.1, 0.1]) == (0.1, 0.1)
+
+
+def test_t_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    hits = sum(low <= 0 <= high for low, high in (s.t_interval(rng.normal(size=6)) for _ in range(4000)))
+    assert stats.binomtest(hits, 4000, 0.95).pvalue > 0.001
+
+
+def test_improvement():
+    share, low, high = s.improvement([1, 1, 1, -1, 0, 1])
+    assert share == 4.5 / 6
+    assert 0 < low < share < high < 1
+    assert s.improvement([1] * 6)[1] < 1, "six wins in six are no certainty"
+    assert s.improvement([1] * 60)[1] > s.improvement([1] * 6)[1]
+    assert math.isnan(s.improvement([])[0])
+
+
+def test_detectable_is_what_is_found_four_times_in_five():
+    effect = s.detectable(0.02, 12)
+    rng = np.random.default_rng(7)
+    found = sum(s.sign_flip(rng.normal(effect, 0.02, 12)) <= 0.05 for _ in range(600))
+    assert 0.74 < found / 600 < 0.86
+
+
+def test_detectable_and_seeds_needed_answer_each_other():
+    for arms in (1, 3):
+        seeds = s.seeds_needed(0.015, 0.02, arms=arms)
+        assert s.detectable(0.02, seeds, arms=arms) <= 0.015 < s.detectable(0.02, seeds - 1, arms=arms)
+    assert s.seeds_needed(0.015, 0.02, arms=8) > s.seeds_needed(0.015, 0.02)
+    assert s.seeds_needed(1.0, 0.02) == 6, "a huge effect still needs as many seeds as the test can resolve"
+    assert s.seeds_needed(1e-9, 0.02) is None
+    assert s.seeds_needed(0, 0.02) is None
+    assert s.detectable(0.02, 3) == math.inf
+
+
+def test_pairing_gain_is_one_without_and_large_with_something_shared():
+    rng = np.random.default_rng(2)
+    a, b, shared = rng.normal(size=(3, 4000))
+    assert s.pairing_gain(a, b) == pytest.approx(1, abs=0.1)
+    assert s.pairing_gain(a + 2 * shared, b + 2 * shared) == pytest.approx(5, rel=0.1)
+    assert s.pairing_gain([1, 2], [1, 2]) == math.inf
+
+
+def test_what_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="finite"):
+        s.sign_flip([1.0, math.inf])

@@ -1,0 +1,159 @@
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import optuna
+import pytest
+from sqlalchemy import event
+
+from yolograft.errors import GraftError
+from yolograft.study import storage as module
+from yolograft.study.storage import Storage
+from yolograft.study.trial import Failure, Result, Trial
+
+
+def trial(seed=0):
+    return Trial(arm="none", seed=seed, host="yolograft.study.dummy")
+
+
+RESULT = Result(metrics={"mAP50-95": 0.5}, classes={"AP50-95": {"crazing": 0.4}}, costs={"seconds": 3.0})
+
+
+def test_a_trial_is_added_once(tmp_path):
+    storage = Storage(tmp_path, create=True)
+    assert len(storage.add([trial(), trial(1), trial()])) == 2
+    assert len(storage.add([trial(), trial(2)])) == 3
+    assert len(Storage(tmp_path).rows()) == 3
+
+
+def test_a_result_comes_back_as_it_was_and_never_changes(tmp_path):
+    storage = Storage(tmp_path, create=True)
+    (row,) = storage.add([trial()])
+    assert storage.claim(row)
+    assert not storage.claim(row), "only one gets it"
+    storage.report(row, 1, 0.2)
+    storage.finish(row, RESULT, "mAP50-95", [{"epoch": 1, "mAP50-95": 0.2}])
+    (row,) = Storage(tmp_path).rows()
+    assert row.result == RESULT
+    assert row.curve == ({"epoch": 1, "mAP50-95": 0.2},)
+    with pytest.raises(GraftError):
+        storage.finish(row, Failure(reason="late"), "mAP50-95")
+    assert storage.rows()[0].result == RESULT
+
+
+def test_failures_are_kept_and_tried_again_only_when_asked(tmp_path):
+    storage = Storage(tmp_path, create=True)
+    (row,) = storage.add([trial()])
+    storage.claim(row)
+    storage.finish(row, Failure(reason="no luck"), "mAP50-95")
+    assert [row.reason for row in storage.add([trial()])] == ["no luck"]
+    assert [row.state for row in storage.add([trial()], retry=True)] == ["failed", "waiting"]
+
+
+def test_optuna_itself_opens_the_study(tmp_path):
+    (tmp_path / "study").mkdir()
+    storage = Storage(tmp_path / "study", create=True)
+    (row,) = storage.add([trial()])
+    storage.claim(row)
+    storage.report(row, 1, 0.2)
+    storage.finish(row, RESULT, "mAP50-95")
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'study' / 'study.db'}")
+    assert study.best_value == 0.5
+    assert study.trials[0].intermediate_values == {1: 0.2}
+
+
+def test_many_claims_at_once_give_each_trial_to_one(tmp_path):
+    rows = Storage(tmp_path, create=True).add([trial(seed) for seed in range(12)])
+
+    def machine(_):
+        storage = Storage(tmp_path)
+        return [row.number for row in rows if storage.claim(row)]
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [number for numbers in pool.map(machine, range(4)) for number in numbers]
+    assert sorted(taken) == list(range(12))
+
+
+def test_several_machines_at_one_storage(tmp_path):
+    """Two folders, one URL: the study is shared, and a lost machine's trial is begun anew."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    for name in "ab":
+        (tmp_path / name / "study").mkdir(parents=True)
+    first = Storage(tmp_path / "a" / "study", url, create=True)
+    second = Storage(tmp_path / "b" / "study", url, create=True)
+    rows = first.add([trial(0), trial(1)])
+    assert [row.key for row in second.add([trial(0), trial(1)])] == [row.key for row in rows]
+    assert first.claim(rows[0])
+    assert not second.claim(rows[0])
+    assert second.claim(rows[1])
+    assert [row.number for row in first.ours(first.rows())] == [0]
+    assert [row.number for row in second.ours(second.rows())] == [1]
+    assert [row.state for row in second.add([trial(0), trial(1)])] == ["running", "running"]
+    with sqlite3.connect(tmp_path / "shared.db") as connection:  # the first machine was last heard long ago
+        connection.execute("update trial_heartbeats set heartbeat = '2001-01-01' where trial_id = 1")
+    again = second.add([trial(0), trial(1)])
+    assert [(row.key, row.state) for row in again if row.state != "failed"] == [
+        (rows[1].key, "running"), (rows[0].key, "waiting")]
+
+
+def test_equal_attempts_added_in_the_same_moment_run_once(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    (tmp_path / "study").mkdir()
+    storage = Storage(tmp_path / "study", url, create=True)
+    storage.add([trial()])
+    (row,) = storage.rows()
+    twin = storage._rdb.create_new_trial(storage._study, optuna.trial.create_trial(
+        state=optuna.trial.TrialState.WAITING, user_attrs={"key": row.key, "arm": "none", "seed": 0}))
+    older, newer = storage.rows()
+    assert newer.id == twin
+    assert not storage.claim(newer)
+    assert storage.claim(older)
+    assert len(storage.rows()) == 1
+
+
+@pytest.mark.parametrize(("damage", "says"), [
+    (lambda db: db.write_bytes(b"not a data base" * 100), "damaged or is no data base"),
+    (lambda db: sql(db, "update alembic_version set version_num = 'v9.9.9'"), "another version of Optuna"),
+    (lambda db: sql(db, "update study_user_attributes set value_json = 7"), "another version of yolograft"),
+])
+def test_what_cannot_be_read_is_explained_and_left_as_it_is(tmp_path, damage, says):
+    Storage(tmp_path, create=True).close()
+    damage(tmp_path / "study.db")
+    before = (tmp_path / "study.db").read_bytes()
+    with pytest.raises(GraftError, match=says):
+        Storage(tmp_path, create=True)
+    assert (tmp_path / "study.db").read_bytes() == before
+
+
+def sql(path, text):
+    with sqlite3.connect(path) as connection:
+        connection.execute(text)
+
+
+def test_a_locked_data_base_is_waited_for_and_then_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+    storage = Storage(tmp_path, create=True)
+    with sqlite3.connect(tmp_path / "study.db") as other:
+        other.execute("begin exclusive")
+        with pytest.raises(GraftError, match="locked"):
+            storage.add([trial()])
+        other.rollback()
+    assert len(storage.add([trial()])) == 1
+
+
+def test_a_full_disk_is_explained_and_nothing_is_lost(tmp_path):
+    storage = Storage(tmp_path, create=True)
+    storage.add([trial()])
+    pages = (tmp_path / "study.db").stat().st_size // 4096
+    storage.close()  # so that the limit below is set on a new connection
+    event.listen(storage._rdb.engine, "connect", lambda raw, _: raw.execute("pragma max_page_count = "
+                                                                            f"{pages}"))
+    with pytest.raises(GraftError, match="disk is full"):
+        storage.add([Trial(arm="x" * 200_000, seed=1, host="x")])
+    assert [row.key for row in Storage(tmp_path).rows()] == [trial().key]
+
+
+def test_no_study_is_said(tmp_path):
+    with pytest.raises(GraftError, match=r"no study\.db"):
+        Storage(tmp_path)
+    with pytest.raises(GraftError, match="has no study"):
+        Storage(tmp_path / "other", f"sqlite:///{tmp_path / 'x.db'}")

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from yolograft.study.verdict import Word, judge
+
+
+def scores(*rows):
+    return {f"arm{i}": dict(enumerate(row)) for i, row in enumerate(rows)}
+
+
+BASE = [0.70, 0.71, 0.69, 0.70, 0.72, 0.70]
+
+
+def shifted(by, noise=0.0005):
+    return [b + by + noise * (-1) ** i for i, b in enumerate(BASE)]
+
+
+@pytest.mark.parametrize(("by", "word"), [(0.02, Word.HELPS), (-0.02, Word.HURTS), (0.0, Word.UNDECIDED)])
+def test_the_four_words(by, word):
+    (verdict,) = judge(scores(BASE, shifted(by)), "arm0")
+    assert verdict.word is word
+    assert str(word) == word.value
+    assert verdict.mean == pytest.approx(by)
+    assert verdict.seeds == 6
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 3, 5])
+def test_fewer_than_six_seeds_are_too_few_whatever_they_show(seeds):
+    (verdict,) = judge(scores(BASE[:seeds], shifted(0.3)[:seeds]), "arm0")
+    assert verdict.word is Word.FEW
+    assert "at least 6" in verdict.why()
+
+
+def test_runs_without_their_pair_do_not_count():
+    table = scores(BASE, shifted(0.02))
+    del table["arm0"][3]
+    (verdict,) = judge(table, "arm0")
+    assert verdict.seeds == 5
+    assert 3 not in verdict.differences
+
+
+def test_an_arm_identical_to_the_baseline_is_no_evidence():
+    (verdict,) = judge(scores(BASE, BASE), "arm0")
+    assert verdict.word is Word.UNDECIDED
+    assert verdict.p == 1
+
+
+def test_the_reason_names_the_numbers():
+    helps, nothing = judge(scores(BASE, shifted(0.02), shifted(0.0, 0.01)), "arm0")
+    assert "+0.0200" in helps.why()
+    assert "would usually be missed by 6 seeds" in nothing.why()
+    assert helps.spread < nothing.spread
+
+
+def wrong_words(rng, arms, seeds, draw, real=0, studies=1200):
+    """How many studies say, wrongly, that one of their null arms helps, and that one helps or hurts."""
+    helps = either = 0
+    for _ in range(studies):
+        shared = rng.normal(0, 0.02, seeds)  # what the seed does to all arms alike
+        base = shared + draw(rng, seeds)
+        rows = [shared + draw(rng, seeds) + (0.05 if i < real else 0) for i in range(arms)]
+        words = quick_words(np.array(rows) - base)[real:]
+        helps += Word.HELPS in words
+        either += any(word is not Word.UNDECIDED for word in words)
+    return helps, either
+
+
+def quick_words(table):
+    """The verdict's own rule, without the intervals that take its time; the next test holds them together."""
+    from yolograft.study.statistics import max_t
+
+    return [Word.UNDECIDED if p > 0.05 else Word.HELPS if d.mean() > 0 else Word.HURTS
+            for p, d in zip(max_t(table), table, strict=True)]
+
+
+def test_the_quick_rule_is_the_verdict():
+    rng = np.random.default_rng(11)
+    for _ in range(30):
+        base, rows = rng.normal(0.7, 0.01, 6), rng.normal(0.71, 0.01, (3, 6))
+        said = [v.word for v in judge(scores(base, *rows), "arm0")]
+        assert said == quick_words(rows - base)
+
+
+@pytest.mark.parametrize("draw", [
+    pytest.param(lambda rng, n: rng.normal(0, 0.01, n), id="normal"),
+    pytest.param(lambda rng, n: 0.01 * rng.standard_t(3, n), id="heavy tails"),
+    pytest.param(lambda rng, n: rng.normal(0, 0.01, n) * rng.uniform(0.1, 3, n), id="unequal spreads"),
+    pytest.param(lambda rng, n: rng.exponential(0.01, n), id="skewed"),
+])
+@pytest.mark.parametrize(("arms", "real"), [(1, 0), (4, 0), (4, 2)])
+def test_calibration_helps_is_wrongly_said_in_at_most_one_study_in_twenty(draw, arms, real):
+    """The error rate is over the whole study, with and without arms that do help."""
+    studies = 1200
+    helps, either = wrong_words(np.random.default_rng(20), arms, 6, draw, real, studies)
+    limit = stats.binom.ppf(0.9999, studies, 0.05)  # what a true rate of 5% would hardly exceed
+    assert either <= limit
+    assert helps <= stats.binom.ppf(0.9999, studies, 0.025)
+
+
+def test_calibration_has_power_to_find_what_is_there():
+    rng = np.random.default_rng(21)
+    found = sum(quick_words(rng.normal(0.03, 0.01, (3, 6)))[0] is Word.HELPS for _ in range(200))
+    assert found > 190

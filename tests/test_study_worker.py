@@ -1,0 +1,131 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from yolograft.study.local import Local, find_devices
+from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json, write_json
+from yolograft.study.worker import perform
+
+HOST = "yolograft.study.dummy"
+
+
+def trial(**settings):
+    return Trial(arm="se@8", graft="se(ratio=16)@8", settings=settings, host=HOST)
+
+
+def prepare(folder, **settings):
+    write_json(folder / "trial.json", trial(**settings))
+    return folder
+
+
+def test_a_trial_leaves_its_result_and_is_not_run_again(tmp_path):
+    result = perform(prepare(tmp_path, epochs=3))
+    assert isinstance(result, Result)
+    assert read_json(Result, tmp_path / "result.json") == result
+    assert perform(tmp_path) == result
+    assert (tmp_path / "finished").read_text().count("\n") == 1
+    assert list(read_epochs(tmp_path)) == [1, 2, 3]
+
+
+def test_a_failed_trial_leaves_its_reason_and_can_be_run_again(tmp_path):
+    failure = perform(prepare(tmp_path, fail="error"))
+    assert isinstance(failure, Failure)
+    assert read_json(Failure, tmp_path / "failure.json") == failure
+    assert isinstance(perform(prepare(tmp_path)), Result)
+    assert not (tmp_path / "failure.json").exists()
+
+
+def test_it_goes_on_from_its_checkpoint(tmp_path):
+    (tmp_path / "checkpoint.json").write_text('{"epoch": 2}')
+    (tmp_path / "epochs.jsonl").write_text('{"epoch": 1, "mAP50-95": 0.1}\n{"epoch": 2, "mAP50-9')
+    perform(prepare(tmp_path, epochs=4))
+    assert sorted(read_epochs(tmp_path)) == [1, 3, 4], "the torn line is left out, and tears no other"
+
+
+def test_an_epoch_that_ran_twice_counts_as_it_ran_last(tmp_path):
+    (tmp_path / "epochs.jsonl").write_text('{"epoch": 1, "a": 1}\n{"epoch": 1, "a": 2}\n')
+    assert read_epochs(tmp_path) == {1: {"a": 2}}
+    assert read_epochs(tmp_path / "nowhere") == {}
+
+
+def test_the_process_ends_with_its_parent_however_that_ends(tmp_path):
+    prepare(tmp_path, epochs=100, pause=0.5)
+    code = ("import sys, pathlib, time\nfrom yolograft.study.local import Local\n"
+            "from yolograft.study.trial import Trial, read_json\nfolder = pathlib.Path(sys.argv[1])\n"
+            "job = Local().start(read_json(Trial, folder / 'trial.json'), folder, 0)\n"
+            "print(job.process.pid, flush=True)\ntime.sleep(60)\n")
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    with parent:
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not is_alive(child):
+            return
+        time.sleep(0.05)
+    pytest.fail("the trial's process outlives its parent")
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_devices_go_round(tmp_path):
+    local = Local(slots=3, devices=("4", "7"))
+    jobs = [local.start(Trial(arm=str(i), seed=i, host=__name__), tmp_path / str(i), i) for i in range(3)]
+    outcomes = [wait(job) for job in jobs]
+    assert [outcome.notes["device"] for outcome in outcomes] == ["4", "7", "4"]
+
+
+def train(trial, folder, report):
+    """This very file is the host of the trials above."""
+    return Result(metrics={"m": 1.0}, notes={"device": os.environ["CUDA_VISIBLE_DEVICES"]})
+
+
+def wait(job):
+    while (outcome := job.poll()) is None:
+        time.sleep(0.02)
+    return outcome
+
+
+def test_devices_are_found(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert find_devices() == ("2", "3")
+    for nothing in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert find_devices() == ()
+
+
+def test_a_process_that_is_killed_says_so(tmp_path):
+    job = Local().start(trial(pause=60), tmp_path, 0)
+    job.process.kill()
+    outcome = wait(job)
+    assert isinstance(outcome, Failure)
+    assert "SIGKILL" in outcome.reason
+    assert "out-of-memory" in outcome.reason
+
+
+def test_the_worker_imports_nothing_heavy():
+    code = ("import sys, yolograft.study.worker, yolograft.study.dummy\n"
+            "print(sum(m in sys.modules for m in ('torch', 'numpy', 'scipy', 'optuna', 'yaml', 'rich')))")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
+    assert answer.stdout.strip() == b"0"
+
+
+def test_keys_differ_exactly_when_something_decisive_does():
+    base = trial(epochs=3)
+    assert base.key == Trial(arm="another name", graft=base.graft, settings={"epochs": 3}, host=HOST).key
+    others = [Trial(arm="a", graft=base.graft, settings={"epochs": 3}, host=HOST, **change) for change in (
+        {"seed": 1}, {"control": "aa"}, {"versions": {"yolograft": "9"}}, {"fingerprints": {"data": "x"}})]
+    assert len({base.key, *(other.key for other in others)}) == 5
