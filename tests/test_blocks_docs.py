@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+
+from yolograft import blocks, graft
+from yolograft.attach import grafts
+from yolograft.errors import BlockError
+from yolograft.host.plugins import load_blocks
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -41,3 +48,24 @@ def test_what_cannot_be_exported_is_said_not_to_be(script: dict[str, Any], monke
 
     monkeypatch.setattr(script["blocks"], "create", lambda name, channels: Stubborn())
     assert script["exports"]("se") == "no"
+
+
+def test_the_guide_to_writing_a_block_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DOCS / "write-a-block.md").read_text()
+    own, check, use = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    (tmp_path / "my_blocks.py").write_text(own)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for registry in ("_BLOCKS", "_ALIASES"):
+        monkeypatch.setattr(blocks, registry, getattr(blocks, registry).copy())
+    try:
+        exec(check, {})
+        told: dict[str, Any] = {}
+        exec(use, told)
+        kinds = [repr(module) for module in grafts(told["model"]).values()]
+        assert kinds == ["Contrast(strength=2)"] * 2
+        with pytest.raises(BlockError, match="at most 10"):
+            graft(told["model"], "contrast(strength=11)@8")
+        assert blocks.canonical("contrast_attention") == "contrast"
+        assert load_blocks(tmp_path / "my_blocks.py").Contrast is told["my_blocks"].Contrast
+    finally:
+        sys.modules.pop("my_blocks", None)
