@@ -44,7 +44,7 @@ OTHER: dict[str, dict[str, tuple[Any, ...]]] = {
     "parnet": {},
     "psa": {"form": ("sequential",)},
     "scse": {"ratio": (4,), "minimum": (48,), "combine": ("max", "multiply"), "bias": (False,)},
-    "se": {"ratio": (4,), "minimum": (12,), "squeeze": ("max",), "gate": ("tanh", "relu", "hardsigmoid"),
+    "se": {"ratio": (4,), "minimum": (12,), "squeeze": ("max", "off"), "gate": ("tanh", "relu", "hardsigmoid"),
            "bias": (False,)},
     "sge": {"groups": (4,)},
     "shuffle": {"groups": (4,)},
