@@ -21,6 +21,8 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
+  yolograft lint my-yolo11.yaml                         what a hand edit broke: the row, why, and the mend
+  yolograft yaml model=yolo11n.yaml graft=se@8 [to=FILE]       the hand-edited form, for those who must have one
   yolograft data neu-det SOURCE DEST                    NEU-DET into Ultralytics' format; any Pascal VOC set with
   yolograft data voc SOURCE DEST [names=a,b]            voc; both: [split=source] [overwrite=True]
   yolograft data steel DEST [images=300] [size=200] [seed=0]   a procedural set of steel defects, made in seconds
@@ -144,6 +146,40 @@ def _blocks(words: list[str]) -> int:
     return 0
 
 
+def _lint(words: list[str]) -> int:
+    files = [word.removeprefix("model=") for word in words]
+    if not files:
+        raise UsageError("Which file? Say it: yolograft lint my-yolo11.yaml")
+    from yolograft.host import modes
+
+    wrong = False
+    for file in files:
+        told, errors = modes.lint_file(file)
+        print(told)
+        wrong = wrong or errors
+    return int(wrong)
+
+
+def _yaml(words: list[str]) -> int:
+    given = _check_keys("yaml", _pairs(words), {"model": "yolo11n.yaml", "graft": "", "to": "", "blocks": ""})
+    if "graft" not in given:
+        raise UsageError("Which graft? Say it: yolograft yaml model=yolo11n.yaml graft=se@8")
+    from yolograft.host import modes, plugins
+
+    if "blocks" in given:
+        plugins.load_blocks(given["blocks"])
+    told = modes.yaml_text(given["model"], given["graft"])
+    if "to" not in given:
+        print(told, end="")
+        return 0
+    try:
+        with open(given["to"], "x", encoding="utf-8") as file:
+            file.write(told)
+    except OSError as error:
+        raise UsageError(f"to={given['to']} cannot be written: {error.strerror}. Name another file.") from error
+    return 0
+
+
 def _data(words: list[str]) -> int:
     kinds = {"neu-det": ("SOURCE", "DEST"), "voc": ("SOURCE", "DEST"), "steel": ("DEST",)}
     if not words or words[0] not in kinds:
@@ -236,6 +272,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "sites": _sites,
     "show": _show,
     "blocks": _blocks,
+    "lint": _lint,
+    "yaml": _yaml,
     "data": _data,
     "demo": _demo,
     "study": _study,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
+from yaml import YAMLError
 
 from yolograft.errors import HostError
 from yolograft.host import rows
@@ -30,6 +31,8 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     try:
         config = yaml_model_load(path)
+    except (ValueError, AssertionError, TypeError, YAMLError) as error:  # by version: no YAML, no mapping, another suffix
+        raise HostError(f"model={path} is no model YAML: {' '.join(str(error).split())}") from error
     except FileNotFoundError as error:
         try:
             config = yaml_model_load(SHIPPED / Path(path).name)  # which reads yolo11s-se.yaml as yolo11-se.yaml at s
@@ -53,6 +56,13 @@ def model_config(path: str | Path) -> dict[str, Any]:
                         f"that cannot be grafted. {reading.notes[-1]}")
     for note in reading.notes:
         LOGGER.info(f"yolograft: {note}")
+    if reading.graft:
+        from yolograft.host.lint import lint  # which reads through this module
+
+        wrong = [one for one in lint(path) if one.severity == "error"]
+        if wrong:
+            LOGGER.warning(f"WARNING yolograft: {path} builds, but row {wrong[0].row} {wrong[0].what}: {wrong[0].why}. "
+                           f"{len(wrong)} such errors: yolograft lint {path}")
     graft = Graft.parse(str(config.get(GRAFT_KEY) or "none")) + reading.graft
     host = dict(reading.host)
     host.pop(GRAFT_KEY, None)
