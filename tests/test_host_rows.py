@@ -2,18 +2,22 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
+import ultralytics
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_host_layout import PACKAGED, load
+from ultralytics.nn import tasks
 
 import yolograft
 from yolograft import blocks
+from yolograft.attach import grafts
 from yolograft.errors import BlockError, GraftError, HostError, SiteError, SpecError
 from yolograft.host import layout
-from yolograft.host.arguments import block_of, settle
+from yolograft.host.arguments import SQUEEZE, block_of, settle
 from yolograft.host.rows import Reading, dump, read, write
-from yolograft.spec import Graft
+from yolograft.spec import Graft, Part
 
 YOLO11 = load(next(path for path in PACKAGED if path.stem == "yolo11"))
 RECIPE = Path(yolograft.__file__).parent / "models" / "yolo11-se.yaml"
@@ -241,11 +245,12 @@ def test_rows_are_added_to_an_edited_file():
 
 
 def test_the_text_of_a_file_is_the_dict_that_was_written():
-    cfg = {**YOLO11, "kpt_shape": [17, 3], "scale": "n", "yaml_file": "somewhere/yolo11n.yaml"}
+    cfg = {**YOLO11, "kpt_shape": [17, 3], "scale": "s", "yaml_file": "somewhere/yolo11s.yaml"}
     text = dump(cfg, "se(gate=tanh)@8 + se(ratio=8)@p3")
     expected = write(cfg, "se(gate=tanh)@8 + se(ratio=8)@p3")
-    del expected["yaml_file"]
+    del expected["yaml_file"], expected["scale"]
     assert yaml.safe_load(text) == expected
+    assert list(yaml.safe_load(text)["scales"]) == ["s", "n", "m", "l", "x"]
     assert "  - [-1, 1, SE, [{gate: tanh}]]  # 9\n" in text
 
 
@@ -366,3 +371,61 @@ def test_ten_thousand_wirings_are_kept_exactly(cfg):
 def test_all_blocks_survive_being_written():
     for name in blocks.names():
         assert read(write(YOLO11, f"{name}@8")).graft == Graft.parse(f"{name}@8")
+
+
+# A file of torchvision rows is one that stock Ultralytics can build as it stands: the network to be equal to.
+
+
+@pytest.mark.parametrize("sites", [["8"], ["4>15"], ["16", "p4"], ["4>5", "8", "8", "13>14", "p3"], ["0/pre", "22"]])
+def test_the_graft_is_the_network_that_stock_ultralytics_builds_from_the_file(sites):
+    if tuple(map(int, ultralytics.__version__.split(".")[:2])) < (8, 4):
+        pytest.skip("this Ultralytics builds no torchvision rows")
+    cfg = {**YOLO11, "nc": 2, "scale": "n"}
+    made = write(cfg, " + ".join(f"se@{site}" for site in sites))
+    wide = layout.channels(layout.rows(made), layout.scales(made)[0], frozenset(attention_rows(made)))
+    for one in layout.rows(made):
+        if one.module == "SE":
+            c = wide[one.number]
+            made[one.part][one.number - (one.part == "head") * len(made["backbone"])][2:] = [SQUEEZE, [c, max(1, c // 4)]]
+    torch.manual_seed(0)
+    stock = tasks.DetectionModel(copy.deepcopy(made), verbose=False).eval()
+    reading = read(made)
+    assert {part.block for part in reading.graft.parts} == {"se"}
+    ours = tasks.DetectionModel(copy.deepcopy(reading.host), verbose=False)
+    paper = Graft(tuple(Part(p.block, p.sites, (*p.settings, ("init", "paper"))) for p in reading.graft.parts))
+    yolograft.graft(ours, paper).eval()
+    numbers = [one.number for one in layout.rows(made) if one.module != SQUEEZE]
+    with torch.no_grad():
+        for at, number in enumerate(numbers):
+            named = dict(stock.model[number].state_dict())
+            mine = {key: value for key, value in ours.model[at].state_dict().items() if "graft" not in key}
+            assert named.keys() == mine.keys()
+            for key, value in mine.items():
+                value.copy_(named[key])
+        placed = [part for part in reading.graft.parts for _ in part.sites]
+        squeezes = [module for module in stock.model if type(module).__name__ == "SqueezeExcitation"]
+        grafted = {id(block): block for block in grafts(ours).values()}.values()
+        assert len(placed) == len(squeezes) == len(grafted)
+        for block in grafted:  # the same weights in every block, so that the order in which they are met is no matter
+            for parameter in block.parameters():
+                parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
+        for module in squeezes:
+            for parameter in module.parameters():
+                parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
+        x = torch.rand(2, 3, 64, 64)
+        models = (ours, stock, yolograft.prune(copy.deepcopy(ours)))
+        features, expected, bare = (inputs_of_head(model, x) for model in models)
+    assert all(torch.equal(one, other) for one, other in zip(features, expected, strict=True))
+    assert not all(torch.equal(one, other) for one, other in zip(features, bare, strict=True))
+
+
+def inputs_of_head(model, x):
+    kept = []
+    handle = model.model[-1].register_forward_pre_hook(lambda module, args: kept.extend(one.clone() for one in args[0]))
+    model(x)
+    handle.remove()
+    return kept
+
+
+def attention_rows(cfg):
+    return [one.number for one in layout.rows(cfg) if block_of(one.module)]

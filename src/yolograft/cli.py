@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from yolograft import __version__
 from yolograft.errors import GraftError, nearest
@@ -21,8 +22,8 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
-  yolograft lint my-yolo11.yaml                         what a hand edit broke: the row, why, and the mend
-  yolograft yaml model=yolo11n.yaml graft=se@8 [to=FILE]       the hand-edited form, for those who must have one
+  yolograft lint  my-yolo11.yaml [more.yaml ...]        what a hand edit broke in a model YAML; exit code 1 for errors
+  yolograft yaml  model=yolo11n.yaml graft=se@8 [to=FILE]      the graft as rows of a hand-edited model YAML
   yolograft data neu-det SOURCE DEST                    NEU-DET into Ultralytics' format; any Pascal VOC set with
   yolograft data voc SOURCE DEST [names=a,b]            voc; both: [split=source] [overwrite=True]
   yolograft data steel DEST [images=300] [size=200] [seed=0]   a procedural set of steel defects, made in seconds
@@ -146,40 +147,6 @@ def _blocks(words: list[str]) -> int:
     return 0
 
 
-def _lint(words: list[str]) -> int:
-    files = [word.removeprefix("model=") for word in words]
-    if not files:
-        raise UsageError("Which file? Say it: yolograft lint my-yolo11.yaml")
-    from yolograft.host import modes
-
-    wrong = False
-    for file in files:
-        told, errors = modes.lint_file(file)
-        print(told)
-        wrong = wrong or errors
-    return int(wrong)
-
-
-def _yaml(words: list[str]) -> int:
-    given = _check_keys("yaml", _pairs(words), {"model": "yolo11n.yaml", "graft": "", "to": "", "blocks": ""})
-    if "graft" not in given:
-        raise UsageError("Which graft? Say it: yolograft yaml model=yolo11n.yaml graft=se@8")
-    from yolograft.host import modes, plugins
-
-    if "blocks" in given:
-        plugins.load_blocks(given["blocks"])
-    told = modes.yaml_text(given["model"], given["graft"])
-    if "to" not in given:
-        print(told, end="")
-        return 0
-    try:
-        with open(given["to"], "x", encoding="utf-8") as file:
-            file.write(told)
-    except OSError as error:
-        raise UsageError(f"to={given['to']} cannot be written: {error.strerror}. Name another file.") from error
-    return 0
-
-
 def _data(words: list[str]) -> int:
     kinds = {"neu-det": ("SOURCE", "DEST"), "voc": ("SOURCE", "DEST"), "steel": ("DEST",)}
     if not words or words[0] not in kinds:
@@ -259,6 +226,44 @@ def _status(words: list[str]) -> int:
     from yolograft.study import status
 
     print(status(words[0], storage=given.get("storage")), end="")
+    return 0
+
+
+def _lint(words: list[str]) -> int:
+    files = [word for word in words if not word.startswith("blocks=")]
+    if not files:
+        raise UsageError("'lint' needs a model YAML. Expected: yolograft lint MODEL.yaml [MORE.yaml ...] [blocks=FILE.py]")
+    from yolograft.host import lint, plugins
+
+    for word in words:
+        if word not in files:
+            plugins.load_blocks(word.partition("=")[2])
+    reports = [lint.examine(file.removeprefix("model=")) for file in files]
+    print("\n\n".join(map(str, reports)))
+    return int(any(report.errors for report in reports))
+
+
+def _yaml(words: list[str]) -> int:
+    given = _check_keys("yaml", _pairs(words), {"model": "yolo11n.yaml", "graft": "", "to": "", "blocks": ""})
+    if "graft" not in given:
+        raise UsageError("'yaml' needs a graft. Expected: yolograft yaml model=yolo11n.yaml graft=se@8 [to=FILE]")
+    to = Path(given["to"]) if "to" in given else None
+    if to is not None and to.exists():
+        raise UsageError(f"to={to} exists, and is left as it is. Name another file, or remove it first.")
+    from yolograft.host import config, plugins, rows
+
+    if "blocks" in given:
+        plugins.load_blocks(given["blocks"])
+    text = rows.dump(config.load(given["model"]), given["graft"])
+    if to is None:
+        print(text, end="")
+        return 0
+    try:
+        with to.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"to={to} cannot be written: {error.strerror}.") from error
+    print(f"{to}: '{given['graft']}' as rows of {given['model']}")
     return 0
 
 

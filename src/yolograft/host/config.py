@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
-from yaml import YAMLError
 
 from yolograft.errors import HostError
 from yolograft.host import rows
@@ -31,13 +31,13 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     try:
         config = yaml_model_load(path)
-    except (ValueError, AssertionError, TypeError, YAMLError) as error:  # by version: no YAML, no mapping, another suffix
-        raise HostError(f"model={path} is no model YAML: {' '.join(str(error).split())}") from error
     except FileNotFoundError as error:
         try:
             config = yaml_model_load(SHIPPED / Path(path).name)  # which reads yolo11s-se.yaml as yolo11-se.yaml at s
         except FileNotFoundError:
             raise HostError(f"model={path} does not exist.") from error
+    except (AssertionError, OSError, TypeError, ValueError, yaml.YAMLError, RecursionError) as error:  # no YAML there
+        raise HostError(f"model={path} cannot be read as a model YAML: {error}") from error
     if not isinstance(config, dict):
         raise HostError(f"model={path} is no model YAML: expected backbone and head rows.")
     return config
@@ -61,8 +61,8 @@ def model_config(path: str | Path) -> dict[str, Any]:
 
         wrong = [one for one in lint(path) if one.severity == "error"]
         if wrong:
-            LOGGER.warning(f"WARNING yolograft: {path} builds, but row {wrong[0].row} {wrong[0].what}: {wrong[0].why}. "
-                           f"{len(wrong)} such errors: yolograft lint {path}")
+            LOGGER.warning(f"WARNING yolograft: model={path} is read as it stands, but {wrong[0].what} {wrong[0].why} "
+                           f"All of it, with the mends: yolograft lint {path}")
     graft = Graft.parse(str(config.get(GRAFT_KEY) or "none")) + reading.graft
     host = dict(reading.host)
     host.pop(GRAFT_KEY, None)

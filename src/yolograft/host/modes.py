@@ -147,24 +147,3 @@ def structure(name: str, graft: str | None, imgsz: int) -> str:
 
 def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def lint_file(path: str) -> tuple[str, bool]:
-    """Return what the linter says of a model YAML file, and whether it found an error."""
-    from yolograft.host import lint
-
-    found = lint.lint(path)
-    return lint.text(path, found), any(one.severity == "error" for one in found)
-
-
-def yaml_text(model: str, graft: str) -> str:
-    """Return the hand-edited form of a model YAML with a graft in it, as a file's text.
-
-    Raises:
-        GraftError: no such model YAML, or the graft cannot be a row.
-    """
-    from yolograft.host import config, rows
-
-    if not model.endswith((".yaml", ".yml")):
-        raise HostError(f"model={model}: rows are written into a model YAML, such as yolo11n.yaml.")
-    return rows.dump(config.load(model), graft)

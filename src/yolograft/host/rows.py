@@ -303,6 +303,9 @@ def dump(cfg: dict[str, Any], graft: Graft | str) -> str:
     """Return `write(cfg, graft)` as the text of a YAML file, one line a row, each with its number."""
     made = write(cfg, graft)
     made.pop("yaml_file", None)  # where the stock file lay on this machine
+    used, table = made.pop("scale", None), made.get("scales")
+    if used and isinstance(table, dict) and used in table:  # Ultralytics takes the first where the file's name says none
+        made["scales"] = {used: table[used], **table}
     lines = [f"# '{Graft.of(graft)}' as rows, written by yolograft (the same without a file: graft='{Graft.of(graft)}')"]
     number = 0
     for key, value in made.items():
