@@ -5,23 +5,26 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import resnet50
+from torchvision.models import resnet18, resnet50
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from ultralytics.nn.modules import Bottleneck as YoloBottleneck
 from ultralytics.nn.tasks import DetectionModel
 
-from yolograft import graft, prune
+from yolograft import Graft, graft, prune
 from yolograft.attach import grafts
 from yolograft.blocks import create
 from yolograft.blocks.se import SE
 from yolograft.errors import SiteError
+from yolograft.sites import Probe, probe, resolve
 
 MILLION = 1e6
 
@@ -253,3 +256,45 @@ def test_excitations_of_table_12_are_settings(gate: str) -> None:
     block = create("se", 32, gate=gate, init="paper")
     z = block.fc2(block.fc1(x.mean((2, 3), keepdim=True)).relu())
     torch.testing.assert_close(block(x), x * getattr(torch, gate)(z))
+
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "se-paper.md").read_text()
+
+
+def test_every_line_of_the_page_grafts() -> None:
+    hosts = {"resnet": at_first(resnet50()), "yolo": DetectionModel("yolo11n.yaml", verbose=False)}
+    lines = set(re.findall(r"`(se[^`]*@[^`]*)`", PAGE))
+    assert len(lines) > 20
+    for line in lines:
+        kinds = [name for name, host in hosts.items() if fits(host, line)]
+        if line.endswith("BasicBlock.bn2"):
+            assert fits(resnet18(), line)
+            continue
+        assert kinds, line
+        assert ("resnet" in kinds) == ("yolo" not in kinds) or "@Bottleneck" in line, line
+
+
+def fits(host: nn.Module, line: str) -> bool:
+    try:
+        resolved = resolve(host, Graft.parse(line).parts[0].sites[0], SHAPES.setdefault(id(host), probe(host)))
+    except SiteError:
+        return False
+    for key, value in Graft.parse(line).parts[0].settings:
+        create("se", 64, **{key: value})
+    return bool(resolved)
+
+
+SHAPES: dict[int, Probe] = {}
+
+
+def test_the_page_states_the_sizes_that_are() -> None:
+    bare = resnet50()
+    widths = [256] * 3 + [512] * 4 + [1024] * 6 + [2048] * 3
+    rows = re.findall(r"^\| (none|\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE, flags=re.M)
+    assert [row[0] for row in rows] == ["none", "2", "4", "8", "16", "32"]
+    for ratio, _, with_all, learnt in rows:
+        r = int(ratio) if ratio != "none" else 0
+        weights = sum(2 * c * c // r for c in widths) if r else 0
+        biases = sum(c + c // r for c in widths) if r else 0
+        assert with_all == f"{(stored(bare) + weights + biases) / MILLION:.2f}"
+        assert learnt == f"{(parameters(bare) + weights) / MILLION:.2f}"
