@@ -16,7 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import GATES, INITS, gate, silence
 from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import average, dense
+from yolograft.blocks._vector import average, dense, spread
 
 __all__ = ["SE"]
 
@@ -83,7 +83,7 @@ class SE(nn.Module):
             return x * gate(self.fc2(F.relu(self.fc1(x))), self.init, self.gate)
         z = average(x, 2, 3) if self.squeeze == "avg" else x.amax((2, 3))
         s = dense(self.fc2, F.relu(dense(self.fc1, z)))
-        return x * gate(s, self.init, self.gate)[:, :, None, None]
+        return x * spread(gate(s, self.init, self.gate))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""
