@@ -87,7 +87,10 @@ def test_the_papers_start_runs_fuses_and_is_saved(bare: nn.Module, name: str) ->
         file.seek(0)
         loaded = torch.load(file, weights_only=False)
         assert torch.equal(loaded(x)[0], expected)
-        torch.testing.assert_close(loaded.fuse(verbose=False)(x)[0], expected, rtol=1e-3, atol=1e-2)
+        # in float64: attention over random features turns float32's rounding into other boxes
+        exact = loaded.double()(x.double())[0]
+        fused = loaded.fuse(verbose=False).double()
+        torch.testing.assert_close(fused(x.double())[0], exact, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", names())
