@@ -404,6 +404,17 @@ def test_compiled_training_equals_eager(name: str) -> None:
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_largest_map_of_yolo_runs(name: str) -> None:
+    x = torch.randn(1, 16, 160, 160)
+    with torch.no_grad():
+        y = shaken(create(name, 16, init="paper")).eval()(x)
+        assert y.shape == x.shape
+        assert y.isfinite().all()
+        assert torch.equal(create(name, 16).eval()(x), x)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_aliases_find_the_block(name: str) -> None:
     for alias in (name, name.upper(), *blocks.aliases(name)):
