@@ -44,7 +44,7 @@ OTHER: dict[str, dict[str, tuple[Any, ...]]] = {
     "parnet": {},
     "psa": {"form": ("sequential",)},
     "scse": {"ratio": (4,), "minimum": (48,), "combine": ("max", "multiply"), "bias": (False,)},
-    "se": {"ratio": (4,), "minimum": (12,), "squeeze": ("max",), "gate": ("tanh", "relu", "hardsigmoid"),
+    "se": {"ratio": (4,), "minimum": (12,), "squeeze": ("max", "off"), "gate": ("tanh", "relu", "hardsigmoid"),
            "bias": (False,)},
     "sge": {"groups": (4,)},
     "shuffle": {"groups": (4,)},
@@ -402,6 +402,17 @@ def test_compiled_training_equals_eager(name: str) -> None:
     torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-4)
     for one, other in zip(block.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_largest_map_of_yolo_runs(name: str) -> None:
+    x = torch.randn(1, 16, 160, 160)
+    with torch.no_grad():
+        y = shaken(create(name, 16, init="paper")).eval()(x)
+        assert y.shape == x.shape
+        assert y.isfinite().all()
+        assert torch.equal(create(name, 16).eval()(x), x)
 
 
 @pytest.mark.parametrize("name", NAMES)

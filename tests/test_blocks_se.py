@@ -62,7 +62,7 @@ def test_hidden_width_is_rounded_and_bounded(channels: int, settings: dict, widt
 
 
 @pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("squeeze", ["avg", "max"])
+@pytest.mark.parametrize("squeeze", ["avg", "max", "off"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_identity_start_is_exact_and_alive(gate: str, squeeze: str, dtype: torch.dtype) -> None:
     block = SE(32, ratio=2, gate=gate, squeeze=squeeze).to(dtype)
@@ -89,6 +89,16 @@ def test_max_squeeze_reads_the_maximum() -> None:
     assert torch.equal(block(x)[0, 1:], block(changed)[0, 1:])
 
 
+def test_without_a_squeeze_every_position_is_gated_by_itself() -> None:
+    block, squeezed = SE(8, ratio=2, squeeze="off", init="paper"), SE(8, ratio=2, init="paper")
+    squeezed.load_state_dict(block.state_dict())
+    x = torch.randn(2, 8, 4, 5)
+    y = block(x)
+    for row, column in ((0, 0), (3, 2)):
+        pixel = x[:, :, row : row + 1, column : column + 1]
+        torch.testing.assert_close(y[:, :, row : row + 1, column : column + 1], squeezed(pixel))
+
+
 @pytest.mark.parametrize("gate", ["sigmoid", "tanh"])
 @pytest.mark.parametrize("init", ["identity", "paper"])
 def test_gradients_are_right(gate: str, init: str) -> None:
@@ -98,7 +108,7 @@ def test_gradients_are_right(gate: str, init: str) -> None:
 
 
 @pytest.mark.parametrize(("settings", "words"), [
-    ({"gate": "sigmoyd"}, "Did you mean 'sigmoid'"), ({"squeeze": "mean"}, "avg, max"),
+    ({"gate": "sigmoyd"}, "Did you mean 'sigmoid'"), ({"squeeze": "mean"}, "avg, max, off"),
     ({"init": "zero"}, "identity, paper"),
     ({"bias": 1}, "True or False"), ({"ratio": 0.5}, "at least 1"), ({"ratio": float("nan")}, "at least 1"),
     ({"ratio": True}, "at least 1"), ({"minimum": 1.5}, "whole number"), ({"minimum": 0}, "at least 1"),

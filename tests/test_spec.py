@@ -63,10 +63,10 @@ values = st.recursive(
 )
 paths = st.lists(names | st.just("*") | st.integers(-99, 99).map(str), min_size=1, max_size=4).map(".".join)
 sites = st.builds(
-    lambda path, index, side: Site(path, index, side == "pre", side if isinstance(side, tuple) else ()),
+    lambda path, index, side: Site(path, index, side == "pre", side if isinstance(side, tuple) else (), side == "skip"),
     paths,
     st.none() | st.integers(-99, 99),
-    st.sampled_from(["", "pre", (9,), (9, 13)]),
+    st.sampled_from(["", "pre", "skip", (9,), (9, 13)]),
 )
 parts = st.builds(
     lambda block, where, keys: Part(block, tuple(where), tuple(sorted(keys.items()))),

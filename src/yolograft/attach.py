@@ -2,7 +2,8 @@
 
 A block becomes a child of the module at its site and is applied by a module-level hook, so that nothing of the host is
 wrapped, renamed or renumbered. The children's names are part of every checkpoint's keys and must not change:
-`graft` (on the output), `graft_pre` (on the input) and `graft_in.N` (on the N-th input of a row that reads several).
+`graft` (on the output), `graft_pre` (on the input), `graft_in.N` (on the N-th input of a row that reads several) and
+`graft_skip` (on the identity branch of a residual unit).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from yolograft.spec import Graft, Part
 
 __all__ = ["graft", "grafted", "grafts", "lift", "prune", "put", "sites", "spelled"]
 
-OUT, PRE, IN = "graft", "graft_pre", "graft_in"
-_NAMES = (OUT, PRE, IN)
+OUT, PRE, IN, SKIP = "graft", "graft_pre", "graft_in", "graft_skip"
+_NAMES = (OUT, PRE, IN, SKIP)
 _Host = TypeVar("_Host", bound=nn.Module)
 
 
@@ -80,7 +81,7 @@ def grafts(host: nn.Module) -> dict[str, nn.Module]:
     for name, module in host.named_modules():
         parent, _, leaf = name.rpartition(".")
         above = parent.split(".")
-        if leaf.isdecimal() and (above[-1] in (OUT, PRE) or above[-2:-1] == [IN]):
+        if leaf.isdecimal() and (above[-1] in (OUT, PRE, SKIP) or above[-2:-1] == [IN]):
             found[name] = module
     return found
 
@@ -161,10 +162,10 @@ def _shape(host: nn.Module, place: Place, shapes: Probe) -> tuple[int, ...]:
         raise SiteError(f"'{place}' ({type(module).__name__}) is never called when the host runs. "
                         "Name a module that is, such as the one that contains it.")
     given = shapes.inputs.get(place.module, ())
-    if place.side == "pre" and len(given) != 1:
+    if place.side in ("pre", "skip") and len(given) != 1:
         raise SiteError(f"'{place}' cannot be grafted: {type(module).__name__} reads {len(given)} maps. "
                         "Graft one of the rows it reads, or one edge, as in 'p3' or '16>23'.")
-    shape = given[0] if place.side == "pre" else shapes.outputs[place.module]
+    shape = given[0] if place.side in ("pre", "skip") else shapes.outputs[place.module]
     body = rows(host)
     if body and place.side == "out" and place.module == body[-1].name and shape is not None and len(shape) == 4:
         # Depth and SemanticSegment give a map in eval mode alone, and never the same in training and export
@@ -201,6 +202,8 @@ def _attach(host: nn.Module, plan: list[tuple[Place, nn.Module]]) -> None:
     for place, block in plan:
         if place.side == "edge":
             _on_edges(host, place, block)
+        elif place.side == "skip":
+            _on_skip(host.get_submodule(place.module), place.branch, block)
         else:
             put(_carrier(host.get_submodule(place.module), place), block, place.side)
 
@@ -228,6 +231,14 @@ def _on_edges(host: nn.Module, place: Place, block: nn.Module) -> None:
         host.get_submodule(name).register_forward_pre_hook(hook)
 
 
+def _on_skip(unit: nn.Module, branch: str, block: nn.Module) -> None:
+    if SKIP not in unit._modules:
+        unit.add_module(SKIP, nn.Sequential())
+        unit.register_forward_pre_hook(apply_skip)
+        unit.get_submodule(branch).register_forward_pre_hook(partial(apply_branch, owner=(unit,)))
+    unit.get_submodule(SKIP).append(block)  # type: ignore[operator]
+
+
 def lift(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
     """Take the blocks off one module and return them: those on its output, those on its input."""
     lifted = []
@@ -248,7 +259,8 @@ def put(module: nn.Module, block: nn.Module, side: str) -> None:
         if side == "out":
             module.register_forward_hook(apply_out)
         else:
-            module.register_forward_pre_hook(apply_pre)
+            # what goes on the whole input goes before what goes on the identity branch alone
+            module.register_forward_pre_hook(apply_pre, prepend=SKIP in module._modules)
     module.get_submodule(name).append(block)  # type: ignore[operator]
 
 
@@ -279,5 +291,20 @@ def apply_in(
     return (maps, *args[1:])
 
 
+def apply_skip(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Forward pre-hook of a residual unit: its input through its blocks; `apply_branch` takes that back inside."""
+    module.graft_skip.untouched = args[0]  # type: ignore[union-attr]
+    return (module.graft_skip(args[0]), *args[1:])  # type: ignore[operator]
+
+
+def apply_branch(module: nn.Module, args: tuple[Any, ...], *, owner: tuple[nn.Module]) -> tuple[Any, ...]:
+    """Forward pre-hook of the layer that opens the residual branch: the unit's input as it was."""
+    kept: nn.Sequential = owner[0].graft_skip  # type: ignore[assignment]
+    # let go at once: it is a whole map, and no part of the model
+    untouched, kept.untouched = kept.untouched, None  # type: ignore[assignment]
+    return (untouched, *args[1:])
+
+
 def _ours(hook: Any) -> bool:
-    return (hook.func if isinstance(hook, partial) else hook) in (apply_out, apply_pre, apply_in)
+    known = (apply_out, apply_pre, apply_in, apply_skip, apply_branch)
+    return (hook.func if isinstance(hook, partial) else hook) in known

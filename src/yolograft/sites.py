@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
+from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -37,16 +38,17 @@ class Place:
 
     Attributes:
         module: the dotted name of the module in the host.
-        side: `out`, `pre`, or `edge`.
+        side: `out`, `pre`, `edge`, or `skip` (its input, as all inside read it but the child `branch`).
         readers: for an edge, each reading module's name and the position of the input among those it reads.
     """
 
     module: str
     side: str = "out"
     readers: tuple[tuple[str, int], ...] = ()
+    branch: str = ""
 
     def __str__(self) -> str:
-        return self.module + ("/pre" if self.side == "pre" else "")
+        return self.module + (f"/{self.side}" if self.side in ("pre", "skip") else "")
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,9 @@ def resolve(host: nn.Module, site: Site, shapes: Probe | None = None) -> list[Pl
         places = _head_edges(index, site, shapes or probe(host))
     else:
         places = [Place(name, "pre" if site.pre else "out") for name in index.find(site)]
+        if site.skip:
+            shapes = shapes or probe(host)
+            places = [_skip(index, place.module, site, shapes) for place in places]
         if site.readers:
             places = [_edge(index, place, site) for place in places]
     if site.index is not None:
@@ -183,7 +188,7 @@ class _Index:
     def __init__(self, host: nn.Module) -> None:
         self.host = host
         self.modules = {name: module for name, module in host.named_modules() if name and "graft" not in name.split(".")
-                        and "graft_pre" not in name.split(".") and "graft_in" not in name.split(".")}
+                        and not {"graft_pre", "graft_in", "graft_skip"} & set(name.split("."))}
         self.rows = rows(host)
         config = getattr(host, "yaml", None)
         source = str(config.get("yaml_file", "")) if isinstance(config, dict) else ""
@@ -282,7 +287,7 @@ def _glob(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
 
 
 def _head_edges(index: _Index, site: Site, shapes: Probe) -> list[Place]:
-    if site.pre or site.readers:
+    if site.pre or site.readers or site.skip:
         raise SiteError(f"'{site}': '{site.path}' is already the input of the head. Did you mean '{site.path}'?")
     head = index.rows[-1]
     strides = [shapes.size // shape[2] if len(shape) == 4 else 0 for shape in shapes.inputs.get(head.name, ())]
@@ -313,6 +318,33 @@ def _edge(index: _Index, place: Place, site: Site) -> Place:
     readers = tuple((row.name, position) for row in actual if row.index in site.readers
                     for position, read in enumerate(row.reads) if read == source)
     return Place(place.module, "edge", readers)
+
+
+def _skip(index: _Index, name: str, site: Site, shapes: Probe) -> Place:
+    """Find the layer that opens the residual branch of one unit, and see whether anything else reads the input."""
+    unit = light_copy(index.modules[name]).eval()
+    for module in unit.modules():  # what blocks already do here is no matter: the question is about the unit
+        module._forward_pre_hooks.clear()
+        module._forward_hooks.clear()
+    given = shapes.inputs.get(name, ())
+    kind = type(unit).__name__
+    refusal = SiteError(f"No site '{site}' in {index.title}: '{name}' ({kind}) has no identity branch: nothing but its "
+                        f"first layer reads its input. Did you mean '{site.path}/pre'?")
+    if len(given) != 1 or len(given[0]) != 4:
+        raise refusal
+    weight = next(iter(unit.parameters()), torch.zeros(()))
+    x = torch.linspace(-1, 1, prod(given[0]), dtype=weight.dtype, device=weight.device).view(given[0])
+    first: list[str] = []
+    for child, module in unit.named_children():
+        module.register_forward_pre_hook(lambda _, args, child=child: first.append(child) if args[0] is x else None)
+    with torch.no_grad():
+        expected = unit(x)
+        if not first:
+            raise refusal
+        unit.get_submodule(first[0]).register_forward_pre_hook(lambda _, args: (x, *args[1:]))
+        if not isinstance(expected, Tensor) or torch.equal(unit(2 * x + 1), expected):
+            raise refusal
+    return Place(name, "skip", branch=first[0])
 
 
 def sites(host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:

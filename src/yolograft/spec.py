@@ -23,7 +23,7 @@ Value = Union[None, bool, int, float, str, "tuple[Value, ...]"]
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _WORD = re.compile(r"[A-Za-z_][\w.\-]*")
 _SITE = re.compile(
-    r"(?P<path>[\w*?.\-]+)(?:\[(?P<index>-?[0-9]{1,9})\])?(?:>(?P<readers>[0-9]{1,9}(?:&[0-9]{1,9})*)|(?P<pre>/pre))?"
+    r"(?P<path>[\w*?.\-]+)(?:\[(?P<index>-?[0-9]{1,9})\])?(?:>(?P<readers>[0-9]{1,9}(?:&[0-9]{1,9})*)|/(?P<side>pre|skip))?"
 )
 _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "none": None, "null": None}
 _PAIRS = {"(": ")", "[": "]"}
@@ -40,12 +40,15 @@ class Site:
         pre: whether the block goes on the input of the module instead of its output.
         readers: the rows that read the block's result, when others go on reading the row itself (`8>9&13`): one block
             on the edges from a row to some of its readers, which hand-edited YAML files can express.
+        skip: whether the block goes on the input of the module as all read it but the first layer inside: in a residual
+            unit, on the identity branch alone (`Bottleneck/skip`).
     """
 
     path: str
     index: int | None = None
     pre: bool = False
     readers: tuple[int, ...] = ()
+    skip: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Site:
@@ -53,18 +56,21 @@ class Site:
         match = _SITE.fullmatch(text.strip())
         if match is None:
             raise SpecError(f"'{text.strip()}' is not a site. Expected a row (8, backbone.8, neck.-1), a head edge (p3), "
-                            "a class (C3k2, C3k2[-1]), or a module path or glob (model.*.cv2), and '/pre' for the input.")
+                            "a class (C3k2, C3k2[-1]), or a module path or glob (model.*.cv2), and '/pre' for the input "
+                            "or '/skip' for the identity branch.")
         path, index = match["path"], match["index"]
         parts = path.split(".")
         if not all(parts) or any("**" in part and part != "**" for part in parts):
             raise SpecError(f"'{text.strip()}' is not a site: '.' separates names, and '**' stands alone between dots.")
         parts = [str(int(part)) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
         readers = tuple(int(reader) for reader in match["readers"].split("&")) if match["readers"] else ()
-        return cls(".".join(parts), None if index is None else int(index), bool(match["pre"]), readers)
+        return cls(".".join(parts), None if index is None else int(index), match["side"] == "pre", readers,
+                   match["side"] == "skip")
 
     def __str__(self) -> str:
         index = "" if self.index is None else f"[{self.index}]"
-        return self.path + index + (f">{'&'.join(map(str, self.readers))}" if self.readers else "/pre" * self.pre)
+        side = f">{'&'.join(map(str, self.readers))}" if self.readers else "/pre" * self.pre + "/skip" * self.skip
+        return self.path + index + side
 
 
 @dataclass(frozen=True)

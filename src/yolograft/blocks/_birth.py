@@ -25,8 +25,8 @@ GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "sigmoid": (torch.sigmoid, lambda z: 2 * torch.sigmoid(z)),
     "tanh": (torch.tanh, lambda z: 1 + torch.tanh(z)),
     "relu": (F.relu, lambda z: F.relu(1 + z)),
-    # 2 hardsigmoid(z), written so that the division is exact whatever the kernel makes of 1 / 6
-    "hardsigmoid": (F.hardsigmoid, lambda z: F.relu6(z + 3) / 3),
+    # 3 times the nearest number to 1 / 6 rounds to one half in every precision, so this is exact as well
+    "hardsigmoid": (F.hardsigmoid, lambda z: 2 * F.hardsigmoid(z)),
 }
 
 

@@ -17,6 +17,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
 from yolograft.blocks._settings import hidden, number, one_of, whole
+from yolograft.blocks._vector import average
 
 __all__ = ["BAM"]
 
@@ -75,7 +76,7 @@ class BAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, H, W)."""
-        channel, spatial = self.channel(x.mean((2, 3), keepdim=True)), self.spatial(x)
+        channel, spatial = self.channel(average(x, 2, 3, keepdim=True)), self.spatial(x)
         if self.combine == "sum":
             m = channel + spatial
         else:

@@ -19,7 +19,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._norm import BatchNorm
 from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import dense
+from yolograft.blocks._vector import average, dense, spread
 
 __all__ = ["CBAM"]
 
@@ -78,10 +78,10 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1), then by (B, 1, H, W)."""
-        z = torch.stack((x.mean((2, 3)), x.amax((2, 3))))
+        z = torch.stack((average(x, 2, 3), x.amax((2, 3))))
         channel = dense(self.fc2, F.relu(dense(self.fc1, z))).sum(0)
-        x = x * gate(channel, self.init)[:, :, None, None]
-        spatial = self.norm(self.conv(torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), 1)))
+        x = x * spread(gate(channel, self.init))
+        spatial = self.norm(self.conv(torch.cat((average(x, 1, keepdim=True), x.amax(1, keepdim=True)), 1)))
         return x * gate(spatial, self.init)
 
     def extra_repr(self) -> str:

@@ -14,6 +14,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._settings import hidden, number, one_of, whole
+from yolograft.blocks._vector import average
 
 __all__ = ["CoordAtt"]
 
@@ -59,7 +60,7 @@ class CoordAtt(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, H, 1) and (B, C, 1, W)."""
         height = x.shape[2]
-        z = torch.cat((x.mean(3), x.mean(2)), 2)[..., None]
+        z = torch.cat((average(x, 3), average(x, 2)), 2)[..., None]
         f = F.hardswish(self.norm(self.conv1(z)))
         rows = gate(self.conv_h(f[:, :, :height]), self.init)
         columns = gate(self.conv_w(f[:, :, height:]), self.init).transpose(2, 3)

@@ -16,6 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._settings import number, one_of, whole
+from yolograft.blocks._vector import average, spread
 from yolograft.errors import BlockError
 
 __all__ = ["CECA", "ECA"]
@@ -76,8 +77,8 @@ class ECA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
-        z = self.conv(x.mean((2, 3))[:, None])[:, 0]
-        return x * gate(z, self.init)[:, :, None, None]
+        z = self.conv(average(x, 2, 3).unsqueeze(1)).squeeze(1)
+        return x * spread(gate(z, self.init))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -16,6 +16,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._norm import GroupNorm
 from yolograft.blocks._settings import divisor, one_of, whole
+from yolograft.blocks._vector import average
 
 __all__ = ["ELA"]
 
@@ -65,8 +66,8 @@ class ELA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, H, 1) and (B, C, 1, W)."""
-        rows = gate(self.norm(self.conv(x.mean(3))), self.init)[:, :, :, None].to(x.dtype)
-        columns = gate(self.norm(self.conv(x.mean(2))), self.init)[:, :, None].to(x.dtype)
+        rows = gate(self.norm(self.conv(average(x, 3))), self.init)[:, :, :, None].to(x.dtype)
+        columns = gate(self.norm(self.conv(average(x, 2))), self.init)[:, :, None].to(x.dtype)
         return x * rows * columns
 
     def extra_repr(self) -> str:

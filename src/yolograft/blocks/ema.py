@@ -14,6 +14,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import GroupNorm
 from yolograft.blocks._settings import divisor
+from yolograft.blocks._vector import average
 
 __all__ = ["EMA"]
 
@@ -54,7 +55,7 @@ class EMA(nn.Module):
         """Scale the groups of x: (B, C, H, W) by one map each."""
         batch, channels, height, width = x.shape
         g = x.reshape(batch * self.groups, channels // self.groups, height, width)
-        lines = self.conv1(torch.cat((g.mean(3), g.mean(2)), 2)[..., None]).sigmoid()
+        lines = self.conv1(torch.cat((average(g, 3), average(g, 2)), 2)[..., None]).sigmoid()
         u = self.norm(g * lines[:, :, :height] * lines[:, :, height:].transpose(2, 3))
         v = self.conv3(g)
         m = _weigh(u, v) + _weigh(v, u)
@@ -67,5 +68,5 @@ class EMA(nn.Module):
 
 
 def _weigh(by: Tensor, what: Tensor) -> Tensor:
-    weights = by.mean((2, 3)).softmax(1).to(what.dtype)
+    weights = average(by, 2, 3).softmax(1).to(what.dtype)
     return weights[:, None] @ what.flatten(2)

@@ -14,7 +14,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._settings import one_of
-from yolograft.blocks._vector import dense
+from yolograft.blocks._vector import average, dense, spread
 
 __all__ = ["ESE"]
 
@@ -48,7 +48,7 @@ class ESE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
-        return x * gate(dense(self.fc, x.mean((2, 3))), self.init, self.gate)[:, :, None, None]
+        return x * spread(gate(dense(self.fc, average(x, 2, 3)), self.init, self.gate))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -13,7 +13,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._settings import hidden, number, one_of, whole
-from yolograft.blocks._vector import dense
+from yolograft.blocks._vector import average, dense
 
 __all__ = ["GC"]
 
@@ -68,7 +68,7 @@ class GC(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add (B, C, 1, 1) to x: (B, C, H, W), or scale x by it."""
         if self.attention is None:
-            context = x.mean((2, 3))
+            context = average(x, 2, 3)
         else:
             weights = self.attention(x).flatten(2).softmax(2).to(x.dtype)
             context = (x.flatten(2) @ weights.transpose(1, 2))[..., 0]

@@ -18,6 +18,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
 from yolograft.blocks._settings import flag, hidden, number, one_of, whole
+from yolograft.blocks._vector import average
 from yolograft.errors import BlockError
 
 __all__ = ["GE"]
@@ -87,7 +88,7 @@ class GE(nn.Module):
         elif self.extent:
             g = F.avg_pool2d(x, 2 * self.extent - 1, self.extent, self.extent - 1, count_include_pad=False)
         else:
-            g = x.mean((2, 3), keepdim=True)
+            g = average(x, 2, 3, keepdim=True)
         g = self.mlp(g).sigmoid()
         if self.extent:
             g = F.interpolate(g, size=x.shape[2:])

@@ -14,6 +14,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS
 from yolograft.blocks._settings import one_of
+from yolograft.blocks._vector import average
 
 __all__ = ["LSK"]
 
@@ -56,5 +57,5 @@ class LSK(nn.Module):
         near = self.near(x)
         u1, u2 = self.conv1(near), self.conv2(self.far(near))
         both = torch.cat((u1, u2), 1)
-        s = self.select(torch.cat((both.mean(1, keepdim=True), both.amax(1, keepdim=True)), 1)).sigmoid()
+        s = self.select(torch.cat((average(both, 1, keepdim=True), both.amax(1, keepdim=True)), 1)).sigmoid()
         return x * self.conv(u1 * s[:, :1] + u2 * s[:, 1:])

@@ -16,7 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._settings import one_of
-from yolograft.blocks._vector import dense
+from yolograft.blocks._vector import average, dense
 
 __all__ = ["PSA"]
 
@@ -74,7 +74,7 @@ class PSA(nn.Module):
         return self.norm(dense(self.channel_out, z))[:, :, None, None].to(x.dtype)
 
     def _spatial(self, x: Tensor) -> Tensor:
-        weights = dense(self.spatial_query, x.mean((2, 3))).softmax(1).to(x.dtype)
+        weights = dense(self.spatial_query, average(x, 2, 3)).softmax(1).to(x.dtype)
         vector = weights @ self.spatial_value.weight.flatten(1).to(x.dtype)
         bias = weights @ self.spatial_value.bias.to(x.dtype)  # type: ignore[union-attr]
         logits = (vector[:, None] @ x.flatten(2))[:, 0] + bias[:, None]

@@ -15,7 +15,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import dense
+from yolograft.blocks._vector import average, dense
 
 __all__ = ["ScSE"]
 
@@ -69,7 +69,7 @@ class ScSE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1) and by (B, 1, H, W), and combine the two."""
-        channel = dense(self.fc2, F.relu(dense(self.fc1, x.mean((2, 3)))))[:, :, None, None]
+        channel = dense(self.fc2, F.relu(dense(self.fc1, average(x, 2, 3))))[:, :, None, None]
         spatial = self.conv(x)
         if self.combine == "add":
             return x * channel.sigmoid() + x * spatial.sigmoid()

@@ -16,7 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import GATES, INITS, gate, silence
 from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import dense
+from yolograft.blocks._vector import average, dense, spread
 
 __all__ = ["SE"]
 
@@ -42,7 +42,8 @@ class SE(nn.Module):
         channels: C.
         ratio: the reduction ratio r; h = max(minimum, round(C / r)), and never more than C or less than 1.
         minimum: the smallest hidden width, a remedy for narrow hosts (C = 16 at r = 16 would leave one unit).
-        squeeze: `avg` (the paper's choice) or `max` (its Table 11).
+        squeeze: `avg` (the paper's choice), `max` (its Table 11), or `off`: the two layers then work at every
+            position for itself (NoSqueeze, its Table 16), in 4 C h operations per pixel.
         gate: `sigmoid` (the paper's choice), `tanh` or `relu` (its Table 12), or `hardsigmoid` (MobileNetV3).
         bias: whether the two layers carry biases, as torchvision's and timm's do; the paper's own do not.
         init: `identity` or `paper`.
@@ -65,7 +66,7 @@ class SE(nn.Module):
         super().__init__()
         number("se", "ratio", ratio, least=1)
         whole("se", "minimum", minimum)
-        one_of("se", "squeeze", squeeze, ("avg", "max"))
+        one_of("se", "squeeze", squeeze, ("avg", "max", "off"))
         one_of("se", "gate", gate, GATES)
         flag("se", "bias", bias)
         one_of("se", "init", init, INITS)
@@ -77,10 +78,12 @@ class SE(nn.Module):
             silence(self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale x: (B, C, H, W) by its gate: (B, C, 1, 1)."""
-        z = x.mean((2, 3)) if self.squeeze == "avg" else x.amax((2, 3))
+        """Scale x: (B, C, H, W) by its gate: (B, C, 1, 1), or (B, C, H, W) without a squeeze."""
+        if self.squeeze == "off":
+            return x * gate(self.fc2(F.relu(self.fc1(x))), self.init, self.gate)
+        z = average(x, 2, 3) if self.squeeze == "avg" else x.amax((2, 3))
         s = dense(self.fc2, F.relu(dense(self.fc1, z)))
-        return x * gate(s, self.init, self.gate)[:, :, None, None]
+        return x * spread(gate(s, self.init, self.gate))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -16,6 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate
 from yolograft.blocks._settings import divisor, one_of
+from yolograft.blocks._vector import average
 
 __all__ = ["SGE"]
 
@@ -52,7 +53,7 @@ class SGE(nn.Module):
         """Scale the groups of x: (B, C, H, W) by one map each."""
         grouped = x.unflatten(1, (self.groups, -1))
         wide = torch.promote_types(x.dtype, torch.float32)  # sums of products overflow float16
-        c = (grouped * grouped.mean((3, 4), keepdim=True)).sum(2, dtype=wide)
+        c = (grouped * average(grouped, 3, 4, keepdim=True)).sum(2, dtype=wide)
         variance, mean = torch.var_mean(c, (2, 3), keepdim=True, correction=0)
         n = (c - mean) * (variance + 1e-5).rsqrt()
         gates = gate(self.gamma * n + self.beta, self.init).to(x.dtype)

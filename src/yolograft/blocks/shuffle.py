@@ -17,6 +17,7 @@ from yolograft.blocks._birth import Mix
 from yolograft.blocks._layout import like
 from yolograft.blocks._norm import GroupNorm
 from yolograft.blocks._settings import divisor
+from yolograft.blocks._vector import average
 
 __all__ = ["ShuffleAttention"]
 
@@ -58,7 +59,7 @@ class ShuffleAttention(nn.Module):
         """Gate the halves of x: (B, C, H, W) and interleave the channels."""
         batch, channels, height, width = x.shape
         one, two = x.reshape(batch * self.groups, 2, channels // (2 * self.groups), height, width).unbind(1)
-        z = self.channel_weight * one.mean((2, 3), keepdim=True) + self.channel_bias
+        z = self.channel_weight * average(one, 2, 3, keepdim=True) + self.channel_bias
         u = self.spatial_weight * self.norm(two) + self.spatial_bias
         y = torch.cat((one * z.sigmoid().to(x.dtype), two * u.sigmoid().to(x.dtype)), 1)
         y = y.reshape(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)

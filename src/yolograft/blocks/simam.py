@@ -13,6 +13,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._settings import number
+from yolograft.blocks._vector import average
 
 __all__ = ["SimAM"]
 
@@ -48,7 +49,7 @@ class SimAM(nn.Module):
         # squares overflow float16 from 256 on; the tiny term makes a single value have the variance 0 instead
         # of 0 / 0 without a branch on a traced size
         wide = torch.promote_types(x.dtype, torch.float32)
-        distance = (x - x.mean((2, 3), keepdim=True)).to(wide).square()
+        distance = (x - average(x, 2, 3, keepdim=True)).to(wide).square()
         variance = distance.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1 + 1e-12)
         gate = torch.sigmoid(distance / (4 * (variance + self.energy)) + 0.5)
         return self.mix(x, x * gate.to(x.dtype))

@@ -16,6 +16,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
 from yolograft.blocks._settings import divisor, number, whole
+from yolograft.blocks._vector import average
 
 __all__ = ["SK"]
 
@@ -74,7 +75,7 @@ class SK(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the chosen mixture of convolutions of x: (B, C, H, W)."""
         paths = [path(x) for path in self.paths]
-        z = torch.stack([u.mean((2, 3), keepdim=True) for u in paths]).sum(0)
+        z = torch.stack([average(u, 2, 3, keepdim=True) for u in paths]).sum(0)
         logits = self.select(F.relu(self.norm(self.reduce(z))))
         weights = logits.unflatten(1, (len(paths), -1)).softmax(1).to(paths[0].dtype).unbind(1)
         y = paths[0] * weights[0]

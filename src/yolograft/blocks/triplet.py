@@ -14,6 +14,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate, silence
 from yolograft.blocks._norm import BatchNorm
 from yolograft.blocks._settings import flag, one_of, whole
+from yolograft.blocks._vector import average
 
 __all__ = ["Triplet"]
 
@@ -55,12 +56,12 @@ class Triplet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by the mean of (B, C, 1, W), (B, C, H, 1) and (B, 1, H, W)."""
-        cw = gate(self.cw(torch.stack((x.amax(2), x.mean(2)), 1)), self.init).transpose(1, 2)
-        hc = gate(self.hc(torch.stack((x.amax(3), x.mean(3)), 1).transpose(2, 3)), self.init)
+        cw = gate(self.cw(torch.stack((x.amax(2), average(x, 2)), 1)), self.init).transpose(1, 2)
+        hc = gate(self.hc(torch.stack((x.amax(3), average(x, 3)), 1).transpose(2, 3)), self.init)
         gates = cw + hc.transpose(1, 3)
         if self.hw is None:
             return x * (gates / 2)
-        hw = gate(self.hw(torch.stack((x.amax(1), x.mean(1)), 1)), self.init)
+        hw = gate(self.hw(torch.stack((x.amax(1), average(x, 1)), 1)), self.init)
         return x * ((gates + hw) / 3)
 
     def extra_repr(self) -> str:

@@ -390,6 +390,9 @@ class _Plan:
 
     def _placed(self, part: Part, site: Site, number: int) -> _Insert:
         one = self.rows[number]
+        if site.skip:
+            raise SiteError(f"'{site}' cannot be a row: the identity branch of {one} is inside it. Graft it without a file "
+                            f"(graft='...@{site}').")
         if site.pre:
             if len(self.reads[number]) > 1:
                 raise SiteError(f"'{site}' cannot be a row: {one} reads {len(self.reads[number])} maps. Name a row that it "

@@ -1,0 +1,71 @@
+"""The documents on blocks say what the blocks are, and their examples run."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from yolograft import blocks, graft
+from yolograft.attach import grafts
+from yolograft.errors import BlockError
+from yolograft.host.plugins import load_blocks
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "make_blocks.py"))
+
+
+def test_the_table_of_blocks_is_what_the_blocks_say(script: dict[str, Any]) -> None:
+    assert (DOCS / "blocks.md").read_text() == script["page"](), "run: python docs/make_blocks.py"
+
+
+def test_operations_are_counted_as_the_page_says(script: dict[str, Any]) -> None:
+    channels, pixels = script["CHANNELS"], script["SIZE"] ** 2
+    count = script["operations"]
+    assert count(nn.Conv2d(channels, 8, 3, padding=1, bias=False)) == 2 * 9 * channels * 8 * pixels
+    assert count(nn.Linear(script["SIZE"], 4, bias=False)) == 2 * channels * pixels * 4
+    assert count(nn.ReLU()) == channels * pixels
+    assert count(nn.AdaptiveAvgPool2d(1)) == channels * pixels
+    assert count(nn.Flatten()) == 0
+
+
+def test_what_cannot_be_exported_is_said_not_to_be(script: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stubborn(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.jit.is_tracing():
+                raise RuntimeError("no")
+            return x
+
+    monkeypatch.setattr(script["blocks"], "create", lambda name, channels: Stubborn())
+    assert script["exports"]("se") == "no"
+
+
+def test_the_guide_to_writing_a_block_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DOCS / "write-a-block.md").read_text()
+    own, check, use = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    (tmp_path / "my_blocks.py").write_text(own)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for registry in ("_BLOCKS", "_ALIASES"):
+        monkeypatch.setattr(blocks, registry, getattr(blocks, registry).copy())
+    try:
+        exec(check, {})
+        told: dict[str, Any] = {}
+        exec(use, told)
+        kinds = [repr(module) for module in grafts(told["model"]).values()]
+        assert kinds == ["Contrast(strength=2)"] * 2
+        with pytest.raises(BlockError, match="at most 10"):
+            graft(told["model"], "contrast(strength=11)@8")
+        assert blocks.canonical("contrast_attention") == "contrast"
+        assert load_blocks(tmp_path / "my_blocks.py").Contrast is told["my_blocks"].Contrast
+    finally:
+        sys.modules.pop("my_blocks", None)
