@@ -1,0 +1,203 @@
+import csv
+import re
+import shutil
+import subprocess
+import warnings
+from html.parser import HTMLParser
+
+import pytest
+
+from yolograft.errors import GraftError
+from yolograft.report import write
+from yolograft.report.figures import FIGURES
+from yolograft.report.summary import Summary
+from yolograft.report.words import CHINESE, ENGLISH, Speaker
+from yolograft.study import Study, run
+
+ARMS = "none; se@8 effect=0.05; cbam@8; se@8 fail=error; aa; params(se@8)"
+WORDS = {"data": "somewhere", "model": "yolo11n.pt", "epochs": 4, "host": "yolograft.study.dummy"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return run({**WORDS, "arms": ARMS, "seeds": 6}, tmp_path_factory.mktemp("a") / "s", workers=2)
+
+
+@pytest.fixture(scope="module")
+def pages(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return {language: write(study, folder, language=language) for language in ("en", "zh")}
+
+
+def read_csv(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_the_page_answers_first(pages):
+    text = pages["en"].read_text()
+    assert text.index("se@8 effect=0.05 helps.") < text.index("<table")
+    assert "no evidence either way" in text
+    assert "the dummy was told to fail" in text
+    assert "A/A control" in text
+    assert 'data: somewhere' in text, "the plan is on the page"
+
+
+def test_the_page_needs_nothing_from_anywhere(pages):
+    class Links(HTMLParser):
+        found: list[str] = []
+
+        def handle_starttag(self, tag, attrs):
+            self.found += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href")]
+
+    for path in pages.values():
+        parser = Links()
+        parser.feed(path.read_text())
+        assert all(link.startswith(("#", "data:")) for link in parser.found), parser.found
+        assert "@import" not in path.read_text()
+
+
+def test_figures_take_the_page_s_colour_and_carry_titles(pages):
+    text = pages["en"].read_text()
+    assert text.count("<svg") == len(FIGURES)
+    assert "#123456" not in text
+    assert "currentColor" in text
+    assert "<title>se@8 effect=0.05: helps; +0.0" in text
+    ids = re.findall(r'id="([^"]+)"', text)
+    assert len(ids) == len(set(ids)), "ids of several figures do not meet"
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    assert used <= set(ids)
+
+
+def test_chinese_says_the_same(pages):
+    text = pages["zh"].read_text()
+    assert "se@8 effect=0.05 有提升。" in text
+    assert "无证据表明有变化" in text
+    assert "helps" not in re.sub(r"<style.*?</style>|class=\"[^\"]*\"", "", text, flags=re.S)
+
+
+def test_tables_are_written_in_three_forms_and_agree_with_the_study(study, pages):
+    folder = pages["en"].parent / "tables"
+    rows = read_csv(folder / "trials.csv")
+    for row in rows:
+        if row["state"] == "complete":
+            assert float(row["mAP50-95"]) == study.scores()[row["arm"]][int(row["seed"])]
+    assert len(rows) == 36
+    verdicts = {row["arm"]: row["verdict"] for row in read_csv(folder / "verdicts.csv")}
+    assert verdicts["none"] == "baseline"
+    assert verdicts["se@8 effect=0.05"] == "helps"
+    assert verdicts["se@8 fail=error"] == "too few runs to say"
+    latex = (folder / "verdicts.tex").read_text()
+    assert latex.startswith(r"\begin{tabular}")
+    assert r"95\% interval" in latex
+    assert (folder / "metrics.md").read_text().splitlines()[1].startswith("| --- | ---:")
+
+
+def test_figures_are_written_for_papers(pages):
+    folder = pages["en"].parent / "figures"
+    assert {path.name for path in folder.iterdir()} == {f"{n}.{f}" for n in FIGURES for f in ("svg", "pdf")}
+    assert all(path.read_bytes()[:4] in (b"%PDF", b"<?xm") for path in folder.iterdir())
+
+
+def test_the_same_study_gives_the_same_bytes(study, pages, tmp_path):
+    again = write(study, tmp_path)
+    for path in (again, *sorted((tmp_path / "tables").iterdir()), *sorted((tmp_path / "figures").iterdir())):
+        assert path.read_bytes() == (pages["en"].parent / path.relative_to(tmp_path)).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_study_with_few_runs_has_a_page_that_says_so(tmp_path, seeds):
+    study = run({**WORDS, "arms": "none; se@8", "seeds": seeds}, tmp_path / "s")
+    text = write(study).read_text()
+    assert "There are too few runs to say anything yet." in text
+    assert "At least 6 seeds are needed" in text
+
+
+def test_a_study_that_has_not_begun_has_a_page(tmp_path):
+    run({**WORDS, "arms": "none; se@8", "seeds": 1}, tmp_path / "s", budget=0)
+    study = Study.load(tmp_path / "s")
+    assert not any(study.scores().values())
+    assert "0</b> of <b>2" in write(study).read_text()
+
+
+def test_a_study_that_is_read_from_its_folder_is_the_one_that_ran(study):
+    loaded = Summary(Study.load(study.folder))
+    assert repr(loaded.verdicts) == repr(Summary(study).verdicts)
+    assert loaded.curves == Summary(study).curves
+
+
+def test_the_front_is_what_nothing_beats(study):
+    summary = Summary(study)
+    for cost in ("parameters", "gflops"):
+        points = {row.name: (row.costs[cost], row.metrics[summary.metric].mean) for row in summary.rows
+                  if row.costs}
+        front = summary.front(cost)
+        assert front
+        for name, (x, y) in points.items():
+            beaten = any(u <= x and v >= y and (u, v) != (x, y) for u, v in points.values())
+            assert (name in front) == (not beaten), name
+
+
+def test_class_differences_are_paired(study):
+    summary = Summary(study)
+    results = study.results
+    expected = [results["cbam@8"][s].classes["AP50-95"]["crazing"] - results["none"][s].classes["AP50-95"]["crazing"]
+                for s in range(6)]
+    assert summary.classes["cbam@8"]["crazing"].mean == pytest.approx(sum(expected) / 6)
+
+
+def test_languages_say_the_same_things():
+    template = " ".join(path.read_text() for path in __import__("pathlib").Path(
+        __import__("yolograft.report", fromlist=["x"]).__file__).parent.rglob("*") if path.suffix in (".j2", ".py"))
+    for key, text in CHINESE.items():
+        if key in ENGLISH:
+            assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", ENGLISH[key])), key
+    assert set(ENGLISH) <= set(CHINESE)
+    assert template
+    with pytest.raises(GraftError, match="It speaks: en, zh"):
+        Speaker("fr")
+
+
+def test_nothing_but_the_report_s_own_files_is_touched(study, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    write(study, tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(GraftError, match="cannot be written"):
+        write(study, tmp_path / "notes.txt")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to load the page in (apt-get install chromium)")
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_browser_loads_the_page_without_errors_and_sorts_its_table(pages, tmp_path, language):
+    probe = """<script>
+      window.addEventListener("load", () => {
+        const heads = document.querySelectorAll("#verdicts th");
+        const column = i => [...document.querySelectorAll("#verdicts tbody tr")].map(r =>
+        r.cells[i].textContent.trim()); heads[2].click(); const up = column(2);
+        heads[2].click(); const down = column(2);
+        document.body.setAttribute("data-up", up.join(",")); document.body.setAttribute("data-down",
+        down.join(","));
+      });
+      window.addEventListener("error", e => document.body.setAttribute("data-error", e.message));
+    </script>"""
+    path = tmp_path / "page.html"
+    path.write_text(pages[language].read_text().replace("</head>", probe + "</head>"))
+    answer = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                             "--enable-logging=stderr", "--dump-dom", f"file://{path}"],
+                            capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in answer.stderr, answer.stderr
+    assert "data-error=" not in answer.stdout
+    up = re.search(r'data-up="([^"]*)"', answer.stdout)[1].split(",")
+    down = re.search(r'data-down="([^"]*)"', answer.stdout)[1].split(",")
+    numbers = [float(text) for text in up if text]
+    assert numbers == sorted(numbers)
+    assert [float(text) for text in down if text] == numbers[::-1]
+    assert up[-1] == down[-1] == "", "what has no value stays last"
+
+
+def test_no_warning_escapes(study, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(study, tmp_path, language="zh")
