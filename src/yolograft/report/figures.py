@@ -1,191 +1,157 @@
-"""The report's figures, drawn by matplotlib: as SVG for the page, which themes and annotates it, and for papers.
-
-Text and axes are drawn in one colour that the page replaces by its own, so that a figure fits light and dark;
-what a reader may hover over carries a number that the page replaces by a title.
-"""
+"""The report's charts: paired differences, accuracy against cost, learning curves, classes. Drawn by matplotlib."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable
-from html import escape
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from yolograft.report.summary import COSTS, Summary
+from yolograft.report.ink import PAPER, WORDS, Draw, Drawn, Say, Tips, colour, dash, ink, legend, marker, short, tip
+from yolograft.report.summary import COSTS, Curve, Summary
 from yolograft.study.verdict import Word
 
-__all__ = ["FIGURES", "inline", "save"]
+__all__ = ["FIGURES"]
 
-INK = "#123456"  # stands for the page's text colour
-COLOURS = ("#7a7a7a", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c564b")  # Okabe and Ito
-WORDS = {Word.HELPS: "#1a8f3c", Word.HURTS: "#c8321f", Word.UNDECIDED: "#7a7a7a", Word.FEW: "#b0b0b0"}
-_STYLE: Any = {
-    "font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "yolograft",
-    "pdf.fonttype": 42, "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-}
-Say = Callable[[str], str]
-Draw = Callable[[Summary, Say], "tuple[Figure, list[str]] | None"]
+_CELLS = 14  # columns up to which a heat map's cells have room for their numbers
 
 
-def forest(summary: Summary, say: Say) -> tuple[Figure, list[str]] | None:
+def forest(summary: Summary, say: Say) -> Drawn | None:
     """Each arm's paired difference to the baseline: every seed, the mean and its 95% interval."""
-    shown = [verdict for verdict in summary.verdicts.values() if verdict.seeds]
+    shown = [summary.verdicts[arm] for arm in summary.shown if arm in summary.verdicts and summary.verdicts[arm].seeds]
     if not shown:
         return None
-    figure, tips = Figure(figsize=(8, 0.9 + 0.42 * len(shown))), list[str]()
+    figure, tips = Figure(figsize=(9, 0.8 + 0.4 * len(shown))), Tips()
     axes = figure.add_subplot()
     for place, verdict in enumerate(reversed(shown)):
         colour, values = WORDS[verdict.word], list(verdict.differences.values())
-        axes.plot(values, [place - 0.22] * len(values), "|", color=colour, alpha=0.7, markersize=6)
         low, high = verdict.t_interval
-        if math.isfinite(low):
-            axes.plot([low, high], [place, place], "-", color=colour, linewidth=2.5, solid_capstyle="butt")
-        _tip(axes.plot(verdict.mean, place, "o", color=colour, markersize=8)[0], tips,
-             f"{verdict.arm}: {say(str(verdict.word))}; {verdict.mean:+.4f} ({low:+.4f} … {high:+.4f}), "
-             f"p = {verdict.p_adjusted:.3g}")
-    axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(shown)), [verdict.arm for verdict in reversed(shown)])
+        finite = math.isfinite(low)
+        numbers = f"{verdict.mean:+.4f}" + (f"  [{low:+.4f}, {high:+.4f}]" if finite else "")
+        said = f"{verdict.arm}: {say(str(verdict.word))}\n{numbers}" + (f"\np = {verdict.p_adjusted:.3g}" if finite else "")
+        where = summary.places[verdict.arm], said
+        tip(tips, axes.plot(values, [place - 0.24] * len(values), "|", color=colour, alpha=0.75, markersize=6)[0], *where)
+        if finite:
+            tip(tips, axes.plot([low, high], [place, place], color=colour, linewidth=2.6, solid_capstyle="butt")[0], *where)
+        tip(tips, axes.plot(verdict.mean, place, "o", color=colour, markersize=7.5)[0], *where)
+        axes.text(1.015, place, numbers.replace("-", "−"), transform=axes.get_yaxis_transform(), va="center", fontsize=8.5,
+                  color=colour)
+    axes.axvline(0, color=ink(), linewidth=0.9, zorder=0)
+    axes.set_yticks(range(len(shown)), [short(verdict.arm) for verdict in reversed(shown)])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlabel(f"{summary.metric}: {say('difference to')} {summary.baseline}")
+    axes.set_xlabel(f"{summary.metric}: {say('difference to')} {short(summary.baseline)}")
     return figure, tips
 
 
-def tradeoff(summary: Summary, say: Say) -> tuple[Figure, list[str]] | None:
+def tradeoff(summary: Summary, say: Say) -> Drawn | None:
     """Accuracy against parameters, GFLOPs and latency, with the Pareto front of each."""
-    costs = [cost for cost in COSTS if sum(cost in row.costs for row in summary.rows) > 1]
+    rows = [row for row in summary.rows if row.name in summary.shown and row.metrics[summary.metric].runs]
+    costs = [cost for cost in COSTS if sum(cost in row.costs for row in rows) > 1]
     if not costs:
         return None
-    figure, tips = Figure(figsize=(4.2 * len(costs), 3.6)), list[str]()
-    for axes, cost in zip(np.atleast_1d(figure.subplots(1, len(costs), sharey=True)), costs, strict=True):
+    figure, tips = Figure(figsize=(0.6 + 3.1 * len(costs), 3.9)), Tips()
+    for axes, cost in zip(figure.subplots(1, len(costs), sharey=True, squeeze=False).flat, costs, strict=True):
         scale = 1e6 if cost == "parameters" else 1.0
         points = {row.name: (row.costs[cost] / scale, row.metrics[summary.metric].mean) for row in summary.rows
                   if cost in row.costs and row.metrics[summary.metric].runs}
         front = [points[name] for name in summary.front(cost)]
-        axes.plot(*zip(*front, strict=True), "--", color=mpl.rcParams["text.color"], linewidth=1, alpha=0.6,
-                  drawstyle="steps-post")
-        for name, (x, y) in points.items():
-            _tip(axes.plot(x, y, "o", color=_colour(summary, name), markersize=7)[0], tips,
-                 f"{name}: {summary.metric} {y:.4f}, {say(cost)} {x:.4g}")
+        axes.plot(*zip(*front, strict=True), color=ink(), linewidth=1, alpha=0.6, linestyle=(0, (4, 3)),
+                  drawstyle="steps-post", zorder=1)
+        for row in rows:
+            if row.name in points:
+                x, y = points[row.name]
+                tip(tips, axes.plot(x, y, marker(summary, row.name), color=colour(summary, row.name), markersize=8,
+                               markeredgecolor=PAPER, markeredgewidth=0.8)[0], summary.places[row.name],
+                     f"{row.name}\n{summary.metric} {y:.4f}\n{say(cost)} {x:.4g}{' M' if scale > 1 else ''}")
         axes.set_xlabel(say(cost) + (" (M)" if scale > 1 else ""))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.grid()
         axes.margins(0.12)
     figure.axes[0].set_ylabel(summary.metric)
-    _legend(figure, summary, [row.name for row in summary.rows if row.metrics[summary.metric].runs])
+    legend(figure, tips, summary, [row.name for row in rows], columns=len(costs) + 1)
     return figure, tips
 
 
-def curves(summary: Summary, say: Say) -> tuple[Figure, list[str]] | None:
-    """The metric by epoch: mean over seeds, with a band for its 95% interval."""
+def curves(summary: Summary, say: Say) -> Drawn | None:
+    """The metric by epoch, and its paired difference to the baseline: means over seeds with 95% bands."""
     if not any(len(curve.epochs) > 1 for curve in summary.curves.values()):
         return None
-    figure, tips = Figure(figsize=(8, 4)), list[str]()
-    axes = figure.add_subplot()
-    for name, curve in summary.curves.items():
-        colour = _colour(summary, name)
-        finite = np.isfinite(curve.lows)
-        if finite.any():
-            axes.fill_between(curve.epochs, curve.lows, curve.highs, where=list(finite), color=colour, alpha=0.12,
-                              linewidth=0)
-        _tip(axes.plot(curve.epochs, curve.means, color=colour, linewidth=1.8)[0], tips, name)
-    tops = [max(curve.means) for curve in summary.curves.values()]
-    floor = min(min(curve.means) for curve in summary.curves.values())
-    axes.set_ylim(max(0.0, floor - 0.05), max(tops) * 1.12)
-    axes.set_xlabel(say("epoch"))
-    axes.set_ylabel(summary.metric)
-    _legend(figure, summary, list(summary.curves))
+    differences = summary.curve_differences
+    figure, tips = Figure(figsize=(9.9 if differences else 6, 4.1)), Tips()
+    axes = list(figure.subplots(1, 2 if differences else 1, squeeze=False).flat)
+    _curves(axes[0], tips, summary, summary.curves, 0.10)
+    axes[0].set_ylabel(summary.metric)
+    if differences:
+        _curves(axes[1], tips, summary, differences, 0.16)
+        axes[1].axhline(0, color=ink(), linewidth=0.9)
+        axes[1].set_ylabel(f"{say('difference to')} {short(summary.baseline, 18)}")
+    for one in axes:
+        one.set_xlabel(say("epoch"))
+        one.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        one.grid()
+    legend(figure, tips, summary, list(summary.curves))
     return figure, tips
 
 
-def heat(summary: Summary, say: Say) -> tuple[Figure, list[str]] | None:
+def _curves(axes: Axes, tips: Tips, summary: Summary, drawn: dict[str, Curve], alpha: float) -> None:
+    banded = [arm for arm in drawn if len(drawn) <= 6 or arm == summary.baseline
+              or summary.verdicts[arm].word in (Word.HELPS, Word.HURTS)]  # more bands than these hide each other
+    for arm, curve in drawn.items():
+        where, line = summary.places[arm], colour(summary, arm)
+        finite = np.isfinite(curve.lows)
+        if finite.any() and arm in banded:
+            tip(tips, axes.fill_between(curve.epochs, curve.lows, curve.highs, where=list(finite), color=line, alpha=alpha,
+                                   linewidth=0), where, arm)
+        tip(tips, axes.plot(curve.epochs, curve.means, color=line, linewidth=1.7, linestyle=dash(summary, arm))[0],
+             where, f"{arm}\n{curve.means[-1]:.4f}")
+    reached = [value for curve in drawn.values() for value in (*curve.means, *curve.lows, *curve.highs)
+               if math.isfinite(value)]
+    room = 0.04 * (max(reached) - min(reached)) or 0.01
+    axes.set_ylim(min(reached) - room, max(reached) + room)
+
+
+def heat(summary: Summary, say: Say) -> Drawn | None:
     """The difference in average precision by class, arm by arm."""
-    arms = [arm for arm in summary.classes if arm != summary.baseline]
-    names = list(next(iter(summary.classes.values()), {}))
+    arms = [arm for arm in summary.shown if arm in summary.classes and arm != summary.baseline]
+    names = list(summary.classes.get(summary.baseline, {}))
     if not arms or not names:
         return None
     table = np.array([[summary.classes[arm][name].mean for name in names] for arm in arms])
-    if np.isnan(table).all():
-        return None
     reach = max(1e-6, float(np.nanmax(np.abs(table))))
-    figure, tips = Figure(figsize=(2.6 + 0.95 * min(len(names), 14), 1.6 + 0.42 * len(arms))), list[str]()
+    width = 0.95 if len(names) <= _CELLS else 0.24
+    figure, tips = Figure(figsize=(3.6 + width * len(names), 1.3 + 0.36 * len(arms))), Tips()
     axes = figure.add_subplot()
-    mesh = axes.pcolormesh(table, cmap="PuOr_r", norm=TwoSlopeNorm(0, -reach, reach), edgecolor="none")
+    colours, norm = mpl.colormaps["RdBu"], TwoSlopeNorm(0, -reach, reach)
     for y, arm in enumerate(arms):
         for x, name in enumerate(names):
-            one = summary.classes[arm][name]
-            if len(names) <= 14 and math.isfinite(one.mean):
-                text = axes.text(x + 0.5, y + 0.5, f"{one.mean:+.3f}", ha="center", va="center", fontsize=8,
-                                 color="white" if abs(one.mean) > 0.6 * reach else "black")
-                _tip(text, tips, f"{arm}, {name}: {one.mean:+.4f} ({one.low:+.4f} … {one.high:+.4f})")
-    axes.set_yticks(np.arange(len(arms)) + 0.5, arms)
-    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=30, ha="right")
-    axes.invert_yaxis()
+            one, base = summary.classes[arm][name], summary.classes[summary.baseline][name].mean
+            if not math.isfinite(one.mean):
+                continue
+            interval = f" [{one.low:+.4f}, {one.high:+.4f}]" if math.isfinite(one.low) else ""
+            where = summary.places[arm], f"{arm}\n{name}: {one.mean:+.4f}{interval}\n{summary.baseline}: {base:.4f}"
+            tip(tips, axes.fill_between([x, x + 1], y, y + 1, color=colours(norm(one.mean)), linewidth=0), *where)
+            if len(names) <= _CELLS:
+                strong = abs(one.mean) > 0.62 * reach
+                tip(tips, axes.text(x + 0.5, y + 0.52, f"{one.mean:+.3f}".replace("-", "−"), ha="center", va="center",
+                               fontsize=8.5, color="#ffffff" if strong else "#1c2127"), *where)
+    axes.set_yticks(np.arange(len(arms)) + 0.5, [short(arm) for arm in arms])
+    axes.set_xticks(np.arange(len(names)) + 0.5, [short(name, 18) for name in names], rotation=35, ha="right",
+                    rotation_mode="anchor")
+    axes.set_xlim(0, len(names))
+    axes.set_ylim(len(arms), 0)
     axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    figure.colorbar(mesh, ax=axes, label=f"{summary.class_metric}: {say('difference')}", shrink=0.9)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=axes, shrink=0.95, aspect=max(8, 3 * len(arms)), pad=0.02)
+    bar.set_label(f"{summary.class_metric}: {say('difference')}")
+    bar.outline.set_visible(False)
     return figure, tips
 
 
 FIGURES: dict[str, Draw] = {"forest": forest, "tradeoff": tradeoff, "curves": curves, "classes": heat}
-
-
-def inline(name: str, summary: Summary, say: Say) -> str | None:
-    """Return a figure as SVG for a page: its ink is the page's, its marks carry titles; None if it has no data."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the browser has the glyphs that matplotlib's font lacks
-        drawn = FIGURES[name](summary, say)
-        if drawn is None:
-            return None
-        figure, tips = drawn
-        text = _bytes(figure, "svg").decode()
-    text = text[text.index("<svg"):].replace(INK, "currentColor")
-    text = re.sub(r'<g id="tip-(\d+)">', lambda m: '<g '
-                                                   f'class="tip"><title>{escape(tips[int(m[1])])}</title>', text)
-    # several figures share a page: their ids must not
-    text = re.sub(r'(id="|url\(#|href="#)', lambda m: m[1] + name + "-", text)
-    width = round(figure.get_figwidth() * 100)
-    return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', lambda m: (
-        f'<svg viewBox="{m[1]}" style="max-width:{width}px" role="img" aria-label="{name}">'), text, count=1)
-
-
-def save(name: str, summary: Summary, format: str) -> bytes | None:
-    """Return a figure as `svg` or `pdf`, in black on nothing; None if it has no data."""
-    black: Any = {key: "black" for key, value in _STYLE.items() if value == INK}
-    with mpl.rc_context({**_STYLE, **black}):
-        drawn = FIGURES[name](summary, lambda text: text)
-        return _bytes(drawn[0], format) if drawn else None
-
-
-def _bytes(figure: Figure, format: str) -> bytes:
-    FigureCanvasAgg(figure)
-    file = io.BytesIO()
-    dateless = {"Date": None} if format == "svg" else {"CreationDate": None}
-    figure.savefig(file, format=format, transparent=True, metadata=dateless)
-    return file.getvalue()
-
-
-def _tip(artist: Any, tips: list[str], text: str) -> None:
-    artist.set_gid(f"tip-{len(tips)}")
-    tips.append(text)
-
-
-def _colour(summary: Summary, arm: str) -> str:
-    place = [row.name for row in summary.rows].index(arm)
-    return COLOURS[0] if place == 0 else COLOURS[1 + (place - 1) % (len(COLOURS) - 1)]
-
-
-def _legend(figure: Figure, summary: Summary, arms: list[str]) -> None:
-    axes: Axes = figure.axes[-1]
-    handles = [axes.plot([], [], color=_colour(summary, arm), linewidth=4, label=arm)[0] for arm in arms]
-    if len(arms) <= 24:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(arms)), frameon=False, fontsize=9)

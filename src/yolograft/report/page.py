@@ -1,60 +1,73 @@
-"""The page and the folder of tables and figures around it."""
+"""The page, and the folder of tables and figures around it."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import jinja2
+import yaml
 
 from yolograft import __version__
 from yolograft.errors import GraftError
-from yolograft.report import figures, tables
+from yolograft.report import tables
+from yolograft.report.figures import FIGURES
+from yolograft.report.ink import inline, save
 from yolograft.report.summary import Summary
 from yolograft.report.words import LANGUAGES, Speaker
 from yolograft.study import Study
-from yolograft.study.arms import CONTROLS
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
 from yolograft.study.verdict import Word
 
 __all__ = ["page", "write"]
 
+_SIGNS = {Word.HELPS: "▲", Word.HURTS: "▼", Word.UNDECIDED: "●", Word.FEW: "○"}
+_CLASSES = {Word.HELPS: "helps", Word.HURTS: "hurts", Word.UNDECIDED: "open", Word.FEW: "few"}
+_EFFECTS = (0.005, 0.01, 0.02)  # differences in mAP that papers report
 
-def write(study: Study | str | Path, folder: str | Path | None = None, *, language: str = "en",
-          storage: str | None = None) -> Path:
-    """Write a study's report and return the page's path.
 
-    The folder, by default `report` under the study's own, gets `report.html` (`report.zh.html` in Chinese),
-    and under `tables` and `figures` what papers need. Only files of these names are ever replaced.
+def write(study: Study | str | Path, folder: str | Path | None = None, *, languages: Sequence[str] = LANGUAGES,
+          storage: str | None = None) -> list[Path]:
+    """Write a study's report and return the pages' paths, one for each language.
+
+    The folder, by default `report` under the study's own, gets `report.html` (`report.zh.html` in Chinese), and under
+    `tables` and `figures` what papers need. Only files of these names are ever replaced.
 
     >>> write("runs/study")  # doctest: +SKIP
-    PosixPath('runs/study/report/report.html')
+    [PosixPath('runs/study/report/report.html'), PosixPath('runs/study/report/report.zh.html')]
 
     Raises:
         GraftError: there is no study, no such language, or the folder cannot be written.
     """
-    say = Speaker(language)
+    speakers = [Speaker(language) for language in languages]
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
     folder = Path(folder) if folder is not None else study.folder / "report"
     summary = Summary(study)
-    name = "report.html" if language == "en" else f"report.{language}.html"
+    pages = {folder / _name(say.language): say for say in speakers}
     try:
         for kind in ("tables", "figures"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
         for table, build in tables.TABLES.items():
             for format in tables.FORMATS:
                 _put(folder / "tables" / f"{table}.{format}", tables.render(build(summary), format).encode())
-        for figure in figures.FIGURES:
+        for figure, draw in FIGURES.items():
             for format in ("svg", "pdf"):
-                content = figures.save(figure, summary, format)
+                content = save(draw, summary, Speaker("en"), format)
                 if content is not None:
                     _put(folder / "figures" / f"{figure}.{format}", content)
-        _put(folder / name, page(summary, say).encode())
+        for path, say in pages.items():
+            other = next((one.name for one in pages if one != path), None)
+            _put(path, page(summary, say, other=other).encode())
     except OSError as error:
         raise GraftError(f"The report cannot be written to '{folder}': {error}.") from error
-    return folder / name
+    return list(pages)
+
+
+def _name(language: str) -> str:
+    return "report.html" if language == "en" else f"report.{language}.html"
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -63,58 +76,78 @@ def _put(path: Path, content: bytes) -> None:
     os.replace(draft, path)
 
 
-def page(summary: Summary, say: Speaker) -> str:
-    """Return the whole page: no file, script or font from anywhere else."""
+def page(summary: Summary, say: Speaker, *, other: str | None = None) -> str:
+    """Return the whole page, which loads nothing from anywhere; `other` is the same page in the other language."""
     loader = jinja2.PackageLoader("yolograft.report", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=tables.number)
-    drawn = {name: figures.inline(name, summary, say) for name in figures.FIGURES}
+    environment.filters.update(number=_number, duration=_duration)
+    plan = summary.study.plan
+    results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
     return environment.get_template("report.html.j2").render(
-        s=summary, study=summary.study, plan=summary.study.plan, say=say, figures=drawn, version=__version__,
-        languages=LANGUAGES, controls=CONTROLS, headline=headline(summary, say), notes=notes(summary, say),
-        Word=Word, finite=math.isfinite, metrics_table=tables.metrics(summary), mark=_mark,
-        plan_text=(summary.study.folder / "plan.yaml").read_text(encoding="utf-8"),
+        s=summary, plan=plan, say=say, other=other, version=__version__, title=summary.study.folder.resolve().name,
+        headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
+        figures={name: inline(draw, name, summary, say) for name, draw in FIGURES.items()},
+        controls=list(dict.fromkeys(arm.control for arm in plan.arms if arm.control)),
+        costs=list(dict.fromkeys(name for row in summary.rows for name in row.costs)),
+        devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
+        seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
+        plan_text=yaml.safe_dump(plan.words(), sort_keys=False, allow_unicode=True, width=100),
     )
 
 
 def headline(summary: Summary, say: Speaker) -> str:
     """Return the study's answer in one sentence."""
-    by_word = summary.headline
+    by_word, chinese = summary.headline, say.language == "zh"
+    comma, semicolon, stop = ("、", "；", "。") if chinese else (", ", "; ", ".")
     said = []
-    for word, verb in ((Word.HELPS, "help"), (Word.HURTS, "hurt")):
+    for word, plural in ((Word.HELPS, "help"), (Word.HURTS, "hurt")):
         arms = by_word[word]
         if arms:
-            joined = ("、" if say.language == "zh" else ", ").join(arms)
-            said.append(f"{joined} {say(f'{verb}s_one' if len(arms) == 1 else verb)}")
-    if said:
-        return "；".join(said) + "。" if say.language == "zh" else "; ".join(said) + "."
-    if not by_word[Word.UNDECIDED] and by_word[Word.FEW]:
-        return say("There are too few runs to say anything yet.")
-    return say("No arm is known to help or to hurt.")
+            named = comma.join(arms[:6]) + (" …" if len(arms) > 6 else "")
+            size = _number(summary.verdicts[arms[0]].mean, sign=True) if len(arms) == 1 else ""
+            verb = say(str(word) if len(arms) == 1 else plural)
+            said.append(f"{named} {verb}" + (f" ({size} {summary.metric})" if size else ""))
+    if not said:
+        if not summary.verdicts:
+            return say("alone")
+        return say("too few" if by_word[Word.FEW] and not by_word[Word.UNDECIDED] else "nothing")
+    for word, key in ((Word.UNDECIDED, "open arms"), (Word.FEW, "few arms")):
+        if by_word[word]:
+            said.append(say(key, n=len(by_word[word])))
+    return semicolon.join(said) + stop
 
 
-def notes(summary: Summary, say: Speaker) -> list[str]:
-    """Return what a reader must know before believing the table."""
+def notes(summary: Summary, say: Speaker) -> list[tuple[str, str]]:
+    """Return what a reader must know before believing the table, each with its kind: plain or a warning."""
     plan, found = summary.study.plan, []
     need = seeds_to_resolve()
     if len(plan.seeds) < need:
-        found.append(say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need))
+        found.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
     for row in summary.rows:
         if row.control == "aa" and row.verdict is not None and row.verdict.word is not Word.FEW:
             fine = row.verdict.word is Word.UNDECIDED
-            found.append(f"{say('aa_word')}: {say('aa_ok' if fine else 'aa_bad')}")
+            found.append(("plain" if fine else "warn", say("aa_ok" if fine else "aa_bad")))
     gains = [gain for gain in summary.pairing.values() if math.isfinite(gain)]
     if gains:
-        found.append(say("pair_note", gain=f"{median(gains):.1f}"))
-    needed = {effect: summary.seeds_for(effect) for effect in (0.005, 0.01, 0.02)}
+        found.append(("plain", say("pair_note", gain=f"{median(gains):.1f}")))
+    needed = {effect: summary.seeds_for(effect) for effect in _EFFECTS}
     if all(needed.values()):
-        found.append(say("need_note", effects=" / ".join(map(str, needed)),
-                         seeds=" / ".join(map(str, needed.values()))))
+        found.append(("plain", say("need_note", effects=" / ".join(map(str, needed)),
+                                   seeds=" / ".join(map(str, needed.values())))))
     if len(summary.verdicts) > 1:
-        found.append(say("select_note"))
+        found.append(("plain", say("select_note")))
     return found
 
 
-def _mark(word: Word) -> str:
-    return {Word.HELPS: "helps", Word.HURTS: "hurts", Word.UNDECIDED: "open", Word.FEW: "few"}[word]
+def _number(value: float, digits: int = 4, *, sign: bool = False) -> str:
+    """Write a number as print does, with a true minus sign; nothing where there is none."""
+    return tables.number(value, digits, sign=sign).replace("-", "−")
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{seconds:.1f} s"
