@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,30 @@ def test_sites_show_and_blocks_print_what_they_know(capsys: pytest.CaptureFixtur
     assert "2,624,080 parameters" in printed
     assert main(["blocks"]) == 0
     assert "ratio=16" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["train", "val"])
+def test_missing_data_is_refused_before_a_run_folder_is_made(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "steel.yaml").write_text("names: [a]\n")
+    assert main([mode, "model=yolo11n.yaml", "graft=se@8", "data=stel.yaml"]) == 2
+    assert "Did you mean 'steel.yaml'?" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["steel.yaml"]
+
+
+def test_resuming_what_never_ran_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "model=yolo11n.yaml", "resume=True", "data=coco8.yaml"]) == 2
+    assert "needs the last.pt of a training that was stopped" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_row_out_of_range_gets_one_that_takes_a_block(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "model=yolo11n.yaml", "graft=se@88"]) == 2
+    assert "Did you mean '8'?" in capsys.readouterr().err
+    assert main(["show", "model=yolo11n.yaml", "graft=se@50"]) == 2
+    assert "Did you mean '5'?" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """A graft rides through training, validation, prediction, export and resume, on the installed Ultralytics."""
 
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import yolograft
 from yolograft import YOLO, GraftError
 from yolograft.attach import grafted, grafts
 from yolograft.host import models
+from yolograft.host.launch import command
 from yolograft.host.trainers import grafted_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' and its exporters' own warnings
@@ -135,11 +138,15 @@ def test_a_launched_process_rebuilds_the_graft(tiny_set: Path, tmp_path: Path) -
     assert models.short(str(grafted(child.model))) == "se@8"
 
 
-@pytest.mark.parametrize("format", ["torchscript", "onnx"])
+@pytest.mark.parametrize("format", ["torchscript", "onnx", "openvino"])
 def test_exports_compute_what_pytorch_computes(trained: Path, format: str) -> None:
     if format == "onnx":
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
+    if format == "openvino":
+        pytest.importorskip("openvino")
+        if ultralytics.__version__ == "8.3.0":
+            pytest.skip("the OpenVINO exporter of 8.3.0 needs an OpenVINO older than this Python has")
     model = YOLO(trained / "weights" / "best.pt")
     x = torch.rand(1, 3, 32, 32)
     with warnings.catch_warnings(), torch.no_grad():
@@ -152,6 +159,12 @@ def test_exports_compute_what_pytorch_computes(trained: Path, format: str) -> No
 
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
             got = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+        elif format == "openvino":
+            import openvino
+
+            compiled = openvino.Core().compile_model(next(Path(file).glob("*.xml")), "CPU",
+                                                     {"INFERENCE_PRECISION_HINT": "f32"})
+            got = torch.from_numpy(compiled(x.numpy())[0])
         else:
             got = torch.jit.load(file)(x)
             got = got[0] if isinstance(got, (tuple, list)) else got
@@ -179,3 +192,61 @@ def test_a_block_on_a_batch_norm_survives_fusing() -> None:
 def test_a_place_that_fusing_would_lose_is_refused(text: str) -> None:
     with pytest.raises(GraftError, match=r"Did you mean .model\.0\.bn"):
         YOLO("yolo11n.yaml", graft=text)
+
+
+def test_a_checkpoint_without_pickle_opens_trains_and_equals_the_other(trained: Path, tiny_set: Path) -> None:
+    model = YOLO(trained / "weights" / "best.pt")
+    file = Path(model.export(format="safetensors"))
+    assert file == trained / "weights" / "best.safetensors"
+    other, x = YOLO(file), torch.rand(1, 3, 32, 32)
+    assert torch.equal(model.model.eval()(x)[0], other.model(x)[0])
+    assert (other.names, other.graft, other.task) == (model.names, model.graft, model.task)
+    assert isinstance(other.ckpt, dict)
+    other.val(data=str(tiny_set), plots=False, imgsz=32, workers=0, project=str(trained), name="safe")
+    before = model.model.state_dict()["model.8.graft.0.fc2.weight"].clone()
+    other.train(data=str(tiny_set), epochs=1, project=str(trained), name="safe_train", warmup_epochs=0, lr0=1e-12,
+                optimizer="SGD", **FAST)
+    torch.testing.assert_close(other.trainer.model.state_dict()["model.8.graft.0.fc2.weight"], before, atol=1e-4, rtol=0)
+
+
+def test_a_file_from_elsewhere_is_no_model(tmp_path: Path) -> None:
+    from yolograft import checkpoint
+
+    with pytest.raises(GraftError, match="does not say which Ultralytics model"):
+        YOLO(checkpoint.save(torch.nn.Conv2d(3, 3, 1), tmp_path / "conv"))
+
+
+def test_tracking_keeps_the_graft(trained: Path, tiny_set: Path) -> None:
+    pytest.importorskip("lap")
+    pictures = sorted((tiny_set.parent / "images" / "val").glob("*.png"))[:2]
+    model = YOLO(trained / "weights" / "best.pt")
+    assert len(model.track([str(path) for path in pictures], imgsz=32, verbose=False, persist=True)) == 2
+    assert models.short(str(model.graft)) == "se@8"
+
+
+def test_a_launched_training_is_ours() -> None:
+    for stock in (["yolo"], ["python", "-m", "ultralytics.cfg.__init__"]):
+        ours = command([*stock, "train", "model=a b.pt", "graft=se@8"], ["graft=eca@8", "blocks=mine.py"])
+        assert ours[1:] == ["-m", "yolograft", "train", "model=a b.pt", "graft=se@8", "blocks=mine.py"]
+    ddp = ["python", "-m", "torch.distributed.run", "--nproc_per_node", "2", "_temp.py"]
+    assert command(ddp, ["graft=se@8"]) == ddp
+
+
+def test_tuning_trains_the_grafted_model(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(yolograft.__file__).parents[1]), *sys.path]))
+    model = YOLO("yolo11n.yaml", graft="se@8")
+    model.tune(data=str(tiny_set), iterations=1, epochs=1, project=str(tmp_path), name="t", val=False, **FAST)
+    found = [path for path in tmp_path.rglob("*.pt") if path.parent.name == "weights"]
+    assert found, "tuning left no checkpoint"
+    assert {models.short(str(YOLO(path).graft)) for path in found} == {"se@8"}
+    assert ultralytics.engine.tuner.__dict__.get("subprocess", subprocess) is subprocess
+
+
+@pytest.mark.slow
+def test_compiled_and_mixed_precision_training_keep_the_graft(tiny_set: Path, tmp_path: Path) -> None:
+    if "compile" not in ultralytics.utils.DEFAULT_CFG_DICT:
+        pytest.skip("this Ultralytics has no compile argument")
+    YOLO("yolo11n.yaml", graft="se@8").train(data=str(tiny_set), epochs=1, compile=True, amp=True, project=str(tmp_path),
+                                              name="c", **FAST)
+    assert models.short(str(YOLO(tmp_path / "c" / "weights" / "last.pt").graft)) == "se@8"

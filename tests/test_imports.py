@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
-ORDER = ["errors", "spec", "blocks", "sites", "attach", "testing", "data", "host", "checkpoint", "inspect", "study",
+ORDER = ["errors", "spec", "blocks", "sites", "attach", "checkpoint", "testing", "data", "host", "inspect", "study",
          "report", "demo", "cli"]
 FILES = sorted(SOURCE.rglob("*.py"))
 

@@ -54,7 +54,7 @@ def test_a_class_inside_rows_is_found_everywhere(host: nn.Module) -> None:
     [
         ("backbne.8", "Did you mean 'backbone.8'"),
         ("backbone.12", "its backbone is rows 0-10. Did you mean 'neck.12'"),
-        ("99", "rows are 0-23. Did you mean '23'"),
+        ("99", "rows are 0-23. Did you mean '9'"),
         ("-3", "Did you mean 'backbone.-3'"),
         ("backbone.-30", "its backbone has 11 rows"),
         ("p9", "reads the edges 'p3', 'p4', 'p5'"),

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from types import ModuleType
@@ -221,7 +222,9 @@ class _Index:
             raise SiteError(f"No site '{site}' in {self.title}: negative numbers count from the end of backbone or neck. "
                             f"Did you mean '{near}'? {self.hint}")
         prefix = f"{scope}." if scope else ""
-        nearby = f"{prefix}{min(numbers, key=lambda known: abs(known - number))}"
+        takers = [known for known in numbers if self.rows[known].part != "head"] or numbers  # the head takes no block
+        alike = get_close_matches(str(number), map(str, takers), n=1)
+        nearby = f"{prefix}{alike[0] if alike else min(takers, key=lambda known: abs(known - number))}"
         if scope and number < len(self.rows):
             nearby = f"{self.rows[number].part}.{number}" if self.rows[number].part != "head" else nearby
         whose = f"its {scope} is rows" if scope else "its rows are"

@@ -1,7 +1,7 @@
 """What the command line asks of Ultralytics: a mode run on a model that may be grafted, and two tables to read.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `DEFAULT_CFG_DICT` lists every argument, `get_cfg` checks their
-types and values, and `smart_value` reads a value as `yolo` does.
+types and values, `smart_value` reads a value as `yolo` does, and `check_file(hard=False)` finds a data YAML or is falsy.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from ultralytics.cfg import get_cfg, smart_value
 from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.checks import check_file
 from ultralytics.utils.torch_utils import get_flops
 
 from yolograft import attach
@@ -31,7 +32,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         GraftError: an argument, the graft, the model or the data cannot be used; nothing was run.
     """
     given = {key: value if key in ("graft", "blocks") else smart_value(value) for key, value in pairs.items()}
-    known = {**DEFAULT_CFG_DICT, "graft": None, "blocks": None}
+    # the run folder of a training that Ultralytics launches is given to it in `save_dir`, which is no default's key
+    known = {**DEFAULT_CFG_DICT, "graft": None, "blocks": None, "save_dir": None}
     for key in given:
         if key not in known and not (mode == "tune" and key in ("iterations", "use_ray")):
             raise HostError(f"'{key}' is no argument of 'yolograft {mode}'.{nearest(key, known)} "
@@ -45,6 +47,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         get_cfg(overrides={key: value for key, value in given.items() if key in DEFAULT_CFG_DICT})
     except (TypeError, ValueError, SyntaxError) as error:
         raise HostError(str(error)) from error
+    if mode in ("train", "val", "tune"):
+        _check_data(given.get("data"))
     resume = given.get("resume")
     name = given.pop("model", None) or (resume if isinstance(resume, str) else None) or "yolo11n.pt"
     model = open_model(name, given.pop("task", None))
@@ -52,7 +56,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         given["graft"] = graft
     elif graft is not None:
         model._apply_graft(graft)
-    if blocks and mode == "train":
+    if blocks and mode in ("train", "tune"):
         given["blocks"] = blocks
     try:
         return getattr(model, mode)(**given)
@@ -62,6 +66,17 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         if isinstance(error, GraftError) or "Dataset" not in str(error):
             raise
         raise HostError(str(error)) from error
+
+
+def _check_data(data: Any) -> None:
+    # Ultralytics looks for the data after it has made the run's folder, and says less
+    for one in data if isinstance(data, (list, tuple)) else [data]:
+        text = str(one)
+        if text.endswith((".yaml", ".yml")) and "://" not in text and not check_file(text, download=False, hard=False):
+            folder = Path(text).parent
+            beside = [path.name for path in folder.glob("*.y*ml")] if folder.is_dir() else []
+            raise HostError(f"data={text} does not exist.{nearest(Path(text).name, beside)} Expected a data YAML as "
+                            "Ultralytics defines it; 'yolograft data' makes one from a Pascal VOC set, NEU-DET, or nothing.")
 
 
 def open_model(name: str | Path, task: str | None = None) -> Any:

@@ -18,9 +18,9 @@ from torch import nn
 from ultralytics.models import yolo
 from ultralytics.utils import DEFAULT_CFG, LOGGER
 
-from yolograft import __version__, attach
+from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.host import models
+from yolograft.host import archive, models
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -60,6 +60,9 @@ class GraftTrainer:
         """Build the stock network, graft it, and load what the weights have for the blocks."""
         from yolograft.host.config import model_config
 
+        if str(cfg).endswith(checkpoint.SUFFIX):  # in the processes of a multi-GPU launch, which know the file alone
+            opened = archive.open_file(str(cfg))
+            cfg, weights = opened.yaml, weights or opened
         config = model_config(cfg) if isinstance(cfg, (str, Path)) else cfg
         graft = models.graft_of(config) if isinstance(config, dict) else Graft()
         if self.graft_text is not None:

@@ -16,9 +16,9 @@ from ultralytics.models import YOLO as StockYOLO
 from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from yolograft import attach
+from yolograft import attach, checkpoint
 from yolograft.errors import HostError
-from yolograft.host import models
+from yolograft.host import archive, launch, models
 from yolograft.host.config import model_config
 from yolograft.host.trainers import grafted_trainer
 from yolograft.spec import Graft
@@ -52,6 +52,18 @@ class _GraftingModel:
         self.model.task = self.task  # type: ignore[assignment]
         self.model_name = cfg
 
+    def _load(self, weights: str, task: str | None = None) -> None:
+        if not str(weights).endswith(checkpoint.SUFFIX):
+            super()._load(weights, task=task)  # type: ignore[misc]
+            return
+        opened: Any = archive.open_file(weights)
+        self.model, self.task = opened, opened.task
+        self.ckpt = {"model": opened}  # what tells `train` that there are weights to start from
+        self.ckpt_path = self.model_name = str(weights)
+        self.overrides = {"imgsz": opened.args["imgsz"], "data": opened.args.get("data"), "model": str(weights),
+                          "task": self.task}
+        opened.args = self.overrides
+
     def _apply_graft(self, graft: str | Graft | list[str | Graft] | None) -> None:
         """Make the model carry `graft` and nothing else; None leaves it as it is."""
         if graft is None:
@@ -83,16 +95,29 @@ class _GraftingModel:
             if wanted != self.graft:
                 raise HostError(f"resume goes on with the checkpoint's own graft, '{models.short(str(self.graft))}', not "
                                 f"'{Graft.of(graft)}'. Leave graft out, or start a new run without resume.")
+        if resume is True and not (isinstance(self.ckpt, dict) and self.ckpt.get("optimizer") is not None):
+            raise HostError(f"resume=True needs the last.pt of a training that was stopped; '{self.model_name}' has nothing "
+                            "to go on from (a finished run's checkpoints keep no optimizer). Leave resume out to train on "
+                            "from its weights, or name RUN/weights/last.pt.")
         self._apply_graft(graft)
         if not resume:
             kwargs["graft"] = str(self.graft)
-        return super().train(trainer=trainer, **kwargs)  # type: ignore[misc]
+        with launch.launching():  # several data sets are trained in processes of their own
+            return super().train(trainer=trainer, **kwargs)  # type: ignore[misc]
 
-    def tune(self, *args: Any, graft: Any = None, **kwargs: Any) -> Any:
-        """Tune hyperparameters as `ultralytics.YOLO.tune` does, with the graft on."""
+    def export(self, **kwargs: Any) -> Any:
+        """Export as `ultralytics.YOLO.export` does; `format="safetensors"` writes a checkpoint without pickle."""
+        if kwargs.get("format") != checkpoint.SUFFIX[1:]:
+            return super().export(**kwargs)  # type: ignore[misc]
+        if not isinstance(self.model, nn.Module):
+            raise HostError(f"'{self.model}' is an exported model already. Export the .pt file it was made from.")
+        return str(archive.save_file(self.model, Path(str(self.model_name)).with_suffix(checkpoint.SUFFIX)))
+
+    def tune(self, *args: Any, graft: Any = None, blocks: str | None = None, **kwargs: Any) -> Any:
+        """Tune hyperparameters as `ultralytics.YOLO.tune` does, with the graft on in every training."""
         self._apply_graft(graft)
-        kwargs.setdefault("graft", str(self.graft))
-        return super().tune(*args, **kwargs)  # type: ignore[misc]
+        with launch.launching(graft=str(self.graft), blocks=blocks):
+            return super().tune(*args, **kwargs)  # type: ignore[misc]
 
 
 class RTDETR(_GraftingModel, StockRTDETR):

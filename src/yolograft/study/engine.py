@@ -99,7 +99,7 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
 def begin(plan: Plan, folder: Path) -> Plan:
     """Return the plan to run in a folder: with the arms and seeds that an earlier run there had, checked."""
     if not (folder / "plan.yaml").exists():
-        made_first = {"running.lock", "plan.part"}  # all that a run leaves that was killed in its first moment
+        made_first = {"running.lock", "plan.part"}  # what a run killed at once leaves
         if folder.is_dir() and {path.name for path in folder.iterdir()} - made_first:
             raise GraftError(f"The folder '{folder}' is there and holds no study. Name another, or empty it.")
         folder.mkdir(parents=True, exist_ok=True)
