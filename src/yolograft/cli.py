@@ -21,6 +21,8 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
+  yolograft report STUDY [lang=en|zh] [out=FOLDER] [pictures=FOLDER] [storage=URL]
+                                                        one page, tables and figures of what the study says
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
@@ -133,10 +135,24 @@ def _blocks(words: list[str]) -> int:
     return 0
 
 
+def _report(words: list[str]) -> int:
+    if not words or "=" in words[0]:
+        raise UsageError("'report' needs the study's folder first, as in: yolograft report runs/study")
+    given = _check_keys("report", _pairs(words[1:]), {"lang": "", "out": "", "pictures": "", "storage": ""})
+    from yolograft import report
+
+    languages = [given["lang"]] if "lang" in given else ["en", "zh"]
+    for path in report.write(words[0], given.get("out"), languages=languages, pictures=given.get("pictures"),
+                             storage=given.get("storage")):
+        print(path)
+    return 0
+
+
 def _number(key: str, text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise UsageError(f"{key}={text} is not a positive whole number.")
     return int(text)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks,
+                                                  "report": _report}

@@ -11,6 +11,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from yolograft.report import drawing
 from yolograft.report.ink import PAPER, WORDS, Draw, Drawn, Say, Tips, colour, dash, ink, legend, marker, short, tip
 from yolograft.report.summary import COSTS, Curve, Summary
 from yolograft.study.verdict import Word
@@ -154,4 +155,5 @@ def heat(summary: Summary, say: Say) -> Drawn | None:
     return figure, tips
 
 
-FIGURES: dict[str, Draw] = {"forest": forest, "tradeoff": tradeoff, "curves": curves, "classes": heat}
+FIGURES: dict[str, Draw] = {"forest": forest, "tradeoff": tradeoff, "curves": curves, "classes": heat,
+                           "network": drawing.draw}

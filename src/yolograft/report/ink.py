@@ -40,7 +40,7 @@ _STYLE: Any = {
 _INKED: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
 
 Say = Callable[[str], str]
-Tips = list[tuple[int, str]]  # an arm's place, and what to say of the mark
+Tips = list[tuple["int | None", str]]  # an arm's place, if the mark is one arm's, and what to say of it
 Drawn = tuple[Figure, Tips]
 Draw = Callable[[Summary, Say], "Drawn | None"]
 
@@ -72,8 +72,8 @@ def short(text: str, most: int = 34) -> str:
     return text if len(text) <= most else f"{text[:most - 1 - half]}…{text[-half:]}"
 
 
-def tip(tips: Tips, artist: Any, arm: int, text: str) -> None:
-    """Let a reader of the page point at an artist: it belongs to the arm at that place, and says the text."""
+def tip(tips: Tips, artist: Any, arm: int | None, text: str) -> None:
+    """Let a reader of the page point at an artist: it belongs to the arm at that place, if any, and says the text."""
     artist.set_gid(f"tip-{len(tips)}")
     tips.append((arm, text))
 
@@ -102,7 +102,7 @@ def inline(draw: Draw, name: str, summary: Summary, say: Say) -> str | None:
     text = text[text.index("<svg"):]
     for sentinel, own in _PAGE.items():
         text = text.replace(sentinel, own)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's fonts, which know Chinese
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)  # in the page's fonts, which know Chinese
     text = re.sub(r'<g id="tip-(\d+)">', lambda m: _marked(*tips[int(m[1])]), text)
     # several figures share a page: their ids must not meet
     text = re.sub(r'(id="|url\(#|href="#)', lambda m: m[1] + name + "-", text)
@@ -111,8 +111,9 @@ def inline(draw: Draw, name: str, summary: Summary, say: Say) -> str | None:
         f'<svg viewBox="{m[1]}" style="width:{width}px" role="img" aria-label="{escape(name)}">'), text, count=1)
 
 
-def _marked(arm: int, text: str) -> str:
-    return f'<g class="mark" data-arm="{arm}" data-tip="{escape(text)}">'
+def _marked(arm: int | None, text: str) -> str:
+    owned = "" if arm is None else f' class="mark" data-arm="{arm}"'
+    return f'<g{owned} data-tip="{escape(text)}">'
 
 
 def save(draw: Draw, summary: Summary, say: Say, format: str) -> bytes | None:

@@ -16,6 +16,7 @@ from yolograft.errors import GraftError
 from yolograft.report import tables
 from yolograft.report.figures import FIGURES
 from yolograft.report.ink import inline, save
+from yolograft.report.pictures import Gallery, gallery
 from yolograft.report.summary import Summary
 from yolograft.report.words import LANGUAGES, Speaker
 from yolograft.study import Study
@@ -30,7 +31,7 @@ _EFFECTS = (0.005, 0.01, 0.02)  # differences in mAP that papers report
 
 
 def write(study: Study | str | Path, folder: str | Path | None = None, *, languages: Sequence[str] = LANGUAGES,
-          storage: str | None = None) -> list[Path]:
+          pictures: str | Path | None = None, storage: str | None = None) -> list[Path]:
     """Write a study's report and return the pages' paths, one for each language.
 
     The folder, by default `report` under the study's own, gets `report.html` (`report.zh.html` in Chinese), and under
@@ -39,6 +40,13 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     >>> write("runs/study")  # doctest: +SKIP
     [PosixPath('runs/study/report/report.html'), PosixPath('runs/study/report/report.zh.html')]
 
+    Args:
+        study: a study, or its folder.
+        folder: where to write.
+        languages: `en`, `zh` or both.
+        pictures: where the data set's pictures are, if no longer where its YAML says.
+        storage: the study's storage, if it is not in the study's folder.
+
     Raises:
         GraftError: there is no study, no such language, or the folder cannot be written.
     """
@@ -46,6 +54,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
     folder = Path(folder) if folder is not None else study.folder / "report"
     summary = Summary(study)
+    shown = gallery(summary, pictures)
     pages = {folder / _name(say.language): say for say in speakers}
     try:
         for kind in ("tables", "figures"):
@@ -60,7 +69,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
                     _put(folder / "figures" / f"{figure}.{format}", content)
         for path, say in pages.items():
             other = next((one.name for one in pages if one != path), None)
-            _put(path, page(summary, say, other=other).encode())
+            _put(path, page(summary, say, shown, other=other).encode())
     except OSError as error:
         raise GraftError(f"The report cannot be written to '{folder}': {error}.") from error
     return list(pages)
@@ -76,7 +85,7 @@ def _put(path: Path, content: bytes) -> None:
     os.replace(draft, path)
 
 
-def page(summary: Summary, say: Speaker, *, other: str | None = None) -> str:
+def page(summary: Summary, say: Speaker, shown: Gallery, *, other: str | None = None) -> str:
     """Return the whole page, which loads nothing from anywhere; `other` is the same page in the other language."""
     loader = jinja2.PackageLoader("yolograft.report", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
@@ -85,7 +94,8 @@ def page(summary: Summary, say: Speaker, *, other: str | None = None) -> str:
     plan = summary.study.plan
     results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
     return environment.get_template("report.html.j2").render(
-        s=summary, plan=plan, say=say, other=other, version=__version__, title=summary.study.folder.resolve().name,
+        s=summary, plan=plan, say=say, gallery=shown, other=other, version=__version__,
+        title=summary.study.folder.resolve().name,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures={name: inline(draw, name, summary, say) for name, draw in FIGURES.items()},
         controls=list(dict.fromkeys(arm.control for arm in plan.arms if arm.control)),

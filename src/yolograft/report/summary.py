@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from yolograft.report import network
+from yolograft.report.network import Network
 from yolograft.study import Study
 from yolograft.study.statistics import pairing_gain, seeds_needed, t_interval
 from yolograft.study.verdict import Verdict, Word
@@ -250,6 +252,11 @@ class Summary:
             if len(shared) > 2:
                 found[arm] = pairing_gain([scores[arm][s] for s in shared], [base[s] for s in shared])
         return found
+
+    @cached_property
+    def network(self) -> Network:
+        """The model's rows and where each arm's blocks are."""
+        return network.of(self.study)
 
     @property
     def headline(self) -> dict[Word, list[str]]:

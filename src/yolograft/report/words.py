@@ -21,8 +21,8 @@ TEXTS = {
     "nothing": ("No arm is known to help or to hurt.", "没有方案被证实有提升或下降。"),
     "too few": ("There are too few runs to say anything yet.", "运行还太少，什么也不能说。"),
     "alone": ("The baseline alone: there is nothing to compare.", "只有基线，无可比较。"),
-    "open arms": ("no evidence either way on {n}", "另有 {n} 个方案无证据表明有变化"),
-    "few arms": ("too few runs on {n}", "另有 {n} 个方案运行太少"),
+    "open arms": ("{n} more: no evidence either way", "另有 {n} 个方案无证据表明有变化"),
+    "few arms": ("{n} more: too few runs to say", "另有 {n} 个方案运行太少"),
     # headings
     "Paired differences": ("Paired differences", "配对差值"),
     "Accuracy against cost": ("Accuracy against cost", "精度与开销"),
@@ -66,6 +66,8 @@ TEXTS = {
     "total time": ("computing time, all trials", "全部运行的计算时间"),
     "finished": ("finished trials", "完成的运行"),
     "fingerprint": ("fingerprint", "指纹"),
+    "stride": ("stride", "步幅"),
+    "reads": ("reads", "读取"),
     "other language": ("中文", "English"),
     # sentences
     "interval_note": (
@@ -102,6 +104,22 @@ TEXTS = {
         "Paired differences in average precision. To look at, not to conclude from: among many classes some always look "
         "good.",
         "各类别平均精度的配对差值。仅供观察，不作结论：类别一多，总有几个看着不错。"),
+    "network_note": (
+        "The baseline's model, untrained: each box is a row of its YAML, from the picture on the left to the head on the "
+        "right; /8 is a map of one eighth of the picture's size. Each mark above a row is an arm with a block in it.",
+        "基线的模型结构：每个方框是其 YAML 的一行，左起为图像，右端为检测头；/8 表示边长为图像八分之一的特征图。"
+        "框上的标记表示某方案在该行有嫁接模块。"),
+    "pictures_note": (
+        "The pictures on which an arm gains or loses most against the baseline, chosen for that: they show what changes, "
+        "not how often. Scores are F1 at an overlap of 0.5; shown is the seed with the largest difference.",
+        "与基线相比得失最大的图像；正因如此才被选中，它们说明变化是什么样，而不说明变化有多常见。"
+        "分数为 IoU 0.5 处的 F1；所示为差异最大的种子。"),
+    "no_pictures": ("No pictures: {why}.", "没有图像：{why}。"),
+    "picture_gain": ("F1 {gain} over {runs} runs, seed {seed} shown", "{runs} 次运行的 F1 平均 {gain}，所示为种子 {seed}"),
+    "hit": ("hit", "检出"),
+    "false": ("false alarm", "误检"),
+    "missed": ("missed", "漏检"),
+    "no_network": ("No drawing: {why}", "无法绘制：{why}"),
     "shown_note": (
         "Too many arms for a figure: these are the baseline and the {n} with the clearest differences; the tables have "
         "all.",
