@@ -24,6 +24,14 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft report STUDY [lang=en|zh] [out=FOLDER] [pictures=FOLDER] [storage=URL]
                                                         one page, tables and figures of what the study says
 
+  yolograft study data=NEU-DET.yaml model=yolo11n.pt arms="none; se@8; cbam@8; aa" seeds=6 epochs=50
+      arms="ARM; ARM; ..."            grafts, with train arguments of their own (se@8 lr0=0.005), or positions(se),
+                                      blocks(8), ratios(se, 8), and the controls aa, params, gate1, scale
+      seeds=6 metric=mAP50-95 baseline=none name= project=runs/study, and train arguments for all arms
+      workers= per_gpu= budget=2h race=True retry=True storage=URL executor=local|ray address=
+  yolograft study plan.yaml                             the same from a file, or on with what was interrupted
+  yolograft status runs/study/NAME                      how far a study is, from another terminal
+
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
 """
@@ -135,9 +143,33 @@ def _blocks(words: list[str]) -> int:
     return 0
 
 
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "race", "retry")
+
+
+def _study(words: list[str]) -> int:
+    """Run a study, or go on with one; 1 if trials failed."""
+    files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
+    given = _pairs([word for word in words if word not in files[:1]])
+    where: dict[str, str] = {key: given.pop(key) for key in ("name", "project") if key in given}
+    how = {key: given.pop(key) for key in _RUN if key in given}
+    from yolograft.study import console
+
+    return console.run(files[0] if files else None, given, where, how)
+
+
+def _status(words: list[str]) -> int:
+    given = _check_keys("status", _pairs(words[1:]), {"storage": ""})
+    if not words or "=" in words[0]:
+        raise UsageError("Which study? Say its folder: yolograft status runs/study/NAME")
+    from yolograft.study import status
+
+    print(status(words[0], storage=given.get("storage")), end="")
+    return 0
+
+
 def _report(words: list[str]) -> int:
     if not words or "=" in words[0]:
-        raise UsageError("'report' needs the study's folder first, as in: yolograft report runs/study")
+        raise UsageError("'report' needs the study's folder first, as in: yolograft report runs/study/NAME")
     given = _check_keys("report", _pairs(words[1:]), {"lang": "", "out": "", "pictures": "", "storage": ""})
     from yolograft import report
 
@@ -154,5 +186,5 @@ def _number(key: str, text: str) -> int:
     return int(text)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks,
-                                                  "report": _report}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks, "study": _study,
+                                                   "status": _status, "report": _report}

@@ -93,7 +93,7 @@ def blocks() -> list[str]:
     return sorted(_DEFAULTS)
 
 
-def check(model: str, graft: str, settings: Mapping[str, Any]) -> None:
+def check(model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
     """Refuse unknown train arguments."""
     for key in settings:
         if key not in _KNOWN:

@@ -16,7 +16,7 @@ from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.study.arms import Arm, parse_arms, read_value
 from yolograft.study.trial import Host, Trial
 
-__all__ = ["Arm", "Plan", "load_host"]
+__all__ = ["Arm", "Plan", "load_host", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _OWN = ("arms", "seeds", "metric", "baseline", "host")
@@ -65,7 +65,7 @@ class Plan:
         host = load_host(plan.host)
         for arm in plan.arms:
             both = {**plan.settings, **arm.settings}
-            host.check(str(both["model"]), arm.graft, both)
+            host.check(str(both["model"]), arm.graft, both, arm.control)
         plan = replace(
             plan, spelled={arm.name: host.spell(arm.graft) for arm in plan.arms}, hardware=host.hardware(),
             fingerprints={arm.name: host.fingerprints({**plan.settings, **arm.settings})
@@ -77,8 +77,7 @@ class Plan:
     @classmethod
     def _understand(cls, words: Mapping[str, Any], *, recorded: bool) -> Plan:
         own = {key: value for key, value in words.items() if key in _OWN}
-        settings = {str(key): read_value(value) if isinstance(value, str) else value
-                    for key, value in words.items() if key not in _OWN and key not in _RECORDS}
+        settings = train_arguments(words)
         for needed, example in (("data", "data=NEU-DET.yaml"), ("model", "model=yolo11n.pt")):
             if not settings.get(needed):
                 raise SpecError(f"The study names no {needed}. Say, for instance: {example}")
@@ -104,16 +103,7 @@ class Plan:
         With `recorded`, an earlier run's plan is taken at its word: what it names need not be on this
         machine.
         """
-        try:
-            words = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(f"There is no plan '{path}'.") from None
-        except yaml.YAMLError as error:
-            raise DataError(f"The plan '{path}' is not YAML: {error}") from None
-        if not isinstance(words, dict):
-            raise DataError(f"The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: "
-                            "none; se@8'.")
-        words = {str(key): value for key, value in words.items()}
+        words = read_words(Path(path))
         if not recorded:
             return cls.of(words)
         return replace(cls._understand(words, recorded=True), spelled=words.get("spelled") or {},
@@ -171,6 +161,28 @@ class Plan:
                 raise DataError(f"This study was begun with {noun} ({'; '.join(changed)}). Its runs cannot "
                                 "be compared with new ones. Restore what it was begun with, or begin a new "
                                 "study in another folder.")
+
+
+def read_words(path: Path) -> dict[str, Any]:
+    """Read the keys and values of a plan's file; raises `DataError`."""
+    try:
+        words = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"There is no plan '{path}'.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The plan '{path}' cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"The plan '{path}' is not YAML: {error}") from None
+    if not isinstance(words, dict):
+        raise DataError(f"The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: "
+                        "none; se@8'.")
+    return {str(key): value for key, value in words.items()}
+
+
+def train_arguments(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not the study's own: the train arguments that all arms share, `model` and `data` among them."""
+    return {str(key): read_value(value) if isinstance(value, str) else value
+            for key, value in words.items() if key not in _OWN and key not in _RECORDS}
 
 
 def load_host(name: str) -> Host:

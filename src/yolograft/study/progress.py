@@ -19,7 +19,7 @@ from yolograft.study.engine import Running, forewarn
 from yolograft.study.study import Study
 from yolograft.study.verdict import Word
 
-__all__ = ["LiveView", "standing", "status"]
+__all__ = ["Lines", "LiveView", "line", "standing", "status"]
 
 _STYLES = {Word.HELPS: "bold green", Word.HURTS: "bold red", Word.UNDECIDED: "", Word.FEW: "dim"}
 
@@ -85,6 +85,28 @@ def _is_running(folder: Path) -> bool:
         return True
 
 
+def line(study: Study, left: float) -> str:
+    """Return how far a study is, in one line."""
+    total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
+    failed = len(study.failures())
+    return f"{done} of {total} trials" + (f", {failed} failed" if failed else "") + (
+        "" if math.isnan(left) or done + failed == total else f", about {duration(left)} left")
+
+
+class Lines:
+    """A `View` for a log: a line whenever a trial has ended."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console, self._last = console or Console(), ""
+
+    def __call__(self, study: Study, running: Sequence[Running], left: float) -> None:
+        """Print the line if its count has changed."""
+        text = line(study, left)
+        if text.partition(", about")[0] != self._last:
+            self._last = text.partition(", about")[0]
+            self._console.print(text, highlight=False)
+
+
 class LiveView:
     """A `View` for `run`: redraws the standing in the terminal while the study runs.
 
@@ -108,9 +130,7 @@ class LiveView:
 
 
 def _picture(study: Study, running: Sequence[Running], left: float) -> RenderableType:
-    total = len(study.plan.trials())
-    done = sum(len(by_seed) for by_seed in study.results.values())
-    lines = [f"{done} of {total} trials" + ("" if math.isnan(left) else f", about {duration(left)} left")]
+    lines = [line(study, left)]
     epochs = study.plan.settings.get("epochs", "?")
     lines += [f"  {one.row.arm}, seed {one.row.seed}: epoch {one.epoch} of "
               f"{one.trial.settings.get('epochs', epochs)}"

@@ -2,7 +2,7 @@
 
     FOLDER/trial.json     what to run            FOLDER/epochs.jsonl   one line per finished epoch
     FOLDER/result.json    what came out          FOLDER/failure.json   or why nothing did
-    FOLDER/images.npz     detections and truths per validation image, if the host writes them (see `images`)
+    FOLDER/images.npz     detections and truths per validation image, if the host writes them (see `host.evaluation`)
     FOLDER/log.txt        what was printed
 
 Standard library only: the process that trains imports this and nothing else of the study.
@@ -102,8 +102,10 @@ class Host(Protocol):
     `train` may take long.
     """
 
-    def train(self, trial: Trial, folder: Path, report: Report) -> Result:
+    def train(self, trial: Trial, folder: Path, report: Report) -> Result | Mapping[str, Any]:
         """Train what `trial` says, writing in `folder` alone; call `report(epoch, metrics)` after each epoch.
+
+        What comes back is a `Result`, or its fields by name from a room that does not know the study.
 
         Called again with the same folder after an interruption at any moment: go on from the last checkpoint
         there, or start over. Anything raised fails this trial with the error's text as its reason.
@@ -118,8 +120,8 @@ class Host(Protocol):
     def blocks(self) -> list[str]:
         """Return the names of all blocks, for `blocks(8)`."""
 
-    def check(self, model: str, graft: str, settings: Mapping[str, Any]) -> None:
-        """Raise `GraftError` if the graft does not fit the model, or a train argument is none."""
+    def check(self, model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
+        """Raise `GraftError` if the graft or the control does not fit the model, or a train argument is none."""
 
     def fingerprints(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Hash what the files behind `model` and `data` hold; raises `DataError` if one is missing."""

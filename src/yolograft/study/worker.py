@@ -36,7 +36,8 @@ def perform(folder: Path) -> Result | Failure:
         (folder / "failure.json").unlink(missing_ok=True)
         try:
             host = import_module(trial.host)
-            result: Result = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
+            found = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
+            result = found if isinstance(found, Result) else Result(**found)
             write_json(folder / "result.json", result.check())
         except (KeyboardInterrupt, GeneratorExit):
             raise
