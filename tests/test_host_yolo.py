@@ -126,6 +126,22 @@ def test_the_same_seed_gives_the_same_results_and_a_graft_moves_no_other_randomn
     assert results("one", "se@8") == results("two", "se@8")
 
 
+def test_new_blocks_start_from_the_trainings_seed_alone(trained: Path, tiny_set: Path, tmp_path: Path) -> None:
+    def first(seed: int, state: int, graft: str | None = "se@9") -> torch.Tensor:
+        torch.manual_seed(state)  # whatever ran before in this process
+        model = YOLO(trained / "weights" / "best.pt", graft=graft)
+        found = []
+        model.add_callback("on_train_start", lambda trainer: found.extend(
+            block.fc1.weight.detach().clone() for block in grafts(trainer.model).values()))
+        model.train(data=str(tiny_set), epochs=1, seed=seed, project=str(tmp_path), name="f", **FAST)
+        return found[0]
+
+    assert torch.equal(first(0, 1), first(0, 2))
+    assert not torch.equal(first(0, 1), first(1, 1))
+    kept = grafts(YOLO(trained / "weights" / "best.pt").model)["model.8.graft.0"].fc1.weight
+    assert torch.equal(first(5, 1, None), kept), "a trained block goes on from its own weights"
+
+
 def test_a_launched_process_rebuilds_the_graft(tiny_set: Path, tmp_path: Path) -> None:
     cls = grafted_trainer(DetectionTrainer)
     given = {"model": "yolo11n.yaml", "data": str(tiny_set), "graft": "se@8", "project": str(tmp_path)}

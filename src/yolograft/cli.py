@@ -21,8 +21,10 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
-  yolograft report STUDY [lang=en|zh] [out=FOLDER] [pictures=FOLDER] [storage=URL]
-                                                        one page, tables and figures of what the study says
+  yolograft data neu-det SOURCE DEST                    NEU-DET into Ultralytics' format; any Pascal VOC set with
+  yolograft data voc SOURCE DEST [names=a,b]            voc; both: [split=source] [overwrite=True]
+  yolograft data steel DEST [images=300] [size=200] [seed=0]   a procedural set of steel defects, made in seconds
+  yolograft demo  [graft=se@8] [model=yolo11n.pt]       a first comparison, on an embedded data set, in minutes
 
   yolograft study data=NEU-DET.yaml model=yolo11n.pt arms="none; se@8; cbam@8; aa" seeds=6 epochs=50
       arms="ARM; ARM; ..."            grafts, with train arguments of their own (se@8 lr0=0.005), or positions(se),
@@ -31,6 +33,8 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
       workers= per_gpu= budget=2h race=True retry=True storage=URL executor=local|ray address=
   yolograft study plan.yaml                             the same from a file, or on with what was interrupted
   yolograft status runs/study/NAME                      how far a study is, from another terminal
+  yolograft report runs/study/NAME                      what it says: one page, with tables and figures beside it
+      lang=en|zh out=FOLDER pictures=FOLDER storage=URL
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
@@ -49,9 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     except GraftError as error:
         print(f"yolograft: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("yolograft: stopped. A training goes on from its last epoch with: yolograft train resume=True "
-              "model=RUN/weights/last.pt", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\nyolograft: stopped{f'; {stop}' if str(stop) else '.'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `yolograft sites ... | head`: nobody reads any more, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -143,6 +146,64 @@ def _blocks(words: list[str]) -> int:
     return 0
 
 
+def _data(words: list[str]) -> int:
+    kinds = {"neu-det": ("SOURCE", "DEST"), "voc": ("SOURCE", "DEST"), "steel": ("DEST",)}
+    if not words or words[0] not in kinds:
+        told = f"No kind of data is named '{words[0]}'.{nearest(words[0], kinds)} " if words else ""
+        raise UsageError(f"{told}Expected: yolograft data neu-det|voc SOURCE DEST, or yolograft data steel DEST")
+    kind, places = words[0], [word for word in words[1:] if "=" not in word]
+    pairs = _pairs([word for word in words[1:] if "=" in word])
+    places += [pairs.pop(key.lower()) for key in kinds[kind] if key.lower() in pairs]
+    if len(places) != len(kinds[kind]):
+        from yolograft.data import neudet
+
+        where = f" {neudet.WHERE}" if kind == "neu-det" and not places else ""
+        raise UsageError(f"Expected: yolograft data {kind} {' '.join(kinds[kind])}; got {len(places)} of them.{where}")
+    if kind == "steel":
+        from yolograft.data import steel
+
+        given = _check_keys("data steel", pairs, {"images": "300", "size": "200", "seed": "", "overwrite": ""})
+        seed = 0 if given.get("seed", "0") == "0" else _number("seed", given["seed"])
+        made = steel.write(places[0], images=_number("images", given["images"]), size=_number("size", given["size"]),
+                           seed=seed, overwrite=_switch("overwrite", given))
+        print(f"Data YAML: {made}")
+        return 0
+    known = {"split": "stratified", "overwrite": "", **({"names": ""} if kind == "voc" else {})}
+    given = _check_keys(f"data {kind}", pairs, known)
+    overwrite = _switch("overwrite", given)
+    if kind == "voc":
+        from yolograft.data import voc
+
+        names = [name.strip() for name in given["names"].split(",")] if "names" in given else None
+        report = voc.convert(places[0], places[1], names=names, split=given["split"], overwrite=overwrite)
+    else:
+        from yolograft.data import neudet
+
+        report = neudet.convert(places[0], places[1], split=given["split"], overwrite=overwrite)
+    print(report.text())
+    return report.exit_code
+
+
+def _switch(key: str, given: dict[str, str]) -> bool:
+    text = given.get(key, "False").lower()
+    if text not in ("true", "false", "1", "0"):
+        raise UsageError(f"{key}={given[key]}: expected True or False.")
+    return text in ("true", "1")
+
+
+def _demo(words: list[str]) -> int:
+    known = {"graft": "se@8", "model": "", "epochs": "", "imgsz": "128", "images": "300", "seed": "", "project": "runs/demo"}
+    given = _check_keys("demo", _pairs(words), known)
+    numbers: dict[str, int] = {key: _number(key, given.pop(key)) for key in ("epochs", "imgsz", "images") if key in given}
+    if "seed" in given:
+        numbers["seed"] = int(given["seed"]) if given["seed"] == "0" else _number("seed", given["seed"])
+        del given["seed"]
+    from yolograft import demo
+
+    demo.run(**given, **numbers)  # type: ignore[arg-type]  # both by keyword, each read above
+    return 0
+
+
 _RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "race", "retry")
 
 
@@ -186,5 +247,13 @@ def _number(key: str, text: str) -> int:
     return int(text)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"sites": _sites, "show": _show, "blocks": _blocks, "study": _study,
-                                                   "status": _status, "report": _report}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "sites": _sites,
+    "show": _show,
+    "blocks": _blocks,
+    "data": _data,
+    "demo": _demo,
+    "study": _study,
+    "status": _status,
+    "report": _report,
+}

@@ -27,6 +27,7 @@ from yolograft.spec import Graft
 __all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build", "graft_of", "graft_onto", "host_yaml", "load_into"]
 
 VERSION_KEY = "yolograft"
+FRESH = "graft_is_fresh"  # marks a model whose blocks hold first weights of no training's seed
 
 
 class GraftedYaml(dict):  # type: ignore[type-arg]
@@ -161,12 +162,14 @@ def __getattr__(name: str) -> Any:
 def load_into(model: nn.Module, weights: nn.Module) -> None:
     """Load the blocks' tensors that `weights` has too, and say how much of the host and of the grafts was loaded.
 
-    The host's own tensors have been loaded by Ultralytics by then; its count would include or miss the grafts'.
+    The host's own tensors have been loaded by Ultralytics by then; its count would include or miss the grafts'. Blocks
+    that were never trained are left as the training's own seed has just made them.
     """
     ours, theirs = model.state_dict(), weights.float().state_dict()
     prefixes = tuple(f"{prefix}." for prefix in attach.grafts(model))
     mine = {key for key in ours if prefixes and key.startswith(prefixes)}
-    fitting = {key: value for key, value in theirs.items() if key in mine and ours[key].shape == value.shape}
+    fitting = {key: value for key, value in theirs.items()
+               if key in mine and ours[key].shape == value.shape and not getattr(weights, FRESH, False)}
     model.load_state_dict(fitting, strict=False)
     host = [key for key in ours if key not in mine]
     loaded = sum(key in theirs and theirs[key].shape == ours[key].shape for key in host)

@@ -60,6 +60,11 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         given["blocks"] = blocks
     try:
         return getattr(model, mode)(**given)
+    except KeyboardInterrupt:
+        last = getattr(model.trainer, "last", None) if mode == "train" else None
+        if last is None or not Path(last).is_file():
+            raise
+        raise KeyboardInterrupt(f"go on from its last whole epoch with: yolograft train resume=True model={last}") from None
     except FileNotFoundError as error:
         raise HostError(str(error)) from error
     except RuntimeError as error:  # Ultralytics wraps whatever is wrong with a data YAML in a RuntimeError

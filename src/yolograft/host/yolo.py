@@ -14,7 +14,7 @@ from torch import nn
 from ultralytics.models import RTDETR as StockRTDETR
 from ultralytics.models import YOLO as StockYOLO
 from ultralytics.nn.tasks import guess_model_task
-from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import attach, checkpoint
 from yolograft.errors import HostError
@@ -82,6 +82,12 @@ class _GraftingModel:
         except Exception:
             models.graft_onto(self.model, previous)
             raise
+        setattr(self.model, models.FRESH, bool(value))
+        if value and self.ckpt:
+            new = sum(len(block.state_dict()) for block in attach.grafts(self.model).values())
+            host = len(self.model.state_dict()) - new
+            LOGGER.info(f"yolograft: {value} put on {self.model_name}: {host} of {host} host tensors kept; "
+                        f"{new} new in grafts")
 
     def train(self, trainer: Any = None, *, graft: Any = None, **kwargs: Any) -> Any:
         """Train as `ultralytics.YOLO.train` does; `graft` puts blocks on first ("none" takes them off).

@@ -1,0 +1,43 @@
+"""NEU-DET, the steel surface defects of Northeastern University (He et al. 2020, doi:10.1109/TIM.2019.2915404).
+
+1,800 grey pictures of 200 x 200, 300 of each of six classes, in the official layout (IMAGES, ANNOTATIONS) or in Kaggle's
+(train and validation, with a folder per class).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from yolograft.data import voc
+from yolograft.data.voc import Problem, Report
+
+__all__ = ["CLASSES", "WHERE", "convert"]
+
+CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
+WHERE = ("Get NEU-DET from http://faculty.neu.edu.cn/songkechen/zh_CN/zdylm/263270/list/index.htm, or from Kaggle as "
+         "'kaustubhdikshit/neu-surface-defect-database'.")
+# what the official annotations are known to hold twice
+_KNOWN = tuple(Problem(name, f"has the box {box} twice; the second is left out") for name, box in (
+    ("crazing_120", "crazing (1, 81, 117, 146)"), ("inclusion_62", "inclusion (39, 77, 59, 140)"),
+    ("patches_198", "patches (158, 68, 200, 158)")))
+
+
+def convert(source: str | Path, dest: str | Path, *, split: str = "stratified", overwrite: bool = False) -> Report:
+    """Convert NEU-DET; see `voc.convert` for what is done with boxes and problems.
+
+    The stratified split puts a picture into validation if its number is divisible by five: 1,440 for training, 360
+    for validation, 60 of each class. The official set holds one picture twice, `patches_101` and `patches_105`, which
+    would be on both sides: both are in training, and `patches_106` is in validation instead.
+
+    Raises:
+        DataError: nothing can be converted; then nothing was written, and `dest` is as it was.
+    """
+    return voc.convert(source, dest, names=CLASSES, split=split, overwrite=overwrite, validates=_fifth, hint=WHERE,
+                       known=_KNOWN)
+
+
+def _fifth(name: str, rank: int) -> bool:
+    number = re.search(r"(\d+)$", name)
+    return int(number.group()) % 5 == 0 if number else rank % 5 == 4
+

@@ -1,0 +1,70 @@
+"""The embedded steel set: the same seed draws the same bytes, boxes are tight, and nothing is lost by a mistake."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from yolograft.data import steel
+from yolograft.errors import DataError
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+    one, two = steel.write(tmp_path / "a", images=30, size=64), steel.write(tmp_path / "b", images=30, size=64)
+    files = sorted(path.relative_to(one.parent) for path in one.parent.rglob("*.*") if path.suffix in (".png", ".txt"))
+    assert len(files) == 60
+    assert all((one.parent / file).read_bytes() == (two.parent / file).read_bytes() for file in files)
+    other = steel.write(tmp_path / "c", images=30, size=64, seed=1)
+    assert all((one.parent / f).read_bytes() != (other.parent / f).read_bytes() for f in files if f.suffix == ".png")
+
+
+def test_both_sides_hold_every_class_and_the_yaml_says_where(tmp_path: Path) -> None:
+    told = yaml.safe_load(steel.write(tmp_path / "s", images=60, size=64).read_text())
+    assert list(told["names"].values()) == list(steel.CLASSES)
+    for side, count in (("train", 48), ("val", 12)):
+        pictures = sorted((Path(told["path"]) / told[side]).glob("*.png"))
+        labels = [Path(told["path"]) / "labels" / side / f"{picture.stem}.txt" for picture in pictures]
+        assert len(pictures) == count
+        assert {int(line.split()[0]) for label in labels for line in label.read_text().splitlines()} == set(range(6))
+        assert cv2.imread(str(pictures[0])).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("number", range(36))
+def test_a_box_is_the_extent_of_what_changed(number: int) -> None:
+    grey, boxes = steel.picture(7, number, 160)
+    assert grey.shape == (160, 160)
+    assert 1 <= len(boxes) <= 2
+    for index, x0, y0, x1, y1 in boxes:
+        assert 0 <= x0 < x1 <= 160 and 0 <= y0 < y1 <= 160 and index < 6  # noqa: PT018 (one law)
+    if len(boxes) == 1:  # what a defect does to a picture is seen in its box and is not elsewhere
+        _, x0, y0, x1, y1 = boxes[0]
+        edges = np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.5), cv2.CV_32F))
+        inside = edges[y0:y1, x0:x1].mean()
+        outside = np.delete(edges.ravel(), np.ravel_multi_index(np.mgrid[y0:y1, x0:x1].reshape(2, -1), edges.shape)).mean()
+        assert inside > outside
+
+
+def test_a_mistake_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="is there already"):
+        steel.write(tmp_path / "mine")
+    with pytest.raises(DataError, match="30 at least"):
+        steel.write(tmp_path / "few", images=6)
+    with pytest.raises(DataError, match="64 to 2048"):
+        steel.write(tmp_path / "small", size=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    steel.write(tmp_path / "set", images=30, size=64)
+    steel.write(tmp_path / "set", images=36, size=64, overwrite=True)
+    assert len(list((tmp_path / "set" / "images").rglob("*.png"))) == 36
+
+
+def test_a_run_that_fails_half_way_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = steel.write(tmp_path / "set", images=30, size=64).read_text()
+    monkeypatch.setattr(steel, "picture", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        steel.write(tmp_path / "set", images=30, size=64, overwrite=True)
+    assert (tmp_path / "set" / "steel.yaml").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]

@@ -1,0 +1,35 @@
+"""The demo trains both arms, says where they lie, and refuses nonsense before it writes anything."""
+
+from pathlib import Path
+
+import pytest
+
+from yolograft.attach import grafted
+from yolograft.cli import main
+from yolograft.host import YOLO
+
+pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
+
+
+def test_both_arms_are_trained_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "images=30", "epochs=1", "imgsz=32"]) == 0
+    shown = capsys.readouterr().out
+    assert "none" in shown
+    assert "se@8" in shown
+    checkpoints = {name: tmp_path / "runs" / "demo" / name / "weights" / "best.pt" for name in ("bare", "grafted")}
+    assert all(str(path.parents[1]) in shown for path in checkpoints.values())
+    assert not grafted(YOLO(checkpoints["bare"]).model)
+    assert grafted(YOLO(checkpoints["grafted"]).model)
+
+
+@pytest.mark.parametrize("words", [["graft=none"], ["graft=se@88"], ["graft=sse@8"], ["imags=3"], ["epochs=x"], ["seed=-1"]])
+def test_nonsense_is_refused_before_anything_is_written(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", *words]) == 2
+    assert capsys.readouterr().err.startswith("yolograft: ")
+    assert not list(tmp_path.iterdir())
