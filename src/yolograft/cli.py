@@ -39,6 +39,8 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft bench model=yolo11n.pt graft="se@8; se@C3k2" [imgsz=640] [batch=1] [repeats=30] [json=True]
                                                         parameters, GFLOPs and latency beside the bare host's
   yolograft completion bash|zsh                         the shell's completion: eval "$(yolograft completion bash)"
+  yolograft report runs/study/NAME                      what it says: one page, with tables and figures beside it
+      lang=en|zh out=FOLDER pictures=FOLDER storage=URL
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
@@ -291,6 +293,19 @@ def _yaml(words: list[str]) -> int:
     return 0
 
 
+def _report(words: list[str]) -> int:
+    if not words or "=" in words[0]:
+        raise UsageError("'report' needs the study's folder first, as in: yolograft report runs/study/NAME")
+    given = _check_keys("report", _pairs(words[1:]), {"lang": "", "out": "", "pictures": "", "storage": ""})
+    from yolograft import report
+
+    languages = [given["lang"]] if "lang" in given else ["en", "zh"]
+    for path in report.write(words[0], given.get("out"), languages=languages, pictures=given.get("pictures"),
+                             storage=given.get("storage")):
+        print(path)
+    return 0
+
+
 def _number(key: str, text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise UsageError(f"{key}={text} is not a positive whole number.")
@@ -309,4 +324,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "status": _status,
     "bench": _bench,
     "completion": _completion,
+    "report": _report,
 }

@@ -1,0 +1,131 @@
+"""How figures look: their style and colours, what a reader may point at, and the way onto a page or into a paper.
+
+Ink and verdicts are drawn in colours that the page replaces by its own, so that a figure fits light and dark; what a
+reader may point at carries a number, which the page replaces by its arm and by what there is to say of it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from yolograft.report.summary import Summary
+from yolograft.study.verdict import Word
+
+__all__ = ["PAPER", "WORDS", "Draw", "Drawn", "Say", "Tips", "colour", "dash", "ink", "inline", "legend", "marker", "save",
+           "short", "tip"]
+
+_INK, PAPER = "#123456", "#fefdfc"  # stand for the page's text and background
+WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.UNDECIDED: "#6b7079", Word.FEW: "#8a8f97"}
+_PAGE = {_INK: "currentColor", PAPER: "var(--paper)", WORDS[Word.HELPS]: "var(--helps)",
+         WORDS[Word.HURTS]: "var(--hurts)", WORDS[Word.UNDECIDED]: "var(--open)", WORDS[Word.FEW]: "var(--few)"}
+_COLOURS = ("#3b82c4", "#e0781e", "#1f9e77", "#c4629b", "#a88a14", "#8a6fd1", "#2aa5c0")  # legible on white and black
+_BASELINE = "#7d828b"
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))  # where the colours come round again
+_MARKERS = "osD^"
+_STYLE: Any = {
+    "font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "yolograft", "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8, "grid.alpha": 0.13, "grid.linewidth": 0.8,
+}
+_INKED: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
+
+Say = Callable[[str], str]
+Tips = list[tuple["int | None", str]]  # an arm's place, if the mark is one arm's, and what to say of it
+Drawn = tuple[Figure, Tips]
+Draw = Callable[[Summary, Say], "Drawn | None"]
+
+
+def ink() -> str:
+    """Return the colour of text and axes in the figure being drawn."""
+    return str(mpl.rcParams["text.color"])
+
+
+def colour(summary: Summary, arm: str) -> str:
+    """Return an arm's colour; beyond seven arms, `dash` and `marker` tell apart those of one colour."""
+    place = summary.places[arm]
+    return _COLOURS[(place - 1) % len(_COLOURS)] if place else _BASELINE
+
+
+def dash(summary: Summary, arm: str) -> Any:
+    """Return an arm's line style."""
+    return _DASHES[(summary.places[arm] - 1) // len(_COLOURS) % len(_DASHES)] if summary.places[arm] else "-"
+
+
+def marker(summary: Summary, arm: str) -> str:
+    """Return an arm's marker."""
+    return _MARKERS[(summary.places[arm] - 1) // len(_COLOURS) % len(_MARKERS)] if summary.places[arm] else "o"
+
+
+def short(text: str, most: int = 34) -> str:
+    """Shorten a name in its middle."""
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:most - 1 - half]}…{text[-half:]}"
+
+
+def tip(tips: Tips, artist: Any, arm: int | None, text: str) -> None:
+    """Let a reader of the page point at an artist: it belongs to the arm at that place, if any, and says the text."""
+    artist.set_gid(f"tip-{len(tips)}")
+    tips.append((arm, text))
+
+
+def legend(figure: Figure, tips: Tips, summary: Summary, arms: list[str], columns: int = 4) -> None:
+    """Name the arms below a figure."""
+    handles = []
+    for arm in arms:
+        handles.append(Line2D([], [], color=colour(summary, arm), linewidth=2.2, linestyle=dash(summary, arm), markersize=6,
+                              marker=marker(summary, arm), label=short(arm, 30)))
+    drawn = figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(arms)), fontsize=9)
+    for arm, text, handle in zip(arms, drawn.get_texts(), drawn.legend_handles, strict=True):
+        tip(tips, text, summary.places[arm], arm)
+        tip(tips, handle, summary.places[arm], arm)
+
+
+def inline(draw: Draw, name: str, summary: Summary, say: Say) -> str | None:
+    """Return a figure as SVG for a page: in the page's ink, its marks with arm and tip; None if it has no data."""
+    with mpl.rc_context({**_STYLE, **dict.fromkeys(_INKED, _INK)}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the browser has the glyphs that matplotlib's font lacks
+        drawn = draw(summary, say)
+        if drawn is None:
+            return None
+        figure, tips = drawn
+        text = _bytes(figure, "svg").decode()
+    text = text[text.index("<svg"):]
+    for sentinel, own in _PAGE.items():
+        text = text.replace(sentinel, own)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)  # in the page's fonts, which know Chinese
+    text = re.sub(r'<g id="tip-(\d+)">', lambda m: _marked(*tips[int(m[1])]), text)
+    # several figures share a page: their ids must not meet
+    text = re.sub(r'(id="|url\(#|href="#)', lambda m: m[1] + name + "-", text)
+    width = round(figure.get_figwidth() * 104)
+    return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', lambda m: (
+        f'<svg viewBox="{m[1]}" style="width:{width}px" role="img" aria-label="{escape(name)}">'), text, count=1)
+
+
+def _marked(arm: int | None, text: str) -> str:
+    owned = "" if arm is None else f' class="mark" data-arm="{arm}"'
+    return f'<g{owned} data-tip="{escape(text)}">'
+
+
+def save(draw: Draw, summary: Summary, say: Say, format: str) -> bytes | None:
+    """Return a figure as `svg` or `pdf`, in black on nothing; None if it has no data."""
+    with mpl.rc_context({**_STYLE, **dict.fromkeys(_INKED, "black")}):
+        drawn = draw(summary, say)
+        return _bytes(drawn[0], format) if drawn else None
+
+
+def _bytes(figure: Figure, format: str) -> bytes:
+    FigureCanvasAgg(figure)
+    file = io.BytesIO()
+    dateless = {"Date": None} if format == "svg" else {"CreationDate": None}
+    figure.savefig(file, format=format, transparent=True, metadata=dateless)
+    return file.getvalue()

@@ -1,0 +1,109 @@
+"""The report's tables as CSV, Markdown and LaTeX (booktabs): for papers, and for whoever computes further."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+
+from yolograft.report.summary import Summary
+from yolograft.study.verdict import Word
+
+__all__ = ["FORMATS", "TABLES", "classes", "metrics", "render", "trials", "verdicts"]
+
+Table = list[list[str]]
+_SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+            "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+
+
+def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
+    """Write a number, or nothing where there is none."""
+    return f"{value:{'+' if sign else ''}.{digits}f}" if math.isfinite(value) else ""
+
+
+def interval(low: float, high: float, *, sign: bool = False) -> str:
+    """Write an interval, or nothing where there is none."""
+    return f"{number(low, sign=sign)} to {number(high, sign=sign)}" if math.isfinite(low + high) else ""
+
+
+def verdicts(summary: Summary) -> Table:
+    """Return the main table: arms with their means, paired differences and verdicts."""
+    table = [["arm", "runs", summary.metric, "95% interval", "difference", "difference 95% interval (t)",
+              "difference 95% interval (BCa)", "p", "p (Holm)", "p (max-T)", "P(better)", "smallest detectable",
+              "parameters", "verdict"]]
+    for row in summary.rows:
+        spread, verdict = row.metrics[summary.metric], row.verdict
+        start = [row.name, str(spread.runs), number(spread.mean), interval(spread.low, spread.high)]
+        size = f"{row.costs['parameters']:.0f}" if "parameters" in row.costs else ""
+        if verdict is None:
+            table.append([*start, *[""] * 8, size, "baseline"])
+            continue
+        decided = verdict.word is not Word.FEW
+        table.append([*start, number(verdict.mean, sign=True), interval(*verdict.t_interval, sign=True),
+                      interval(*verdict.bca_interval, sign=True),
+                      *(number(p) if verdict.seeds else "" for p in (verdict.p, verdict.p_holm, verdict.p_adjusted)),
+                      number(verdict.better[0], 2), number(verdict.detectable) if decided else "", size,
+                      str(verdict.word)])
+    return table
+
+
+def metrics(summary: Summary) -> Table:
+    """Return every metric of every arm: mean and 95% interval over the seeds."""
+    table = [["arm", *(text for name in summary.metrics for text in (name, f"{name} 95% interval"))]]
+    for row in summary.rows:
+        spreads = [row.metrics[name] for name in summary.metrics]
+        table.append([row.name, *(text for one in spreads for text in (number(one.mean), interval(one.low, one.high)))])
+    return table
+
+
+def classes(summary: Summary) -> Table:
+    """Return average precision by class: the baseline's, and the others' paired difference to it."""
+    names = list(next(iter(summary.classes.values()), {}))
+    table = [["arm", "value", *names]]
+    for arm, spreads in summary.classes.items():
+        base = arm == summary.baseline
+        table.append([arm, (summary.class_metric or "") if base else "difference",
+                      *(number(spreads[name].mean, sign=not base) for name in names)])
+    return table
+
+
+def trials(summary: Summary) -> Table:
+    """Return every trial with its metrics and costs: the data behind all the rest."""
+    results = summary.study.results
+    costs = list(dict.fromkeys(name for by_seed in results.values() for one in by_seed.values() for name in one.costs))
+    table = [["arm", "seed", "state", "key", *summary.metrics, *costs, "reason"]]
+    for (arm, seed), row in summary.study.latest.items():
+        result = row.result
+        table.append([arm, str(seed), row.state, row.key,
+                      *(repr(float(result.metrics[m])) if result and m in result.metrics else "" for m in summary.metrics),
+                      *(repr(float(result.costs[c])) if result and c in result.costs else "" for c in costs), row.reason])
+    return table
+
+
+def render(table: Table, format: str) -> str:
+    """Write a table as `csv`, `md` or `tex`."""
+    return FORMATS[format](table)
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    return text.getvalue()
+
+
+def _markdown(table: Table) -> str:
+    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in table]
+    rule = ["---" if column == 0 else "---:" for column in range(len(table[0]))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [rows[0], rule, *rows[1:]])
+
+
+def _latex(table: Table) -> str:
+    rows = [" & ".join("".join(_SPECIAL.get(char, char) for char in cell) for cell in row) + r" \\" for row in table]
+    return "\n".join([r"\begin{tabular}{l" + "r" * (len(table[0]) - 1) + "}", r"\toprule", rows[0], r"\midrule",
+                      *rows[1:], r"\bottomrule", r"\end{tabular}", ""])
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"csv": _csv, "md": _markdown, "tex": _latex}
+TABLES: dict[str, Callable[[Summary], Table]] = {"verdicts": verdicts, "metrics": metrics, "classes": classes,
+                                                 "trials": trials}

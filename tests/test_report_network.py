@@ -1,0 +1,80 @@
+import re
+
+import pytest
+
+from yolograft.report import ink, network
+from yolograft.report.drawing import draw
+from yolograft.report.network import Network, Node
+from yolograft.report.page import page
+from yolograft.report.pictures import Gallery
+from yolograft.report.summary import Summary
+from yolograft.report.words import Speaker
+from yolograft.study import Arm, Study
+from yolograft.study.plan import Plan
+
+ARMS = ("none", "se@8", "eca@p3,p4,p5", "se@Bottleneck.cv2", "cbam@16/pre")
+
+
+def study_of(model, tmp_path, arms=ARMS, host="yolograft.host.trial"):
+    """A study that has not begun, which needs neither data nor training."""
+    plan = Plan(arms=tuple(Arm(name=arm, graft=arm) for arm in arms), seeds=(0,), settings={"model": model, "data": "x"},
+                host=host, spelled={arm: arm for arm in arms}, fingerprints={arm: {} for arm in arms})
+    return Study(tmp_path, plan, ())
+
+
+@pytest.fixture(scope="module")
+def yolo(tmp_path_factory):
+    return network.of(study_of("yolo11n.yaml", tmp_path_factory.mktemp("a")))
+
+
+def test_rows_are_those_of_the_model(yolo):
+    assert not yolo.why
+    assert [node.number for node in yolo.nodes] == list(range(24))
+    assert yolo.nodes[8] == Node(8, "C3k2", "backbone", (7,), 32)
+    assert yolo.nodes[12] == Node(12, "Concat", "neck", (11, 6), 16)
+    assert (yolo.nodes[23].kind, yolo.nodes[23].part, yolo.nodes[23].reads) == ("Detect", "head", (16, 19, 22))
+
+
+def test_grafts_are_in_their_rows(yolo):
+    assert yolo.places["none"] == {}
+    assert yolo.places["se@8"] == {8: "se"}
+    assert set(yolo.places["eca@p3,p4,p5"]) == {16, 19, 22}
+    assert set(yolo.places["se@Bottleneck.cv2"]) == {2, 4, 6, 8, 13, 16, 19, 22}
+    assert yolo.places["cbam@16/pre"] == {16: "cbam /pre"}
+
+
+def test_weights_that_are_not_here_are_not_fetched(tmp_path, monkeypatch, yolo):
+    monkeypatch.chdir(tmp_path)
+    assert network.of(study_of("yolo11n.pt", tmp_path)).nodes == yolo.nodes
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_mark_is_drawn_and_said(tmp_path, yolo):
+    summary = Summary(study_of("yolo11n.yaml", tmp_path))
+    summary.__dict__["network"] = yolo
+    text = ink.inline(draw, "network", summary, Speaker("en"))
+    for node in yolo.nodes:
+        assert f'data-tip="{node.number} {node.kind}' in text
+    for place, arm in enumerate(ARMS):
+        spots = len(yolo.places[arm])
+        assert len(re.findall(f'data-arm="{place}" data-tip="{arm}\\n\\d', text)) == spots
+
+
+@pytest.mark.parametrize(("model", "host", "why"), [
+    ("yolo11n.yaml", "yolograft.study.dummy", "does not describe its network"),
+    ("nothing.yaml", "yolograft.host.trial", "does not exist"),
+])
+def test_a_page_without_a_network_says_why(tmp_path, model, host, why):
+    study = study_of(model, tmp_path, host=host)
+    found = network.of(study)
+    assert not found.nodes
+    assert why in found.why
+    assert why in page(Summary(study), Speaker("en"), Gallery(why="none"))
+
+
+def test_more_arms_than_fit_above_a_row_are_counted(tmp_path):
+    arms = [f"se(ratio={n})@8" for n in range(2, 15)]
+    summary = Summary(study_of("yolo11n.yaml", tmp_path, arms=("none", *arms)))
+    nodes = tuple(Node(n, "Conv", "backbone", (n - 1,), 2) for n in range(10))
+    summary.__dict__["network"] = Network(nodes, {arm: {8: "se"} for arm in arms})
+    assert ">+5<" in ink.inline(draw, "network", summary, Speaker("en"))

@@ -1,0 +1,250 @@
+import csv
+import re
+import shutil
+import subprocess
+import warnings
+from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from yolograft import report
+from yolograft.cli import main
+from yolograft.errors import GraftError
+from yolograft.report import write
+from yolograft.report.figures import FIGURES
+from yolograft.report.summary import Summary
+from yolograft.report.words import LANGUAGES, TEXTS, Speaker
+from yolograft.study import Study, run
+
+ARMS = "none; se@8 effect=0.05; cbam@8; se@8 fail=error; aa; params(se@8)"
+WORDS = {"data": "somewhere", "model": "yolo11n.pt", "epochs": 4, "host": "yolograft.study.dummy"}
+
+DRAWN = set(FIGURES) - {"network"}  # which the dummy has none of
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return run({**WORDS, "arms": ARMS, "seeds": 6}, tmp_path_factory.mktemp("a") / "s", workers=2)
+
+
+@pytest.fixture(scope="module")
+def pages(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return dict(zip(("en", "zh"), write(study, folder), strict=True))
+
+
+def read_csv(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_the_page_answers_first(pages):
+    text = pages["en"].read_text()
+    assert text.index("se@8 effect=0.05 helps (+0.0") < text.index("<table")
+    assert "no evidence either way" in text
+    assert "the dummy was told to fail" in text
+    assert "A/A control" in text
+    assert 'data: somewhere' in text, "the plan is on the page"
+
+
+def test_the_page_needs_nothing_from_anywhere(pages):
+    class Links(HTMLParser):
+        found: list[str] = []
+
+        def handle_starttag(self, tag, attrs):
+            self.found += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href")]
+
+    for path in pages.values():
+        parser = Links()
+        parser.feed(path.read_text())
+        siblings = {other.name for other in pages.values()}
+        assert all(link.startswith(("#", "data:")) or link in siblings for link in parser.found), parser.found
+        assert "@import" not in path.read_text()
+
+
+def test_figures_take_the_page_s_colour_and_carry_titles(pages):
+    text = pages["en"].read_text()
+    assert text.count("<svg") == len(DRAWN)
+    assert "#123456" not in text
+    assert "currentColor" in text
+    assert 'data-arm="1" data-tip="se@8 effect=0.05: helps\n+0.0' in text
+    ids = re.findall(r'id="([^"]+)"', text)
+    assert len(ids) == len(set(ids)), "ids of several figures do not meet"
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    assert used <= set(ids)
+
+
+def test_chinese_says_the_same(pages):
+    text = pages["zh"].read_text()
+    assert "se@8 effect=0.05 有提升 (+0.0" in text
+    assert "无证据表明有变化" in text
+    visible = re.sub(r"<(style|script|svg).*?</\1>|class=\"[^\"]*\"|data: somewhere.*?</pre>", "", text, flags=re.S)
+    assert "helps" not in visible
+
+
+def test_tables_are_written_in_three_forms_and_agree_with_the_study(study, pages):
+    folder = pages["en"].parent / "tables"
+    rows = read_csv(folder / "trials.csv")
+    for row in rows:
+        if row["state"] == "complete":
+            assert float(row["mAP50-95"]) == study.scores()[row["arm"]][int(row["seed"])]
+    assert len(rows) == 36
+    verdicts = {row["arm"]: row["verdict"] for row in read_csv(folder / "verdicts.csv")}
+    assert verdicts["none"] == "baseline"
+    assert verdicts["se@8 effect=0.05"] == "helps"
+    assert verdicts["se@8 fail=error"] == "too few runs to say"
+    latex = (folder / "verdicts.tex").read_text()
+    assert latex.startswith(r"\begin{tabular}")
+    assert r"95\% interval" in latex
+    assert (folder / "metrics.md").read_text().splitlines()[1].startswith("| --- | ---:")
+
+
+def test_figures_are_written_for_papers(pages):
+    folder = pages["en"].parent / "figures"
+    assert {path.name for path in folder.iterdir()} == {f"{n}.{f}" for n in DRAWN for f in ("svg", "pdf")}
+    assert all(path.read_bytes()[:4] in (b"%PDF", b"<?xm") for path in folder.iterdir())
+
+
+def test_the_same_study_gives_the_same_bytes(study, pages, tmp_path):
+    again = write(study, tmp_path)
+    for path in (*again, *sorted((tmp_path / "tables").iterdir()), *sorted((tmp_path / "figures").iterdir())):
+        assert path.read_bytes() == (pages["en"].parent / path.relative_to(tmp_path)).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_study_with_few_runs_has_a_page_that_says_so(tmp_path, seeds):
+    study = run({**WORDS, "arms": "none; se@8", "seeds": seeds}, tmp_path / "s")
+    text = write(study)[0].read_text()
+    assert "There are too few runs to say anything yet." in text
+    assert "At least 6 seeds are needed" in text
+
+
+def test_a_study_that_has_not_begun_has_a_page(tmp_path):
+    run({**WORDS, "arms": "none; se@8", "seeds": 1}, tmp_path / "s", budget=0)
+    study = Study.load(tmp_path / "s")
+    assert not any(study.scores().values())
+    assert "0 of 2 trials have a result (not run 2)" in write(study)[0].read_text()
+
+
+def test_a_study_that_is_read_from_its_folder_is_the_one_that_ran(study):
+    loaded = Summary(Study.load(study.folder))
+    assert repr(loaded.verdicts) == repr(Summary(study).verdicts)
+    assert loaded.curves == Summary(study).curves
+
+
+def test_the_front_is_what_nothing_beats(study):
+    summary = Summary(study)
+    for cost in ("parameters", "gflops"):
+        points = {row.name: (row.costs[cost], row.metrics[summary.metric].mean) for row in summary.rows
+                  if row.costs}
+        front = summary.front(cost)
+        assert front
+        for name, (x, y) in points.items():
+            beaten = any(u <= x and v >= y and (u, v) != (x, y) for u, v in points.values())
+            assert (name in front) == (not beaten), name
+
+
+def test_class_differences_are_paired(study):
+    summary = Summary(study)
+    results = study.results
+    expected = [results["cbam@8"][s].classes["AP50-95"]["crazing"] - results["none"][s].classes["AP50-95"]["crazing"]
+                for s in range(6)]
+    assert summary.classes["cbam@8"]["crazing"].mean == pytest.approx(sum(expected) / 6)
+
+
+def test_languages_say_the_same_things():
+    for key, texts in TEXTS.items():
+        assert len(texts) == len(LANGUAGES), key
+        fields = {tuple(sorted(set(re.findall(r"\{\w+\}", text)))) for text in texts}
+        assert len(fields) == 1, key
+    with pytest.raises(GraftError, match="It speaks: en, zh"):
+        Speaker("fr")
+
+
+def test_everything_the_page_says_is_in_both_languages():
+    said = set()
+    for path in Path(report.__file__).parent.rglob("*"):
+        if path.suffix in (".j2", ".py"):
+            said |= set(re.findall(r"\bsay\('([^']+)'", path.read_text()))
+            said |= set(re.findall(r'\bsay\("([^"]+)"', path.read_text()))
+    assert len(said) > 40
+    assert said <= set(TEXTS)
+
+
+def test_nothing_but_the_report_s_own_files_is_touched(study, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    write(study, tmp_path, languages=["en"])
+    assert not (tmp_path / "report.zh.html").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(GraftError, match="cannot be written"):
+        write(study, tmp_path / "notes.txt")
+
+
+def test_the_command_writes_and_names_the_pages(study, tmp_path, capsys):
+    assert main(["report", str(study.folder), f"out={tmp_path / 'r'}", "lang=zh"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "r" / "report.zh.html")]
+    assert main(["report", str(study.folder), f"out={tmp_path / 'r'}"]) == 0
+    assert len(capsys.readouterr().out.split()) == 2
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ([], "needs the study's folder"),
+    (["lang=zh"], "needs the study's folder"),
+    (["nowhere"], "There is no study"),
+    (["{study}", "lang=fr"], "It speaks: en, zh"),
+    (["{study}", "langue=zh"], "Did you mean 'lang'?"),
+    (["{study}", "pictures=nowhere"], "not a folder"),
+])
+def test_a_wrong_command_is_answered_in_words(study, capsys, words, said):
+    assert main(["report", *(word.format(study=study.folder) for word in words)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'x" onload="alert(1)', "a & b <i>"])
+def test_what_others_wrote_is_text_on_the_page(study, tmp_path, name):
+    plan = replace(study.plan, settings={**study.plan.settings, "model": name}, hardware={name: name}, versions={name: name})
+    rows = tuple(replace(row, reason=name) if row.reason else row for row in study.rows)
+    odd = Study(tmp_path / "s", plan, rows)
+    for path in write(odd, tmp_path / "r"):
+        assert name not in path.read_text()
+        assert escape(name).replace("&quot;", "&#34;") in path.read_text()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to load the page in (apt-get install chromium)")
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_browser_loads_the_page_without_errors_and_sorts_its_table(pages, tmp_path, language):
+    probe = """<script>
+      window.addEventListener("load", () => {
+        const heads = document.querySelectorAll("#verdicts th");
+        const column = i => [...document.querySelectorAll("#verdicts tbody tr")].map(r =>
+        r.cells[i].textContent.trim()); heads[2].click(); const up = column(2);
+        heads[2].click(); const down = column(2);
+        document.body.setAttribute("data-up", up.join(",")); document.body.setAttribute("data-down",
+        down.join(","));
+      });
+      window.addEventListener("error", e => document.body.setAttribute("data-error", e.message));
+    </script>"""
+    path = tmp_path / "page.html"
+    path.write_text(pages[language].read_text().replace("</head>", probe + "</head>"))
+    answer = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                             "--enable-logging=stderr", "--dump-dom", f"file://{path}"],
+                            capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in answer.stderr, answer.stderr
+    assert "data-error=" not in answer.stdout
+    up = re.search(r'data-up="([^"]*)"', answer.stdout)[1].split(",")
+    down = re.search(r'data-down="([^"]*)"', answer.stdout)[1].split(",")
+    numbers = [float(text) for text in up if text]
+    assert numbers == sorted(numbers)
+    assert [float(text) for text in down if text] == numbers[::-1]
+    assert up[-1] == down[-1] == "", "what has no value stays last"
+
+
+def test_no_warning_escapes(study, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(study, tmp_path)
