@@ -66,27 +66,54 @@ def test_an_error_inside_leaves_no_trace_either() -> None:
     assert "predict" not in vars(model)
 
 
-@pytest.mark.parametrize(("plain", "half", "chosen"), [(1.0, 0.5, True), (1.0, 0.9, False), (0.5, 1.0, False)])
-def test_bfloat16_is_chosen_by_measurement(monkeypatch: pytest.MonkeyPatch, plain: float, half: float, chosen: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "half", "laid_out"),
+    [([1.0, 0.7, 0.4], True, True), ([1.0, 0.5, 0.9], False, True), ([1.0, 0.9, 0.95], False, False),
+     ([1.0, 3.0, 2.0], False, False)],
+)
+def test_the_way_is_chosen_by_measurement(
+    monkeypatch: pytest.MonkeyPatch, seconds: list[float], half: bool, laid_out: bool
+) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    monkeypatch.setattr(speed, "_measured", lambda *args: (plain, half))
+    monkeypatch.setattr(speed, "_measured", lambda *args: seconds)
     choice = speed.choose(YOLO("yolo11n.yaml").model, 64, 4)
-    assert choice.bfloat16 is chosen
-    assert f"{plain / half:.2f}x" in choice.why
+    assert (choice.bfloat16, choice.channels_last) == (half, laid_out)
+    assert f"bfloat16 {1 / seconds[2]:.2f}x" in choice.why
+    if not laid_out:
+        assert choice.threads == torch.get_num_threads()
+        assert "too little to leave stock for" in choice.why
 
 
-def test_a_cpu_without_bfloat16_is_not_even_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_without_bfloat16_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(speed, "_measured", lambda model, imgsz, batch, ways: [1.0, 0.5][: len(ways)])
+    model = YOLO("yolo11n.yaml").model
+    choice = speed.choose(model, 64, 4)
+    assert "no bfloat16, since this CPU has no bfloat16" in choice.why
+    assert not choice.bfloat16
+    with pytest.raises(GraftError, match="this CPU has no bfloat16"):
+        speed.choose(model, 64, 4, "bfloat16")
+    with pytest.raises(GraftError, match="Classify does not decode boxes"):
+        speed.choose(YOLO("yolo11n-cls.yaml").model, 64, 4, "bfloat16")
+
+
+def test_what_is_asked_for_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr(speed, "_measured", lambda *args: 1 / 0)
-    assert "no bfloat16" in speed.choose(YOLO("yolo11n.yaml").model, 64, 4).why
+    model = YOLO("yolo11n.yaml").model
+    assert speed.choose(model, 64, 4, "bfloat16").bfloat16
+    assert not speed.choose(model, 64, 4, "float32").bfloat16
+    assert not speed.choose(model, 64, 4, "stock").channels_last
 
 
 def test_choosing_leaves_the_model_and_the_random_state_alone() -> None:
     model = YOLO("yolo11n.yaml", graft="se@8").model
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    state = torch.get_rng_state()
-    speed._measured(model, 32, 2)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    seconds = speed._measured(model, 32, 2, [Choice(1, False, False, ""), Choice(2, True, True, "")])
+    assert all(one > 0 for one in seconds)
     assert torch.equal(state, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 

@@ -1,8 +1,8 @@
 """Training as fast as a CPU allows: threads, bfloat16 and memory layout, chosen by what this machine is measured to do.
 
 Stock Ultralytics trains on a CPU in float32, NCHW, with one thread fewer than there are (`select_device`). Here the
-network's body runs in bfloat16 where that is measured to be faster, in the layout that oneDNN's convolutions like, on all
-threads; weights, loss, box decoding and the optimiser's state stay float32. `speed=stock` switches all of it off.
+network's body runs in bfloat16, in the layout that oneDNN's convolutions like, on all threads, where that is measured to
+be faster; weights, loss, box decoding and the optimiser's state stay float32. `speed=stock` switches all of it off.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `BaseModel.forward` runs the network through `self.predict`;
 `Detect.forward` decodes boxes in `self._inference`; a checkpoint holds the averaged model (EMA) and never `trainer.model`,
@@ -15,9 +15,9 @@ import copy
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,8 +29,8 @@ from yolograft.errors import HostError, nearest
 
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "faster", "laid_out"]
 
-MODES = ("auto", "stock")
-_GAIN = 1.2  # times that bfloat16 must be faster than float32 to be chosen: what is near one might flip between two runs
+MODES = ("auto", "stock", "float32", "bfloat16")
+_GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
 _REPEATS = 3
 
 
@@ -50,73 +50,99 @@ class Choice:
     channels_last: bool
     why: str
 
+    def __str__(self) -> str:
+        layout = "channels_last" if self.channels_last else "NCHW"
+        return f"{'bfloat16' if self.bfloat16 else 'float32'}, {layout}, {self.threads} threads: {self.why}"
+
 
 def check(mode: str) -> str:
     """Return the mode; raises `HostError` for one that is not known."""
     if mode not in MODES:
-        raise HostError(f"speed={mode} is not known: auto, or stock for exactly Ultralytics' own.{nearest(mode, MODES)}")
+        raise HostError(f"speed={mode} is not known: {', '.join(MODES)}.{nearest(mode, MODES)}")
     return mode
 
 
-def choose(model: nn.Module, imgsz: int, batch: int) -> Choice:
+def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choice:
     """Choose for a model that is about to be trained on this machine's CPU; the model is left as it is.
+
+    `auto` measures a step in each way that this model and CPU can go and takes the fastest, or stock unless that is
+    clearly slower.
 
     Args:
         model: an Ultralytics task model.
         imgsz: side of the pictures in pixels.
         batch: pictures in a batch.
+        mode: one of `MODES`.
+
+    Raises:
+        HostError: bfloat16 is asked for where the model or the CPU cannot run it.
     """
-    given = os.environ.get("OMP_NUM_THREADS", "")  # which Ultralytics sets to 1 where it is not set: 1 means nothing
-    threads = int(given) if given.isdecimal() and int(given) > 1 else _cores()
+    stock = Choice(torch.get_num_threads(), False, False, "as Ultralytics alone")
+    if mode == "stock":
+        return stock
+    refused = ""
     if not isinstance(_head(model), Detect):
-        return Choice(threads, False, True, f"float32, since {type(_head(model)).__name__} does not decode boxes from maps")
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return Choice(threads, False, True, "float32, since this CPU has no bfloat16")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        plain, half = _measured(model, imgsz, min(batch, 4))
-    finally:
-        torch.set_num_threads(before)
-    told = f"measured {plain / half:.2f}x as fast as float32 on this CPU"
-    if half * _GAIN > plain:
-        return Choice(threads, False, True, f"float32, since bfloat16 is {told}")
-    return Choice(threads, True, True, f"bfloat16, {told}")
+        refused = f"{type(_head(model)).__name__} does not decode boxes from maps"
+    elif not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        refused = "this CPU has no bfloat16"
+    if mode == "bfloat16" and refused:
+        raise HostError(f"speed=bfloat16 cannot be: {refused}. Say speed=float32, or auto.")
+    ways = [Choice(_threads(), half, True, "as asked for") for half in ((False,) if refused else (False, True))]
+    if mode != "auto":
+        return ways[mode == "bfloat16"]
+    seconds = _measured(model, imgsz, min(batch, 4), [stock, *ways])
+    taken = min(range(len(seconds)), key=lambda at: seconds[at])
+    gains = [f"{'bfloat16' if way.bfloat16 else 'float32'} {seconds[0] / one:.2f}x"
+             for way, one in zip(ways, seconds[1:], strict=True)]
+    why = f"measured against stock's way: {', '.join(gains)}{f'; no bfloat16, since {refused}' if refused else ''}"
+    if taken == 0 or seconds[taken] * _GAIN > seconds[0]:
+        return replace(stock, why=f"{why}; too little to leave stock for")
+    return replace(ways[taken - 1], why=why)
 
 
-def _cores() -> int:
+def _threads() -> int:
+    given = os.environ.get("OMP_NUM_THREADS", "")  # which Ultralytics sets to 1 where it is not set: 1 means nothing
+    if given.isdecimal() and int(given) > 1:
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _measured(model: nn.Module, imgsz: int, batch: int) -> tuple[float, float]:
-    """Return the seconds of a step forward and back in float32 and in bfloat16, interleaved; medians."""
-    twin = copy.deepcopy(model).float().train()
-    for parameter in twin.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
-    laid_out(twin)
-    with torch.random.fork_rng(devices=[]):
-        pictures = torch.rand(batch, 3, imgsz, imgsz).to(memory_format=torch.channels_last)
-        taken: dict[bool, list[float]] = {False: [], True: []}
-        for repeat in range(_REPEATS + 1):  # the first warms up
-            for half in (False, True):
-                begun = time.perf_counter()
-                with faster(twin, half):
-                    outputs = twin(pictures)
-                sum(value.float().mean() for value in _tensors(outputs) if value.requires_grad).backward()  # type: ignore[union-attr]
-                if repeat:
-                    taken[half].append(time.perf_counter() - begun)
-    return statistics.median(taken[False]), statistics.median(taken[True])
+def _measured(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) -> list[float]:
+    """Return the seconds that a step forward and back takes in each way, taking turns; medians."""
+    threads, taken = torch.get_num_threads(), [list[float]() for _ in ways]
+    twins = []
+    for way in ways:
+        twin = copy.deepcopy(model).float().train()
+        for parameter in twin.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        twins.append(laid_out(twin) if way.channels_last else twin)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            pictures = torch.rand(batch, 3, imgsz, imgsz)
+            for repeat in range(_REPEATS + 1):  # the first warms up
+                for way, twin, times in zip(ways, twins, taken, strict=True):
+                    torch.set_num_threads(way.threads)
+                    given = pictures.to(memory_format=torch.channels_last) if way.channels_last else pictures
+                    begun = time.perf_counter()
+                    with faster(twin, way.bfloat16):
+                        outputs = twin(given)
+                    sum(value.float().mean() for value in _tensors(outputs) if value.requires_grad).backward()  # type: ignore[union-attr]
+                    if repeat:
+                        times.append(time.perf_counter() - begun)
+    finally:
+        torch.set_num_threads(threads)
+    return [statistics.median(times) for times in taken]
 
 
 def begin(trainer: Any) -> None:
     """Choose for a trainer whose network is built, apply it to `trainer.model`, and say what was chosen."""
     kept: Choice | None = getattr(trainer, "kept", None)  # what an interrupted run had chosen
-    choice = kept or choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size))
+    choice = kept or choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), trainer.speed)
     torch.set_num_threads(choice.threads)
     if choice.channels_last:
         laid_out(trainer.model)
     trainer.choice = choice
-    LOGGER.info(f"yolograft: {choice.why}; {choice.threads} threads, channels_last (speed=stock: as Ultralytics alone)")
+    LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
 
 
 def laid_out(model: nn.Module) -> nn.Module:

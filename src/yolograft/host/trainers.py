@@ -51,7 +51,7 @@ class GraftTrainer:
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.speed = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
-        if self.speed == "auto" and self.device.type == "cpu":  # type: ignore[attr-defined]
+        if self.speed != "stock" and self.device.type == "cpu":  # type: ignore[attr-defined]
             self.add_callback("on_pretrain_routine_end", speed.begin)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
             told = {"graft": self.graft_text, "speed": self.speed, "yolograft": __version__}

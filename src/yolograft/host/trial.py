@@ -36,7 +36,7 @@ from yolograft.spec import Graft
 
 __all__ = ["blocks", "check", "fingerprints", "hardware", "rows", "spell", "test", "train", "versions"]
 
-DEFAULTS = {"speed": "auto"}  # a trial without it is stock: its numbers are those of a study that knew no other speed
+DEFAULTS = {"speed": "stock"}  # the same for all trials, on every machine
 
 _OWN = {"seed": "a study has seeds", "resume": "a study resumes by itself", "project": "a study has its own folder",
         "name": "a study has its own folder", "exist_ok": "a study has its own folder",
@@ -117,7 +117,9 @@ def blocks() -> list[str]:
 def check(model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
     """Raise `GraftError` if the graft does not fit the model, or a train argument cannot be one of a study's."""
     given = {key: value for key, value in settings.items() if key not in ("model", "speed")}
-    speed.check(str(settings.get("speed", "stock")))
+    if speed.check(str(settings.get("speed", "stock"))) == "auto":
+        raise HostError("speed=auto would let each trial choose by itself, and arms might differ by that. Say speed=stock, "
+                        "float32 or bfloat16.")
     for key, value in given.items():
         if key in _OWN:
             raise HostError(f"'{key}={value}' cannot be an argument of a study: {_OWN[key]}.")
