@@ -32,18 +32,39 @@ def test_both_sides_hold_every_class_and_the_yaml_says_where(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("number", range(36))
-def test_a_box_is_the_extent_of_what_changed(number: int) -> None:
+def test_a_box_is_the_extent_of_what_visibly_changed(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, np.ndarray]] = []
+    for index, (name, draw) in enumerate(list(steel._DRAW.items())):
+        def recorded(generator: np.random.Generator, size: int, index: int = index, draw: steel.Draw = draw) -> np.ndarray:
+            drawn.append((index, draw(generator, size)))
+            return drawn[-1][1]
+
+        monkeypatch.setitem(steel._DRAW, name, recorded)
     grey, boxes = steel.picture(7, number, 160)
     assert grey.shape == (160, 160)
-    assert 1 <= len(boxes) <= 2
+    assert 1 <= len(boxes) <= 4
     for index, x0, y0, x1, y1 in boxes:
-        assert 0 <= x0 < x1 <= 160 and 0 <= y0 < y1 <= 160 and index < 6  # noqa: PT018 (one law)
-    if len(boxes) == 1:  # what a defect does to a picture is seen in its box and is not elsewhere
-        _, x0, y0, x1, y1 = boxes[0]
-        edges = np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.5), cv2.CV_32F))
-        inside = edges[y0:y1, x0:x1].mean()
-        outside = np.delete(edges.ravel(), np.ravel_multi_index(np.mgrid[y0:y1, x0:x1].reshape(2, -1), edges.shape)).mean()
-        assert inside > outside
+        tight = []
+        for kind, change in drawn:
+            seen = np.abs(change) > steel.VISIBLE
+            edges = [seen[y0, x0:x1], seen[y1 - 1, x0:x1], seen[y0:y1, x0], seen[y0:y1, x1 - 1]]
+            tight.append(kind == index and all(map(np.any, edges)) and seen.sum() == seen[y0:y1, x0:x1].sum())
+        assert any(tight)
+
+
+@pytest.mark.parametrize("number", range(0, 36, 5))
+def test_boxes_lie_apart_and_hold_what_is_to_be_seen(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey, boxes = steel.picture(7, number, 160)
+    covered = np.zeros(grey.shape, int)
+    for _, x0, y0, x1, y1 in boxes:
+        covered[y0:y1, x0:x1] += 1
+    assert covered.max() == 1
+    monkeypatch.setattr(steel, "VISIBLE", np.inf)  # nothing is seen, so nothing is put on the strip
+    strip, none = steel.picture(7, number, 160)
+    assert not none
+    changed = np.abs(grey.astype(int) - strip) > 10
+    assert changed[covered == 1].any()
+    assert not changed[covered == 0].any()
 
 
 def test_a_mistake_loses_nothing(tmp_path: Path) -> None:
@@ -51,6 +72,14 @@ def test_a_mistake_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(DataError, match="is there already"):
         steel.write(tmp_path / "mine")
+    with pytest.raises(DataError, match=r"holds 'thesis\.txt'"):
+        steel.write(tmp_path / "mine", overwrite=True)
+    with pytest.raises(DataError, match="is no folder"):
+        steel.write(tmp_path / "mine" / "thesis.txt", overwrite=True)
+    with pytest.raises(DataError, match="cannot be written"):
+        steel.write(tmp_path / "mine" / "thesis.txt" / "set")
+    with pytest.raises(DataError, match="expected 0 or more"):
+        steel.write(tmp_path / "negative", seed=-1)
     with pytest.raises(DataError, match="30 at least"):
         steel.write(tmp_path / "few", images=6)
     with pytest.raises(DataError, match="64 to 2048"):

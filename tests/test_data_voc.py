@@ -1,5 +1,6 @@
 """Conversion from Pascal VOC: every box arrives, every problem is named, and nothing half-written is left."""
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from yolograft.cli import main
 from yolograft.data import annotation, neudet, voc
+from yolograft.data import source as source_of
 from yolograft.errors import DataError
 
 
@@ -121,8 +123,8 @@ def test_identical_pictures_stay_on_one_side_and_the_counts_stay(tmp_path: Path)
     assert report.identical == (("cat_4", "cat_5"),)
     assert report.pictures == {"train": 12, "val": 3}
     assert (tmp_path / "set" / "images" / "train" / "cat_5.png").is_file()
-    assert "cat_6 is in val for cat_5" in report.text()
-    assert report.exit_code == 0
+    assert "cat_5: is the same picture as cat_4; both are in train (cat_6 is in val for cat_5)" in report.text()
+    assert report.exit_code == 1
 
 
 def test_the_sources_own_split_is_kept_on_request(tmp_path: Path) -> None:
@@ -151,10 +153,18 @@ def test_a_mistake_leaves_the_destination_as_it_was(source: Path, tmp_path: Path
     (dest / "thesis.txt").write_text("years of work")
     with pytest.raises(DataError, match="is there already"):
         voc.convert(source, dest)
-    with pytest.raises(DataError, match="holds the source"):
+    with pytest.raises(DataError, match=r"holds 'thesis\.txt', which is no part of a data set"):
+        voc.convert(source, dest, overwrite=True)
+    with pytest.raises(DataError, match="is no folder"):
+        voc.convert(source, dest / "thesis.txt", overwrite=True)
+    with pytest.raises(DataError, match="holds 'set'"):
         voc.convert(source, tmp_path, overwrite=True)
     with pytest.raises(DataError, match=r"does not exist\. Did you mean 'source'"):
-        voc.convert(tmp_path / "sorce", dest, overwrite=True)
+        voc.convert(tmp_path / "sorce", tmp_path / "new", overwrite=True)
+
+    assert (dest / "thesis.txt").read_text() == "years of work"
+    (dest / "thesis.txt").unlink()
+    before = voc.convert(source, dest, overwrite=True).yaml.read_text()
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
@@ -163,11 +173,125 @@ def test_a_mistake_leaves_the_destination_as_it_was(source: Path, tmp_path: Path
         patch.setattr(shutil, "copyfile", full)
         with pytest.raises(DataError, match="No space left"):
             voc.convert(source, dest, overwrite=True)
-    assert (dest / "thesis.txt").read_text() == "years of work"
+    assert (dest / "set.yaml").read_text() == before
+    assert len(list((dest / "images").rglob("*.png"))) == 10
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "source"]
+    add(source, "cat_11", xml(("cat", 1, 1, 9, 9)), shade=11)
     voc.convert(source, dest, overwrite=True)
-    assert not (dest / "thesis.txt").exists()
+    assert len(list((dest / "images").rglob("*.png"))) == 11
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "source"]
+
+
+def test_a_conversion_into_its_own_source_does_not_feed_on_itself(source: Path) -> None:
+    first = voc.convert(source, source / "out")
+    second = voc.convert(source, source / "out", overwrite=True)
+    assert first == second
+    assert first.exit_code == 0
+    with pytest.raises(DataError, match=r"holds 'ANNOTATIONS'|holds the source"):
+        voc.convert(source, source, overwrite=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are not POSIX's")
+def test_the_set_has_the_permissions_of_any_new_folder(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "usual").mkdir()
+    dest = voc.convert(source, tmp_path / "set").yaml.parent
+    assert dest.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_picture_that_was_cut_off_is_named(source: Path, tmp_path: Path) -> None:
+    for name, suffix in (("half_1", ".jpg"), ("half_2", ".png")):
+        raw = cv2.imencode(suffix, np.random.default_rng(5).integers(0, 255, (90, 90, 3), dtype=np.uint8))[1].tobytes()
+        (source / "IMAGES" / f"{name}{suffix}").write_bytes(raw[: len(raw) * 2 // 3])
+        (source / "ANNOTATIONS" / f"{name}.xml").write_text(xml(("cat", 1, 1, 9, 9), size=(90, 90)))
+    (source / "IMAGES" / "empty_1.jpg").write_bytes(b"")
+    (source / "ANNOTATIONS" / "empty_1.xml").write_text(xml(("cat", 1, 1, 9, 9)))
+    report = voc.convert(source, tmp_path / "set")
+    assert len(report.problems) == 3
+    assert "half_1.jpg: is a picture that was cut off; left out" in report.text()
+    assert sum(report.pictures.values()) == 10
+
+
+def test_a_broken_box_does_not_say_how_the_set_counts(source: Path, tmp_path: Path) -> None:
+    add(source, "odd_1", xml(("cat", 0, 0, 0, 0), ("cat", -9, 5, 9, 9)))
+    report = voc.convert(source, tmp_path / "set")
+    assert next((tmp_path / "set" / "labels").rglob("cat_1.txt")).read_text().startswith("0 0.250000 0.500000")
+    assert [problem.file for problem in report.problems] == ["odd_1", "odd_1"]
+    assert not report.notes
+    add(source, "odd_2", xml(("cat", 0, 0, 20, 15)))
+    assert "corners count from 0 in this set, as in odd_2" in voc.convert(source, tmp_path / "other").text()
+
+
+def test_pascals_own_layout_with_its_lists_and_masks(tmp_path: Path) -> None:
+    root = tmp_path / "VOCdevkit" / "VOC2007"
+    for folder in ("Annotations", "JPEGImages", "SegmentationClass", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        name = f"00000{number}"
+        picture = np.random.default_rng(number).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / "JPEGImages" / f"{name}.jpg"), picture)
+        cv2.imwrite(str(root / "SegmentationClass" / f"{name}.png"), picture)
+        (root / "Annotations" / f"{name}.xml").write_text(xml(("cat", 1, 1, 9, 9), name=f"{name}.jpg"))
+    (root / "ImageSets" / "Main" / "train.txt").write_text("000000\n000001\n000002\n")
+    (root / "ImageSets" / "Main" / "val.txt").write_text("000003\n")
+    (root / "ImageSets" / "Main" / "test.txt").write_text("000004\n000005\n")
+    (root / "ImageSets" / "Main" / "cat_val.txt").write_text("000000  1\n")
+    report = voc.convert(tmp_path / "VOCdevkit", tmp_path / "set", split="source")
+    assert report.pictures == {"train": 3, "val": 1, "test": 2}
+    assert report.exit_code == 0
+    assert (tmp_path / "set" / "images" / "val" / "000003.jpg").is_file()
+
+
+def test_pictures_of_one_name_and_several_kinds_are_told_apart_by_what_the_annotation_says(tmp_path: Path) -> None:
+    for number in range(3):
+        add(tmp_path / "s", f"a{number}", xml(("cat", 1, 1, 9, 9), name=f"C:\\pictures\\a{number}.png"), shade=number)
+        cv2.imwrite(str(tmp_path / "s" / "IMAGES" / f"a{number}.bmp"), np.full((30, 40, 3), 9 * number, np.uint8))
+    report = voc.convert(tmp_path / "s", tmp_path / "set")
+    assert sorted(path.name for path in (tmp_path / "set" / "images").rglob("a*")) == ["a0.png", "a1.png", "a2.png"]
+    assert [problem.what for problem in report.problems] == ["has no annotation; left out"] * 3
+
+
+def test_a_small_set_has_both_sides(tmp_path: Path) -> None:
+    for number, kind in enumerate(("cat", "dog", "dog")):
+        add(tmp_path / "s", f"p{number}", xml((kind, 1, 1, 9, 9)), shade=number)
+    report = voc.convert(tmp_path / "s", tmp_path / "set")
+    assert report.pictures == {"train": 2, "val": 1}
+    assert "p2 is there" in report.text()
+    for number in (5, 10):
+        add(tmp_path / "n", f"crazing_{number}", xml(("crazing", 1, 1, 9, 9)), shade=number)
+    assert neudet.convert(tmp_path / "n", tmp_path / "neu").pictures == {"train": 1, "val": 1}
+    add(tmp_path / "one", "p", xml(("cat", 1, 1, 9, 9)))
+    with pytest.raises(DataError, match="1 usable pictures cannot be split"):
+        voc.convert(tmp_path / "one", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("names", [["cat", "cat"], ["cat", ""], "cat"])
+def test_names_that_name_nothing_are_refused(source: Path, tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(DataError, match="each once"):
+        voc.convert(source, tmp_path / "set", names=names)
+
+
+def test_leaking_source_splits_are_reported(tmp_path: Path) -> None:
+    for side in ("train", "val"):
+        for number in range(2):
+            add(tmp_path / "s", f"{side}{number}", xml(("cat", 1, 1, 9, 9)), where=side, shade=number)
+    report = voc.convert(tmp_path / "s", tmp_path / "set", split="source")
+    assert "val0: is the same picture as train0; they are on different sides" in report.text()
+    assert report.exit_code == 1
+    assert report.pictures == {"train": 2, "val": 2}
+
+
+def test_chinese_names_paths_and_encodings_arrive(tmp_path: Path) -> None:
+    folder = tmp_path / "钢材"
+    for number in range(5):
+        add(folder, f"划痕_{number}", None, shade=number)
+        text = '<?xml version="1.0" encoding="GB2312"?>' + xml(("划痕", 1, 1, 9, 9), name=f"划痕_{number}.png")
+        (folder / "ANNOTATIONS" / f"划痕_{number}.xml").write_bytes(text.encode("gb2312"))
+    report = voc.convert(folder, tmp_path / "数据: #1")
+    assert report.exit_code == 0
+    told = yaml.safe_load(report.yaml.read_text(encoding="utf-8"))
+    assert told["names"] == {0: "划痕"}
+    assert Path(told["path"]).is_dir()
 
 
 def test_nothing_to_convert_is_an_error(tmp_path: Path) -> None:
@@ -192,11 +316,65 @@ def test_a_zip_that_points_out_is_refused(tmp_path: Path, name: str) -> None:
         voc.convert(tmp_path / "s.zip", tmp_path / "set")
 
 
+def test_a_zip_that_holds_a_file_twice_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
+        archive.writestr("a.xml", xml(("cat", 1, 1, 9, 9)))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.xml", xml(("dog", 1, 1, 9, 9)))
+    with pytest.raises(DataError, match=r"holds 'a\.xml' twice"):
+        voc.convert(tmp_path / "s.zip", tmp_path / "set")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=12), st.integers(0, 10**6))
+def test_a_damaged_zip_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, int]], cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("zip")
+    with zipfile.ZipFile(folder / "s.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"a{number}.xml", xml(*[("cat", 1, 1, 9, 9)] * 9))
+            archive.writestr(f"a{number}.png", bytes(range(256)))
+    raw = bytearray((folder / "s.zip").read_bytes())
+    for at, value in damage:
+        raw[at % len(raw)] = value
+    (folder / "s.zip").write_bytes(raw[: len(raw) - cut % 3])
+    with pytest.raises(DataError), source_of.opened(folder / "s.zip") as unpacked:
+        raise DataError(str(unpacked))  # read, after all
+    assert sorted(path.name for path in folder.iterdir()) == ["s.zip"]
+
+
 def test_a_zip_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "s.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros.xml", b"\0" * 50_000_000)
     with pytest.raises(DataError, match="would unpack to 48 MiB"):
         voc.convert(tmp_path / "s.zip", tmp_path / "set")
+
+
+BOMB = ('<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><annotation><filename>&b;</filename>'
+        "</annotation>")
+
+
+@pytest.mark.parametrize("raw", [
+    BOMB.encode(), BOMB.encode("utf-16"), b'<?xml version="1.0" encoding="GBK"?>' + BOMB.encode("gbk"),
+    b'<!DOCTYPE annotation SYSTEM "file:///etc/passwd"><annotation/>',
+])
+def test_document_types_are_refused_in_every_encoding(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "a.xml").write_bytes(raw)
+    with pytest.raises(DataError, match="declares a document type"):
+        annotation.read(tmp_path / "a.xml")
+
+
+@given(st.lists(st.tuples(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9),
+                          *[st.integers(-50, 500)] * 4), max_size=6))
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, boxes: list[tuple[str, int, int, int, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("xml") / "a.xml"
+    path.write_text(xml(*boxes, name="p.png"), encoding="utf-8")
+    told = annotation.read(path)
+    assert [(box.name, *box.corners) for box in told.boxes] == [(kind, *map(float, rest)) for kind, *rest in boxes]
+    assert (told.picture, told.size, told.problems) == ("p.png", (40, 30), ())
 
 
 @settings(max_examples=300, deadline=None)
@@ -224,9 +402,38 @@ def test_neu_det_converts_whole(tmp_path: Path) -> None:
     assert report.exit_code == 0
     assert report.identical == (("patches_101", "patches_105"),)
     assert sum("twice" in note for note in report.notes) == 3
+    assert sum("patches_105: is the same picture as patches_101; both are in train" in note for note in report.notes) == 1
     val = sorted(path.stem for path in (tmp_path / "NEU-DET" / "images" / "val").iterdir())
     assert [stem for stem in val if int(stem.rsplit("_", 1)[1]) % 5] == ["patches_106"]
     assert report.yaml == tmp_path / "NEU-DET" / "NEU-DET.yaml"
+
+
+def coco() -> Path:
+    if not (DATA / "coco128.zip").is_file():
+        pytest.skip("needs coco128.zip (set YOLOGRAFT_DATA to the folder that has it)")
+    return DATA / "coco128.zip"
+
+
+def test_a_real_set_written_as_voc_comes_back_as_it_was(tmp_path: Path) -> None:
+    labels: dict[str, list[list[float]]] = {}
+    with zipfile.ZipFile(coco()) as archive:
+        members = [name for name in archive.namelist() if name.endswith(".txt") and "/labels/" in name]
+        pictures = {Path(name).stem: name for name in archive.namelist() if name.endswith(".jpg")}
+        for member in [name for name in members if Path(name).stem in pictures][:40]:
+            stem = Path(member).stem
+            raw = archive.read(pictures[stem])
+            height, width = cv2.imdecode(np.frombuffer(raw, np.uint8), 1).shape[:2]
+            rows = np.loadtxt(archive.read(member).decode().splitlines(), ndmin=2)
+            labels[stem] = rows.tolist()
+            boxes = [(f"{int(c):02}", (x - w / 2) * width + 1, (y - h / 2) * height + 1, (x + w / 2) * width,
+                      (y + h / 2) * height) for c, x, y, w, h in rows]
+            (tmp_path / "s").mkdir(exist_ok=True)
+            (tmp_path / "s" / f"{stem}.jpg").write_bytes(raw)
+            (tmp_path / "s" / f"{stem}.xml").write_text(xml(*boxes, size=(width, height)))
+    report = voc.convert(tmp_path / "s", tmp_path / "set", names=[f"{number:02}" for number in range(80)])
+    assert sum(report.pictures.values()) == 40
+    for file in (tmp_path / "set" / "labels").rglob("*.txt"):
+        assert np.allclose(np.loadtxt(file, ndmin=2), labels[file.stem], atol=2e-5)
 
 
 def test_kaggles_layout_gives_the_same_set(tmp_path: Path) -> None:

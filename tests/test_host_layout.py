@@ -115,3 +115,19 @@ def test_broken_scales_are_refused(scales):
 def test_an_unknown_scale_is_refused():
     with pytest.raises(HostError, match="The scale is t, but the file's `scales` are n, s"):
         layout.scales({"scales": {"n": [1, 1, 1], "s": [1, 1, 1]}, "scale": "t"})
+
+
+@pytest.mark.parametrize("text", ["backbone: [&a [*a, 1, SE, []]]\nhead: []", "&a {backbone: [], head: [*a]}",
+                                  f"backbone: []\nhead: [{'[' * 40}{']' * 40}]"])
+def test_a_file_that_holds_itself_is_refused(text):
+    with pytest.raises(HostError, match="nested more than 20 deep"):
+        layout.rows(yaml.safe_load(text))
+
+
+def test_what_grows_with_every_alias_is_shown_in_a_line():
+    value = ["x"]
+    for _ in range(15):
+        value = [value] * 9
+    assert len(layout.shown(value)) < 50_000
+    with pytest.raises(HostError, match="is not a row"):
+        layout.rows({"backbone": [value], "head": []})

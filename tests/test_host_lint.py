@@ -382,6 +382,35 @@ def test_no_broken_file_ends_lint_in_anything_but_a_graft_error(tmp_path, cfg):
     check_survives(cfg, tmp_path)
 
 
+TEXTS = st.text(max_size=80) | st.text(alphabet="backbone: head[],-1SEConv\n 0123\"'{}&*!|>#%@", max_size=120) | st.lists(
+    st.sampled_from(["nc: 1\n", "backbone:\n", "head:\n", "  - [-1, 1, SE, []]\n", "  - [-1, 1, Conv, [64, 3, 2]]\n",
+                     "  - [", "]\n", "  - [[-1, 6], 1, Concat, [1]]\n", "scales: {n: [1, 1, 1]}\n", "\t", "-1",
+                     "  - &a [*a, 1, SE, []]\n"]), max_size=8).map("".join)
+
+
+def check_text_survives(text, folder):
+    file = folder / "yolo11n.yaml"
+    file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        said = str(examine(file))
+    except GraftError as error:
+        said = str(error)
+    assert said
+
+
+@given(TEXTS)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_text_ends_lint_in_anything_but_a_graft_error(tmp_path, text):
+    check_text_survives(text, tmp_path)
+
+
+@pytest.mark.slow
+@given(TEXTS)
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_ten_thousand_texts_end_lint_in_nothing_but_a_graft_error(tmp_path, text):
+    check_text_survives(text, tmp_path)
+
+
 @pytest.mark.slow
 @given(CONFIGS | broken())
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))

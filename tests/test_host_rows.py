@@ -11,7 +11,7 @@ from test_host_layout import PACKAGED, load
 from ultralytics.nn import tasks
 
 import yolograft
-from yolograft import blocks
+from yolograft import YOLO, blocks, prune
 from yolograft.attach import grafts
 from yolograft.errors import BlockError, GraftError, HostError, SiteError, SpecError
 from yolograft.host import layout
@@ -417,6 +417,28 @@ def test_the_graft_is_the_network_that_stock_ultralytics_builds_from_the_file(si
         features, expected, bare = (inputs_of_head(model, x) for model in models)
     assert all(torch.equal(one, other) for one, other in zip(features, expected, strict=True))
     assert not all(torch.equal(one, other) for one, other in zip(features, bare, strict=True))
+
+
+@pytest.mark.parametrize("scale", ["n", "s", *(pytest.param(scale, marks=pytest.mark.slow) for scale in "mlx")])
+def test_the_recipe_that_ships_and_the_graft_build_the_same_network(scale):
+    by_file = YOLO(f"yolo11{scale}-se.yaml").model
+    by_graft = YOLO(f"yolo11{scale}.yaml", graft="se@8").model
+    shapes = [[(key, value.shape) for key, value in model.state_dict().items()] for model in (by_file, by_graft)]
+    assert shapes[0] == shapes[1]
+    assert by_file.yaml["scale"] == by_graft.yaml["scale"] == scale
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        for norm in (module for module in by_graft.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+            norm.momentum = 1.0
+        by_graft.train()(x)  # settles the batch norms, so that the block shows
+        for parameter in by_graft.get_submodule("model.8.graft").parameters():
+            parameter.add_(torch.randn_like(parameter))
+        assert not torch.equal(by_file.eval()(x)[0], by_graft.eval()(x)[0])
+        by_file.load_state_dict(by_graft.state_dict(), strict=True)
+        assert torch.equal(by_file(x)[0], by_graft(x)[0])
+        assert all(map(torch.equal, inputs_of_head(by_file, x), inputs_of_head(by_graft, x)))
+        bare = prune(copy.deepcopy(by_graft))
+        assert not all(map(torch.equal, inputs_of_head(bare, x), inputs_of_head(by_graft, x)))
 
 
 def inputs_of_head(model, x):

@@ -77,6 +77,19 @@ def test_a_trial_gives_metrics_classes_costs_and_pictures(done: tuple[Path, Word
     assert str(YOLO(folder / BEST).graft).startswith("se(")
 
 
+def test_the_test_split_is_scored_on_its_own(
+    done: tuple[Path, Words, dict[str, Any]], tiny_set: Path, tmp_path: Path
+) -> None:
+    folder, asked, found = done
+    with pytest.raises(GraftError, match="no test split"):
+        trial.test(asked, folder)
+    held = tmp_path / "held.yaml"
+    held.write_text(tiny_set.read_text() + "test: images/val\n")
+    scored = trial.test(Words({**asked.settings, "data": str(held)}), folder)
+    assert scored == found["metrics"], "the same pictures under another name"
+    assert (folder / "test" / "images.npz").is_file()
+
+
 def test_again_is_the_same_to_the_bit(done: tuple[Path, Words, dict[str, Any]], tiny_set: Path, tmp_path: Path) -> None:
     folder, _, found = done
     assert words(tiny_set, graft=spell("se@8")).train(tmp_path)["metrics"] == found["metrics"]
@@ -215,6 +228,14 @@ def test_grafts_that_do_not_fit_are_refused_and_leave_nothing_behind() -> None:
         check("nix.yaml", "none", {})
     check("yolo11n.yaml", "se@8", {})
     assert spell("se@8").startswith("se(bias=True")
+
+
+def test_the_study_s_choice_of_a_gpu_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert trial._here({"device": 0, "epochs": 2}) == {"epochs": 2}, "Ultralytics would set CUDA_VISIBLE_DEVICES to 0"
+    assert trial._here({"device": "cpu"}) == {"device": "cpu"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert trial._here({"device": 0}) == {"device": 0}
 
 
 def test_rows_are_those_that_a_block_can_follow() -> None:

@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -116,21 +117,38 @@ def test_one_folder_is_run_by_one_process(tmp_path):
 def test_a_budget_begins_nothing_that_would_not_end_in_it(tmp_path):
     begun = time.monotonic()
     study = run(words(seeds=50, pause=0.1), tmp_path / "s", budget="2s")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10
     done = sum(map(len, study.scores().values()))
     assert 2 <= done < 40
     assert not study.failures()
     assert sum(map(len, run(words(seeds=50, pause=0.1), tmp_path / "s", budget=1).scores().values())) > done
 
 
-def test_racing_stops_what_hurts_and_nothing_else(tmp_path):
-    hurts = words(arms="none; se@8 effect=-0.3; cbam@8", seeds=8, epochs=1)
-    study = run(hurts, tmp_path / "s", race=True, workers=2)
+def test_racing_stops_what_cannot_win_and_nothing_else(tmp_path):
+    arms = "none; se@8 effect=-0.3; cbam@8 effect=0.3; eca@8"
+    study = run(words(arms=arms, seeds=8, epochs=1, race=True), tmp_path / "s", workers=2)
     runs = {arm: len(scores) for arm, scores in study.scores().items()}
-    assert runs["none"] == runs["cbam@8"] == 8
-    assert 3 <= runs["se@8 effect=-0.3"] < 8
-    with_all = run(hurts, tmp_path / "s")
+    assert runs["none"] == runs["cbam@8 effect=0.3"] == 8
+    assert runs["se@8 effect=-0.3"] <= 4
+    assert runs["eca@8"] < 8
+    by_arm = {verdict.arm: verdict for verdict in study.verdicts()}
+    assert by_arm["cbam@8 effect=0.3"].word is Word.HELPS
+    assert by_arm["cbam@8 effect=0.3"].p_adjusted == by_arm["cbam@8 effect=0.3"].p_holm == 3 * 2 / 2**8
+    assert by_arm["se@8 effect=-0.3"].word is Word.UNDECIDED
+    assert "stopped after" in by_arm["se@8 effect=-0.3"].why()
+    with_all = run(words(arms=arms, seeds=8, epochs=1), tmp_path / "s")
     assert {len(scores) for scores in with_all.scores().values()} == {8}
+    assert with_all.plan.race
+    assert not with_all.stopped
+    assert {v.arm: v.word for v in with_all.verdicts()}["se@8 effect=-0.3"] is Word.HURTS
+
+
+def test_a_race_that_nobody_can_win_is_refused(tmp_path):
+    with pytest.raises(GraftError, match="seeds=7 or more"):
+        run(words(arms="none; se@8; cbam@8; eca@8", seeds=6, race=True), tmp_path / "s")
+    hopeless = words(arms="none; se@8 effect=-1; cbam@8 effect=-1", seeds=8, epochs=1, race=True)
+    study = run(hopeless, tmp_path / "s")
+    assert len(study.scores()["none"]) < 8, "the baseline alone has nobody to be compared with"
 
 
 @pytest.mark.parametrize(("options", "says"), [
@@ -245,3 +263,55 @@ def test_ctrl_c_ends_every_process_and_the_study_goes_on_later(tmp_path):
             pass  # no trial's process is left that holds it
     assert "interrupted" in status(tmp_path / "s")
     assert not list((tmp_path / "s").glob("trials/*/result.json"))
+
+
+def test_fidelity_ranks_the_arms_by_their_early_epochs(tmp_path):
+    arms = "none; se@8 effect=0.3; cbam@8 effect=0.6"
+    study = run(words(arms=arms, epochs=4, noise=0.001, shared=0.001), tmp_path / "s", workers=2)
+    assert [(epoch, tau) for epoch, tau, _ in study.fidelity()] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]
+    assert [share for _, _, share in study.fidelity()] == [0.25, 0.5, 0.75, 1.0]
+    two = run(words(), tmp_path / "two")
+    assert two.fidelity() == []
+    assert study.agreement(study) == 1.0
+    cheap = run(words(arms=arms, epochs=1, noise=0.001, shared=0.001), tmp_path / "cheap", workers=2)
+    assert cheap.agreement(study) == 1.0
+    assert two.agreement(study) != two.agreement(study), "two arms have no order to speak of"
+
+
+def test_a_full_disk_stops_the_study_and_fails_no_trial(tmp_path, monkeypatch):
+    full = tmp_path / "full"
+    full.write_text("")
+    arms = f"none; se@8; cbam@8 fail=full:{full}"
+    with pytest.raises(GraftError, match="is full"):
+        run(words(arms=arms), tmp_path / "s")
+    study = Study.load(tmp_path / "s")
+    assert not study.failures()
+    assert study.scores()["none"]
+    full.unlink()
+    assert all(len(scores) == 2 for scores in run(words(arms=arms), tmp_path / "s").scores().values())
+    assert trainings(tmp_path / "s") == [1] * 6
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(GraftError, match="is full"):  # whatever a library makes of it
+        run(words(arms="none; se@8 fail=error"), tmp_path / "t")
+
+
+def test_a_disk_that_takes_no_plan_leaves_no_study(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Plan, "write", full)
+    with pytest.raises(GraftError, match="had to stop"):
+        run(words(), tmp_path / "s")
+    monkeypatch.undo()
+    assert trainings(tmp_path / "s") == []
+    run(words(), tmp_path / "s")
+    assert trainings(tmp_path / "s") == [1] * 4
+
+
+@pytest.mark.parametrize(("arms", "says"), [
+    ("none; esc@8", "No block is named 'esc'"), ("none; se@8; se(ratio=16)@8", "are the same"),
+    ("none; se@8; se@8 lr=0.1", "No train argument is named 'lr'"), ("none; position(se)", "Did you mean 'positions'")])
+def test_arms_that_cannot_be_leave_nothing_behind(tmp_path, arms, says):
+    with pytest.raises(GraftError, match=re.escape(says)):
+        run(words(arms=arms), tmp_path / "s")
+    assert not (tmp_path / "s").exists()

@@ -1,5 +1,6 @@
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import optuna
 import pytest
@@ -125,7 +126,7 @@ def test_what_cannot_be_read_is_explained_and_left_as_it_is(tmp_path, damage, sa
 
 
 def sql(path, text):
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(text)
 
 

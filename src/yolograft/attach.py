@@ -166,8 +166,14 @@ def _shape(host: nn.Module, place: Place, shapes: Probe) -> tuple[int, ...]:
         raise SiteError(f"'{place}' cannot be grafted: {type(module).__name__} reads {len(given)} maps. "
                         "Graft one of the rows it reads, or one edge, as in 'p3' or '16>23'.")
     shape = given[0] if place.side in ("pre", "skip") else shapes.outputs[place.module]
+    body = rows(host)
+    if body and place.side == "out" and place.module == body[-1].name and shape is not None and len(shape) == 4:
+        # Depth and SemanticSegment give a map in eval mode alone, and never the same in training and export
+        raise SiteError(f"'{place}' cannot be grafted: it is the head, whose {type(module).__name__} gives the model's own "
+                        "output, and not always as a map (B, C, H, W). Graft a row that it reads: "
+                        f"{', '.join(map(str, body[-1].reads))}.")
     if shape is None or len(shape) != 4:
-        edges = " The head's inputs are 'p3', 'p4', 'p5'." if rows(host) else ""
+        edges = " The head's inputs are 'p3', 'p4', 'p5'." if body else ""
         kind = "no single map" if shape is None else f"shape {_shown(shape)}"
         raise SiteError(f"'{place}' cannot be grafted: a block needs (B, C, H, W), and {type(module).__name__} gives "
                         f"{kind} there.{edges}")

@@ -33,9 +33,12 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
       arms="ARM; ARM; ..."            grafts, with train arguments of their own (se@8 lr0=0.005), or positions(se),
                                       blocks(8), ratios(se, 8), and the controls aa, params, gate1, scale
       seeds=6 metric=mAP50-95 baseline=none name= project=runs/study, and train arguments for all arms
-      workers= per_gpu= budget=2h race=True retry=True storage=URL executor=local|ray address=
+      workers= per_gpu= budget=2h race=True retry=True test=True storage=URL executor=local|ray address=
   yolograft study plan.yaml                             the same from a file, or on with what was interrupted
   yolograft status runs/study/NAME                      how far a study is, from another terminal
+  yolograft bench model=yolo11n.pt graft="se@8; se@C3k2" [imgsz=640] [batch=1] [repeats=30] [json=True]
+                                                        parameters, GFLOPs and latency beside the bare host's
+  yolograft completion bash|zsh                         the shell's completion: eval "$(yolograft completion bash)"
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
@@ -205,7 +208,7 @@ def _demo(words: list[str]) -> int:
     return 0
 
 
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "race", "retry")
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test")
 
 
 def _study(words: list[str]) -> int:
@@ -226,6 +229,27 @@ def _status(words: list[str]) -> int:
     from yolograft.study import status
 
     print(status(words[0], storage=given.get("storage")), end="")
+    return 0
+
+
+def _bench(words: list[str]) -> int:
+    known = {"model": "yolo11n.yaml", "graft": "", "imgsz": "640", "batch": "1", "repeats": "30", "json": ""}
+    given = _check_keys("bench", _pairs(words), known)
+    numbers = {key: _number(key, given[key]) for key in ("imgsz", "batch", "repeats")}
+    from yolograft.inspect.bench import bench
+
+    told = bench(given["model"], [text.strip() for text in given.get("graft", "").split(";") if text.strip()], **numbers)
+    print(told.json() if given.get("json") == "True" else told)
+    return 0
+
+
+def _completion(words: list[str]) -> int:
+    from yolograft import completion
+
+    if len(words) != 1 or words[0] not in completion.SHELLS:
+        raise UsageError(f"Which shell? Expected: yolograft completion {'|'.join(completion.SHELLS)}"
+                         f"{nearest(words[0], completion.SHELLS) if words else ''}")
+    print(completion.script(words[0], (*MODES, *COMMANDS)), end="")
     return 0
 
 
@@ -283,4 +307,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": _demo,
     "study": _study,
     "status": _status,
+    "bench": _bench,
+    "completion": _completion,
 }

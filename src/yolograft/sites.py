@@ -364,7 +364,7 @@ def _listed(index: _Index, shapes: Probe, imgsz: int) -> Iterator[dict[str, Any]
     places: list[tuple[Row | None, str]] = [(row, row.name) for row in index.rows] or [(None, n) for n in index.modules]
     for row, name in places:
         shape = shapes.outputs.get(name)
-        if shape is None or len(shape) != 4:
+        if shape is None or len(shape) != 4 or (row is not None and row is head):
             continue
         stride = max(1, round(shapes.size / shape[2]))
         names = [name]

@@ -7,6 +7,7 @@ file can do wrong is a `DataError` or a named problem, never a traceback.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -58,11 +59,11 @@ def read(path: Path) -> Annotation:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}") from error
-    if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw:
-        raise DataError("declares a document type, which no VOC annotation needs and which can hide an attack")
     try:
-        root = ElementTree.fromstring(raw)
+        root = ElementTree.fromstring(_decoded(raw), parser=ElementTree.XMLParser(target=_Plain()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"is no XML: {error}") from error
     if root.tag != "annotation":
         raise DataError(f"is no VOC annotation: its root is <{root.tag[:40]}>, expected <annotation>")
@@ -76,6 +77,21 @@ def read(path: Path) -> Annotation:
     size = (_number(root, "size/width"), _number(root, "size/height"))
     known = (int(size[0]), int(size[1])) if size[0] and size[1] else None
     return Annotation((root.findtext("filename") or "").strip(), known, tuple(boxes), tuple(problems))
+
+
+class _Plain(ElementTree.TreeBuilder):
+    """Refuse a document type as soon as the parser meets it, in whatever encoding, before its entities are read."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise DataError("declares a document type, which no VOC annotation needs and which can hide an attack")
+
+
+def _decoded(raw: bytes) -> bytes | str:
+    """Decode what the parser cannot: it has no multi-byte encodings, such as the GB2312 of Chinese tools."""
+    told = re.match(rb"""\s*<\?xml[^>]{0,80}encoding\s*=\s*["']([A-Za-z0-9_.-]{1,40})["']""", raw)
+    if told is None or not told[1].lower().startswith((b"gb", b"big5", b"shift", b"euc")):
+        return raw
+    return raw.decode(told[1].decode("ascii"))
 
 
 def _number(element: ElementTree.Element, path: str) -> float | None:

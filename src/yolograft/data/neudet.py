@@ -17,10 +17,13 @@ __all__ = ["CLASSES", "WHERE", "convert"]
 CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 WHERE = ("Get NEU-DET from http://faculty.neu.edu.cn/songkechen/zh_CN/zdylm/263270/list/index.htm, or from Kaggle as "
          "'kaustubhdikshit/neu-surface-defect-database'.")
-# what the official annotations are known to hold twice
-_KNOWN = tuple(Problem(name, f"has the box {box} twice; the second is left out") for name, box in (
-    ("crazing_120", "crazing (1, 81, 117, 146)"), ("inclusion_62", "inclusion (39, 77, 59, 140)"),
-    ("patches_198", "patches (158, 68, 200, 158)")))
+# what the official set is known to hold twice
+_KNOWN = (
+    Problem("crazing_120", "has the box crazing (1, 81, 117, 146) twice"),
+    Problem("inclusion_62", "has the box inclusion (39, 77, 59, 140) twice"),
+    Problem("patches_198", "has the box patches (158, 68, 200, 158) twice"),
+    Problem("patches_105", "is the same picture as patches_101; both are in train"),
+)
 
 
 def convert(source: str | Path, dest: str | Path, *, split: str = "stratified", overwrite: bool = False) -> Report:
@@ -40,4 +43,3 @@ def convert(source: str | Path, dest: str | Path, *, split: str = "stratified", 
 def _fifth(name: str, rank: int) -> bool:
     number = re.search(r"(\d+)$", name)
     return int(number.group()) % 5 == 0 if number else rank % 5 == 4
-

@@ -9,9 +9,7 @@ Every picture follows from the seed and its own number alone.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from yolograft.data import destination
 from yolograft.errors import DataError
 
 __all__ = ["CLASSES", "picture", "write"]
@@ -30,72 +29,91 @@ VISIBLE = 9.0  # grey levels that a defect must change a pixel by, for the pixel
 
 def _noise(generator: np.random.Generator, size: int, width: float, height: float) -> Grey:
     """Return smooth noise of zero mean and unit deviation, (size, size), with blobs of about this width and height."""
-    raw = generator.standard_normal((size, size)).astype(np.float32)
-    smooth = cv2.GaussianBlur(raw, (0, 0), sigmaX=max(width, 0.3), sigmaY=max(height, 0.3))
+    across, down = max(1, int(width / 2)), max(1, int(height / 2))  # wide blobs need few points, and less time
+    raw = generator.standard_normal((size // down + 2, size // across + 2)).astype(np.float32)
+    smooth = cv2.GaussianBlur(raw, (0, 0), sigmaX=max(width / across, 0.3), sigmaY=max(height / down, 0.3))
+    if across > 1 or down > 1:
+        smooth = cv2.resize(smooth, None, fx=across, fy=down, interpolation=cv2.INTER_CUBIC)
+    smooth = smooth[:size, :size]
     return np.asarray((smooth - smooth.mean()) / (smooth.std() + 1e-6), np.float32)
 
 
 def _region(generator: np.random.Generator, size: int, smallest: float, largest: float) -> Grey:
-    """Return a ragged elliptic mask, 0 to 1, (size, size), whose half axes are these fractions of the size."""
+    """Return a ragged mask, 0 to 1, (size, size), between an ellipse and a rectangle, its half axes these fractions."""
     a, b = generator.uniform(smallest, largest, 2) * size
     x0, y0 = generator.uniform(a, size - a), generator.uniform(b, size - b)
     y, x = np.mgrid[:size, :size].astype(np.float32)
-    radius = np.hypot((x - x0) / a, (y - y0) / b) + 0.12 * _noise(generator, size, size / 24, size / 24)
-    return np.clip((1 - radius) * 8, 0, 1).astype(np.float32)
+    radius = ((np.abs(x - x0) / a) ** 3 + (np.abs(y - y0) / b) ** 3) ** (1 / 3)
+    return np.clip((1 - radius - 0.1 * _noise(generator, size, size / 30, size / 30)) * 6, 0, 1).astype(np.float32)
 
 
 def _crazing(generator: np.random.Generator, size: int) -> Grey:
-    """A net of fine dark cracks along the strip: the zero lines of a stretched noise."""
-    net = np.abs(_noise(generator, size, size / 18, size / 90))
-    return -38 * np.exp(-((net / 0.22) ** 2)) * _region(generator, size, 0.2, 0.42)
+    """A dense net of hairline cracks, most of them along the strip and all of them broken."""
+    cracks = np.zeros((size, size), np.float32)
+    for width, height in ((size / 40, size / 110), (size / 70, size / 70)):
+        line = np.exp(-((_noise(generator, size, width, height) / 0.13) ** 2))
+        cracks = np.maximum(cracks, line * np.clip(_noise(generator, size, size / 50, size / 50) + 0.6, 0, 1))
+    return -58 * cracks * _region(generator, size, 0.2, 0.42)
 
 
 def _inclusion(generator: np.random.Generator, size: int) -> Grey:
-    """One to three narrow dark streaks, across the strip, with ragged edges."""
+    """One to three soft dark streaks side by side, across the strip, swelling and thinning as they go."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
-    x0, y0 = generator.uniform(0.15, 0.85, 2) * size
-    length, found = generator.uniform(0.12, 0.3) * size, np.zeros((size, size), np.float32)
+    x0, y0 = generator.uniform(0.12, 0.88) * size, generator.uniform(0.2, 0.8) * size
+    length, found = generator.uniform(0.1, 0.3) * size, np.zeros((size, size), np.float32)
     for _ in range(int(generator.integers(1, 4))):
-        at, width = x0 + generator.uniform(-0.06, 0.06) * size, generator.uniform(0.012, 0.03) * size
+        at, width = x0 + generator.uniform(-0.06, 0.06) * size, generator.uniform(0.015, 0.04) * size
         middle = y0 + generator.uniform(-0.08, 0.08) * size
-        bend = 0.02 * size * np.sin(y / size * 9 + generator.uniform(0, 6))
-        body = np.exp(-((x - at - bend) / width) ** 2) * np.clip((length - np.abs(y - middle)) / 6, 0, 1)
+        bend = 0.015 * size * np.sin(y / size * 9 + generator.uniform(0, 6))
+        swell = np.clip(1 + 0.35 * _noise(generator, size, size, size / 20)[:, :1], 0.2, 2)
+        body = np.exp(-(((x - at - bend) / (width * swell)) ** 4)) * np.clip((length - np.abs(y - middle)) / 8, 0, 1)
         found = np.maximum(found, body)
-    return (-75 * found * (1 + 0.25 * _noise(generator, size, 1.5, 2.5))).astype(np.float32)
+    depth = generator.uniform(32, 68)
+    mottle = 1 + 0.12 * _noise(generator, size, 1, 3)
+    return np.asarray(-depth * cv2.GaussianBlur(found, (0, 0), size / 150) * mottle, np.float32)
 
 
 def _patches(generator: np.random.Generator, size: int) -> Grey:
-    """A dark blot, longer across the strip than along it, with a blurred and ragged edge."""
-    blot = np.clip(_noise(generator, size, size / 26, size / 14) * 1.6 + 2.2, 0, 1)
-    return np.asarray(-68 * blot * cv2.GaussianBlur(_region(generator, size, 0.09, 0.26), (0, 0), size / 90), np.float32)
+    """A dark blot, its edge ragged and crumbling into specks, its inside mottled."""
+    blot = cv2.GaussianBlur(_region(generator, size, 0.09, 0.27), (0, 0), size / 60)
+    specks = 0.13 * _noise(generator, size, 1.2, 1.2) + 0.16 * _noise(generator, size, size / 40, size / 40)
+    body = np.clip((blot + specks * (blot > 0.12) - 0.35) * 5, 0, 1)
+    mottle = 1 + 0.18 * _noise(generator, size, size / 25, size / 25)
+    return np.asarray(-generator.uniform(62, 100) * cv2.GaussianBlur(body, (0, 0), 0.7) * mottle, np.float32)
 
 
 def _pitted(generator: np.random.Generator, size: int) -> Grey:
-    """Many small dark pits on a darkened ground."""
-    pits = np.clip(_noise(generator, size, size / 110, size / 110) * 2 - 2.4, 0, 1)
-    return (-14 - 62 * pits) * _region(generator, size, 0.18, 0.36)
+    """Many small soft pits, along loose columns, on ground that is a little dulled."""
+    pits = np.clip(_noise(generator, size, size / 130, size / 90) * 1.6 - 1.5, 0, 1)
+    columns = np.clip(0.7 + 0.5 * _noise(generator, size, size / 50, size)[:1], 0.2, 1)
+    return np.asarray((-11 - 58 * pits * columns) * _region(generator, size, 0.24, 0.46), np.float32)
 
 
 def _scale(generator: np.random.Generator, size: int) -> Grey:
-    """Scale that was rolled in: scattered dark flakes, longer than high, each with a bright rim below."""
-    flakes = np.clip(_noise(generator, size, size / 36, size / 80) * 3 - 3.2, 0, 1)
-    rim = np.roll(flakes, max(1, size // 60), axis=0)
-    return (-58 * flakes + 30 * np.clip(rim - flakes, 0, 1)) * _region(generator, size, 0.18, 0.38)
+    """Scale that was rolled in: scattered dark flakes with a tail, slanted alike, each with a pale rim."""
+    flakes = np.clip(_noise(generator, size, size / 60, size / 110) * 2.2 - 2.9, 0, 1)
+    shear = np.array([[1, generator.uniform(-0.4, 0.4), 0], [generator.uniform(-0.5, 0.1), 1, 0]], np.float32)
+    shear[:, 2] = size / 2 - shear[:, :2] @ np.full(2, size / 2, np.float32)
+    flakes = cv2.warpAffine(flakes, shear, (size, size), borderMode=cv2.BORDER_REFLECT)
+    rim = np.roll(cv2.GaussianBlur(flakes, (0, 0), size / 140), max(1, size // 80), axis=0)
+    change = -82 * flakes + 30 * np.clip(rim - flakes, 0, 1)
+    return np.asarray(change * _region(generator, size, 0.16, 0.36), np.float32)
 
 
 def _scratches(generator: np.random.Generator, size: int) -> Grey:
-    """One to three bright thin lines, nearly straight and nearly parallel."""
+    """One to four bright thin lines, nearly straight and parallel, most of them upright, now strong and now faint."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
-    angle = generator.uniform(-0.25, 0.25) + (np.pi / 2 if generator.random() < 0.6 else 0)
-    x0, y0 = generator.uniform(0.25, 0.75, 2) * size
-    found = np.zeros((size, size), np.float32)
-    for _ in range(int(generator.integers(1, 4))):
-        tilt = angle + generator.uniform(-0.05, 0.05)
-        across = (y - y0) * np.cos(tilt) - (x - x0) * np.sin(tilt) + generator.uniform(-0.05, 0.05) * size
-        along = (x - x0) * np.cos(tilt) + (y - y0) * np.sin(tilt) + generator.uniform(-0.1, 0.1) * size
-        line = np.exp(-((across / generator.uniform(0.8, 1.6)) ** 2))
-        found = np.maximum(found, line * np.clip((generator.uniform(0.2, 0.42) * size - np.abs(along)) / 4, 0, 1))
-    return 80 * found
+    angle = generator.normal(0, 0.05) + (np.pi / 2 if generator.random() < 0.8 else 0)
+    x0, y0 = generator.uniform(0.15, 0.85, 2) * size
+    length, found = generator.uniform(0.18, 0.48) * size, np.zeros((size, size), np.float32)
+    for _ in range(int(generator.integers(1, 5))):
+        tilt = angle + generator.uniform(-0.02, 0.02)
+        across = (y - y0) * np.cos(tilt) - (x - x0) * np.sin(tilt) + generator.uniform(-0.04, 0.04) * size
+        along = (x - x0) * np.cos(tilt) + (y - y0) * np.sin(tilt) + generator.uniform(-0.06, 0.06) * size
+        line = np.exp(-((across / generator.uniform(0.7, 1.6)) ** 2)) * generator.uniform(0.6, 1)
+        found = np.maximum(found, line * np.clip((length - np.abs(along)) / 6, 0, 1))
+    faint = np.clip(0.85 + 0.2 * _noise(generator, size, size / 12, size / 12), 0.4, 1)
+    return np.asarray(generator.uniform(60, 115) * found * faint, np.float32)
 
 
 _DRAW: dict[str, Draw] = {"crazing": _crazing, "inclusion": _inclusion, "patches": _patches, "pitted_surface": _pitted,
@@ -106,7 +124,8 @@ CLASSES = tuple(_DRAW)
 def picture(seed: int, number: int, size: int = 200) -> tuple[NDArray[np.uint8], list[tuple[int, int, int, int, int]]]:
     """Draw one picture of the set.
 
-    Its first defect is of class `number` modulo six; every third picture has a second one, of any class, elsewhere.
+    One to three defects are of class `number` modulo six, and one picture in seven has another one, of any class; those
+    that find no free place are left out.
 
     Args:
         seed: of the set.
@@ -117,14 +136,16 @@ def picture(seed: int, number: int, size: int = 200) -> tuple[NDArray[np.uint8],
         The picture, (size, size) grey levels, and its boxes: class, x0, y0, x1, y1 in pixels, right and bottom excluded.
     """
     generator = np.random.default_rng([seed, number])
-    light = generator.uniform(105, 165) + 14 * _noise(generator, size, size / 3, size / 3)
-    bands = generator.uniform(2, 11) * np.broadcast_to(_noise(generator, size, size / 60, size)[:1], (size, size))
-    grain = generator.uniform(3, 16) * _noise(generator, size, 0.6, generator.uniform(0.6, 2.5))  # drawn out by rolling
-    strip = light + bands + grain
+    light = generator.uniform(85, 175) + generator.uniform(4, 20) * _noise(generator, size, size / 2, size / 2)
+    bands = generator.uniform(1, 6) * np.broadcast_to(_noise(generator, size, size / 40, size)[:1], (size, size))
+    grain = generator.uniform(2, 13) * _noise(generator, size, 0.6, generator.uniform(0.5, 1.4))  # drawn out by rolling
+    stains = generator.uniform(0, 8) * _noise(generator, size, size / 60, size / 40)
+    strip = light + bands + grain + stains
     boxes: list[tuple[int, int, int, int, int]] = []
-    wanted = [number % len(CLASSES)] + ([int(generator.integers(len(CLASSES)))] if number % 3 == 2 else [])
+    wanted = [number % len(CLASSES)] * int(generator.integers(1, 4))
+    wanted += [int(generator.integers(len(CLASSES)))] * (generator.random() < 0.15)
     for index in wanted:
-        for _ in range(20):  # until it lies apart from what is there, and is not a speck
+        for _ in range(8):  # until it lies apart from what is there, and is not a speck
             change = _DRAW[CLASSES[index]](generator, size)
             ys, xs = np.nonzero(np.abs(change) > VISIBLE)
             if not len(xs):
@@ -149,28 +170,20 @@ def write(dest: str | Path, *, images: int = 300, size: int = 200, seed: int = 0
         images: how many pictures, 30 at least.
         size: side of a picture in pixels, 64 to 2048.
         seed: the same seed writes the same bytes.
-        overwrite: replace what is at `dest`, once the new set is complete.
+        overwrite: replace the set at `dest`, once the new one is complete.
 
     Raises:
-        DataError: a number makes no sense, or `dest` is there already.
+        DataError: a number makes no sense, or `dest` is there already or cannot be written.
     """
-    dest = Path(dest)
+    dest = Path(dest).resolve()
     if images < 5 * len(CLASSES):
         raise DataError(f"images={images} is too few: {5 * len(CLASSES)} at least, for each class to be on both sides.")
     if not 64 <= size <= 2048:
         raise DataError(f"size={size}: a picture's side is 64 to 2048 pixels.")
-    if dest.exists() and not overwrite:
-        raise DataError(f"'{dest}' is there already. Name another folder, or say overwrite=True to replace it.")
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
-    try:
+    if seed < 0:
+        raise DataError(f"seed={seed}: expected 0 or more.")
+    with destination.replaced(dest, overwrite) as draft:
         _fill(draft, dest, images, size, seed)
-        if dest.exists():
-            shutil.rmtree(dest)
-        os.replace(draft, dest)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return dest / "steel.yaml"
 
 
@@ -181,11 +194,12 @@ def _fill(draft: Path, dest: Path, images: int, size: int, seed: int) -> None:
         name = f"{CLASSES[number % len(CLASSES)]}_{number + 1}"
         (draft / "images" / side).mkdir(parents=True, exist_ok=True)
         (draft / "labels" / side).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(draft / "images" / side / f"{name}.png"), grey)
+        (draft / "images" / side / f"{name}.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
         lines = [f"{c} {(x0 + x1) / 2 / size:.6f} {(y0 + y1) / 2 / size:.6f} {(x1 - x0) / size:.6f} {(y1 - y0) / size:.6f}"
                  for c, x0, y0, x1, y1 in boxes]
         (draft / "labels" / side / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     names = "\n".join(f"  {index}: {name}" for index, name in enumerate(CLASSES))
     (draft / "steel.yaml").write_text(
         f"# {images} procedural pictures of steel defects, {size} x {size}, seed {seed}; a toy, made by yolograft\n"
-        f"path: {dest.resolve()}\ntrain: images/train\nval: images/val\nnames:\n{names}\n", encoding="utf-8")
+        f"path: {json.dumps(str(dest), ensure_ascii=False)}\n"  # quoted: any folder's name is read back as it is
+        f"train: images/train\nval: images/val\nnames:\n{names}\n", encoding="utf-8")

@@ -8,32 +8,34 @@ take its place when they are complete.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import sys
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
 import cv2
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from yolograft.data import annotation
+from yolograft.data import annotation, destination
 from yolograft.data.source import opened
 from yolograft.errors import DataError, nearest
 
 __all__ = ["Problem", "Report", "convert"]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_ROUNDING = 0.01  # pixels that a box may reach out by and be no mistake: decimal corners were rounded
 _Item = TypeVar("_Item")
 _SIDES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
           "testing": "test"}
+_MASKS = ("SegmentationClass", "SegmentationObject")  # Pascal's own sets: pictures of labels, named as their picture
 
 
 @dataclass(frozen=True)
@@ -112,52 +114,49 @@ def convert(source: str | Path, dest: str | Path, *, names: Sequence[str] | None
     """Convert a set with Pascal VOC annotations.
 
     Box corners are read as VOC defines them, pixel numbers from 1 with both ends included, so a box covers
-    `xmin - 1` to `xmax`; a set in which a corner is 0 counts from 0 instead, and its corners are taken as edges.
-    Difficult objects are kept. A box that reaches out of its picture is cut at the edge; one outside it, one of no area
-    and a second copy are left out; all are reported.
+    `xmin - 1` to `xmax`; a set in which a corner is 0 counts from 0 instead, its corners are taken as edges, and a note
+    says so. Difficult objects are kept. A box that reaches out of its picture is cut at the edge; one outside it, one of
+    no area and a second copy are left out; all are reported.
 
     Args:
         source: a folder or a zip file.
         dest: the folder to make.
         names: the classes, in order; by default those found, in alphabetical order.
         split: `stratified` puts every fifth picture of each class into validation (identical pictures on one side);
-            `source` keeps the sides that the source's folders name (train, val or validation, test).
-        overwrite: replace what is at `dest`, once the new set is complete.
+            `source` keeps the sides that the source's folders (train, val or validation, test) or Pascal's lists
+            (`ImageSets/Main/train.txt`, ...) name.
+        overwrite: replace the set at `dest`, once the new one is complete.
         validates: another rule for `stratified`.
         hint: where to get the set, for the message when the source is not there.
-        known: problems that this set is known to have: they are notes.
+        known: how problems begin that this set is known to have: they are notes.
 
     Raises:
         DataError: nothing can be converted; then nothing was written, and `dest` is as it was.
     """
-    dest = Path(dest)
+    dest = Path(dest).resolve()
     if split not in ("stratified", "source"):
         raise DataError(f"split={split} is not known: stratified or source.{nearest(split, ('stratified', 'source'))}")
-    if dest.exists() and not overwrite:
-        raise DataError(f"'{dest}' is there already. Name another folder, or say overwrite=True to replace it.")
+    if names is not None and (isinstance(names, str) or not all(names) or len(set(names)) < len(names)):
+        raise DataError(f"names={names!r}: expected the names of the classes, each once, as in names=cat,dog")
+    destination.check(dest, overwrite)
     with opened(source, hint) as folder:
-        inside = dest.resolve() == folder.resolve() or dest.resolve() in folder.resolve().parents
-        if inside:
+        if dest == folder.resolve() or dest in folder.resolve().parents:
             raise DataError(f"'{dest}' holds the source, which would be replaced. Name another folder.")
         problems: list[Problem] = []
-        pictures = _collect(folder, problems)
+        pictures = _collect(folder, dest, problems)
         if not pictures:
             seen = "; ".join(f"{problem.file}: {problem.what}" for problem in problems[:3]) or "no XML file is below it"
             raise DataError(f"'{source}' holds no picture with a VOC annotation ({seen}).{f' {hint}' if hint else ''}")
-        classes = _check(pictures, names, problems)
+        classes, notes = _check(pictures, names, problems)
         identical = _identical(pictures)
-        notes = _split(pictures, identical, split, validates or (lambda name, rank: rank % 5 == 4))
-        expected = set(known)
-        notes += [f"{problem.file}: {problem.what}" for problem in problems if problem in expected]
-        problems = [problem for problem in problems if problem not in expected]
-        draft = _draft(dest)
-        try:
+        notes += _split(pictures, identical, split, validates or (lambda name, rank: rank % 5 == 4), problems)
+        expected = tuple(known)
+        usual = [problem for problem in problems
+                 if any(problem.file == one.file and problem.what.startswith(one.what) for one in expected)]
+        notes += [f"{problem.file}: {problem.what}" for problem in usual]
+        problems = [problem for problem in problems if problem not in usual]
+        with destination.replaced(dest, overwrite) as draft:
             report = _write(pictures, classes, draft, dest, problems, notes, identical)
-            _replace(draft, dest)
-        except OSError as error:
-            raise DataError(f"'{dest}' cannot be written: {error}") from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return report
 
 
@@ -176,45 +175,59 @@ def _side(path: Path, folder: Path) -> str:
     return ""
 
 
-def _files(folder: Path) -> Iterable[Path]:
-    return (path for path in sorted(folder.rglob("*"))
-            if path.is_file() and not path.name.startswith(".") and "__MACOSX" not in path.parts)
+def _files(folder: Path, dest: Path) -> Iterable[Path]:
+    """Give the files of the set: none that are hidden, none of masks, and none that an earlier conversion wrote."""
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        skipped = any(part.startswith(".") or part == "__MACOSX" or part in _MASKS for part in parts)
+        if not skipped and path.is_file() and dest not in path.resolve().parents:
+            yield path
 
 
-def _collect(folder: Path, problems: list[Problem]) -> list[_Picture]:
+def _lists(files: Iterable[Path]) -> dict[str, str]:
+    """Read Pascal's own split: which side each name is on."""
+    sides: dict[str, str] = {}
+    for path in files:
+        if path.parts[-3:-1] == ("ImageSets", "Main") and path.suffix == ".txt" and path.stem in _SIDES:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            sides.update((line.split()[0], _SIDES[path.stem]) for line in text.splitlines() if line.strip())
+    return sides
+
+
+def _collect(folder: Path, dest: Path, problems: list[Problem]) -> list[_Picture]:
     """Pair annotations with pictures and read both."""
-    files = list(_files(folder))
-    by_name: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    files = list(_files(folder, dest))
+    lists = _lists(files)
+    by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         if path.suffix.lower() in PICTURES:
-            by_name[_side(path, folder), path.stem].append(path)
+            by_stem[path.stem].append(path)
     used: set[Path] = set()
     found: list[_Picture] = []
     taken: dict[str, Path] = {}
     xml = [path for path in files if path.suffix.lower() == ".xml"]
     for path in _shown_progress(xml, "reading"):
-        shown, side = str(path.relative_to(folder)), _side(path, folder)
+        shown = str(path.relative_to(folder))
         try:
             told = annotation.read(path)
         except DataError as error:
             problems.append(Problem(shown, f"{error}; its picture is left out"))
-            used.update(by_name.get((side, path.stem), ()))
+            used.update(_choices(path, "", by_stem, folder))
             continue
-        choices = by_name.get((side, path.stem)) or by_name.get((side, Path(told.picture).stem)) or []
+        choices = _choices(path, told.picture, by_stem, folder)
+        used.update(choices)
         if len(choices) != 1:
             what = "has no picture" if not choices else f"has {len(choices)} pictures of its name; which is meant is unclear"
             problems.append(Problem(shown, f"{what}; left out"))
-            used.update(choices)
             continue
         picture = choices[0]
-        used.add(picture)
         if picture.stem in taken:
             other = taken[picture.stem].relative_to(folder)
             problems.append(Problem(shown, f"a second picture is named '{picture.stem}' ({other}); this one is left out"))
             continue
-        pixels = cv2.imread(str(picture), cv2.IMREAD_COLOR)
-        if pixels is None:
-            problems.append(Problem(str(picture.relative_to(folder)), "cannot be read as a picture; left out"))
+        pixels = _pixels(picture)
+        if isinstance(pixels, str):
+            problems.append(Problem(str(picture.relative_to(folder)), f"{pixels}; left out"))
             continue
         taken[picture.stem] = picture
         problems += [Problem(shown, f"{what}; that object is left out") for what in told.problems]
@@ -222,21 +235,56 @@ def _collect(folder: Path, problems: list[Problem]) -> list[_Picture]:
         if told.size and told.size != (width, height):
             problems.append(Problem(shown, f"says {told.size[0]} x {told.size[1]} pixels, the picture has {width} x "
                                     f"{height}; the picture's own size is used"))
+        side = _side(picture, folder) or _side(path, folder) or lists.get(picture.stem, "")
         found.append(_Picture(name=picture.stem, path=picture, side=side, size=(width, height), boxes=list(told.boxes),
                               digest=hashlib.sha256(pixels.tobytes() + str(pixels.shape).encode()).hexdigest()))
-    lone = [path for paths in by_name.values() for path in paths if path not in used]
+    lone = [path for paths in by_stem.values() for path in paths if path not in used]
     problems += [Problem(str(path.relative_to(folder)), "has no annotation; left out") for path in sorted(lone)]
     return sorted(found, key=lambda picture: _natural(picture.name))
 
 
-def _check(pictures: list[_Picture], names: Sequence[str] | None, problems: list[Problem]) -> list[str]:
-    """Turn boxes into edges, keep those that can be trained on, and return the classes in order."""
+def _choices(path: Path, told: str, by_stem: dict[str, list[Path]], folder: Path) -> list[Path]:
+    """Give the pictures that an annotation may mean: of its own name, or else of the name it tells; one if it is clear."""
+    side, name = _side(path, folder), PureWindowsPath(told).name  # which knows both kinds of slash
+    found: list[Path] = []
+    for stem in (path.stem, PureWindowsPath(name).stem):
+        found = found or [other for other in by_stem.get(stem, ()) if not side or _side(other, folder) in ("", side)]
+    for nearer in (lambda other: _side(other, folder) == side, lambda other: other.name == name,
+                   lambda other: other.parent == path.parent):
+        found = [other for other in found if nearer(other)] or found
+    return found
+
+
+def _pixels(path: Path) -> NDArray[np.uint8] | str:
+    """Read a picture, or say why not."""
+    try:
+        raw = path.read_bytes()
+        if _cut_off(raw):
+            return "is a picture that was cut off"
+        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR) if raw else None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except cv2.error:  # more pixels than OpenCV allows
+        pixels = None
+    return "cannot be read as a picture" if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def _cut_off(raw: bytes) -> bool:
+    """Say whether the end of a JPEG or PNG is missing, which decoders may fill with grey in silence."""
+    if raw.startswith(b"\xff\xd8"):  # the last scan's end mark comes after its start mark
+        return raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda")
+    return raw.startswith(b"\x89PNG") and b"IEND" not in raw
+
+
+def _check(pictures: list[_Picture], names: Sequence[str] | None,
+           problems: list[Problem]) -> tuple[list[str], list[str]]:
+    """Turn boxes into edges and keep those that can be trained on; returns the classes in order, and notes."""
     classes = list(names) if names else sorted({box.name for picture in pictures for box in picture.boxes})
-    from_one = all(min(box.corners[:2]) >= 1 for picture in pictures for box in picture.boxes)
+    from_zero = next((picture.name for picture in pictures for box in picture.boxes if _from_zero(box)), None)
     for picture in pictures:
         kept: list[annotation.Box] = []
         for box in picture.boxes:
-            what = _fit(box, picture.size, classes, float(from_one))
+            what = _fit(box, picture.size, classes, float(from_zero is None))
             if isinstance(what, str):
                 problems.append(Problem(picture.name, f"{what}; that box is left out"))
                 continue
@@ -251,7 +299,13 @@ def _check(pictures: list[_Picture], names: Sequence[str] | None, problems: list
         picture.boxes = kept
     if not any(picture.boxes for picture in pictures):
         raise DataError(f"Not one usable box was found: {'; '.join(f'{p.file}: {p.what}' for p in problems[:3])}.")
-    return classes
+    return classes, [f"corners count from 0 in this set, as in {from_zero}"] if from_zero else []
+
+
+def _from_zero(box: annotation.Box) -> bool:
+    """Say whether a box shows that its set counts pixels from 0; broken ones, such as (0, 0, 0, 0), show nothing."""
+    x0, y0, x1, y1 = box.corners
+    return 0 <= min(x0, y0) < 0.5 and x1 > x0 and y1 > y0
 
 
 def _shown(box: annotation.Box) -> str:
@@ -268,7 +322,7 @@ def _fit(box: annotation.Box, size: tuple[int, int], classes: list[str],
     inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(size[0])), min(y1, float(size[1])))
     if inside[2] <= inside[0] or inside[3] <= inside[1]:
         return f"the box {_shown(box)} lies outside the picture of {size[0]} x {size[1]}"
-    return inside, inside != (x0, y0, x1, y1)
+    return inside, max(abs(a - b) for a, b in zip(inside, (x0, y0, x1, y1), strict=True)) > _ROUNDING
 
 
 def _identical(pictures: list[_Picture]) -> list[list[_Picture]]:
@@ -278,13 +332,15 @@ def _identical(pictures: list[_Picture]) -> list[list[_Picture]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _split(pictures: list[_Picture], identical: list[list[_Picture]], split: str, validates: Validates) -> list[str]:
-    """Give every picture its side; returns what is worth saying about it."""
+def _split(pictures: list[_Picture], identical: list[list[_Picture]], split: str, validates: Validates,
+           problems: list[Problem]) -> list[str]:
+    """Give every picture its side; returns notes."""
     if split == "source":
         lost = [picture for picture in pictures if not picture.side]
         if lost or not {"train", "val"} <= {picture.side for picture in pictures}:
-            raise DataError("split=source: the source's folders do not name a train and a val side for every picture "
-                            f"(for instance '{(lost or pictures)[0].name}'). Leave split out for a stratified one.")
+            raise DataError("split=source: the source names no train and val side for every picture, in its folders or in "
+                            f"ImageSets/Main (for instance '{(lost or pictures)[0].name}'). Leave split out for a "
+                            "stratified one.")
     else:
         by_class: dict[str, list[_Picture]] = defaultdict(list)
         for picture in pictures:
@@ -292,18 +348,29 @@ def _split(pictures: list[_Picture], identical: list[list[_Picture]], split: str
         for group in by_class.values():
             for rank, picture in enumerate(group):
                 picture.side = "val" if validates(picture.name, rank) else "train"
-    notes = []
+    bound = {id(picture) for group in identical for picture in group}
     for group in identical:
-        told = f"{' and '.join(picture.name for picture in group)} are the same picture"
-        sides = {picture.side for picture in group}
-        if split == "source" and len(sides) > 1:
-            notes.append(f"{told}, on both sides of the source's own split")
-        elif len(sides) > 1:
-            moved = _reunite(group, pictures, {id(p) for other in identical for p in other})
-            notes.append(f"{told}: both are in {group[0].side}{moved}")
-        else:
-            notes.append(f"{told}: both are in {group[0].side}")
-    return notes
+        moved = _reunite(group, pictures, bound) if split == "stratified" else ""
+        for other in group[1:]:
+            where = (f"both are in {other.side}{moved}" if other.side == group[0].side
+                     else f"they are on different sides of the source's own split ({group[0].side} and {other.side})")
+            problems.append(Problem(other.name, f"is the same picture as {group[0].name}; {where}"))
+    return [] if split == "source" else _populate(pictures, bound)
+
+
+def _populate(pictures: list[_Picture], bound: set[int]) -> list[str]:
+    """Give a side that a small set left empty one picture of the largest class: Ultralytics needs both."""
+    missing = {"train", "val"} - {picture.side for picture in pictures}
+    if not missing:
+        return []
+    counts = Counter(picture.kind for picture in pictures)
+    free = [picture for picture in pictures if id(picture) not in bound]
+    if len(pictures) < 2 or not free:
+        raise DataError(f"{len(pictures)} usable pictures cannot be split into training and validation; "
+                        "two different ones at least.")
+    chosen, side = max(reversed(free), key=lambda picture: counts[picture.kind]), missing.pop()
+    chosen.side = side
+    return [f"the set is so small that its rule leaves {side} empty: {chosen.name} is there"]
 
 
 def _reunite(group: list[_Picture], pictures: list[_Picture], bound: set[int]) -> str:
@@ -321,14 +388,6 @@ def _reunite(group: list[_Picture], pictures: list[_Picture], bound: set[int]) -
             stand_in.side = left
             moved.append(f"{stand_in.name} is in {left} for {picture.name}")
     return f" ({'; '.join(moved)})" if moved else ""
-
-
-def _draft(dest: Path) -> Path:
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
-    except OSError as error:
-        raise DataError(f"'{dest}' cannot be written: {error}") from error
 
 
 def _write(pictures: list[_Picture], classes: list[str], draft: Path, dest: Path, problems: list[Problem],
@@ -349,7 +408,7 @@ def _write(pictures: list[_Picture], classes: list[str], draft: Path, dest: Path
     background = sum(not picture.boxes for picture in pictures)
     if background:
         notes = [*notes, f"{background} pictures have no object: they are backgrounds"]
-    report = Report(yaml=dest.resolve() / f"{dest.resolve().name}.yaml", boxes=counts,
+    report = Report(yaml=dest / f"{dest.name}.yaml", boxes=counts,
                     pictures={side: sum(picture.side == side for picture in pictures) for side in sides},
                     problems=tuple(problems), notes=tuple(notes),
                     identical=tuple(tuple(picture.name for picture in group) for group in identical))
@@ -359,23 +418,5 @@ def _write(pictures: list[_Picture], classes: list[str], draft: Path, dest: Path
 
 
 def _yaml(dest: Path, classes: list[str], sides: list[str]) -> str:
-    told = {"path": str(dest.resolve()), **{side: f"images/{side}" for side in sides}, "names": dict(enumerate(classes))}
+    told = {"path": str(dest), **{side: f"images/{side}" for side in sides}, "names": dict(enumerate(classes))}
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
-
-
-def _replace(draft: Path, dest: Path) -> None:
-    """Put the finished draft in its place; what was there goes only then."""
-    if not dest.exists():
-        os.replace(draft, dest)
-        return
-    old = draft.with_name(f"{draft.name}.old")
-    os.replace(dest, old)
-    try:
-        os.replace(draft, dest)
-    except OSError:
-        os.replace(old, dest)
-        raise
-    if old.is_dir():
-        shutil.rmtree(old)
-    else:
-        old.unlink()

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 IMAGE = -1  # what row 0 reads
+_DEEPEST = 20  # lists within lists; a row's arguments take three
 _MOST = 10**6  # no feature map has more channels, and no file more rows
 
 # Modules whose first argument is their output width, scaled by the model's width (parse_model's `base_modules`).
@@ -92,12 +93,15 @@ class Row:
         return f"row {self.number} {shown([source, self.repeats, self.module, self.args])}"
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, depth: int = 4) -> str:
     """Show part of a row as it stands in the YAML, shortened to a line."""
+    inner = partial(shown, depth=depth - 1)
+    if isinstance(value, (list, tuple, dict)) and not depth:
+        return "..."
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(shown, value[:9]))}{', ...' if len(value) > 9 else ''}]"
+        return f"[{', '.join(map(inner, value[:9]))}{', ...' if len(value) > 9 else ''}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{shown(key)}: {shown(item)}" for key, item in list(value.items())[:9]) + "}"
+        return "{" + ", ".join(f"{inner(key)}: {inner(item)}" for key, item in list(value.items())[:9]) + "}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**12:
         return "a number of more than 12 digits"
     text = value if isinstance(value, str) else repr(value)
@@ -108,6 +112,7 @@ def sections(cfg: Any) -> list[tuple[int, str, Any]]:
     """Return (number, part, row as it stands) for every row; raises `HostError` for what is no model YAML."""
     if not isinstance(cfg, dict):
         raise HostError(f"A model YAML must be a mapping with `backbone` and `head`, not {type(cfg).__name__}.")
+    _check_depth(cfg)
     found: list[tuple[int, str, Any]] = []
     for part in ("backbone", "head"):
         if not isinstance(cfg.get(part), (list, tuple)):
@@ -119,6 +124,15 @@ def sections(cfg: Any) -> list[tuple[int, str, Any]]:
     if not found:
         raise HostError("The model YAML has no rows: `backbone` and `head` are empty.")
     return found
+
+
+def _check_depth(cfg: dict[str, Any]) -> None:
+    level: list[Any] = [cfg]
+    for _ in range(_DEEPEST):
+        inside = [one for parent in level for one in (parent.values() if isinstance(parent, dict) else parent)]
+        level = list({id(one): one for one in inside if isinstance(one, (list, tuple, dict))}.values())
+    if level:
+        raise HostError(f"The model YAML is nested more than {_DEEPEST} deep, or holds itself through an alias (*name).")
 
 
 def row(number: int, part: str, raw: Any) -> Row:

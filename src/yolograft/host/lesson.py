@@ -12,6 +12,7 @@ checkpoints are written); the loop begins at `start_epoch`, steps the scheduler 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -25,7 +26,7 @@ from ultralytics.utils.torch_utils import init_seeds
 
 from yolograft import attach
 from yolograft.errors import HostError
-from yolograft.host import controls
+from yolograft.host import controls, speed
 from yolograft.host.pairing import Epochs, Paired, draw
 from yolograft.host.trainers import grafted_trainer
 
@@ -57,6 +58,8 @@ class LessonTrainer:
         self.held: list[nn.Parameter] = []
         self.batches = self.stepped = -1
         self.begun = time.monotonic()
+        choice = (self.state or {}).get("choice")
+        self.kept = speed.Choice(*choice) if choice else None  # measured again, another could come out: another run
         super().__init__(*(() if cfg is None else (cfg,)), overrides=overrides, _callbacks=_callbacks)  # type: ignore[call-arg]
         for event, callback in (("on_pretrain_routine_end", LessonTrainer._restore),
                                 ("on_train_epoch_start", LessonTrainer._begin_epoch),
@@ -184,6 +187,7 @@ class LessonTrainer:
         this: Any = self
         criterion = getattr(this.model, "criterion", None)
         state = {
+            "choice": this.choice and dataclasses.astuple(this.choice),
             "epoch": this.epoch, "finished": this.stop or this.epoch + 1 >= this.epochs,
             "seconds": this.spent + time.monotonic() - this.begun, "model": this.model.state_dict(),
             "ema": this.ema.ema.state_dict(), "updates": this.ema.updates,

@@ -375,6 +375,7 @@ class _Check:
         same = stock is not None and len(stock.sources) == len(one.sources)
         wrong: list[str] = []
         why: list[str] = []
+        moves: list[tuple[int, int, int]] = []
         mended = list(one.sources)
         broken, stale = False, False
         for at, source in enumerate(one.sources):
@@ -405,17 +406,28 @@ class _Check:
             best = self._best(now, one.number)
             mended[at] = _numbered(best, one, source)
             wrong.append(f"{source} is {self._named(got)}")
-            behind = f" (with {self.every[best].module} behind it: {best})" if best != now else ""
-            why.append(f"Row {meant} ({self.stock[meant].module}) of {self._base} is row {now} here{behind}"
-                       if meant != IMAGE else f"{self._base} reads the image there, which is -1")
+            moves.append((meant, now, best))
         if not wrong:
             return None
-        because = "; ".join(dict.fromkeys(why))
+        because = ". ".join([*dict.fromkeys(why), *self._said(moves)])
         if stale and self.inserted:
             because += f". Inserted rows ({', '.join(map(str, self.inserted[:9]))}) move every later number"
         return Finding(row=one.number, severity="error" if broken else "warning", what=f"{one}: {'; '.join(wrong)}.",
                        why=f"{because}.",
                        mend=f"from: {shown(mended if one.several else mended[0])}{'' if broken else ', unless it is meant'}")
+
+    def _said(self, moves: list[tuple[int, int, int]]) -> Iterator[str]:
+        """Say where the stock file's rows stand now; each as its number there, here, and that of the block behind it."""
+        if any(meant == IMAGE for meant, _, _ in moves):
+            yield f"{self._base} reads the image there, which is -1"
+        rows = [move for move in moves if move[0] != IMAGE]
+        if not rows:
+            return
+        old = ", ".join(f"{meant} ({self.stock[meant].module})" for meant, _, _ in rows)
+        new = ", ".join(str(now) + (f" (with {self.every[best].module} behind it: {best})" if best != now else "")
+                        for _, now, best in rows)
+        s, verb = ("s", "are rows") if len(rows) > 1 else ("", "is row")
+        yield f"Row{s} {old} of {self._base} {verb} {new} here"
 
     def _fits(self, got: int, meant: int, now: int) -> bool:
         """Whether reading row `got` is what reading the stock file's row `meant` was, now at `now`; or new on purpose."""

@@ -17,7 +17,7 @@ from ultralytics.utils.torch_utils import get_flops
 
 from yolograft import attach
 from yolograft.errors import GraftError, HostError, nearest
-from yolograft.host import models, plugins
+from yolograft.host import models, plugins, speed
 from yolograft.host.yolo import YOLO
 from yolograft.sites import rows, sites
 from yolograft.spec import Graft
@@ -33,7 +33,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
     """
     given = {key: value if key in ("graft", "blocks") else smart_value(value) for key, value in pairs.items()}
     # the run folder of a training that Ultralytics launches is given to it in `save_dir`, which is no default's key
-    known = {**DEFAULT_CFG_DICT, "graft": None, "blocks": None, "save_dir": None}
+    known = {**DEFAULT_CFG_DICT, "graft": None, "blocks": None, "speed": None, "save_dir": None}
     for key in given:
         if key not in known and not (mode == "tune" and key in ("iterations", "use_ray")):
             raise HostError(f"'{key}' is no argument of 'yolograft {mode}'.{nearest(key, known)} "
@@ -43,6 +43,10 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         plugins.load_blocks(blocks)
     if graft is not None:
         Graft.parse(graft)
+    if "speed" in given and mode not in ("train", "tune"):
+        raise HostError(f"'speed' is no argument of 'yolograft {mode}': it is one of train and tune.")
+    if "speed" in given:
+        speed.check(str(given["speed"]))
     try:
         get_cfg(overrides={key: value for key, value in given.items() if key in DEFAULT_CFG_DICT})
     except (TypeError, ValueError, SyntaxError) as error:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 from ultralytics.models import yolo
@@ -20,7 +22,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.host import archive, models
+from yolograft.host import archive, models, speed
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -36,6 +38,9 @@ class GraftTrainer:
         overrides = dict(overrides or {})
         self.graft_text: str | None = overrides.pop("graft", None)
         self.blocks_file: str | None = overrides.pop("blocks", None)
+        wanted = overrides.pop("speed", None)
+        self.speed = speed.check(str(wanted or "auto"))
+        self.choice: speed.Choice | None = None
         if self.blocks_file:
             from yolograft.host.plugins import load_blocks
 
@@ -43,15 +48,20 @@ class GraftTrainer:
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # refused before Ultralytics makes a folder for the run
         super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
-        if self.graft_text is not None and self.save_dir.is_dir():  # type: ignore[attr-defined]
-            record = {"graft": self.graft_text, "yolograft": __version__}
-            (self.save_dir / "graft.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")  # type: ignore[attr-defined]
+        record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
+        if wanted is None and getattr(self, "resume", False) and record.is_file():
+            self.speed = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
+        if self.speed == "auto" and self.device.type == "cpu":  # type: ignore[attr-defined]
+            self.add_callback("on_pretrain_routine_end", speed.begin)  # type: ignore[attr-defined]
+        if self.graft_text is not None and record.parent.is_dir():
+            told = {"graft": self.graft_text, "speed": self.speed, "yolograft": __version__}
+            record.write_text(yaml.safe_dump(told), encoding="utf-8")
 
     def train(self) -> Any:
         """Train as the stock trainer does; a multi-GPU launch hands the graft to the processes it starts."""
         if _launches(self):
             # `vars(args)` is all that they are given. Elsewhere the key would be refused as no Ultralytics argument.
-            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file)):
+            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("speed", self.speed)):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         return super().train()  # type: ignore[misc]
@@ -73,6 +83,26 @@ class GraftTrainer:
         if weights is not None and graft:
             models.load_into(network, weights)
         return network
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Prepare a batch as the stock trainer does, in the layout that was chosen."""
+        batch = super().preprocess_batch(batch)  # type: ignore[misc]
+        if self.choice and self.choice.channels_last:
+            batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def _do_train(self, *args: Any, **kwargs: Any) -> Any:
+        with ExitStack() as stack:
+            # entered once the network is there, which is inside the stock method
+            self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
+                speed.faster(trainer.model, bool(trainer.choice and trainer.choice.bfloat16))))
+            return super()._do_train(*args, **kwargs)  # type: ignore[misc]
+
+    def validate(self) -> Any:
+        """Validate as the stock trainer does, at the speed that was chosen."""
+        averaged = self.ema.ema if getattr(self, "ema", None) else self.model  # type: ignore[attr-defined]
+        with speed.faster(averaged, bool(self.choice and self.choice.bfloat16)):
+            return super().validate()  # type: ignore[misc]
 
     def set_model_attributes(self) -> None:
         """Set what the stock trainer sets, and keep the blocks out of what `freeze` is about to freeze."""

@@ -27,14 +27,16 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from yolograft import attach
 from yolograft import blocks as zoo
-from yolograft.errors import DataError, GraftError, HostError, nearest
-from yolograft.host import controls, models, modes
+from yolograft.errors import DataError, HostError, nearest
+from yolograft.host import controls, models, modes, speed
 from yolograft.host.evaluation import evaluate
 from yolograft.host.lesson import BEST, STATE, lesson_trainer, replace
 from yolograft.sites import sites
 from yolograft.spec import Graft
 
-__all__ = ["blocks", "check", "fingerprints", "hardware", "rows", "spell", "train", "versions"]
+__all__ = ["blocks", "check", "fingerprints", "hardware", "rows", "spell", "test", "train", "versions"]
+
+DEFAULTS = {"speed": "auto"}  # a trial without it is stock: its numbers are those of a study that knew no other speed
 
 _OWN = {"seed": "a study has seeds", "resume": "a study resumes by itself", "project": "a study has its own folder",
         "name": "a study has its own folder", "exist_ok": "a study has its own folder",
@@ -47,7 +49,8 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
 
     What is left in `folder`: best.pt, images.npz (see `evaluation`), and Ultralytics' own files under run/.
     """
-    folder, settings = Path(folder).resolve(), dict(trial.settings)
+    folder, settings = Path(folder).resolve(), _here(trial.settings)
+    pace = settings.pop("speed", "stock")
     state = torch.load(folder / STATE, map_location="cpu", weights_only=False) if (folder / STATE).exists() else None
     spent = state["seconds"] if state else 0.0
     if state is None or not state["finished"]:
@@ -55,7 +58,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         model: Any = modes.open_model(settings["model"], settings.get("task"))
         cls = lesson_trainer(model.task_map[model.task]["trainer"])
         overrides = {"plots": False, **settings, "task": model.task, "seed": trial.seed, "graft": trial.graft,
-                     "project": str(folder), "name": "run", "exist_ok": True}
+                     "project": str(folder), "name": "run", "exist_ok": True, "speed": pace}
         trainer = cls(overrides={**overrides, "control": trial.control, "folder": folder, "report": report, "state": state,
                                  "spent": spent})
         trainer.train()
@@ -67,6 +70,22 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
     device = torch.cuda.get_device_name() if torch.cuda.is_available() and str(settings.get("device")) != "cpu" else "cpu"
     return {**found, "costs": {"seconds": spent, "epochs": epochs, **found["costs"]},
             "notes": {"device": device, "checkpoint": str(folder / BEST)}}
+
+
+def test(trial: Any, folder: Path) -> dict[str, float]:
+    """Score what `train` left in `folder` on the data set's test split; raises `DataError` if it has none."""
+    settings = {key: value for key, value in _here(trial.settings).items() if key != "speed"}
+    found = _resolve(str(settings["data"]), str(settings.get("task") or _open(str(settings["model"])).task))
+    if not found.get("test"):
+        raise DataError(f"data={settings['data']} has no test split: it names only train and val.")
+    metrics: dict[str, float] = evaluate(folder / BEST, settings, folder / "test", split="test")["metrics"]
+    return metrics
+
+
+def _here(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's settings, without a GPU's number where the study has chosen the GPU for this process already."""
+    chosen = "CUDA_VISIBLE_DEVICES" in os.environ and str(settings.get("device")).isdecimal()
+    return {key: value for key, value in settings.items() if key != "device" or not chosen}
 
 
 def _lines(path: Path) -> list[str]:
@@ -97,7 +116,8 @@ def blocks() -> list[str]:
 
 def check(model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
     """Raise `GraftError` if the graft does not fit the model, or a train argument cannot be one of a study's."""
-    given = {key: value for key, value in settings.items() if key != "model"}
+    given = {key: value for key, value in settings.items() if key not in ("model", "speed")}
+    speed.check(str(settings.get("speed", "stock")))
     for key, value in given.items():
         if key in _OWN:
             raise HostError(f"'{key}={value}' cannot be an argument of a study: {_OWN[key]}.")
@@ -140,13 +160,16 @@ def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
     return {"model": model, "data": _data(str(settings["data"]), str(settings.get("task") or task or "detect"))}
 
 
-def _data(name: str, task: str) -> str:
+def _resolve(name: str, task: str) -> dict[str, Any]:
     try:
-        found = check_cls_dataset(name) if task == "classify" else check_det_dataset(name)
-    except GraftError:
-        raise
+        found: dict[str, Any] = check_cls_dataset(name) if task == "classify" else check_det_dataset(name)
     except Exception as error:  # Ultralytics raises whatever it meets
         raise DataError(f"data={name} cannot be used: {' '.join(str(error).split())}") from error
+    return found
+
+
+def _data(name: str, task: str) -> str:
+    found = _resolve(name, task)
     files: list[tuple[str, Path]] = []
     for split in ("train", "val", "test"):
         sources = found.get(split) or ()

@@ -119,10 +119,11 @@ class _GraftingModel:
             raise HostError(f"'{self.model}' is an exported model already. Export the .pt file it was made from.")
         return str(archive.save_file(self.model, Path(str(self.model_name)).with_suffix(checkpoint.SUFFIX)))
 
-    def tune(self, *args: Any, graft: Any = None, blocks: str | None = None, **kwargs: Any) -> Any:
+    def tune(self, *args: Any, graft: Any = None, blocks: str | None = None, speed: str | None = None,
+             **kwargs: Any) -> Any:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does, with the graft on in every training."""
         self._apply_graft(graft)
-        with launch.launching(graft=str(self.graft), blocks=blocks):
+        with launch.launching(graft=str(self.graft), blocks=blocks, speed=speed):
             return super().tune(*args, **kwargs)  # type: ignore[misc]
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.errors import SpecError
-from yolograft.study import engine
+from yolograft.study import engine, holdout
+from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
+from yolograft.study.study import Study
 
 __all__ = ["place", "run"]
 
@@ -32,11 +34,13 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
         GraftError: something cannot be used; what is on disk stays as it was.
     """
     options = _options(how)
+    test = options.pop("test", False)
     written: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     asked = {**written, **words}
     folder = place(file, asked, where)
     print(f"Study {folder}: checking the data, the model and each arm ...", flush=True)
-    plan = engine.begin(Plan.of(asked), folder)
+    asked_plan = Plan.of(asked)
+    plan = engine.begin(asked_plan, folder)
     print(f"{len(plan.arms)} arms x {len(plan.seeds)} seeds = {len(plan.trials())} trials; the verdict is on {plan.metric}, "
           f"against '{plan.baseline}'.")
     for warning in engine.forewarn(plan):
@@ -45,16 +49,31 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
         with _stoppable():
             if sys.stdout.isatty():
                 with LiveView() as view:
-                    study = engine.run(plan, folder, view=view, **options)
+                    study = engine.run(asked_plan, folder, view=view, **options)
             else:
-                study = engine.run(plan, folder, view=Lines(), **options)
+                study = engine.run(asked_plan, folder, view=Lines(), **options)
     except KeyboardInterrupt:
         print(f"\nStopped; nothing is lost. Go on: yolograft study {folder / 'plan.yaml'}", file=sys.stderr)
         return 130
     print(status(folder, storage=options.get("storage")), end="")
+    images = image_intervals(study)
     for verdict in study.verdicts():
-        print(f"{verdict.arm}: {verdict.word}. {verdict.why()}")
+        over = images.get(verdict.arm)
+        print(f"{verdict.arm}: {verdict.word}. {verdict.why()}"
+              + (f" Over validation images of this kind: {over[0]:+.4f} to {over[1]:+.4f}." if over else ""))
+    if test:
+        _test(study)
     return 1 if study.failures() else 0
+
+
+def _test(study: Study) -> None:
+    earlier = holdout.read(study)
+    found = holdout.score(study)
+    verdict = found.verdict()
+    if earlier is not None:
+        print(f"The held-out test split was scored already, for '{found.arm}'; later arms do not reopen it.")
+    print(f"On the held-out test split, {found.arm}, chosen among {found.among} arms by validation: {verdict.word}. "
+          f"{verdict.why()}")
 
 
 def place(file: str | None, words: Mapping[str, Any], where: Mapping[str, str]) -> Path:
@@ -92,7 +111,7 @@ def _options(how: Mapping[str, str]) -> dict[str, Any]:
             if not found[key].isdecimal() or not int(found[key]):
                 raise SpecError(f"{key}={found[key]} must be a whole number of at least 1.")
             found[key] = int(found[key])
-    for key in ("race", "retry"):
+    for key in ("retry", "test"):
         if key in found:
             if found[key].lower() not in ("true", "false"):
                 raise SpecError(f"{key}={found[key]} must be True or False.")

@@ -2,11 +2,12 @@
 
 Its numbers follow from a trial's arm and seed alone. Train arguments steer it: `epochs`, `pause` (seconds per
 epoch), `noise`, `shared` (what a seed does to all arms alike), `effect` (of any graft), and `fail` (a word:
-see `train`).
+see `_misbehave`).
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -58,7 +59,17 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
     return Result(metrics=metrics, classes={"AP50-95": classes}, costs=costs)
 
 
+def test(trial: Trial, folder: Path) -> dict[str, float]:
+    """Pretend again, with noise of the test split's own."""
+    if trial.settings.get("fail") == "no-test":
+        raise DataError("The data set has no test split.")
+    effect = float(trial.settings.get("effect", 0)) if trial.graft != "none" else 0.0
+    return {"mAP50-95": 0.7 + effect + 0.01 * _draw("test", trial.graft, trial.seed)}
+
+
 def _misbehave(how: str) -> None:
+    if how.startswith("full:") and Path(how[5:]).exists():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if how == "error":
         raise RuntimeError("the dummy was told to fail")
     if how == "memory":

@@ -7,6 +7,7 @@ moment: begun again with the same words, it takes up what was running and repeat
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,13 +20,13 @@ from yolograft.errors import GraftError, SpecError
 from yolograft.study import statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
 from yolograft.study.plan import Plan
-from yolograft.study.race import stopped
 from yolograft.study.storage import HEARTBEAT, Row, Storage
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json
 
 __all__ = ["Running", "View", "begin", "forewarn", "read_duration", "run"]
 
+_ROOM = 4 * 2**20  # bytes without which no trial could have gone on
 _TICK = 0.05  # seconds between looks at the running trials
 _LOOK = 0.5  # seconds between looks at their epochs, and between pictures of the standing
 
@@ -48,7 +49,7 @@ View = Callable[[Study, list[Running], float], None]
 
 def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | None = None,
         executor: str = "local", address: str | None = None, per_gpu: int = 1, storage: str | None = None,
-        budget: str | float | None = None, race: bool = False, retry: bool = False,
+        budget: str | float | None = None, retry: bool = False,
         view: View | None = None) -> Study:
     """Run a plan in a folder, or go on with it, and return the study as it then stands.
 
@@ -62,7 +63,6 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
         per_gpu: how many trials share a GPU.
         storage: a PostgreSQL or MySQL URL, for several machines at one study; SQLite in the folder otherwise.
         budget: a time such as `2h`, after which no trial is begun that would not end within it.
-        race: whether arms that can hardly win any more get no further seeds (see `race`).
         retry: whether trials that failed get another attempt.
         view: called twice a second with the standing.
 
@@ -73,6 +73,7 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
     """
     limit = read_duration(budget) if budget is not None else None
     plan, folder = plan if isinstance(plan, Plan) else Plan.of(plan), Path(folder)
+    racing = plan.race  # an earlier run may have raced, and this one be meant to complete it
     plan = begin(plan, folder)
     engine = _executor(executor, workers, address, per_gpu)
     try:
@@ -80,7 +81,7 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
             plan.write(folder / "plan.yaml")
             kept = Storage(folder, storage, create=True)
             try:
-                _Run(plan, folder, kept, engine, limit, race, retry, view or (lambda *_: None)).go()
+                _Run(plan, folder, kept, engine, limit, racing, retry, view or (lambda *_: None)).go()
                 return Study(folder, plan, tuple(kept.rows()))
             finally:
                 kept.close()
@@ -116,7 +117,7 @@ def begin(plan: Plan, folder: Path) -> Plan:
     # arms and seeds are only ever added: dropping those that disappoint would make the error rates untrue
     names = {arm.name for arm in earlier.arms}
     merged = replace(plan, arms=(*earlier.arms, *(arm for arm in plan.arms if arm.name not in names)),
-                     seeds=tuple(dict.fromkeys([*earlier.seeds, *plan.seeds])),
+                     seeds=tuple(dict.fromkeys([*earlier.seeds, *plan.seeds])), race=earlier.race or plan.race,
                      spelled={**earlier.spelled, **plan.spelled},
                      fingerprints={**earlier.fingerprints, **plan.fingerprints})
     if len({trial.key for trial in merged.trials()}) < len(merged.trials()):
@@ -167,14 +168,23 @@ def _executor(name: str, workers: int | None, address: str | None, per_gpu: int)
     raise SpecError(f"executor={name} is not known. Known: local, ray.")
 
 
+def is_full(outcome: Failure, folder: Path) -> bool:
+    """Whether a trial failed for want of room on the disk, in its own words or by what is left."""
+    said = "No space left" in outcome.reason or "disk is full" in outcome.reason
+    try:
+        return said or shutil.disk_usage(folder).free < _ROOM
+    except OSError:
+        return said
+
+
 class _Run:
     """One run over a study's trials: the loop and what it holds between two looks."""
 
     def __init__(self, plan: Plan, folder: Path, storage: Storage, executor: Executor, budget: float | None,
-                 race: bool, retry: bool, view: View) -> None:
+                 racing: bool, retry: bool, view: View) -> None:
         self.plan, self.folder, self.storage, self.executor = plan, folder, storage, executor
-        self.race, self.view = race, view
-        self.begun, self.budget = time.monotonic(), budget
+        self.racing, self.view = racing, view
+        self.budget = budget
         self.trials = {trial.key: trial for trial in plan.trials()}
         self.rows = {row.key: row for row in storage.add(self.trials.values(), retry=retry)}
         mine = [self.rows[row.key] for row in storage.ours(self.rows.values()) if row.key in self.trials]
@@ -183,6 +193,7 @@ class _Run:
         self.running: dict[int, Running] = {}
         self.lengths: list[float] = []
         self.looked = self.beaten = -1e9
+        self.begun = time.monotonic()
 
     def go(self) -> None:
         """Run until nothing is left to do."""
@@ -216,8 +227,11 @@ class _Run:
                 self._start(row, slot)
 
     def _out_of_race(self, row: Row) -> bool:
-        seeds = len(self.plan.seeds)
-        return self.race and row.arm in stopped(self._study().scores(), self.plan.baseline, seeds)
+        if not self.racing or row.state == "running":
+            return False
+        out = self._study().stopped
+        # the baseline has no further part in a race that nobody can win
+        return row.arm in out or (row.arm == self.plan.baseline and len(out) == len(self.plan.arms) - 1)
 
     def _start(self, row: Row, slot: int) -> None:
         trial, folder = self.trials[row.key], self.folder / "trials" / row.key
@@ -241,6 +255,10 @@ class _Run:
         return ended
 
     def _settle(self, row: Row, outcome: Result | Failure, folder: Path) -> None:
+        if isinstance(outcome, Failure) and is_full(outcome, folder):
+            # the trial is not to blame, and the next ones would go the same way: it goes on when there is room
+            raise GraftError(f"The disk of '{self.folder}' is full: '{row.arm}' with seed {row.seed} could not go on. What "
+                             "is finished is kept; free some space and start the study again.")
         if isinstance(outcome, Result) and self.plan.metric not in outcome.metrics:
             outcome = Failure(reason=f"The trial gave no {self.plan.metric}, which the study is about; it "
                                      "gave "

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
-__all__ = ["Executor", "Job", "Local", "find_devices"]
+__all__ = ["Executor", "Job", "Local", "environment", "find_devices"]
 
 
 class Job(Protocol):
@@ -55,20 +55,26 @@ class Local:
         """Run a trial in a new process."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "trial.json", trial)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        # torch would take every core for each of the trials at once
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.slots)))
+        variables = environment(self.slots)
         if self.devices:
-            environment["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
+            variables["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         with (folder / "log.txt").open("ab") as log:
             # a session of its own: Ctrl-C reaches this process alone, which then ends the trial
             process = subprocess.Popen([sys.executable, "-m", "yolograft.study.worker", str(folder)],
-                                       stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment,
+                                       stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables,
                                        start_new_session=True)
         return _Process(process, folder)
 
     def close(self) -> None:
         """Nothing is held between trials."""
+
+
+def environment(slots: int) -> dict[str, str]:
+    """Return the environment of a process that shares this machine with so many: what it may import, and its cores."""
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # torch would take every core for each of the trials at once
+    found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // slots)))
+    return found
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ import yaml
 from yolograft import __version__
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.study.arms import Arm, parse_arms, read_value
+from yolograft.study.race import seeds_to_race
 from yolograft.study.trial import Host, Trial
 
 __all__ = ["Arm", "Plan", "load_host", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
-_OWN = ("arms", "seeds", "metric", "baseline", "host")
+_OWN = ("arms", "seeds", "metric", "baseline", "host", "race")
 _RECORDS = ("fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
 _HOST = "yolograft.host.trial"
 
@@ -36,6 +37,7 @@ class Plan:
             selection.
         baseline: the name of the arm that the others are compared with.
         host: the module that trains.
+        race: whether arms that can hardly win any more get no further seeds (see `race`); once true it is on record.
         spelled: arm -> its graft with every setting spelled, so that a changed default is noticed.
         fingerprints, versions, hardware: what the study was begun with.
     """
@@ -46,6 +48,7 @@ class Plan:
     metric: str = "mAP50-95"
     baseline: str = "none"
     host: str = _HOST
+    race: bool = False
     spelled: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -91,10 +94,18 @@ class Plan:
             raise SpecError(f"No metric is named '{metric}'.{nearest(metric, METRICS)} Known: "
                             f"{', '.join(METRICS)}.")
         host = None if recorded else load_host(host_name)
+        settings = {**getattr(host, "DEFAULTS", {}), **settings}  # spelled out, so that a new default asks a new question
         arms = parse_arms(own["arms"], host, model=str(settings["model"]))
         arms, baseline = _with_baseline(arms, own.get("baseline"))
-        return cls(arms=arms, seeds=_seeds(own.get("seeds", 6)), settings=settings, metric=metric,
-                   baseline=baseline, host=host_name)
+        race = own.get("race", False)
+        race = read_value(race) if isinstance(race, str) else race
+        if not isinstance(race, bool):
+            raise SpecError(f"race={race} must be True or False.")
+        seeds = _seeds(own.get("seeds", 6))
+        if race and not recorded and len(seeds) < seeds_to_race(len(arms) - 1):
+            raise SpecError(f"A race of {len(arms) - 1} arms over {len(seeds)} seeds has no winner: with Holm's correction "
+                            f"no arm can reach p <= 0.05. Say seeds={seeds_to_race(len(arms) - 1)} or more, or race=False.")
+        return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_name, race=race)
 
     @classmethod
     def read(cls, path: str | Path, *, recorded: bool = False) -> Plan:
@@ -123,7 +134,7 @@ class Plan:
         return {
             **{key: _plain(value) for key, value in self.settings.items()},
             "arms": [arm.name for arm in self.arms], "seeds": list(self.seeds), "metric": self.metric,
-            "baseline": self.baseline, "host": self.host,
+            "baseline": self.baseline, "host": self.host, "race": self.race,
             "spelled": dict(self.spelled),
             "fingerprints": {arm: dict(found) for arm, found in self.fingerprints.items()},
             "versions": dict(self.versions), "hardware": dict(self.hardware),

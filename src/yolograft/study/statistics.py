@@ -18,12 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 __all__ = [
+    "EXACT",
+    "as_large",
     "bca_interval",
     "detectable",
     "holm",
     "improvement",
     "max_t",
     "pairing_gain",
+    "rank_correlation",
     "seeds_needed",
     "seeds_to_resolve",
     "sign_flip",
@@ -32,7 +35,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-_EXACT = 16  # seeds up to which each of the 2^n sign patterns is visited; beyond, a fixed sample of as many
+EXACT = 16  # seeds up to which each of the 2^n sign patterns is visited; beyond, a fixed sample of as many
+_SIMULATED = 10  # seeds up to which power is simulated
 _SLACK = 1 - 1e-9  # two patterns that tie in real arithmetic must tie in floating point
 
 
@@ -57,11 +61,11 @@ def seeds_to_resolve(alpha: float = 0.05) -> int:
 @lru_cache(maxsize=8)
 def _signs(n: int) -> Array:
     """Return patterns x n signs whose first row is all ones: all 2^n, or a fixed sample of 2^16 of them."""
-    if n <= _EXACT:
+    if n <= EXACT:
         bits = np.arange(2**n)[:, None] >> np.arange(n)[None, :] & 1
         return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
     # that the observed pattern belongs to it keeps a sampled p-value valid (Phipson and Smyth 2010)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**_EXACT, n))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**EXACT, n))
     signs[0] = 1.0
     return signs
 
@@ -97,6 +101,19 @@ def sign_flip(differences: ArrayLike) -> float:
     """
     row = _finite(differences)
     return float(max_t(row[None, :])[0]) if row.size else 1.0
+
+
+def as_large(differences: ArrayLike) -> int:
+    """Return how many sign patterns of these differences have a sum at least as large as they have themselves.
+
+    >>> as_large([0.02, 0.01, 0.03]), as_large([0.02, -0.01, 0.03])
+    (1, 2)
+    """
+    row = _finite(differences)
+    if not row.size:
+        return 1
+    slack = (1 - _SLACK) * float(np.abs(row).sum())
+    return int((_signs(row.size) @ row >= row.sum() - slack).sum())
 
 
 def max_t(differences: ArrayLike) -> Array:
@@ -198,22 +215,52 @@ def _power(effect: float, spread: float, seeds: int, alpha: float) -> float:
     return upper + (0.0 if math.isnan(lower) else lower)
 
 
+@lru_cache(maxsize=64)
+def _detectable(seeds: int, arms: int, alpha: float, power: float) -> float:
+    """Return `detectable` in units of the spread by simulation: the sign flips of so few seeds have less power than t.
+
+    One arm has the effect and the others none; all share the baseline, which correlates their differences by 1/2.
+    """
+    studies = max(100, 2000 * 2**6 // 2**seeds // min(arms, 8))
+    noise = np.random.default_rng(0).normal(size=(studies, arms + 1, seeds))
+    null = (noise[:, 1:] - noise[:, :1]) / math.sqrt(2)
+    signs = _signs(seeds)[: 2 ** (seeds - 1)]  # each of the others mirrors one of these
+
+    def found(effect: float) -> float:
+        table = null.copy()
+        table[:, 0] += effect
+        unit = table / np.sqrt((table**2).sum(axis=2, keepdims=True))
+        flipped = np.abs(unit @ signs.T)  # studies x arms x patterns
+        p = (flipped.max(axis=1) >= flipped[:, 0, :1] * _SLACK).mean(axis=1)
+        return float(((p <= alpha) & (table[:, 0].sum(axis=1) > 0)).mean())
+
+    low, high = 0.0, 50.0
+    if found(high) < power:
+        return math.inf
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(middle) >= power else (middle, high)
+    return high
+
+
 def detectable(spread: float, seeds: int, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8) -> float:
     """Return the smallest true effect that a study of so many seeds finds with probability `power`.
 
     Args:
         spread: the standard deviation of the paired differences.
         seeds: how many pairs each arm has.
-        arms: how many arms share the error rate; Bonferroni's share is taken, a little more than max-T asks.
+        arms: how many arms share the error rate. Up to 10 seeds the study's own test is simulated; beyond, it is
+            close to a paired t-test's at Bonferroni's share, a little more than max-T asks.
         alpha: the error rate over the whole study.
         power: how often a real effect of this size would be found.
     """
-    share = alpha / max(1, arms)
-    if seeds < 2 or smallest_p(seeds) > alpha:
+    if seeds < 2 or smallest_p(seeds) > alpha or math.isnan(spread):
         return math.inf
-    share = max(share, smallest_p(seeds))
     if spread <= 0:
         return 0.0
+    if seeds <= _SIMULATED:
+        return spread * _detectable(seeds, max(1, arms), alpha, power)
+    share = max(alpha / max(1, arms), smallest_p(seeds))
     return spread * float(optimize.brentq(lambda effect: _power(effect, 1.0, seeds, share) - power, 0.0, 1e4))
 
 
@@ -232,6 +279,13 @@ def seeds_needed(effect: float, spread: float, *, arms: int = 1, alpha: float = 
         else:
             low = middle + 1
     return low
+
+
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
+    """Return Kendall's tau-b (1945) of two lists of numbers; NaN where one is constant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a constant list is answered by NaN
+        return float(stats.kendalltau(first, second).statistic)
 
 
 def pairing_gain(arm: Sequence[float], baseline: Sequence[float]) -> float:

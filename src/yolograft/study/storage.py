@@ -8,6 +8,7 @@ are run.
 
 from __future__ import annotations
 
+import json
 import socket
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ import optuna
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from yolograft.errors import GraftError
@@ -128,12 +129,20 @@ class Storage:
                 return False
             self._rdb.set_trial_user_attr(row.id, "owner", self.owner)
             self.beat(row)
-            equals = (other for other in self.rows() if other.key == row.key and other.number < row.number)
-            if self.shared and any(other.state != "failed" for other in equals):
+            if self.shared and self._has_equal(row):
                 self._rdb.set_trial_user_attr(row.id, "duplicate", True)
                 self._rdb.set_trial_state_values(row.id, TrialState.FAIL)
                 return False
             return True
+
+    def _has_equal(self, row: Row) -> bool:
+        """Whether an older attempt at the same trial is running or complete, which two machines may have made at once."""
+        query = text("SELECT COUNT(*) FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
+                     "WHERE t.study_id = :study AND t.number < :number AND t.state <> 'FAIL' "
+                     "AND a.key = 'key' AND a.value_json = :key")
+        with self._rdb.engine.connect() as connection:
+            values = {"study": self._study, "number": row.number, "key": json.dumps(row.key)}
+            return bool(connection.execute(query, values).scalar())
 
     def ours(self, rows: Iterable[Row]) -> list[Row]:
         """Return what an earlier process of this folder was running when it ended."""
@@ -175,35 +184,43 @@ class Storage:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-            text = " ".join(str(part) for part in (error, error.__cause__) if part)
+            said = " ".join(str(part) for part in (error, error.__cause__) if part)
             where = "the storage" if self.shared else f"'{self.folder / 'study.db'}'"
-            if "full" in text:
+            if "full" in said:
                 raise GraftError(f"The disk is full: {where} takes no more. What is finished is kept; free "
                                  "some space "
                                  "and start the study again.") from error
-            if "locked" in text:
+            if "locked" in said:
                 raise GraftError(f"Another program holds {where} locked. Close it and start the study again; "
                                  "what is "
                                  "finished is kept.") from error
-            if "version" in text or "schema" in text:
+            if "version" in said or "schema" in said:
                 raise GraftError(f"{where} was written by another version of Optuna than the installed "
-                                 f"{optuna.__version__}: {text[:300]}") from error
-            if "not a database" in text or "malformed" in text:
-                raise GraftError(f"{where} is damaged or is no data base: {text[:200]}") from error
-            raise GraftError(f"{where} cannot be used: {text[:300]}") from error
+                                 f"{optuna.__version__}: {said[:300]}") from error
+            if "not a database" in said or "malformed" in said:
+                raise GraftError(f"{where} is damaged or is no data base: {said[:200]}") from error
+            raise GraftError(f"{where} cannot be used: {said[:300]}") from error
 
 
 def _write_first(engine: Engine) -> None:
-    """Begin each SQLite transaction as a writer.
+    """Begin each SQLite transaction as a writer, and write ahead.
 
     Optuna claims a trial by reading its state and then writing it; where the reader becomes a writer half
     way, as SQLite's transactions do by default, two processes can both read "waiting" (PostgreSQL and MySQL
     lock the row).
+
+    The write-ahead log makes a commit ten times as fast, since it waits for no disk: a process that is killed loses
+    nothing, and a machine that loses power loses its last commits at most, never the file. A trial whose end is lost so
+    has its result in its folder, and is not trained again.
     """
+
+    engine.dispose()  # the connections that were opened before this was said
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, record: object) -> None:
         connection.isolation_level = None  # the driver's own, later BEGIN stays away
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
 
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 
+from yolograft.study import race, statistics
 from yolograft.study.plan import Plan
 from yolograft.study.storage import Row, Storage
 from yolograft.study.trial import Result
@@ -64,7 +66,48 @@ class Study:
 
     def verdicts(self, metric: str | None = None) -> list[Verdict]:
         """Return a verdict on each arm but the baseline, by the plan's metric unless another is named."""
-        return judge(self.scores(metric), self.plan.baseline)
+        return judge(self.scores(metric), self.plan.baseline, stopped=self.stopped if self.plan.race else None)
+
+    @cached_property
+    def stopped(self) -> Mapping[str, int]:
+        """The arms that racing stopped, with the number of pairs after which each was; none if all were run anyway."""
+        if not self.plan.race:
+            return {}
+        out = race.stopped(self.scores(), self.plan.baseline, self.plan.seeds)
+        return {arm: pairs for arm, pairs in out.items() if len(self.results[arm]) < len(self.plan.seeds)}
+
+    def fidelity(self) -> list[tuple[int, float, float]]:
+        """Return (epoch, tau, share of the epochs): how well the arms' means so early would have ranked them.
+
+        Kendall's tau-b (1945) between the arms' means after each recorded epoch and their final ones, over the seeds that
+        all arms have: whether fewer epochs would do. NaN while there are fewer than three arms with runs in common.
+        """
+        curves = {which: {int(point["epoch"]): point[self.plan.metric] for point in row.curve if self.plan.metric in point}
+                  for which, row in self.latest.items() if row.state == "complete"}
+        arms = [arm.name for arm in self.plan.arms]
+        seeds = [seed for seed in self.plan.seeds if all(curves.get((arm, seed)) for arm in arms)]
+        if len(arms) < 3 or not seeds:
+            return []
+        scores = self.scores()
+        final = [sum(scores[arm][seed] for seed in seeds) for arm in arms]
+        epochs = sorted(set.intersection(*(set(curves[arm, seed]) for arm in arms for seed in seeds)))
+        early = {epoch: [sum(curves[arm, seed][epoch] for seed in seeds) for arm in arms] for epoch in epochs}
+        return [(epoch, statistics.rank_correlation(early[epoch], final), epoch / epochs[-1]) for epoch in epochs]
+
+    def agreement(self, other: Study) -> float:
+        """Return Kendall's tau-b between the arms' means here and there: whether a cheaper study ranks them alike.
+
+        >>> Study.load("runs/study/at-224").agreement(Study.load("runs/study/at-640"))  # doctest: +SKIP
+        0.67
+
+        Arms count by name, and with all the seeds that they have; NaN with fewer than three in common.
+        """
+        ours, theirs = self.scores(), other.scores(self.plan.metric)
+        arms = [arm for arm, by in ours.items() if by and theirs.get(arm)]
+        if len(arms) < 3:
+            return float("nan")
+        return statistics.rank_correlation([mean(ours[arm].values()) for arm in arms],
+                                           [mean(theirs[arm].values()) for arm in arms])
 
     def folder_of(self, key: str) -> Path:
         """Return where a trial keeps its files."""

@@ -3,7 +3,7 @@
     FOLDER/trial.json     what to run            FOLDER/epochs.jsonl   one line per finished epoch
     FOLDER/result.json    what came out          FOLDER/failure.json   or why nothing did
     FOLDER/images.npz     detections and truths per validation image, if the host writes them (see `host.evaluation`)
-    FOLDER/log.txt        what was printed
+    FOLDER/log.txt        what was printed            FOLDER/test.json       the held-out split, if it was scored
 
 Standard library only: the process that trains imports this and nothing else of the study.
 """
@@ -98,6 +98,7 @@ class Failure:
 class Host(Protocol):
     """What a study asks of whatever trains models. A module with these functions is one.
 
+    `DEFAULTS`, if the module has it, are train arguments that a new plan spells out where it does not say otherwise.
     The study hands `train` to a process of its own, so the module must be importable by its name there. Only
     `train` may take long.
     """
@@ -110,6 +111,9 @@ class Host(Protocol):
         Called again with the same folder after an interruption at any moment: go on from the last checkpoint
         there, or start over. Anything raised fails this trial with the error's text as its reason.
         """
+
+    def test(self, trial: Trial, folder: Path) -> Mapping[str, float]:
+        """Score what `train` left in `folder` on the held-out test split; raises `DataError` if there is none."""
 
     def spell(self, graft: str) -> str:
         """Return the graft's text with all settings spelled; raises `GraftError` for an unknown block."""

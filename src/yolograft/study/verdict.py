@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolograft.study import statistics
+from yolograft.study.race import differences
 
-__all__ = ["Verdict", "Word", "judge"]
+__all__ = ["Verdict", "Word", "adjust", "choose", "differences", "judge"]
 
 
 class Word(str, Enum):
@@ -39,9 +40,10 @@ class Verdict:
         bca_interval: the BCa bootstrap's.
         p: the exact sign-flip test's two-sided p-value, for this arm alone.
         p_holm: the same after Holm's correction over all arms of the study.
-        p_adjusted: Westfall and Young's max-T over all arms: the one that the word rests on.
+        p_adjusted: Westfall and Young's max-T over all arms, or Holm's if the study raced: what the word rests on.
         better: the probability that a run with the arm beats its paired baseline, and its interval.
         detectable: the smallest true effect that this many seeds would have found four times in five.
+        stopped: the number of pairs after which racing gave the arm no more seeds; None if it had them all.
     """
 
     arm: str
@@ -55,6 +57,7 @@ class Verdict:
     p_adjusted: float
     better: tuple[float, float, float]
     detectable: float
+    stopped: int | None = None
 
     @property
     def seeds(self) -> int:
@@ -72,6 +75,9 @@ class Verdict:
             need = statistics.seeds_to_resolve()
             return (f"{self.seeds} paired seeds cannot reach p <= 0.05 whatever they show (the smallest "
                     f"possible p is {statistics.smallest_p(self.seeds):.2g}); at least {need} are needed.")
+        if self.stopped is not None:
+            return (f"stopped after {self.stopped} paired seeds: it could not, or could hardly, have come out as helpful "
+                    f"any more (mean difference so far {self.mean:+.4f}).")
         low, high = self.t_interval
         text = (f"mean difference {self.mean:+.4f} (95% interval {low:+.4f} to {high:+.4f}), "
                 f"adjusted p {self.p_adjusted:.3g}")
@@ -81,52 +87,67 @@ class Verdict:
         return f"{text}, over {self.seeds} paired seeds."
 
 
-def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: float = 0.05) -> list[Verdict]:
+def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: float = 0.05,
+          stopped: Mapping[str, int] | None = None) -> list[Verdict]:
     """Return a verdict on every arm but the baseline, in the order given.
 
     The words "helps" and "hurts" are said wrongly, of any arm of the whole study, with probability `alpha` at
-    most: they rest on max-T p-values over all arms, those that were stopped early included.
+    most: they rest on p-values adjusted over all arms, those that were stopped early included.
 
     Args:
         scores: arm -> seed -> the metric (higher is better).
         baseline: the arm that the others are compared with.
         alpha: the error rate over the whole study.
+        stopped: for a study that raced, the arms that were stopped, with the number of pairs after which each was.
     """
     arms = [arm for arm in scores if arm != baseline]
-    seeds = sorted(scores.get(baseline, {}))
+    seeds, gone = sorted(scores.get(baseline, {})), stopped or {}
     table = differences(scores, baseline, arms, seeds)
-    singles = [statistics.sign_flip(row) for row in table]
-    joint, held = statistics.max_t(table), statistics.holm(singles)
-    return [_verdict(arm, dict(_pairs(seeds, row)), len(arms), alpha, singles[i], float(held[i]),
-                     float(joint[i]))
+    singles, held, adjusted = adjust(table, None if stopped is None else [arm in gone for arm in arms])
+    return [_verdict(arm, dict(_pairs(seeds, row)), len(arms), alpha, (singles[i], held[i], adjusted[i]), gone.get(arm))
             for i, (arm, row) in enumerate(zip(arms, table, strict=True))]
 
 
-def differences(scores: Mapping[str, Mapping[int, float]], baseline: str, arms: list[str],
-                seeds: list[int]) -> NDArray[np.float64]:
-    """Return arms x seeds: arm minus baseline, NaN where either was not run."""
-    base, nan = scores.get(baseline, {}), float("nan")
-    rows = [[scores[arm].get(seed, nan) - base.get(seed, nan) for seed in seeds] for arm in arms]
-    return np.asarray(rows, dtype=np.float64).reshape(len(arms), len(seeds))
+def adjust(table: NDArray[np.float64],
+           stopped: Sequence[bool] | None = None) -> tuple[list[float], list[float], list[float]]:
+    """Return each arm's sign-flip p-value, the same after Holm's correction, and the p-value that its word rests on.
+
+    That is max-T's; or Holm's if the study raced (`stopped` is given). Flipping the few seeds of a stopped arm would
+    show too little of what it might have shown; but a surviving arm's own p-value is that of a study without racing,
+    so that Holm's correction over all arms, the stopped ones counted as lost, holds whatever the rule of stopping.
+    """
+    singles = [statistics.sign_flip(row) for row in table]
+    if stopped is not None:
+        raced = [1.0 if out else p for p, out in zip(singles, stopped, strict=True)]
+        held = statistics.holm(raced).tolist()
+        return singles, held, held
+    return singles, statistics.holm(singles).tolist(), statistics.max_t(table).tolist()
+
+
+def choose(seeds: int, mean: float, p_adjusted: float, *, alpha: float = 0.05, stopped: bool = False) -> Word:
+    """Return the word for an arm with so many paired seeds, this mean difference and this adjusted p-value."""
+    if stopped:
+        return Word.UNDECIDED
+    if seeds < statistics.seeds_to_resolve(alpha):
+        return Word.FEW
+    if p_adjusted > alpha:
+        return Word.UNDECIDED
+    return Word.HELPS if mean > 0 else Word.HURTS
 
 
 def _pairs(seeds: list[int], row: NDArray[np.float64]) -> list[tuple[int, float]]:
     return [(seed, float(value)) for seed, value in zip(seeds, row, strict=True) if not np.isnan(value)]
 
 
-def _verdict(arm: str, pairs: dict[int, float], arms: int, alpha: float, p: float, p_holm: float,
-             p_adjusted: float) -> Verdict:
+def _verdict(arm: str, pairs: dict[int, float], arms: int, alpha: float, p_values: tuple[float, float, float],
+             stopped: int | None) -> Verdict:
     values = list(pairs.values())
     mean = float(np.mean(values)) if values else float("nan")
-    if len(values) < statistics.seeds_to_resolve(alpha):
-        word = Word.FEW
-    elif p_adjusted > alpha:
-        word = Word.UNDECIDED
-    else:
-        word = Word.HELPS if mean > 0 else Word.HURTS
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    p, p_holm, p_adjusted = p_values
     return Verdict(
-        arm=arm, word=word, differences=pairs, mean=mean, p=p, p_holm=p_holm, p_adjusted=p_adjusted,
+        arm=arm, word=choose(len(values), mean, p_adjusted, alpha=alpha, stopped=stopped is not None),
+        differences=pairs, mean=mean, p=p, p_holm=p_holm, p_adjusted=p_adjusted, stopped=stopped,
         t_interval=statistics.t_interval(values), bca_interval=statistics.bca_interval(values),
         better=statistics.improvement(values),
         detectable=statistics.detectable(spread, len(values), arms=arms, alpha=alpha),

@@ -1,4 +1,7 @@
-"""The process that runs one trial: `python -m yolograft.study.worker FOLDER`. It ends with its parent."""
+"""The process that runs one trial: `python -m yolograft.study.worker FOLDER`. It ends with its parent.
+
+With the word `test` behind, it scores the trial's network on the held-out split instead.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ import json
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
+from yolograft import __version__
 from yolograft.errors import GraftError
 from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial, read_json, write_json
 
-__all__ = ["main", "perform"]
+__all__ = ["main", "perform", "score"]
 
 _PATIENCE = 60.0  # seconds that a previous process of the same trial gets to notice that its parent is gone
 
@@ -36,6 +42,7 @@ def perform(folder: Path) -> Result | Failure:
         (folder / "failure.json").unlink(missing_ok=True)
         try:
             host = import_module(trial.host)
+            _compare_versions(trial, host)
             found = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
             result = found if isinstance(found, Result) else Result(**found)
             write_json(folder / "result.json", result.check())
@@ -47,6 +54,32 @@ def perform(folder: Path) -> Result | Failure:
             write_json(folder / "failure.json", failure)
             return failure
         return result
+
+
+def _compare_versions(trial: Trial, host: Any) -> None:
+    """Refuse to train on a machine whose packages are not those that the study was begun with."""
+    here = {"yolograft": __version__, **host.versions()} if trial.versions else {}
+    unlike = [f"{name} {here.get(name, 'none')} here, {wanted} in the study"
+              for name, wanted in trial.versions.items() if here.get(name) != wanted]
+    if unlike:
+        raise GraftError(f"The machine {socket.gethostname()} has other versions than the study: {'; '.join(unlike)}.")
+
+
+def score(folder: Path) -> Result | Failure:
+    """Score the network of the trial in `folder` on the held-out split, into `test.json`."""
+    trial = read_json(Trial, folder / "trial.json")
+    if trial is None:
+        raise FileNotFoundError(folder / "trial.json")
+    (folder / "failure.json").unlink(missing_ok=True)
+    try:
+        result = Result(metrics=import_module(trial.host).test(trial, folder)).check()
+        write_json(folder / "test.json", result)
+    except Exception as error:
+        traceback.print_exc()
+        failure = Failure(reason=_reason(error), log=str(folder / "log.txt"))
+        write_json(folder / "failure.json", failure)
+        return failure
+    return result
 
 
 def _reason(error: BaseException) -> str:
@@ -86,6 +119,8 @@ def _follow_parent() -> None:
 
 def main(argv: list[str]) -> int:
     """Run the trial in the folder named; 0 when there is a result, 1 when the trial failed."""
+    if argv[1:] == ["test"]:
+        return 0 if isinstance(score(Path(argv[0])), Result) else 1
     _follow_parent()
     return 0 if isinstance(perform(Path(argv[0])), Result) else 1
 

@@ -1,0 +1,126 @@
+"""What a study costs beside the training: scheduling, storage and the trial's process, per trial.
+
+    python benchmarks/study_overhead.py [--trials 1000] [--workers 2] [--folder DIR]
+
+Trials that train nothing are run twice: inside this process, which leaves the scheduling and the storage, and each in a
+process of its own, as a study does. A profile says where the time goes. Then 50 machines are pretended, whose trials take
+some seconds of nobody's time: how near one scheduler comes to the fifty-fold speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import platform
+import pstats
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from yolograft.study import engine
+from yolograft.study.local import Local
+from yolograft.study.plan import Plan
+from yolograft.study.trial import Trial, write_json
+from yolograft.study.worker import perform
+
+
+class Here:
+    """An executor that runs a trial at once, in this process."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+
+    def start(self, trial: Trial, folder: Path, slot: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "trial.json", trial)
+        self.outcome = perform(folder)
+        return self
+
+    def poll(self):
+        return self.outcome
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Elsewhere(Here):
+    """An executor whose trials end after some seconds, on machines that are not there."""
+
+    def __init__(self, slots: int, seconds: float) -> None:
+        super().__init__(slots)
+        self.seconds = seconds
+
+    def start(self, trial: Trial, folder: Path, slot: int):
+        return Away(super().start(trial, folder, slot).outcome, time.monotonic() + self.seconds)
+
+
+class Away:
+    def __init__(self, outcome, until: float) -> None:
+        self.outcome, self.until = outcome, until
+
+    def poll(self):
+        return self.outcome if time.monotonic() >= self.until else None
+
+    def stop(self) -> None:
+        pass
+
+
+def study(folder: Path, trials: int, executor) -> float:
+    plan = Plan.of({"data": "x", "model": "m", "arms": "none; se@8; cbam@8; eca@8", "seeds": trials // 4, "epochs": 3,
+                    "host": "yolograft.study.dummy"})
+    stock, engine._executor = engine._executor, lambda *_: executor
+    begun = time.perf_counter()
+    try:
+        done = engine.run(plan, folder)
+    finally:
+        engine._executor = stock
+    seconds = time.perf_counter() - begun
+    assert sum(map(len, done.results.values())) == len(plan.trials())
+    return seconds
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--trials", type=int, default=1000)
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--machines", type=int, default=50)
+    options.add_argument("--seconds", type=float, default=10)
+    options.add_argument("--folder", type=Path)
+    given = options.parse_args()
+    root = given.folder or Path(tempfile.mkdtemp())
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, {given.trials} trials")
+    profile = cProfile.Profile()
+    for name, executor in (("in this process", Here(given.workers)), ("a process per trial", Local(slots=given.workers))):
+        folder = root / name.replace(" ", "-")
+        seconds = study(folder, given.trials, executor)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / given.trials / 1024
+        print(f"{name:<20} {seconds:7.1f} s   {1000 * seconds / given.trials:6.1f} ms a trial   {size:.1f} KiB a trial",
+              flush=True)
+    begun = time.perf_counter()
+    for _ in range(10):
+        subprocess.run([sys.executable, "-c", "import yolograft.study.worker, yolograft.study.dummy"], check=True)
+    print(f"a worker's start     {(time.perf_counter() - begun) * 100:.0f} ms")
+    profile.runcall(study, root / "profiled", 200, Here(given.workers))
+    print("Where the time goes, in this process (cumulative, of 200 trials under a profiler, which slows it):")
+    stats = pstats.Stats(profile)
+    wanted = {"run", "add", "claim", "report", "finish", "rows", "start", "_look", "_may_begin", "fsync", "_study"}
+    for (file, _, function), (_, calls, _, cumulative, _) in sorted(stats.stats.items(), key=lambda item: -item[1][3]):
+        if (function in wanted and "yolograft" in file) or "fsync" in function or "'commit'" in function:
+            print(f"  {cumulative:7.2f} s  {calls:>7} calls  {Path(file).name}:{function}")
+    seconds = study(root / "machines", given.trials, Elsewhere(given.machines, given.seconds))
+    ideal = given.trials / given.machines * given.seconds
+    print(f"{given.machines} machines, trials of {given.seconds:g} s: {seconds:.1f} s, ideal {ideal:.1f} s; "
+          f"{1000 * (seconds - ideal) / given.trials:.1f} ms a trial more")
+    if not given.folder:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

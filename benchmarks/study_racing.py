@@ -1,0 +1,111 @@
+"""What racing saves, and what it costs: the same studies run as a full grid and as a race.
+
+    python benchmarks/study_racing.py [--studies 400] [--study runs/study/NAME]
+
+Simulated studies have arms with effects drawn as in practice: most do nothing, some help, some hurt. With `--study`, the
+recorded runs of a finished study are replayed: seeds are drawn again, with their pairs kept, and effects as they were; and
+its learning curves say how well fewer epochs would have ranked its arms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+
+import numpy as np
+
+from yolograft.study import Study, statistics
+from yolograft.study.race import stopped
+from yolograft.study.verdict import Word, adjust, choose
+
+
+def race(table):
+    """Return what a race sees of a full table (arms x seeds), and which arms were stopped."""
+    arms, seeds = table.shape
+    seen, out = np.full(table.shape, np.nan), {}
+    for seed in range(seeds):
+        for arm in range(arms):
+            if str(arm) not in out:
+                seen[arm, seed] = table[arm, seed]
+        scores = {str(arm): {s: v for s, v in enumerate(row) if not np.isnan(v)} for arm, row in enumerate(seen)}
+        out = stopped({"none": dict.fromkeys(range(seeds), 0.0), **scores}, "none", range(seeds))
+        if len(out) == arms:
+            break
+    return seen, [str(arm) in out for arm in range(arms)]
+
+
+def compare(tables):
+    """Count runs and winners of full grids (judged by max-T) and races (judged by Holm) over the same tables."""
+    runs = np.zeros(2)
+    winners = {"both": 0, "grid alone": 0, "race alone": 0}
+    studies = lost = 0
+    for table in tables:
+        studies += 1
+        seen, out = race(table)
+        used = ~np.isnan(seen)
+        runs += table.size + table.shape[1], used.sum() + used.any(axis=0).sum()
+        grid = {i for i, p in enumerate(adjust(table)[2]) if choose(table.shape[1], table[i].mean(), p) is Word.HELPS}
+        raced = {i for i, p in enumerate(adjust(seen, out)[2])
+                 if choose(int(used[i].sum()), np.nanmean(seen[i]), p, stopped=out[i]) is Word.HELPS}
+        holm = statistics.holm([statistics.sign_flip(row) if row.mean() > 0 else 1.0 for row in table])
+        lost += len({i for i, p in enumerate(holm) if p <= 0.05} - raced)
+        winners["both"] += len(grid & raced)
+        winners["grid alone"] += len(grid - raced)
+        winners["race alone"] += len(raced - grid)
+    saved = 100 * (1 - runs[1] / runs[0])
+    print(f"    runs {runs[0] / studies:.1f} -> {runs[1] / studies:.1f} a study: {saved:.0f}% saved; winners found by both "
+          f"{winners['both']}, by the grid alone {winners['grid alone']}, by the race alone {winners['race alone']}; "
+          f"lost to stopping itself {lost}; {studies} studies", flush=True)
+
+
+def simulated(studies):
+    print("Simulated: each arm's effect is 0 (60%), or +/- 1 to 3 spreads of the paired difference (helps 20%, hurts 20%)")
+    for arms, seeds in ((3, 8), (3, 10), (8, 9), (8, 12), (23, 12)):
+        rng = np.random.default_rng([arms, seeds])
+        print(f"  {arms} arms, {seeds} seeds")
+        compare(draw(rng, arms, seeds) for _ in range(studies))
+    print("Simulated: no arm does anything")
+    for arms, seeds in ((3, 8), (8, 9), (23, 12)):
+        rng = np.random.default_rng([arms, seeds, 1])
+        print(f"  {arms} arms, {seeds} seeds")
+        compare(draw(rng, arms, seeds, real=0) for _ in range(studies))
+
+
+def draw(rng, arms, seeds, real=0.4):
+    sizes = rng.uniform(1, 3, arms) * rng.choice([-1, 1], arms) * (rng.random(arms) < real)
+    noise = rng.normal(size=(arms + 1, seeds)) / np.sqrt(2)
+    return noise[1:] - noise[0] + sizes[:, None]
+
+
+def replayed(folder, studies):
+    study = Study.load(folder)
+    scores = study.scores()
+    base = scores.pop(study.plan.baseline)
+    seeds = sorted(set(base).intersection(*scores.values()))
+    table = np.array([[by[seed] - base[seed] for seed in seeds] for by in scores.values()])
+    print(f"Replayed: {folder}, {len(scores)} arms, {len(seeds)} recorded seeds")
+    rng = np.random.default_rng(0)
+    for length in (8, 10):
+        print(f"  {length} seeds drawn again")
+        compare(table[:, rng.integers(0, len(seeds), length)] for _ in range(studies))
+    print("  fewer epochs: rank correlation of the arms' means with the full runs'")
+    for epoch, tau, share in study.fidelity():
+        print(f"    epoch {epoch:>4} ({100 * share:3.0f}% of the cost)   Kendall's tau {tau:+.2f}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--studies", type=int, default=400)
+    options.add_argument("--study")
+    given = options.parse_args()
+    begun = time.perf_counter()
+    print(f"{platform.platform()}, Python {platform.python_version()}")
+    simulated(given.studies)
+    if given.study:
+        replayed(given.study, given.studies)
+    print(f"{time.perf_counter() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

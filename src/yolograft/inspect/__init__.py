@@ -1,0 +1,1 @@
+"""Looking into a grafted model: what it costs."""
