@@ -111,7 +111,8 @@ def sites_table(name: str, imgsz: int) -> str:
                      f"{site['parameters']:>12,}  {'  '.join(site['names'])}")
     example = next((row.index for row in reversed(rows(model)) if row.part == "backbone"), 0)
     lines.append(f"\nInside the rows: any module or class by name or glob, such as Bottleneck.cv2 or backbone.{example}.**.")
-    lines.append("On a module's input instead of its output: SITE/pre. p3, p4, p5: the edge into the head alone.")
+    lines.append("On a module's input instead of its output: SITE/pre; on a residual unit's identity branch: SITE/skip.")
+    lines.append("p3, p4, p5: the edge into the head alone.")
     return "\n".join(lines)
 
 
