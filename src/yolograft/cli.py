@@ -19,9 +19,12 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft MODE key=value ...        MODE: {' '.join(MODES)}; the keys are those of `yolo`, and
       graft=BLOCK@SITE                what to graft, as in graft=se@8 or graft="se(ratio=8)@p3,p4,p5 + eca@C3k2"
       blocks=my_blocks.py             a Python file with blocks of your own
+      speed=auto|stock|float32|bfloat16    how to train on a CPU; auto measures, stock is Ultralytics' own way
   yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
+  yolograft bench model=yolo11n.pt graft="se@8; se@C3k2" [imgsz=640] [batch=1] [repeats=30] [json=True]
+                                                        parameters, GFLOPs and latency beside the bare host's
   yolograft lint  my-yolo11.yaml [more.yaml ...]        what a hand edit broke in a model YAML; exit code 1 for errors
   yolograft yaml  model=yolo11n.yaml graft=se@8 [to=FILE]      the graft as rows of a hand-edited model YAML
   yolograft data neu-det SOURCE DEST                    NEU-DET into Ultralytics' format; any Pascal VOC set with
@@ -36,11 +39,9 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
       workers= per_gpu= budget=2h race=True retry=True test=True storage=URL executor=local|ray address=
   yolograft study plan.yaml                             the same from a file, or on with what was interrupted
   yolograft status runs/study/NAME                      how far a study is, from another terminal
-  yolograft bench model=yolo11n.pt graft="se@8; se@C3k2" [imgsz=640] [batch=1] [repeats=30] [json=True]
-                                                        parameters, GFLOPs and latency beside the bare host's
-  yolograft completion bash|zsh                         the shell's completion: eval "$(yolograft completion bash)"
   yolograft report runs/study/NAME                      what it says: one page, with tables and figures beside it
       lang=en|zh out=FOLDER pictures=FOLDER storage=URL
+  yolograft completion bash|zsh                         the shell's completion: eval "$(yolograft completion bash)"
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
   yolograft val   model=runs/detect/train/weights/best.pt data=NEU-DET.yaml
