@@ -55,7 +55,7 @@ def draw(summary: Summary, say: Say) -> Drawn | None:
         tip(tips, axes.add_patch(box), None,
             f"{node.number} {node.kind}\n{say('stride')} {node.stride}, {say('reads')} {reads}")
         axes.text(x, (low + top) / 2 + 0.13, str(node.number), ha="center", va="center", fontsize=8, fontweight="bold")
-        axes.text(x, (low + top) / 2 - 0.16, node.kind, ha="center", va="center", fontsize=min(6.4, 46 / len(node.kind)))
+        axes.text(x, (low + top) / 2 - 0.16, node.kind, ha="center", va="center", fontsize=min(6.4, 43 / len(node.kind)))
         here = [arm for arm in arms if node.number in network.places[arm]]
         for place, arm in enumerate(here[:_PER_NODE]):
             spot = x - _WIDE + _MARK * (0.5 + place % _PER_LINE), top + _HIGH + _MARK * (0.75 + place // _PER_LINE)

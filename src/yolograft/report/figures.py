@@ -47,7 +47,7 @@ def forest(summary: Summary, say: Say) -> Drawn | None:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlabel(f"{summary.metric}: {say('difference to')} {short(summary.baseline)}")
+    axes.set_xlabel(f"{summary.metric}: {say('difference to', base=short(summary.baseline))}")
     return figure, tips
 
 
@@ -92,12 +92,12 @@ def curves(summary: Summary, say: Say) -> Drawn | None:
     if differences:
         _curves(axes[1], tips, summary, differences, 0.16)
         axes[1].axhline(0, color=ink(), linewidth=0.9)
-        axes[1].set_ylabel(f"{say('difference to')} {short(summary.baseline, 18)}")
+        axes[1].set_ylabel(say("difference to", base=short(summary.baseline, 18)))
     for one in axes:
         one.set_xlabel(say("epoch"))
         one.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         one.grid()
-    legend(figure, tips, summary, list(summary.curves))
+    legend(figure, tips, summary, list(summary.curves), lines=True)
     return figure, tips
 
 

@@ -33,13 +33,14 @@ _BASELINE = "#7d828b"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))  # where the colours come round again
 _MARKERS = "osD^"
 _STYLE: Any = {
+    "axes.formatter.useoffset": False,  # a reader should not have to add "+4.072e-1" to each number
     "font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "yolograft", "pdf.fonttype": 42,
     "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8, "grid.alpha": 0.13, "grid.linewidth": 0.8,
 }
 _INKED: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
 
-Say = Callable[[str], str]
+Say = Callable[..., str]
 Tips = list[tuple["int | None", str]]  # an arm's place, if the mark is one arm's, and what to say of it
 Drawn = tuple[Figure, Tips]
 Draw = Callable[[Summary, Say], "Drawn | None"]
@@ -78,13 +79,15 @@ def tip(tips: Tips, artist: Any, arm: int | None, text: str) -> None:
     tips.append((arm, text))
 
 
-def legend(figure: Figure, tips: Tips, summary: Summary, arms: list[str], columns: int = 4) -> None:
-    """Name the arms below a figure."""
+def legend(figure: Figure, tips: Tips, summary: Summary, arms: list[str], columns: int = 4, *, lines: bool = False) -> None:
+    """Name the arms below a figure, by their markers or by their lines."""
     handles = []
     for arm in arms:
-        handles.append(Line2D([], [], color=colour(summary, arm), linewidth=2.2, linestyle=dash(summary, arm), markersize=6,
-                              marker=marker(summary, arm), label=short(arm, 30)))
-    drawn = figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(arms)), fontsize=9)
+        look: Any = {"linestyle": dash(summary, arm), "linewidth": 1.7} if lines else \
+            {"linestyle": "", "marker": marker(summary, arm), "markersize": 7}
+        handles.append(Line2D([], [], color=colour(summary, arm), label=short(arm, 30), **look))
+    drawn = figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(arms)), fontsize=9,
+                          handlelength=2.6 if lines else 1.2)
     for arm, text, handle in zip(arms, drawn.get_texts(), drawn.legend_handles, strict=True):
         tip(tips, text, summary.places[arm], arm)
         tip(tips, handle, summary.places[arm], arm)
