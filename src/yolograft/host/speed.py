@@ -2,7 +2,8 @@
 
 Stock Ultralytics trains on a CPU in float32, NCHW, with one thread fewer than there are (`select_device`). Here the
 network's body runs in bfloat16, in the layout that oneDNN's convolutions like, on all threads, where that is measured to
-be faster; weights, loss, box decoding and the optimiser's state stay float32. `speed=stock` switches all of it off.
+be faster, with normalisation and activation as one operator (`norm_act`) where this machine can build it; weights, loss,
+box decoding and the optimiser's state stay float32. `speed=stock` switches all of it off.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `BaseModel.forward` runs the network through `self.predict`;
 `Detect.forward` decodes boxes in `self._inference`; a checkpoint holds the averaged model (EMA) and never `trainer.model`,
@@ -12,11 +13,13 @@ so what is set on the latter's instance is not saved; `trainer.validate` evaluat
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,8 +29,9 @@ from ultralytics.nn.modules import Detect
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError, nearest
+from yolograft.host import norm_act, suppression
 
-__all__ = ["MODES", "Choice", "begin", "check", "choose", "faster", "laid_out"]
+__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out"]
 
 MODES = ("auto", "stock", "float32", "bfloat16")
 _GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
@@ -43,16 +47,19 @@ class Choice:
         bfloat16: whether the network's body runs in it.
         channels_last: whether maps are laid out (B, H, W, C).
         why: in words, for the log.
+        fused: whether normalisation and activation are one operator while training; with bfloat16 and channels_last.
     """
 
     threads: int
     bfloat16: bool
     channels_last: bool
     why: str
+    fused: bool = False
 
     def __str__(self) -> str:
         layout = "channels_last" if self.channels_last else "NCHW"
-        return f"{'bfloat16' if self.bfloat16 else 'float32'}, {layout}, {self.threads} threads: {self.why}"
+        fused = ", batch norm and SiLU in one" if self.fused else ""
+        return f"{'bfloat16' if self.bfloat16 else 'float32'}, {layout}{fused}, {self.threads} threads: {self.why}"
 
 
 def check(mode: str) -> str:
@@ -87,17 +94,25 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
         refused = "this CPU has no bfloat16"
     if mode == "bfloat16" and refused:
         raise HostError(f"speed=bfloat16 cannot be: {refused}. Say speed=float32, or auto.")
-    ways = [Choice(_threads(), half, True, "as asked for") for half in ((False,) if refused else (False, True))]
+    ways = [Choice(_threads(), False, True, "as asked for")]
+    if not refused and mode != "float32":
+        apart = norm_act.refused()
+        ways.append(Choice(_threads(), True, True, f"as asked for{_apart(apart)}", fused=not apart))
     if mode != "auto":
-        return ways[mode == "bfloat16"]
+        return ways[-1]
     seconds = _measured(model, imgsz, min(batch, 4), [stock, *ways])
     taken = min(range(len(seconds)), key=lambda at: seconds[at])
     gains = [f"{'bfloat16' if way.bfloat16 else 'float32'} {seconds[0] / one:.2f}x"
              for way, one in zip(ways, seconds[1:], strict=True)]
-    why = f"measured against stock's way: {', '.join(gains)}{f'; no bfloat16, since {refused}' if refused else ''}"
+    why = f"measured against stock's way: {', '.join(gains)}"
+    why += f"; no bfloat16, since {refused}" if refused else _apart(norm_act.refused())
     if taken == 0 or seconds[taken] * _GAIN > seconds[0]:
         return replace(stock, why=f"{why}; too little to leave stock for")
     return replace(ways[taken - 1], why=why)
+
+
+def _apart(reason: str) -> str:
+    return f"; batch norm and SiLU apart, since {reason}" if reason else ""
 
 
 def _threads() -> int:
@@ -124,7 +139,7 @@ def _measured(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) 
                     torch.set_num_threads(way.threads)
                     given = pictures.to(memory_format=torch.channels_last) if way.channels_last else pictures
                     begun = time.perf_counter()
-                    with faster(twin, way.bfloat16):
+                    with faster(twin, way.bfloat16, way.fused):
                         outputs = twin(given)
                     sum(value.float().mean() for value in _tensors(outputs) if value.requires_grad).backward()  # type: ignore[union-attr]
                     if repeat:
@@ -141,8 +156,37 @@ def begin(trainer: Any) -> None:
     torch.set_num_threads(choice.threads)
     if choice.channels_last:
         laid_out(trainer.model)
+        _keep_memory()
     trainer.choice = choice
     LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
+
+
+def _keep_memory() -> None:
+    """Let the C library keep freed memory: given back, the maps of every step come as new pages, 15,000 faults a step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:  # glibc's; M_MMAP_MAX and M_TRIM_THRESHOLD of its malloc.h
+        mallopt(-4, 0)
+        mallopt(-1, 2**31 - 1)
+
+
+@contextmanager
+def evaluated(trainer: Any) -> Iterator[None]:
+    """Let a trainer evaluate a copy of its averaged model meanwhile, laid out and run as it was chosen.
+
+    A copy, since the averaged model itself goes into the checkpoint.
+    """
+    choice: Choice | None = trainer.choice
+    averaging = getattr(trainer, "ema", None)
+    if choice is None or not choice.channels_last or averaging is None:
+        yield
+        return
+    averaged = averaging.ema
+    averaging.ema = laid_out(copy.deepcopy(averaged))
+    try:
+        with faster(averaging.ema, choice.bfloat16), suppression.quicker():
+            yield
+    finally:
+        averaging.ema = averaged
 
 
 def laid_out(model: nn.Module) -> nn.Module:
@@ -151,10 +195,15 @@ def laid_out(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def faster(model: nn.Module, half: bool = True) -> Iterator[None]:
+def faster(model: nn.Module, half: bool = True, fused: bool = False) -> Iterator[None]:
     """Let a model run its body in bfloat16 meanwhile, and give its outputs and decode its boxes in float32.
 
     Gradients arrive in float32, as the weights are. The model's class and state are untouched.
+
+    Args:
+        model: an Ultralytics task model with a `Detect` head; channels-last, for speed.
+        half: whether to do so at all.
+        fused: whether to normalise and activate in one operator as well.
     """
     if not half:
         yield
@@ -174,7 +223,8 @@ def faster(model: nn.Module, half: bool = True) -> Iterator[None]:
     if infer is not None:
         vars(head)["_inference"] = inferred
     try:
-        yield
+        with norm_act.fused(model) if fused else nullcontext():
+            yield
     finally:
         del vars(model)["predict"]
         if infer is not None:

@@ -95,13 +95,13 @@ class GraftTrainer:
         with ExitStack() as stack:
             # entered once the network is there, which is inside the stock method
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
-                speed.faster(trainer.model, bool(trainer.choice and trainer.choice.bfloat16))))
+                speed.faster(trainer.model, bool(trainer.choice and trainer.choice.bfloat16),
+                             bool(trainer.choice and trainer.choice.fused))))
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
 
     def validate(self) -> Any:
         """Validate as the stock trainer does, at the speed that was chosen."""
-        averaged = self.ema.ema if getattr(self, "ema", None) else self.model  # type: ignore[attr-defined]
-        with speed.faster(averaged, bool(self.choice and self.choice.bfloat16)):
+        with speed.evaluated(self):
             return super().validate()  # type: ignore[misc]
 
     def set_model_attributes(self) -> None:

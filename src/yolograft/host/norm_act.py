@@ -1,0 +1,187 @@
+"""Batch normalisation and SiLU as one operator, for training in bfloat16 on a CPU.
+
+`norm_act.c` does it, built with the machine's own C compiler when it is first needed (a second, once) and kept in the
+user's cache. Where there is no compiler, or no AVX512-BF16, `refused` says so, and PyTorch's two operators do the work.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): `Conv.forward(x)` is `act(bn(conv(x)))`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from ultralytics.nn.modules import Conv
+
+from yolograft.errors import HostError
+
+__all__ = ["fused", "norm_act", "refused"]
+
+_SOURCE = Path(__file__).with_name("norm_act.c")
+_FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+_LAST = torch.channels_last
+_P, _N = ctypes.c_void_p, ctypes.c_int64
+
+
+def norm_act(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tensor:
+    """Return `silu(norm(x))`, or `norm(x)`, of a norm that is training; its running statistics are updated.
+
+    Args:
+        x: (B, C, H, W), bfloat16, channels-last, with B * H * W > 1.
+        norm: with weights, in float32.
+        silu: whether the SiLU follows.
+
+    Raises:
+        HostError: this machine cannot do it (`refused` says so first), or C is more than 4,080.
+    """
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    out: Tensor = _NormAct.apply(x, norm.weight, norm.bias, norm, silu)
+    return out
+
+
+@functools.cache
+def refused() -> str:
+    """Return why this machine cannot do it, or nothing; builds what it needs."""
+    try:
+        library = _library()
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return "" if library else "this CPU has no AVX512-BF16"
+
+
+@contextmanager
+def fused(model: nn.Module) -> Iterator[None]:
+    """Let the model's convolutions normalise and activate in one operator meanwhile, while they train.
+
+    Layers whose norm or activation is another one, or carries a hook or a graft, are left as they are.
+    """
+    changed = []
+    for layer in model.modules():
+        if isinstance(layer, Conv) and type(layer).forward is Conv.forward and "forward" not in vars(layer):
+            norm, act = getattr(layer, "bn", None), layer.act
+            if type(norm) is nn.BatchNorm2d and type(act) in (nn.SiLU, nn.Identity) and _plain(norm) and _plain(act):
+                vars(layer)["forward"] = _forward(layer.conv, norm, act)
+                changed.append(layer)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del vars(layer)["forward"]
+
+
+def _plain(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    normal = not isinstance(module, nn.BatchNorm2d) or (module.affine and module.momentum is not None)
+    return normal and not any(hooks)
+
+
+def _forward(conv: nn.Module, norm: nn.BatchNorm2d, act: nn.Module) -> Callable[[Tensor], Tensor]:
+    silu = isinstance(act, nn.SiLU)
+
+    def forward(x: Tensor) -> Tensor:
+        x = conv(x)
+        ready = norm.training and x.dtype == torch.bfloat16 and x.is_contiguous(memory_format=_LAST)
+        if ready and x.numel() > x.shape[1] and norm.weight.dtype == torch.float32:
+            return norm_act(x, norm, silu)
+        out: Tensor = act(norm(x))
+        return out
+
+    return forward
+
+
+class _NormAct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d, silu: bool) -> Tensor:
+        (batch, channels, height, width), out, found = x.shape, torch.empty_like(x), torch.empty(2, x.shape[1])
+        mean, rstd = found
+        running = [None if one is None else one.data_ptr() for one in (norm.running_mean, norm.running_var)]
+        failed = _loaded().norm_act_forward(
+            x.data_ptr(), out.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean.data_ptr(), rstd.data_ptr(), *running,
+            batch * height * width, channels, norm.momentum, norm.eps, silu, torch.get_num_threads())
+        if failed:
+            raise HostError(f"Normalising {channels} channels at once cannot be: too many, or no memory is left.")
+        ctx.save_for_backward(x, weight, bias, found)
+        ctx.silu = silu
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, (mean, rstd) = ctx.saved_tensors
+        (batch, channels, height, width), gradient = x.shape, gradient.to(x.dtype).contiguous(memory_format=_LAST)
+        found, (d_weight, d_bias) = torch.empty_like(x), torch.empty(2, channels)
+        failed = _loaded().norm_act_backward(
+            gradient.data_ptr(), x.data_ptr(), found.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean.data_ptr(),
+            rstd.data_ptr(), d_weight.data_ptr(), d_bias.data_ptr(), batch * height * width, channels, ctx.silu,
+            torch.get_num_threads())
+        if failed:
+            raise HostError(f"The gradient of normalising {channels} channels cannot be formed: no memory is left.")
+        return found, d_weight, d_bias, None, None
+
+
+def _loaded() -> ctypes.CDLL:
+    if reason := refused():
+        raise HostError(f"Batch normalisation and SiLU cannot be one operator here: {reason}.")
+    library = _library()
+    assert library is not None
+    return library
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """Return the built library, or None where the CPU cannot run it.
+
+    Raises:
+        OSError: there is no compiler, no room for the result, or it cannot be loaded.
+        subprocess.SubprocessError: the compiler failed or hung.
+    """
+    flags = _cpu()
+    if "avx512_bf16" not in flags.split():
+        return None
+    compiler = shlex.split(os.environ.get("CC", "")) or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
+    if not compiler:
+        raise OSError("no C compiler is installed (Debian, Ubuntu: apt install gcc)")
+    # Built for this very CPU: a home that several machines share keeps one for each kind.
+    key = hashlib.sha256("\0".join([_SOURCE.read_text(encoding="utf-8"), flags, *compiler, *_FLAGS]).encode()).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolograft"
+    built = cache / f"norm_act-{key[:16]}.so"
+    if not built.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:  # beside it, so that it can be moved into place at once
+            fresh = Path(folder) / built.name
+            done = subprocess.run([*compiler, *_FLAGS, str(_SOURCE), "-o", str(fresh), "-lm"],
+                                  capture_output=True, text=True, timeout=120)
+            if done.returncode:
+                last = done.stderr.strip().splitlines()[-1:] or ["it does not say why"]
+                raise OSError(f"{compiler[0]} cannot build it: {last[0]}")
+            os.replace(fresh, built)
+    library = ctypes.CDLL(str(built))
+    library.norm_act_forward.argtypes = [*[_P] * 8, _N, _N, ctypes.c_float, ctypes.c_float, ctypes.c_int, ctypes.c_int]
+    library.norm_act_backward.argtypes = [*[_P] * 9, _N, _N, ctypes.c_int, ctypes.c_int]
+    return library
+
+
+def _cpu() -> str:
+    """Return what the CPU can do, as Linux tells it; nothing elsewhere."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return ""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("flags")), "")
