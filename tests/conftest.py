@@ -1,6 +1,7 @@
 """What the tests share: the real data beside the checkout (or under YOLOGRAFT_DATA), and small hosts."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,16 @@ import pytest
 os.environ.setdefault("YOLO_OFFLINE", "True")
 
 DATA = Path(os.environ.get("YOLOGRAFT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+@pytest.fixture(autouse=True)
+def _activation() -> Iterator[None]:
+    """Undo what a stock build of a YAML with `activation:` leaves in the process (Ultralytics 8.3.0)."""
+    from ultralytics.nn.modules import Conv
+
+    before = Conv.default_act
+    yield
+    Conv.default_act = before
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics
+from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.modules import Conv
 
 import yolograft
 from yolograft import YOLO, GraftError
@@ -192,6 +194,19 @@ def test_every_task_has_a_grafting_trainer() -> None:
     for task, row in model.task_map.items():
         if row.get("trainer"):
             assert issubclass(row["trainer"], yolograft.host.trainers.GraftTrainer), task
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_hosts_own_activation_stays_with_it(training: bool, tiny_set: Path, tmp_path: Path) -> None:
+    """yolov6 asks for ReLU; 8.3.0 would then build every later model with it."""
+    before = type(Conv(4, 4).act)
+    if training:
+        overrides = {"model": "yolov6n.yaml", "data": str(tiny_set), "project": str(tmp_path), **FAST}
+        network = grafted_trainer(DetectionTrainer)(overrides=overrides).get_model("yolov6n.yaml", verbose=False)
+    else:
+        network = YOLO("yolov6n.yaml").model
+    assert any(isinstance(module, nn.ReLU) for module in network.modules())
+    assert type(Conv(4, 4).act) is before is nn.SiLU
 
 
 def test_a_block_on_a_batch_norm_survives_fusing() -> None:

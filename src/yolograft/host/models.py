@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -24,7 +25,8 @@ from yolograft.host.config import GRAFT_KEY
 from yolograft.sites import rows
 from yolograft.spec import Graft
 
-__all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build", "graft_of", "graft_onto", "host_yaml", "load_into"]
+__all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build", "graft_of", "graft_onto", "host_yaml", "load_into",
+           "own_activation"]
 
 VERSION_KEY = "yolograft"
 FRESH = "graft_is_fresh"  # marks a model whose blocks hold first weights of no training's seed
@@ -185,4 +187,20 @@ def load_into(model: nn.Module, weights: nn.Module) -> None:
 
 def build(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kwargs: Any) -> nn.Module:
     """Build a task model of class `cls` from a YAML dict and graft it."""
-    return graft_onto(cls(host_yaml(config), **kwargs), graft)
+    with own_activation():
+        network = cls(host_yaml(config), **kwargs)
+    return graft_onto(network, graft)
+
+
+@contextmanager
+def own_activation() -> Iterator[None]:
+    """Keep the activation that a YAML asks for (`activation: nn.ReLU()`, as yolov6 does) to the model built inside.
+
+    `parse_model` sets it as `Conv.default_act`, for the whole process. Newer versions restore it; in 8.3.0 every model
+    that is built afterwards has it too, so what a comparison trains would depend on what was built before.
+    """
+    before = Conv.default_act
+    try:
+        yield
+    finally:
+        Conv.default_act = before

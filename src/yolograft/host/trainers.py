@@ -78,7 +78,8 @@ class GraftTrainer:
         if self.graft_text is not None:
             graft = Graft.parse(self.graft_text)
         plain = models.host_yaml(config) if isinstance(config, dict) else config
-        network: nn.Module = super().get_model(cfg=plain, weights=weights, verbose=verbose)  # type: ignore[misc]
+        with models.own_activation():
+            network: nn.Module = super().get_model(cfg=plain, weights=weights, verbose=verbose)  # type: ignore[misc]
         models.graft_onto(network, graft)
         if weights is not None and graft:
             models.load_into(network, weights)
