@@ -1,6 +1,7 @@
 """One operator is the two: as exact as PyTorch's, in value, gradient and running statistics, and gone when it should be."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -104,21 +105,20 @@ def test_what_carries_a_hook_or_a_graft_is_left_alone() -> None:
 
 
 @needs
-def test_a_whole_model_has_the_gradient_that_it_has_in_single_precision() -> None:
+def test_a_backbone_has_the_gradient_that_it_has_in_single_precision() -> None:
     torch.manual_seed(0)
-    model = speed.laid_out(YOLO("yolo11n.yaml", graft="se@8").model.train())
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+    model = speed.laid_out(YOLO("yolo11n.yaml", graft="se@4").model.train())
+    backbone = model.model[:9]  # deeper, fresh weights make rounding into anything, in either way of bfloat16
     x = torch.rand(16, 3, 128, 128).contiguous(memory_format=LAST)  # enough that batch statistics aren't chance
     gradients = []
     for half, fused in ((False, False), (True, False), (True, True)):
         model.zero_grad()
-        with speed.faster(model, half, fused):
-            sum(one.float().square().mean() for one in speed._tensors(model(x))).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        with norm_act.fused(model) if fused else nullcontext(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            backbone(x).float().square().mean().backward()
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in backbone.parameters()]))
     apart, together = (nn.functional.cosine_similarity(gradients[0], one, dim=0) for one in gradients[1:])
-    assert together > 0.85
-    assert together > apart - 0.02
+    assert together > 0.99
+    assert together > apart - 0.002
 
 
 def test_without_a_compiler_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

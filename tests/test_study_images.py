@@ -7,7 +7,7 @@ import pytest
 
 from yolograft.errors import GraftError
 from yolograft.study import run
-from yolograft.study.images import Detections, average_precision, image_intervals
+from yolograft.study.images import Detections, average_precision, drawn, image_intervals, keep_drawn
 
 
 def picture_file(path, *, images=40, classes=3, skill=0.7, seed=0, names=None):
@@ -114,3 +114,20 @@ def test_files_that_are_missing_or_broken(tmp_path):
         image_intervals(study)
     files["se@8", 0].unlink()
     assert image_intervals(study) == {}
+
+
+def test_what_a_trial_keeps_is_what_would_be_computed(tmp_path):
+    file = picture_file(tmp_path / "images.npz")
+    images, values = drawn(file)
+    assert values.shape == (200, 10)
+    keep_drawn(tmp_path)
+    kept = drawn(file)
+    assert kept[0] == images
+    assert np.array_equal(kept[1], values)
+    assert drawn(file, draws=7)[1].shape == (7, 10), "another number of draws is computed"
+    (tmp_path / "drawn.npz").write_bytes(b"torn")
+    assert np.array_equal(drawn(file)[1], values), "a broken one is computed again"
+    keep_drawn(tmp_path)
+    picture_file(tmp_path / "images.npz", images=30, seed=4)
+    assert not np.array_equal(drawn(file)[1], values), "one of an earlier file is not taken"
+    keep_drawn(tmp_path / "nothing there")

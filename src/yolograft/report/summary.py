@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from yolograft.errors import DataError
 from yolograft.report import network
 from yolograft.report.network import Network
 from yolograft.study import Study
+from yolograft.study.images import image_intervals
 from yolograft.study.statistics import pairing_gain, seeds_needed, t_interval
 from yolograft.study.verdict import Verdict, Word
 
@@ -252,6 +254,14 @@ class Summary:
             if len(shared) > 2:
                 found[arm] = pairing_gain([scores[arm][s] for s in shared], [base[s] for s in shared])
         return found
+
+    @cached_property
+    def over_images(self) -> dict[str, tuple[float, float]]:
+        """Arm -> the 95% interval of its mean difference over drawn validation images; empty if they cannot be read."""
+        try:
+            return image_intervals(self.study)
+        except DataError:  # `gallery` says what is wrong with the file, where the page would show its pictures
+            return {}
 
     @cached_property
     def network(self) -> Network:

@@ -42,6 +42,7 @@ TEXTS = {
     "runs": ("runs", "运行"),
     "difference": ("difference", "差值"),
     "95% interval": ("95% interval", "95% 区间"),
+    "over images": ("over pictures", "按图像重采样"),
     "adjusted p": ("adjusted p", "校正后 p"),
     "better in": ("better in", "胜过基线"),
     "detectable": ("detectable", "可检测"),
@@ -72,6 +73,10 @@ TEXTS = {
     "interval_note": (
         "Student's 95% interval of the mean paired difference, for each arm alone.",
         "配对差值均值的 95% 学生 t 区间，逐方案计算，未作多重校正。"),
+    "images_note": (
+        "95% interval of the same mean difference if other validation pictures of this kind had been drawn (bootstrap over "
+        "the pictures, the same ones for all arms and seeds; these very networks).",
+        "若换一批同类验证图像，同一差值均值的 95% 区间（对图像作自助重采样，各方案和种子用同一批；网络不变）。"),
     "p_note": (
         "p: exact sign-flip test on the paired differences, corrected over all arms by Westfall and Young's max-T. The "
         "verdict rests on it: in at most 5% of studies is “helps” or “hurts” said of any arm wrongly.",

@@ -8,6 +8,8 @@ they were trained. It stands beside the spread over seeds, which is that of othe
 
 from __future__ import annotations
 
+import hashlib
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +21,11 @@ from numpy.typing import NDArray
 from yolograft.errors import DataError
 from yolograft.study.study import Study
 
-__all__ = ["Detections", "average_precision", "image_intervals"]
+__all__ = ["Detections", "average_precision", "drawn", "image_intervals", "keep_drawn"]
 
 FILE = "images.npz"
+KEPT = "drawn.npz"  # beside it, what `drawn` gives, since a report of many trials would compute for minutes
+_DRAWS = 200
 _METRICS = {"mAP50": slice(0, 1), "mAP50-95": slice(0, 10)}
 _GRID = np.linspace(0, 1, 101)
 
@@ -107,7 +111,39 @@ def _areas(right: Array, seen: Array, all_seen: Array, total: Array) -> Array:
     return areas
 
 
-def image_intervals(study: Study, *, metric: str | None = None, draws: int = 200,
+def drawn(file: Path, draws: int = _DRAWS) -> tuple[str, Array]:
+    """Return the images that a trial saw, as a hash of their names, and its average precision, draws x overlaps.
+
+    Any two trials with as many images have the same ones drawn. What `keep_drawn` has left beside the file is taken.
+
+    Raises:
+        DataError: the file is broken.
+    """
+    kept = file.with_name(KEPT)
+    if draws == _DRAWS and kept.is_file():
+        try:
+            with np.load(kept) as stored:
+                if int(stored["size"]) == file.stat().st_size:
+                    return str(stored["images"]), stored["values"]
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+            kept = file  # computed again below
+    one = Detections.read(file)
+    equal = np.full(len(one.names), 1 / len(one.names))
+    weights = np.random.default_rng(0).multinomial(len(one.names), equal, draws).astype(np.float64)
+    return hashlib.sha256("\0".join(one.names).encode()).hexdigest()[:20], average_precision(one, weights)
+
+
+def keep_drawn(folder: Path) -> None:
+    """Leave what `drawn` gives in a trial's folder, if it has kept its detections; raises `DataError` if broken."""
+    file = folder / FILE
+    if file.is_file():
+        images, values = drawn(file)
+        draft = folder / "drawn.part.npz"
+        np.savez_compressed(draft, images=images, values=values, size=file.stat().st_size)
+        os.replace(draft, folder / KEPT)
+
+
+def image_intervals(study: Study, *, metric: str | None = None, draws: int = _DRAWS,
                     level: float = 0.95) -> dict[str, tuple[float, float]]:
     """Return arm -> the percentile interval of its mean difference to the baseline over drawn validation images.
 
@@ -120,19 +156,15 @@ def image_intervals(study: Study, *, metric: str | None = None, draws: int = 200
     if name not in _METRICS:
         return {}
     files = {which: study.folder_of(row.key) / FILE for which, row in study.latest.items() if row.state == "complete"}
-    kept = {which: file for which, file in files.items() if file.is_file()}
     means: dict[tuple[str, int], Array] = {}
-    images: tuple[str, ...] = ()
-    weights: Array = np.zeros((0, 0))
-    for which, file in kept.items():
-        one = Detections.read(file)
-        if not images:
-            images = one.names
-            equal = np.full(len(images), 1 / len(images))
-            weights = np.random.default_rng(0).multinomial(len(images), equal, draws).astype(np.float64)
-        if one.names != images:
+    seen = ""
+    for which, file in files.items():
+        if not file.is_file():
+            continue
+        images, values = drawn(file, draws)
+        if images != (seen := seen or images):
             raise DataError(f"'{file}' is about other images than the study's other trials.")
-        means[which] = average_precision(one, weights)[:, _METRICS[name]].mean(axis=1)
+        means[which] = values[:, _METRICS[name]].mean(axis=1)
     plan = study.plan
     found = {arm.name: _interval(means, arm.name, plan.baseline, plan.seeds, level)
              for arm in plan.arms if arm.name != plan.baseline}

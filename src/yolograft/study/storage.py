@@ -19,9 +19,10 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import Connection, Engine, event, text
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import Connection, Engine, event, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from yolograft.errors import GraftError
@@ -31,6 +32,7 @@ __all__ = ["HEARTBEAT", "Row", "Storage"]
 
 HEARTBEAT = 60  # seconds; a machine that is silent for three of them has lost its trials
 _FORMAT = 1
+_READ = ("key", "arm", "seed", "owner", "reason", "result", "curve", "duplicate")
 _PATIENCE = 120  # seconds that a writer waits for another to release the data base
 
 
@@ -100,10 +102,20 @@ class Storage:
 
     def rows(self) -> list[Row]:
         """Return every attempt, oldest first; attempts that lost to an equal one are left out."""
-        with self._explained():
-            found = self._rdb.get_all_trials(self._study, deepcopy=False)
-        ours = (trial for trial in found if "key" in trial.user_attrs and "duplicate" not in trial.user_attrs)
-        return [_row(trial) for trial in ours]
+        with self._explained(), self._rdb.engine.connect() as connection:
+            # Optuna's own reading builds an object for every epoch of every trial: ten times as long, of 10,000 trials
+            one, note = TrialModel.__table__.c, TrialUserAttributeModel.__table__.c
+            trials = connection.execute(
+                select(one.trial_id, one.number, one.state, one.datetime_start, one.datetime_complete)
+                .where(one.study_id == self._study).order_by(one.trial_id)).all()
+            notes: dict[int, dict[str, Any]] = {trial.trial_id: {} for trial in trials}
+            for trial_id, key, value in connection.execute(
+                    select(note.trial_id, note.key, note.value_json)
+                    .join_from(TrialUserAttributeModel.__table__, TrialModel.__table__, note.trial_id == one.trial_id)
+                    .where(one.study_id == self._study, note.key.in_(_READ))):
+                notes.setdefault(trial_id, {})[key] = json.loads(value)
+        return [_row(trial, notes[trial.trial_id]) for trial in trials
+                if "key" in notes[trial.trial_id] and "duplicate" not in notes[trial.trial_id]]
 
     def add(self, trials: Iterable[Trial], *, retry: bool = False) -> list[Row]:
         """Make sure that every trial is there, once; with `retry`, failed ones get another attempt."""
@@ -227,15 +239,14 @@ def _write_first(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _row(trial: FrozenTrial) -> Row:
+def _row(trial: Any, notes: Mapping[str, Any]) -> Row:
     states = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running", TrialState.COMPLETE: "complete"}
-    attributes, length = trial.user_attrs, trial.duration
-    result = attributes.get("result") if trial.state is TrialState.COMPLETE else None
-    return Row(id=trial._trial_id, number=trial.number, key=attributes["key"], arm=attributes["arm"],
-               seed=attributes["seed"], state=states.get(trial.state, "failed"),
-               owner=attributes.get("owner", ""), reason=attributes.get("reason", ""),
-               result=Result(**result) if result else None,
-               curve=tuple(attributes.get("curve", ())), seconds=length.total_seconds() if length else 0.0)
+    result = notes.get("result") if trial.state is TrialState.COMPLETE else None
+    lasted = trial.datetime_start is not None and trial.datetime_complete is not None
+    return Row(id=trial.trial_id, number=trial.number, key=notes["key"], arm=notes["arm"], seed=notes["seed"],
+               state=states.get(trial.state, "failed"), owner=notes.get("owner", ""), reason=notes.get("reason", ""),
+               result=Result(**result) if result else None, curve=tuple(notes.get("curve", ())),
+               seconds=(trial.datetime_complete - trial.datetime_start).total_seconds() if lasted else 0.0)
 
 
 def _jsonable(value: Any) -> Any:

@@ -45,6 +45,10 @@ def perform(folder: Path) -> Result | Failure:
             _compare_versions(trial, host)
             found = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
             result = found if isinstance(found, Result) else Result(**found)
+            if (folder / "images.npz").is_file():  # here, where trials run side by side, and not in every report
+                from yolograft.study.images import keep_drawn
+
+                keep_drawn(folder)
             write_json(folder / "result.json", result.check())
         except (KeyboardInterrupt, GeneratorExit):
             raise

@@ -1,0 +1,124 @@
+"""How long a report takes, and what its parts take, as a study grows: 10, 100, 1,000 and 10,000 trials.
+
+    python benchmarks/report.py [--trials 10 100 1000 10000] [--epochs 50] [--folder DIR]
+
+The studies are made up, but hold what real ones do: learning curves of all epochs, metrics of six classes, and in each
+trial's folder the detections in 360 pictures (the same few files over and over, hard-linked) with what `drawn` gives.
+They are written as finished into an SQLite storage; that time is no part of the report's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import optuna
+
+from yolograft.report import write
+from yolograft.study import Study
+from yolograft.study.images import keep_drawn
+from yolograft.study.plan import Plan
+from yolograft.study.storage import Storage, _jsonable
+
+CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
+IMAGES, FOUND, VARIANTS = 360, 36_000, 6
+
+
+def detections(path: Path, seed: int) -> None:
+    """Write the detections of a trial: 100 in each of 360 pictures, as Ultralytics gives them."""
+    rng = np.random.default_rng(seed)
+    picture = np.repeat(np.arange(IMAGES), FOUND // IMAGES)
+    corner, size = rng.uniform(0, 100, (FOUND, 2)), rng.uniform(10, 100, (FOUND, 2))
+    sure, kind = rng.beta(0.3, 4, FOUND), rng.integers(len(CLASSES), size=FOUND)
+    hits = (rng.random(FOUND) < 0.02 + 0.6 * sure)[:, None] & (rng.random(FOUND)[:, None] * 10 > np.arange(10))
+    truths = np.column_stack([np.sort(rng.integers(IMAGES, size=870)), rng.integers(len(CLASSES), size=870),
+                              rng.uniform(0, 100, (870, 2)), rng.uniform(100, 200, (870, 2))])
+    path.parent.mkdir(parents=True)
+    np.savez_compressed(path, names=np.array([f"{i:04}.jpg" for i in range(IMAGES)]),
+                        shapes=np.full((IMAGES, 2), 200, np.int32), correct=hits, truths=truths.astype(np.float32),
+                        detections=np.column_stack([picture, corner, corner + size, sure, kind]).astype(np.float32))
+    keep_drawn(path.parent)
+
+
+def finished(folder: Path, trials: int, epochs: int) -> int:
+    """Write a finished study of about as many trials; returns how many there are."""
+    seeds = max(6, round(math.sqrt(trials)))
+    arms = "; ".join(["none", *(f"se(ratio={2 + i})@8" for i in range(max(1, round(trials / seeds) - 1)))])
+    plan = Plan.of({"data": "x", "model": "m", "arms": arms, "seeds": seeds, "epochs": epochs, "imgsz": 224,
+                    "host": "yolograft.study.dummy"})
+    folder.mkdir(parents=True)
+    plan.write(folder / "plan.yaml")
+    for variant in range(VARIANTS):
+        detections(folder / f"variant{variant}" / "images.npz", variant)
+    storage, rng = Storage(folder, create=True), np.random.default_rng(0)
+    for number, trial in enumerate(plan.trials()):
+        final = float(0.35 + rng.normal(0, 0.01))
+        curve = [{"epoch": epoch, **dict.fromkeys(("precision", "recall", "mAP50", "mAP50-95", "fitness"),
+                                                  final * (1 - 0.9 ** epoch)),
+                  **{f"{side}/{loss}": float(rng.random()) for side in ("train", "val") for loss in ("box_loss", "cls_loss",
+                                                                                                 "dfl_loss")}}
+                 for epoch in range(1, epochs + 1)]
+        metrics = dict.fromkeys(("precision", "recall", "mAP50", "mAP50-95", "fitness"), final)
+        by_class = {name: {one: float(rng.random()) for one in CLASSES}
+                    for name in ("precision", "recall", "AP50", "AP50-95")}
+        costs = {"seconds": 600.0, "epochs": epochs, "gflops": 6.4, "parameters": 2_600_000.0, "latency_ms": 2.0}
+        attributes = {"key": trial.key, "arm": trial.arm, "seed": trial.seed, "trial": _jsonable(asdict(trial)),
+                      "result": {"metrics": metrics, "classes": by_class, "costs": costs, "notes": {}}, "curve": curve}
+        storage._rdb.create_new_trial(storage._study, optuna.trial.create_trial(
+            value=final, user_attrs=attributes,
+            intermediate_values={int(point["epoch"]): point["mAP50-95"] for point in curve}))
+        kept = folder / "trials" / trial.key
+        kept.mkdir(parents=True)
+        for name in ("images.npz", "drawn.npz"):
+            os.link(folder / f"variant{number % VARIANTS}" / name, kept / name)
+    storage.close()
+    return len(plan.trials())
+
+
+def main() -> None:
+    """Make the studies, report on each, and print a line for it and the exponent of growth."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000, 10_000])
+    options.add_argument("--epochs", type=int, default=50)
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--folder", type=Path)
+    given = options.parse_args()
+    root = given.folder or Path(tempfile.mkdtemp())
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}; {given.epochs} epochs, "
+          f"medians of {given.repeats}")
+    print(f"{'trials':>7} {'arms':>5} {'seeds':>6} {'read s':>8} {'report s':>9} {'together s':>11} {'MiB kept':>9} "
+          f"{'MiB page':>9}")
+    seen = []
+    for wanted in given.trials:
+        folder = root / f"of{wanted}"
+        trials = finished(folder, wanted, given.epochs)
+        taken = []
+        for repeat in range(given.repeats + 1):  # the first warms up: imports, fonts
+            begun = time.perf_counter()
+            study = Study.load(folder)
+            read = time.perf_counter()
+            pages = write(study, folder / "report")
+            if repeat:
+                taken.append((read - begun, time.perf_counter() - read))
+        reading, writing = np.median(taken, axis=0)
+        size = (folder / "study.db").stat().st_size / 2**20
+        print(f"{trials:>7} {len(study.plan.arms):>5} {len(study.plan.seeds):>6} {reading:>8.2f} {writing:>9.2f} "
+              f"{reading + writing:>11.2f} {size:>9.1f} {pages[0].stat().st_size / 2**20:>9.2f}", flush=True)
+        seen.append((trials, reading + writing))
+    if len(seen) > 1:
+        (few, short), (many, long) = seen[-2:]
+        print(f"time grows as trials to the power {math.log(long / short) / math.log(many / few):.2f} between the last two")
+    if not given.folder:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
