@@ -168,6 +168,11 @@ def test_arms_of_a_seed_share_weights_and_pictures_and_seeds_share_nothing(
     assert all(torch.equal(value, grafted[key]) for key, value in bare.items())
     assert pictures == same
     assert pictures == seen(tiny_set, tmp_path, workers=2 - workers)[1], "the number of workers decides nothing"
+    moved, alike = seen(tiny_set, tmp_path, workers=workers, control="aa")
+    assert pictures == alike
+    learned = [key for key in bare if bare[key].is_floating_point() and "running" not in key]
+    assert any(not torch.equal(bare[key], moved[key]) for key in learned)
+    assert all(torch.allclose(moved[key], bare[key], rtol=1e-5, atol=0) for key in learned), "and by nothing else"
     other, different = seen(tiny_set, tmp_path, workers=workers, seed=1)
     assert not torch.equal(bare["model.0.conv.weight"], other["model.0.conv.weight"])
     assert [names for names, _, _ in pictures] != [names for names, _, _ in different]
