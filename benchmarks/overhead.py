@@ -1,16 +1,20 @@
 """What a study costs beside the training: scheduling, storage and the trial's process, per trial.
 
-    python benchmarks/study_overhead.py [--trials 1000] [--workers 2] [--folder DIR]
+    python benchmarks/overhead.py [--trials 1000] [--workers 2] [--folder DIR]
+    python benchmarks/overhead.py --growth 10 100 1000 10000
 
 Trials that train nothing are run twice: inside this process, which leaves the scheduling and the storage, and each in a
 process of its own, as a study does. A profile says where the time goes. Then 50 machines are pretended, whose trials take
 some seconds of nobody's time: how near one scheduler comes to the fifty-fold speed.
+
+With `--growth` the scheduling and the storage alone are measured, in this process, for studies of these sizes.
 """
 
 from __future__ import annotations
 
 import argparse
 import cProfile
+import math
 import os
 import platform
 import pstats
@@ -86,6 +90,21 @@ def study(folder: Path, trials: int, executor) -> float:
     return seconds
 
 
+def grow(root: Path, sizes: list[int]) -> None:
+    seen = []
+    for trials in sizes:
+        cpu, folder = time.process_time(), root / f"of{trials}"
+        seconds = study(folder, trials, Here(1))
+        seen.append((trials, seconds))
+        size = (folder / "study.db").stat().st_size / 1024 / trials
+        print(f"{trials:>7} trials {seconds:8.1f} s, CPU {time.process_time() - cpu:8.1f} s   "
+              f"{1000 * seconds / trials:6.1f} ms a trial   {size:.1f} KiB of storage a trial", flush=True)
+        shutil.rmtree(folder)
+    (few, short), (many, long) = seen[-2:] if len(seen) > 1 else (seen[0], seen[0])
+    if many > few:
+        print(f"time grows as trials to the power {math.log(long / short) / math.log(many / few):.2f} between the last two")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--trials", type=int, default=1000)
@@ -93,9 +112,14 @@ def main() -> None:
     options.add_argument("--machines", type=int, default=50)
     options.add_argument("--seconds", type=float, default=10)
     options.add_argument("--folder", type=Path)
+    options.add_argument("--growth", type=int, nargs="+")
     given = options.parse_args()
     root = given.folder or Path(tempfile.mkdtemp())
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, {given.trials} trials")
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    if given.growth:
+        grow(root, given.growth)
+        return
+    print(f"{given.trials} trials")
     profile = cProfile.Profile()
     for name, executor in (("in this process", Here(given.workers)), ("a process per trial", Local(slots=given.workers))):
         folder = root / name.replace(" ", "-")
