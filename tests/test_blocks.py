@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolograft import blocks
 from yolograft.blocks import create, defaults, lookup, names
@@ -424,3 +425,24 @@ def test_aliases_find_the_block(name: str) -> None:
 def test_unknown_block_gets_a_suggestion() -> None:
     with pytest.raises(BlockError, match="Did you mean 'cbam'"):
         create("cbamm", 32)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", ["nonlocal", "mhsa", "pam"])
+def test_attention_among_positions_never_holds_the_matrix_of_their_pairs(name: str, layout: torch.memory_format) -> None:
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            result = func(*args, **(kwargs or {}))
+            for one in result if isinstance(result, (tuple, list)) else (result,):
+                if isinstance(one, torch.Tensor):
+                    self.numbers = max(self.numbers, one.numel())
+            return result
+
+    block = create(name, 16)
+    for training in (False, True):
+        x = torch.rand(1, 16, 24, 24).to(memory_format=layout).requires_grad_(training)
+        with Largest() as largest, torch.set_grad_enabled(training):
+            block.train(training)(x)
+        assert 16 * 24**2 <= largest.numbers < 24**4 / 8

@@ -53,9 +53,9 @@ class PAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the weighted sums to x: (B, C, H, W)."""
-        query, key, value = (layer(x).flatten(2).transpose(1, 2)[:, None]
+        query, key, value = (layer(x).flatten(2).transpose(1, 2)[:, :, None]
                              for layer in (self.query, self.key, self.value))
-        u = attend(query, key, value, scale=1.0, widths=self.widths)[:, 0]
+        u = attend(query, key, value, scale=1.0, widths=self.widths)[:, :, 0]
         return like(x + self.alpha * u.transpose(1, 2).unflatten(2, x.shape[2:]), x)
 
 

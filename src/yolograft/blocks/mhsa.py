@@ -55,10 +55,11 @@ class MHSA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add what the heads found to x: (B, C, H, W)."""
         near = x if self.pool == 1 else F.avg_pool2d(x, self.pool, ceil_mode=True)
-        query, key, value = (t.flatten(2).unflatten(1, (self.heads, self.width)).transpose(2, 3)
+        query, key, value = (t.flatten(2).transpose(1, 2).unflatten(2, (self.heads, self.width))
                              for t in (self.query(x), *self.key_value(near).chunk(2, 1)))
         u = attend(query, key, value, scale=self.width**-0.5, widths=(self.width, self.width))
-        return like(x + self.out(u.transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:])), x)
+        # (B, N, C) is how the kernel lays its result out: seen as a channels-last map, it need not be copied
+        return like(x + self.out(u.flatten(2).transpose(1, 2).unflatten(2, x.shape[2:])), x)
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

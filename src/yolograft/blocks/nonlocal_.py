@@ -78,7 +78,7 @@ class NonLocal(nn.Module):
         if self.form == "dot":
             u = query @ ((key / key.shape[1]).transpose(1, 2) @ value)
         else:
-            u = attend(query[:, None], key[:, None], value[:, None], scale=1.0, widths=self.widths)[:, 0]
+            u = attend(query[:, :, None], key[:, :, None], value[:, :, None], scale=1.0, widths=self.widths)[:, :, 0]
         z = self.norm(self.out(u.transpose(1, 2).unflatten(2, x.shape[2:])))
         return like(x + z.to(x.dtype), x)
 
