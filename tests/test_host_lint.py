@@ -97,8 +97,14 @@ def test_a_block_after_every_row_of_every_packaged_file_is_a_right_edit(path, sa
         if layout.gives_map(one):
             assert lint(save(write(cfg, f"se(ratio=8)@{one.number}"), path.name)) == ()
             found = lint(save(shifted(cfg, one.number + 1, [-1, 1, "SE", []]), path.name))
-            if any(one.number - row.number in row.sources for row in layout.rows(cfg)[one.number + 1:]):
-                assert found == ()  # a row that says "two before me" now reads the block
+            told = {(finding.row, finding.severity) for finding in found}
+            later = [(row.number, row.number + source) for row in layout.rows(cfg)[one.number + 1:]
+                     for source in row.sources if source < 0]
+            crossing = {(number + 1, "error") for number, source in later if source < one.number}
+            if crossing:  # "two before me" is another row now
+                assert crossing <= told
+            elif any(source == one.number for _, source in later):
+                assert found == ()  # it reads the block
             else:  # all go on reading the row by its number, past the block
                 assert (one.number + 1, True) in [(finding.row, "no row reads it" in finding.what) for finding in found]
 
