@@ -1,11 +1,14 @@
 """The costs that `yolograft bench` prints: counted ones are checked by hand, timed ones only for their form."""
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 
-from yolograft import GraftError
+from yolograft import YOLO, GraftError
 from yolograft.cli import main
+from yolograft.host import runtimes
 from yolograft.inspect.bench import _interval, bench
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -22,6 +25,42 @@ def test_a_graft_costs_its_own_parameters_and_operations() -> None:
     assert grafted.low <= grafted.ratio <= grafted.high
     assert json.loads(told.json())["costs"][1]["parameters"] == grafted.parameters
     assert f"{grafted.parameters:,}" in str(told)
+
+
+def test_memory_is_that_of_the_maps_and_grows_with_the_batch() -> None:
+    one, four = (bench("yolo11n.yaml", [], imgsz=64, repeats=1, batch=batch).costs[0].memory_mib for batch in (1, 4))
+    assert 16 * 32 * 32 * 4 / 2**20 <= one < 2, "the first map, 16 x 32 x 32 in float32, is there at least"
+    assert 2 * one < four < 8 * one, "but for what a convolution allocates to work in"
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_runtime_runs_what_pytorch_runs(runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip(runtime)
+    model = YOLO("yolo11n.yaml", graft="se(init=paper)@8")
+    model.save(tmp_path / "host.pt")
+    run = runtimes.deployed(str(tmp_path / "host.pt"), "se@8", runtime, tmp_path / "made", imgsz=64, batch=2, threads=1)
+    pictures = torch.rand(2, 3, 64, 64)
+    (found,) = run(pictures.numpy()) if runtime == "onnxruntime" else run(pictures.numpy()).values()
+    bare = YOLO(tmp_path / "host.pt", graft="se@8").model.float().eval()
+    with torch.no_grad():
+        expected = bare(pictures)[0]
+    assert found.shape == expected.shape
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=2e-2)
+
+
+def test_a_runtime_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    words = ["bench", "model=yolo11n.yaml", "graft=se@8", "imgsz=64", "repeats=2", "runtime=onnxruntime", "threads=1"]
+    assert main(words) == 0
+    assert "onnxruntime on the CPU, 1 threads" in capsys.readouterr().out
+    assert main([*words[:-2], "runtime=onnxruntme"]) == 2
+    assert "did you mean 'onnxruntime'" in capsys.readouterr().err.lower()
+
+
+def test_a_runtime_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    with pytest.raises(GraftError, match=r"needs openvino: pip install 'yolograft\[export\]'"):
+        bench("yolo11n.yaml", [], runtime="openvino")
 
 
 def test_the_interval_covers_the_median_and_narrows_on_equal_values() -> None:

@@ -1,7 +1,8 @@
-"""What a graft costs when it is deployed: parameters, operations and latency beside the bare host's, in PyTorch on the CPU.
+"""What a graft costs when it is deployed: parameters, operations, memory and latency beside the bare host's, on the CPU.
 
 The arms take turns, picture by picture, so that what else the machine does meets all of them; each ratio to the bare host
-is formed within a turn. Networks are fused as `predict` fuses them.
+is formed within a turn. PyTorch's networks are fused as `predict` fuses them, the other runtimes' are exported as `export`
+does it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ import copy
 import json
 import random
 import statistics
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolograft import attach
-from yolograft.host import models, modes
+from yolograft.host import models, modes, runtimes
 from yolograft.spec import Graft
 
 __all__ = ["Bench", "Cost", "bench"]
@@ -36,6 +41,8 @@ class Cost:
         graft: its text; "none" is the bare host.
         parameters: before fusing.
         gflops: of one picture, fused: two for each multiply-add of convolutions and matrix products.
+        memory_mib: the most that the maps of a batch fill at any time, in PyTorch: every allocation and release of one
+            forward pass is recorded. Not the weights, and not what a runtime sets up for itself.
         latency_ms: of a batch, median.
         ratio: of its latency to the bare host's, median over turns.
         low, high: the 95% bootstrap interval of that ratio.
@@ -44,6 +51,7 @@ class Cost:
     graft: str
     parameters: int
     gflops: float
+    memory_mib: float
     latency_ms: float
     ratio: float
     low: float
@@ -55,6 +63,7 @@ class Bench:
     """The costs of all arms, the bare host's first, and how they were measured; prints as a table."""
 
     model: str
+    runtime: str
     imgsz: int
     batch: int
     threads: int
@@ -67,14 +76,16 @@ class Bench:
         return json.dumps(asdict(self))
 
     def __str__(self) -> str:
-        lines = [f"{'graft':<32}{'parameters':>12}{'GFLOPs':>9}{'ms':>10}{'x bare':>9}   95% interval"]
-        lines += [f"{one.graft:<32}{one.parameters:>12,}{one.gflops:>9.3f}{one.latency_ms:>10.2f}{one.ratio:>9.3f}   "
-                  f"{one.low:.3f} to {one.high:.3f}" for one in self.costs]
-        return "\n".join([*lines, f"{self.model} at {self.imgsz}, batch {self.batch}: PyTorch {self.torch} on the CPU, "
-                                  f"{self.threads} threads, fused, {self.repeats} turns after {_WARM_UP} to warm up"])
+        lines = [f"{'graft':<32}{'parameters':>12}{'GFLOPs':>9}{'MiB':>8}{'ms':>10}{'x bare':>9}   95% interval"]
+        lines += [f"{one.graft:<32}{one.parameters:>12,}{one.gflops:>9.3f}{one.memory_mib:>8.1f}{one.latency_ms:>10.2f}"
+                  f"{one.ratio:>9.3f}   {one.low:.3f} to {one.high:.3f}" for one in self.costs]
+        return "\n".join([*lines, f"{self.model} at {self.imgsz}, batch {self.batch}: {self.runtime} on the CPU, "
+                                  f"{self.threads} threads, fused, {self.repeats} turns after {_WARM_UP} to warm up; "
+                                  f"PyTorch {self.torch}"])
 
 
-def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1, repeats: int = 30) -> Bench:
+def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1, repeats: int = 30,
+          runtime: str = "torch", threads: int | None = None) -> Bench:
     """Measure the bare host and each graft on it.
 
     Args:
@@ -83,10 +94,13 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
         imgsz: side of the square pictures.
         batch: pictures at once.
         repeats: turns.
+        runtime: `torch`, `onnxruntime` or `openvino`: what latency is measured in.
+        threads: of the runtime; as many as PyTorch's by default.
 
     Raises:
-        GraftError: the model cannot be opened, or a graft does not fit.
+        GraftError: the model cannot be opened, a graft does not fit, or the runtime is not there.
     """
+    runtimes.check(runtime)
     host: nn.Module = modes.open_model(model).model
     own = str(attach.grafted(host))
     if own != "none":
@@ -99,16 +113,30 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
         networks.append(network.float().eval())
     parameters = [sum(one.numel() for one in network.parameters()) for network in networks]
     networks = [network.fuse(verbose=False) for network in networks]  # type: ignore[operator]
-    with torch.inference_mode():
-        gflops = [_gflops(network, imgsz) for network in networks]
-        turns = _turns(networks, torch.rand(batch, 3, imgsz, imgsz), repeats)
+    pictures = torch.rand(batch, 3, imgsz, imgsz)
+    before = torch.get_num_threads()
+    threads = threads or before
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+            gflops = [_gflops(network, imgsz) for network in networks]
+            memory = [_memory(network, pictures) for network in networks]
+            runs: list[Callable[[], object]] = [lambda network=network: network(pictures) for network in networks]  # type: ignore[misc]
+            if runtime != "torch":
+                opened = [runtimes.deployed(model, text, runtime, Path(folder) / str(at), imgsz=imgsz, batch=batch,
+                                            threads=threads) for at, text in enumerate(texts)]
+                runs = [lambda one=one: one(pictures.numpy()) for one in opened]  # type: ignore[misc]
+            turns = _turns(runs, repeats)
+    finally:
+        torch.set_num_threads(before)
     costs = []
     for at, text in enumerate(texts):
         ratios = [turn[at] / turn[0] for turn in turns]
         low, high = _interval(ratios)
-        costs.append(Cost(graft=text, parameters=parameters[at], gflops=gflops[at], ratio=statistics.median(ratios),
-                          latency_ms=1000 * statistics.median(turn[at] for turn in turns), low=low, high=high))
-    return Bench(model=model, imgsz=imgsz, batch=batch, threads=torch.get_num_threads(), repeats=repeats,
+        costs.append(Cost(graft=text, parameters=parameters[at], gflops=gflops[at], memory_mib=memory[at],
+                          latency_ms=1000 * statistics.median(turn[at] for turn in turns),
+                          ratio=statistics.median(ratios), low=low, high=high))
+    return Bench(model=model, runtime=runtime, imgsz=imgsz, batch=batch, threads=threads, repeats=repeats,
                  torch=torch.__version__, costs=tuple(costs))
 
 
@@ -118,16 +146,34 @@ def _gflops(network: nn.Module, imgsz: int) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def _turns(networks: Sequence[nn.Module], pictures: torch.Tensor, repeats: int) -> list[list[float]]:
-    order = list(range(len(networks)))
+def _memory(network: nn.Module, pictures: torch.Tensor) -> float:
+    """Return the most MiB that are allocated at once beyond what was there before."""
+    network(pictures)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        network(pictures)
+    changes, waiting = [], list(seen.profiler.kineto_results.experimental_event_tree())
+    while waiting:
+        event = waiting.pop()
+        waiting += event.children
+        if event.tag == _EventType.Allocation:
+            changes.append((event.start_time_ns, event.typed[1].alloc_size))
+    total = most = 0
+    for _, size in sorted(changes, key=lambda change: change[0]):
+        total += size
+        most = max(most, total)
+    return float(most) / 2**20
+
+
+def _turns(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
+    order = list(range(len(runs)))
     shuffled = random.Random(0)  # no arm always runs after the same other one, whose weights fill the caches
     turns = []
     for turn in range(_WARM_UP + repeats):
-        taken = [0.0] * len(networks)
+        taken = [0.0] * len(runs)
         shuffled.shuffle(order)
         for at in order:
             begun = time.perf_counter()
-            networks[at](pictures)
+            runs[at]()
             taken[at] = time.perf_counter() - begun
         if turn >= _WARM_UP:
             turns.append(taken)
