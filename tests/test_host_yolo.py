@@ -12,11 +12,12 @@ import ultralytics
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.modules import Conv
+from ultralytics.nn.tasks import DetectionModel
 
 import yolograft
 from yolograft import YOLO, GraftError
 from yolograft.attach import grafted, grafts
-from yolograft.host import models
+from yolograft.host import archive, models
 from yolograft.host.launch import command
 from yolograft.host.trainers import grafted_trainer
 
@@ -238,6 +239,33 @@ def test_a_checkpoint_without_pickle_opens_trains_and_equals_the_other(trained: 
     other.train(data=str(tiny_set), epochs=1, project=str(trained), name="safe_train", warmup_epochs=0, lr0=1e-12,
                 optimizer="SGD", **FAST)
     torch.testing.assert_close(other.trainer.model.state_dict()["model.8.graft.0.fc2.weight"], before, atol=1e-4, rtol=0)
+
+
+def test_a_checkpoint_without_pickle_keeps_a_pretrained_class_branch(tmp_path: Path) -> None:
+    # from 80 classes to 2, newer Ultralytics keeps a class branch 80 wide, where one fresh from the YAML has 64
+    pretrained, model = (DetectionModel("yolo11n.yaml", nc=classes, verbose=False) for classes in (80, 2))
+    for branch, wide in zip(model.model[-1].cv3, pretrained.model[-1].cv3, strict=True):
+        branch[0], branch[1], branch[2] = wide[0], wide[1], nn.Conv2d(80, 2, 1)
+    models.graft_onto(model, "se(init=paper)@8 + eca@model.23.cv3.0.1")
+    model.args = {}
+    other, x = YOLO(archive.save_file(model, tmp_path / "wide")), torch.rand(1, 3, 32, 32)
+    assert torch.equal(model.eval()(x)[0], other.model(x)[0])
+
+
+@pytest.mark.parametrize("text", ["se(init=paper)@model.23.cv3.*.1 + eca@8", "none"])
+def test_blocks_in_the_head_are_not_taken_over_twice(text: str, tiny_set: Path, tmp_path: Path) -> None:
+    pretrained = DetectionModel("yolo11n.yaml", nc=80, verbose=False)
+    models.graft_onto(pretrained, "se(init=paper)@model.23.cv3.*.1 + eca@8")
+    trainer = grafted_trainer(DetectionTrainer)(overrides={"model": "yolo11n.yaml", "data": str(tiny_set), "graft": text,
+                                                           "project": str(tmp_path)})
+    network = trainer.get_model({**pretrained.yaml, "nc": 2}, weights=pretrained, verbose=False)
+    expected = grafts(pretrained) if text != "none" else {}
+    assert grafts(network).keys() == expected.keys()
+    theirs = pretrained.state_dict()
+    wide = network.model[-1].cv3[0][-1].in_channels == 80  # as newer versions have it; where not, its blocks are new
+    for key, value in network.state_dict().items():
+        if any(key.startswith(prefix) for prefix in expected) and (wide or "cv3" not in key):
+            assert torch.equal(value, theirs[key]), key
 
 
 def test_a_file_from_elsewhere_is_no_model(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """Ultralytics models as pickle-free files: what `checkpoint` saves, with the YAML dict that the host is built from.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): a task model is rebuilt by its class from `model.yaml`, and only
-`names`, `args`, `task` and its tensors tell a trained one from a fresh one.
+`names`, `args`, `task`, its tensors and the width of its class branches tell a trained one from a fresh one. That width is
+`max(C of P3, min(nc, 100))` in a fresh head (`cv3` of `Detect`); newer versions keep the pretrained one where the number of
+classes changes (`BaseModel.load`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -57,6 +60,7 @@ def open_file(path: str | Path) -> nn.Module:
     if not (isinstance(cls, type) and issubclass(cls, tasks.BaseModel)):
         raise HostError(f"'{path}' asks for '{saved.facts['class']}', which is no Ultralytics model.")
     model: Any = cls(config, verbose=False)
+    _fit_class_branches(model, config, saved.tensors)
     models.graft_onto(model, saved.graft)
     checkpoint.fill(model, saved.tensors)
     model.names = {int(key): name for key, name in names.items()}
@@ -64,3 +68,22 @@ def open_file(path: str | Path) -> nn.Module:
     model.args = {**DEFAULT_CFG_DICT, **args, "task": model.task, "model": str(path)}
     model.pt_path = str(path)
     return model.eval()
+
+
+def _fit_class_branches(model: Any, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Give the head's class branches the width that they have among the tensors, in place."""
+    head, row = model.model[-1], len(model.model) - 1
+    for attribute in ("cv3", "one2one_cv3"):
+        branches: Any = getattr(head, attribute, None)
+        if branches is None or not isinstance(branches[0][-1], nn.Conv2d):
+            continue
+        last = branches[0][-1]
+        stored = tensors.get(f"model.{row}.{attribute}.0.{len(branches[0]) - 1}.weight")
+        width = stored.shape[1] if stored is not None and stored.ndim == 4 else last.in_channels
+        if width == last.in_channels or width > 100:
+            continue
+        donor: Any = type(model)({**config, "nc": width}, verbose=False)
+        wide = getattr(donor.model[-1], attribute)
+        for branch in wide:
+            branch[-1] = nn.Conv2d(width, last.out_channels, 1)
+        setattr(head, attribute, wide)

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import nn
 from ultralytics.cfg import get_cfg, smart_value
-from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_file
 from ultralytics.utils.torch_utils import get_flops
 
-from yolograft import attach
+from yolograft import attach, checkpoint
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.host import models, plugins, speed
 from yolograft.host.yolo import YOLO
@@ -63,7 +63,10 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
     if blocks and mode in ("train", "tune"):
         given["blocks"] = blocks
     try:
-        return getattr(model, mode)(**given)
+        made = getattr(model, mode)(**given)
+        if mode == "export" and given.get("format") == checkpoint.SUFFIX[1:]:
+            LOGGER.info(f"yolograft: {made}")  # of every other format Ultralytics tells where it lies
+        return made
     except KeyboardInterrupt:
         last = getattr(model.trainer, "last", None) if mode == "train" else None
         if last is None or not Path(last).is_file():

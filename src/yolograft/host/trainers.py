@@ -80,7 +80,8 @@ class GraftTrainer:
         plain = models.host_yaml(config) if isinstance(config, dict) else config
         with models.own_activation():
             network: nn.Module = super().get_model(cfg=plain, weights=weights, verbose=verbose)  # type: ignore[misc]
-        models.graft_onto(network, graft)
+        # newer versions copy the class branches of the weights' head where the number of classes changes, blocks and all
+        models.graft_onto(attach.prune(network), graft)
         if weights is not None and graft:
             models.load_into(network, weights)
         return network
