@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said(text, says):
 
 
 def test_scale_of_a_model_without_a_scale():
-    with pytest.raises(SpecError, match="no scale letter"):
+    with pytest.raises(SpecError, match=r"which model comes after 'best\.pt'"):
         parse("scale", "best.pt")
 
 

@@ -102,7 +102,7 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
 
 
 def lock_name(storage: str | None) -> str:
-    """Return the file that a running study holds locked: with a server for storage, several machines may share the folder."""
+    """Return the file that a running study holds locked; one for each machine where a server keeps the trials."""
     return f"running-{socket.gethostname()}.lock" if storage else "running.lock"
 
 
@@ -143,7 +143,7 @@ def forewarn(plan: Plan, spread: float | None = None) -> list[str]:
     if arms < 1:
         return ["The study has the baseline alone: there is nothing to compare."]
     if seeds < need:
-        return [f"{seeds} seeds cannot answer: whatever they show, p is at least "
+        return [f"{seeds} seed{'s' * (seeds > 1)} cannot answer: whatever they show, p is at least "
                 f"{statistics.smallest_p(seeds):.2g}. "
                 f"Every verdict will be 'too few runs to say'. At least {need} seeds can: seeds={need}."]
     if spread is None:

@@ -68,7 +68,7 @@ class Plan:
         host = load_host(plan.host)
         for arm in plan.arms:
             both = {**plan.settings, **arm.settings}
-            host.check(str(both["model"]), arm.graft, both, arm.control)
+            _check(host, arm, both)
         plan = replace(
             plan, spelled={arm.name: host.spell(arm.graft) for arm in plan.arms}, hardware=host.hardware(),
             fingerprints={arm.name: host.fingerprints({**plan.settings, **arm.settings})
@@ -194,6 +194,19 @@ def train_arguments(words: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is not the study's own: the train arguments that all arms share, `model` and `data` among them."""
     return {str(key): read_value(value) if isinstance(value, str) else value
             for key, value in words.items() if key not in _OWN and key not in _RECORDS}
+
+
+def _check(host: Host, arm: Arm, settings: Mapping[str, Any]) -> None:
+    try:
+        host.check(str(settings["model"]), arm.graft, settings, arm.control)
+    except GraftError as error:
+        if "model" not in arm.settings:
+            raise
+        # the study's own model was opened: it is this arm's other one that is wanting
+        why = str(error).partition(" Did you mean")[0].strip()  # what is near is the study's own model, which is not meant
+        raise type(error)(f"The arm '{arm.name}' trains another model, {settings['model']}, which must be there before the "
+                          f"study begins. {why} Put that file there, write the arm out with another one "
+                          "('none model=PATH'), or leave the arm out.") from error
 
 
 def load_host(name: str) -> Host:

@@ -67,6 +67,11 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
         console.print(f"failed: {arm}, seed {', '.join(map(str, seeds))}: {reason}", highlight=False)
     for warning in forewarn(study.plan):
         console.print(warning, highlight=False)
+    early = [f"{tau:+.2f} after epoch {epoch} ({100 * share:.0f}%)" for epoch, tau, share in study.milestones()
+             if math.isfinite(tau)]
+    if early:
+        console.print("Would fewer epochs have ranked the arms alike? Kendall's tau with the final means: "
+                      f"{', '.join(early)}.", highlight=False)
     if done < total and not alive:
         console.print(f"Go on: yolograft study {study.folder / 'plan.yaml'}" + (" storage=URL" if storage else "")
                       + (" retry=true" if study.failures() else ""), highlight=False)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._rdb.models import StudyModel, TrialModel, TrialUserAttributeModel
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -176,7 +176,8 @@ class Storage:
         for place, trial in enumerate(trials, number):
             made = connection.execute(insert(table).values(study_id=self._study, number=place, state=TrialState.WAITING))
             attributes = {"key": trial.key, "arm": trial.arm, "seed": trial.seed, "trial": _jsonable(asdict(trial))}
-            notes += [{"trial_id": made.inserted_primary_key[0], "key": key, "value_json": text}
+            (trial_id,) = made.inserted_primary_key or (None,)
+            notes += [{"trial_id": trial_id, "key": key, "value_json": text}
                       for name, value in attributes.items() for key, text in _pieces(name, value)]
         if notes:
             connection.execute(insert(TrialUserAttributeModel.__table__), notes)
