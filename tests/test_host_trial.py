@@ -15,6 +15,8 @@ from yolograft.host.lesson import BEST, STATE, lesson_trainer
 from yolograft.host.pairing import Epochs, Paired, draw, seeded
 from yolograft.host.trial import check, fingerprints, rows, spell
 from yolograft.host.yolo import YOLO
+from yolograft.study import run
+from yolograft.study.arms import parse_arms
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 FAST = {"imgsz": 32, "batch": 4, "nbs": 12, "epochs": 2, "workers": 0, "verbose": False, "close_mosaic": 1}
@@ -197,6 +199,23 @@ def test_the_controls(tiny_set: Path, done: tuple[Path, Words, dict[str, Any]], 
     plain = words(tiny_set, graft=spelled, control="params").train(tmp_path / "params")
     assert plain["costs"]["parameters"] == done[2]["costs"]["parameters"]
     assert tensors(tmp_path / "params")["model.8.graft.0.body.1.weight"].any(), "it learns"
+
+
+def test_the_control_scale_trains_the_next_larger_host(tiny_set: Path, tmp_path: Path) -> None:
+    (arm,) = parse_arms("scale", None, model="yolo11n.yaml")
+    larger = words(tiny_set, **arm.settings, epochs=1).train(tmp_path / "scale")
+    count = sum(parameter.numel() for parameter in YOLO("yolo11s.yaml").model.parameters())
+    assert larger["costs"]["parameters"] == pytest.approx(count, rel=0.01)  # other heads for other numbers of classes
+
+
+def test_the_control_scale_says_whose_weights_are_missing_before_anything_is_made(
+        tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    YOLO("yolo11n.yaml").save("yolo11n.pt")
+    with pytest.raises(GraftError, match=r"'scale' trains another model, yolo11s\.pt, which must be there") as told:
+        run({"data": str(tiny_set), "model": "yolo11n.pt", "arms": "none; scale", "seeds": 1, "epochs": 1}, tmp_path / "s")
+    assert "yolo11n.pt" not in str(told.value), "which is not meant"
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(("channels", "count"), [(64, 64 * 8 + 4 + 64), (64, 5), (64, 64), (16, 10_000)])

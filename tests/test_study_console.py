@@ -78,6 +78,20 @@ def test_the_held_out_split_is_scored_once_for_the_chosen_arm(capsys):
     assert holdout.read(Study.load("runs/study/t")) == found, "it has been looked at: it chooses nothing any more"
 
 
+def test_the_held_out_split_is_not_spent_on_a_control(capsys):
+    words = [*WORDS[:2], "arms=none; se@8 effect=-0.9; params(se@8); aa", "seeds=2", *WORDS[4:], "name=t"]
+    code, out, _ = said(capsys, "study", *words, "test=True")
+    assert code == 0
+    assert "se@8 effect=-0.9, chosen among 1 arms" in " ".join(out.split())
+
+
+def test_status_says_what_fewer_epochs_would_have_said(capsys):
+    said(capsys, "study", *WORDS[:2], "arms=none; se@8; cbam@8", "seeds=2", "epochs=4", WORDS[5], "name=t")
+    _, out, _ = said(capsys, "status", "runs/study/t")
+    early = {epoch: tau for epoch, tau, _ in Study.load("runs/study/t").fidelity()}
+    assert f"{early[1]:+.2f} after epoch 1 (25%)" in " ".join(out.split())
+
+
 def test_a_study_without_a_held_out_split_says_so(capsys):
     code, _, err = said(capsys, "study", *WORDS, "fail=no-test", "test=True")
     assert code == 2

@@ -215,6 +215,16 @@ def test_a_full_disk_is_explained_and_nothing_is_lost(tmp_path):
     assert [row.key for row in Storage(tmp_path).rows()] == [trial().key]
 
 
+@pytest.mark.parametrize("name", ["what?", "a%20b", "a#b", "空格 名"])
+def test_a_folder_may_have_any_name_and_be_moved(tmp_path, name):
+    (tmp_path / name).mkdir()
+    storage = Storage(tmp_path / name, create=True)
+    storage.add([trial()])
+    storage.close()
+    (tmp_path / name).rename(tmp_path / "moved")
+    assert [row.key for row in Storage(tmp_path / "moved").rows()] == [trial().key]
+
+
 def test_no_study_is_said(tmp_path):
     with pytest.raises(GraftError, match=r"no study\.db"):
         Storage(tmp_path)

@@ -202,7 +202,7 @@ class _Run:
         self.todo = [*mine, *waiting]
         self.running: dict[int, Running] = {}
         self.lengths: list[float] = []
-        self.looked = self.beaten = -1e9
+        self.looked = self.beaten = self.shown = -1e9
         self.begun = self.heard = time.monotonic()
 
     def go(self) -> None:
@@ -216,6 +216,7 @@ class _Run:
                     break
                 if not ended:
                     time.sleep(_TICK)
+            self._show()
         finally:
             for running in self.running.values():
                 running.job.stop()
@@ -322,7 +323,15 @@ class _Run:
             self.beaten = now
             for running in self.running.values():
                 self.storage.beat(running.row)
+        if now >= self.shown:
+            self._show()
+
+    def _show(self) -> None:
+        """Let the reader see the standing, so seldom that it takes a twentieth of the time of however many trials."""
+        begun = time.monotonic()
         self.view(self._study(), list(self.running.values()), self._left())
+        ended = time.monotonic()
+        self.shown = ended + max(_LOOK, 20 * (ended - begun))
 
     def _left(self) -> float:
         """Return the seconds that the rest will take, NaN while no trial has ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -142,7 +143,11 @@ class Plan:
 
     def trials(self) -> list[Trial]:
         """Return every trial, seed by seed: a study stopped at any moment has many pairs."""
-        return [self.trial(arm, seed) for seed in self.seeds for arm in self.arms]
+        return list(self._trials)
+
+    @cached_property
+    def _trials(self) -> tuple[Trial, ...]:
+        return tuple(self.trial(arm, seed) for seed in self.seeds for arm in self.arms)
 
     def trial(self, arm: Arm, seed: int) -> Trial:
         """Return the trial of one arm with one seed."""

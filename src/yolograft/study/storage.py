@@ -25,7 +25,7 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._rdb.models import StudyModel, TrialModel, TrialUserAttributeModel
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, event, func, insert, make_url, or_, select
+from sqlalchemy import URL, Connection, Engine, event, func, insert, make_url, or_, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from yolograft.errors import GraftError
@@ -84,7 +84,7 @@ class Storage:
             raise GraftError(f"There is no study in '{folder}': it has no study.db. If its trials are kept "
                              "elsewhere, "
                              "say so: storage=URL.")
-        self._url = url or f"sqlite:///{file}"
+        self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name may hold ? or %
         self._where = _hidden(url) if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._explained():
@@ -113,6 +113,8 @@ class Storage:
 
     def _open(self, name: str, create: bool) -> int:
         known = {study.study_name: study._study_id for study in self._rdb.get_all_studies()}
+        if not self.shared and len(known) == 1:
+            name = next(iter(known))  # the folder may have been moved or copied since
         if name not in known and not create:
             raise GraftError(f"{self._where} has no study '{name}'. It has: "
                              f"{', '.join(sorted(known)) or 'none'}.")
