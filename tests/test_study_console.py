@@ -43,6 +43,16 @@ def test_a_plan_goes_on_in_its_folder_with_more_seeds(capsys):
     assert [len(scores) for scores in Study.load("runs/study/mine").scores().values()] == [3, 3]
 
 
+def test_a_server_s_study_goes_on_in_its_folder_too(capsys, tmp_path):
+    server = f"storage=sqlite:///{tmp_path / 'server.db'}"
+    said(capsys, "study", *WORDS, "name=mine", server)
+    code, out, _ = said(capsys, "study", "runs/study/mine/plan.yaml", "seeds=3", server)
+    assert code == 0
+    assert "Study runs/study/mine: complete; 6 of 6" in out
+    _, out, err = said(capsys, "status", "runs/study/mine")
+    assert "storage=URL" in err
+
+
 def test_other_words_get_a_folder_of_their_own(capsys, tmp_path):
     said(capsys, "study", *WORDS)
     words = dict(word.split("=", 1) for word in WORDS)
