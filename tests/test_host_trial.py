@@ -1,6 +1,7 @@
 """A study's trials on the installed Ultralytics: paired, resumable to the bit, with controls, and what is refused before."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from yolograft.host.trial import check, fingerprints, rows, spell
 from yolograft.host.yolo import YOLO
 from yolograft.study import run
 from yolograft.study.arms import parse_arms
+from yolograft.study.plan import Plan
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 FAST = {"imgsz": 32, "batch": 4, "nbs": 12, "epochs": 2, "workers": 0, "verbose": False, "close_mosaic": 1}
@@ -291,6 +293,22 @@ def test_fingerprints_are_of_content(tiny_set: Path, tmp_path: Path) -> None:
         fingerprints({**settings, "data": str(file)})
     with pytest.raises(GraftError, match="cannot be used"):
         fingerprints({**settings, "data": str(tmp_path / "nix.yaml")})
+
+
+def test_the_split_is_on_record(tiny_set: Path, tmp_path: Path) -> None:
+    settings = {"model": "yolo11n.yaml", "data": str(tiny_set)}
+    said = trial.pictures(settings)
+    assert {split: text.split(",")[0] for split, text in said.items()} == {"train": "12 pictures", "val": "8 pictures"}
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_set.parent, copy)
+    (copy / "images/train/3.png").rename(copy / "images/val/33.png")
+    (copy / "tiny.yaml").write_text(tiny_set.read_text().replace(str(tiny_set.parent), str(copy)))
+    moved = trial.pictures({**settings, "data": str(copy / "tiny.yaml")})
+    assert moved["train"].startswith("11 pictures")
+    assert moved["val"] != said["val"]
+    plan = Plan.of({**settings, "arms": "none", "seeds": 1})
+    plan.write(tmp_path / "plan.yaml")
+    assert Plan.read(tmp_path / "plan.yaml", recorded=True).pictures == said
 
 
 def test_drawing_leaves_the_generators_as_they_were() -> None:

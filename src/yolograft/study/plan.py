@@ -22,7 +22,7 @@ __all__ = ["Arm", "Plan", "load_host", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _OWN = ("arms", "seeds", "metric", "baseline", "host", "race")
-_RECORDS = ("fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
+_RECORDS = ("pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
 _HOST = "yolograft.host.trial"
 
 
@@ -40,7 +40,7 @@ class Plan:
         host: the module that trains.
         race: whether arms that can hardly win any more get no further seeds (see `race`); once true it is on record.
         spelled: arm -> its graft with every setting spelled, so that a changed default is noticed.
-        fingerprints, versions, hardware: what the study was begun with.
+        pictures, fingerprints, versions, hardware: what the study was begun with.
     """
 
     arms: tuple[Arm, ...]
@@ -51,6 +51,7 @@ class Plan:
     host: str = _HOST
     race: bool = False
     spelled: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, str] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Plan:
             plan, spelled={arm.name: host.spell(arm.graft) for arm in plan.arms}, hardware=host.hardware(),
             fingerprints={arm.name: host.fingerprints({**plan.settings, **arm.settings})
                           for arm in plan.arms},
-            versions={"yolograft": __version__, **host.versions()})
+            pictures=host.pictures(plan.settings), versions={"yolograft": __version__, **host.versions()})
         plan.compare(words)
         return plan
 
@@ -119,6 +120,7 @@ class Plan:
         if not recorded:
             return cls.of(words)
         return replace(cls._understand(words, recorded=True), spelled=words.get("spelled") or {},
+                       pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
                        hardware=words.get("hardware") or {})
 
@@ -136,7 +138,7 @@ class Plan:
             **{key: _plain(value) for key, value in self.settings.items()},
             "arms": [arm.name for arm in self.arms], "seeds": list(self.seeds), "metric": self.metric,
             "baseline": self.baseline, "host": self.host, "race": self.race,
-            "spelled": dict(self.spelled),
+            "spelled": dict(self.spelled), "pictures": dict(self.pictures),
             "fingerprints": {arm: dict(found) for arm, found in self.fingerprints.items()},
             "versions": dict(self.versions), "hardware": dict(self.hardware),
         }

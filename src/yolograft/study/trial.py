@@ -131,6 +131,9 @@ class Host(Protocol):
     def fingerprints(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Hash what the files behind `model` and `data` hold; raises `DataError` if one is missing."""
 
+    def pictures(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Say how the data set is split, for the record."""
+
     def versions(self) -> dict[str, str]:
         """Return the versions of the packages whose code decides a trial's number."""
 
