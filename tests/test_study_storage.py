@@ -149,6 +149,22 @@ def test_a_silent_machine_s_trial_is_known_as_lost(tmp_path):
     assert [row.lost for row in storage.rows()] == [True]
 
 
+def test_a_machine_that_dies_while_it_takes_a_trial_is_known_as_lost_too(tmp_path, monkeypatch):
+    storage = Storage(tmp_path, f"sqlite:///{tmp_path / 'shared.db'}", create=True)
+    (row,) = storage.add([trial()])
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage._rdb, "set_trial_user_attr", die)
+    with pytest.raises(KeyboardInterrupt):
+        storage.claim(row)
+    monkeypatch.undo()
+    sql(tmp_path / "shared.db", "update trial_heartbeats set heartbeat = '2001-01-01'")
+    assert [(row.state, row.lost) for row in storage.rows()] == [("running", True)]
+    assert [row.state for row in storage.add([trial()])] == ["failed", "waiting"]
+
+
 def test_a_long_curve_comes_back_whole(tmp_path):
     curve = [{"epoch": epoch, **{f"metric{i}": 0.123456789 + epoch for i in range(12)}} for epoch in range(500)]
     storage = Storage(tmp_path, create=True)

@@ -186,6 +186,7 @@ class Storage:
 
     def claim(self, row: Row) -> bool:
         """Take a waiting attempt; False if another machine was faster."""
+        self.beat(row)  # first: a running attempt without a heartbeat would never be known as lost
         with self._explained():
             try:
                 if not self._rdb.set_trial_state_values(row.id, TrialState.RUNNING):
@@ -193,7 +194,6 @@ class Storage:
             except UpdateFinishedTrialError:  # so much faster that it is through with it
                 return False
             self._rdb.set_trial_user_attr(row.id, "owner", self.owner)
-            self.beat(row)
             return True
 
     def ours(self, rows: Iterable[Row]) -> list[Row]:
