@@ -246,7 +246,8 @@ class Storage:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-            said = " ".join(str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
+            causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
+            said = " ".join(dict.fromkeys(causes))
             where = self._where
             if isinstance(error, ArgumentError):
                 raise GraftError(f"{where} is no data base's URL. Expected: {_URLS}.") from error
