@@ -1,20 +1,22 @@
 """What a study costs beside the training: scheduling, storage and the trial's process, per trial.
 
     python benchmarks/overhead.py [--trials 1000] [--workers 2] [--folder DIR]
-    python benchmarks/overhead.py --growth 10 100 1000 10000
+    python benchmarks/overhead.py --growth 10 100 1000 3000
+    python benchmarks/overhead.py --ray 200 [--nodes 2]
 
 Trials that train nothing are run twice: inside this process, which leaves the scheduling and the storage, and each in a
 process of its own, as a study does. A profile says where the time goes. Then 50 machines are pretended, whose trials take
 some seconds of nobody's time: how near one scheduler comes to the fifty-fold speed.
 
-With `--growth` the scheduling and the storage alone are measured, in this process, for studies of these sizes.
+With `--growth` the scheduling and the storage alone are measured, in this process, for studies of these sizes, and a line is
+fitted to the logarithms: time grows as trials to that power. With `--ray` so many trials run as tasks on a Ray cluster of
+some nodes on this machine, each trial in a process of its own, and beside them as many without Ray.
 """
 
 from __future__ import annotations
 
 import argparse
 import cProfile
-import math
 import os
 import platform
 import pstats
@@ -24,6 +26,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 from yolograft.study import engine
 from yolograft.study.local import Local
@@ -100,9 +104,28 @@ def grow(root: Path, sizes: list[int]) -> None:
         print(f"{trials:>7} trials {seconds:8.1f} s, CPU {time.process_time() - cpu:8.1f} s   "
               f"{1000 * seconds / trials:6.1f} ms a trial   {size:.1f} KiB of storage a trial", flush=True)
         shutil.rmtree(folder)
-    (few, short), (many, long) = seen[-2:] if len(seen) > 1 else (seen[0], seen[0])
-    if many > few:
-        print(f"time grows as trials to the power {math.log(long / short) / math.log(many / few):.2f} between the last two")
+    if len(seen) > 1:
+        power, _ = np.polyfit(*np.log(seen).T, 1)
+        print(f"time grows as trials to the power {power:.2f}")
+
+
+def on_ray(root: Path, trials: int, nodes: int) -> None:
+    from ray.cluster_utils import Cluster as RayCluster
+
+    from yolograft.study.cluster import Cluster
+
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # for the nodes that start below
+    made = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(nodes):
+        made.add_node(num_cpus=1)
+    made.wait_for_nodes()
+    executor = Cluster(made.address)
+    for name, one in (("to warm up", executor), ("on Ray", executor), ("local", Local(slots=nodes))):
+        count = 4 * nodes if name == "to warm up" else trials
+        seconds = study(root / name.replace(" ", "-"), count, one)
+        print(f"{name:<10} {count:>6} trials, {nodes} at a time: {seconds:7.1f} s, {1000 * seconds / count:6.1f} ms a trial",
+              flush=True)
+    made.shutdown()
 
 
 def main() -> None:
@@ -113,11 +136,16 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=10)
     options.add_argument("--folder", type=Path)
     options.add_argument("--growth", type=int, nargs="+")
+    options.add_argument("--ray", type=int)
+    options.add_argument("--nodes", type=int, default=2)
     given = options.parse_args()
     root = given.folder or Path(tempfile.mkdtemp())
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     if given.growth:
         grow(root, given.growth)
+        return
+    if given.ray:
+        on_ray(root, given.ray, given.nodes)
         return
     print(f"{given.trials} trials")
     profile = cProfile.Profile()

@@ -4,7 +4,8 @@
 
 The studies are made up, but hold what real ones do: learning curves of all epochs, metrics of six classes, and in each
 trial's folder the detections in 360 pictures (the same few files over and over, hard-linked) with what `drawn` gives.
-They are written as finished into an SQLite storage; that time is no part of the report's.
+They are written as finished into an SQLite storage; that time is no part of the report's. Those that lie in `--folder` from
+an earlier run are used again.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import platform
 import shutil
 import tempfile
 import time
-from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import optuna
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import bindparam, insert, update
 
 from yolograft.report import write
 from yolograft.study import Study
 from yolograft.study.images import keep_drawn
 from yolograft.study.plan import Plan
-from yolograft.study.storage import Storage, _jsonable
+from yolograft.study.storage import Storage, _pieces
 
 CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 IMAGES, FOUND, VARIANTS = 360, 36_000, 6
@@ -59,7 +62,8 @@ def finished(folder: Path, trials: int, epochs: int) -> int:
     for variant in range(VARIANTS):
         detections(folder / f"variant{variant}" / "images.npz", variant)
     storage, rng = Storage(folder, create=True), np.random.default_rng(0)
-    for number, trial in enumerate(plan.trials()):
+    rows, notes, values, epochs_of, ended = storage.add(plan.trials()), [], [], [], []
+    for row in rows:
         final = float(0.35 + rng.normal(0, 0.01))
         curve = [{"epoch": epoch, **dict.fromkeys(("precision", "recall", "mAP50", "mAP50-95", "fitness"),
                                                   final * (1 - 0.9 ** epoch)),
@@ -70,15 +74,25 @@ def finished(folder: Path, trials: int, epochs: int) -> int:
         by_class = {name: {one: float(rng.random()) for one in CLASSES}
                     for name in ("precision", "recall", "AP50", "AP50-95")}
         costs = {"seconds": 600.0, "epochs": epochs, "gflops": 6.4, "parameters": 2_600_000.0, "latency_ms": 2.0}
-        attributes = {"key": trial.key, "arm": trial.arm, "seed": trial.seed, "trial": _jsonable(asdict(trial)),
-                      "result": {"metrics": metrics, "classes": by_class, "costs": costs, "notes": {}}, "curve": curve}
-        storage._rdb.create_new_trial(storage._study, optuna.trial.create_trial(
-            value=final, user_attrs=attributes,
-            intermediate_values={int(point["epoch"]): point["mAP50-95"] for point in curve}))
-        kept = folder / "trials" / trial.key
+        result = {"metrics": metrics, "classes": by_class, "costs": costs, "notes": {}}
+        notes += [{"trial_id": row.id, "key": key, "value_json": text}
+                  for name, value in (("result", result), ("curve", curve)) for key, text in _pieces(name, value)]
+        values.append({"trial_id": row.id, "objective": 0, "value": final, "value_type": "FINITE"})
+        epochs_of += [{"trial_id": row.id, "step": int(point["epoch"]), "intermediate_value": point["mAP50-95"],
+                       "intermediate_value_type": "FINITE"} for point in curve]
+        ended.append({"one": row.id, "state": TrialState.COMPLETE, "at": datetime(2026, 1, 1)})
+        kept = folder / "trials" / row.key
         kept.mkdir(parents=True)
         for name in ("images.npz", "drawn.npz"):
-            os.link(folder / f"variant{number % VARIANTS}" / name, kept / name)
+            os.link(folder / f"variant{row.number % VARIANTS}" / name, kept / name)
+    # at once, where a study writes trial by trial: that is not what is measured here
+    table = models.TrialModel.__table__
+    with storage._rdb.engine.begin() as connection:
+        connection.execute(insert(models.TrialUserAttributeModel.__table__), notes)
+        connection.execute(insert(models.TrialValueModel.__table__), values)
+        connection.execute(insert(models.TrialIntermediateValueModel.__table__), epochs_of)
+        connection.execute(update(table).where(table.c.trial_id == bindparam("one")).values(
+            state=bindparam("state"), datetime_start=bindparam("at"), datetime_complete=bindparam("at")), ended)
     storage.close()
     return len(plan.trials())
 
@@ -99,7 +113,7 @@ def main() -> None:
     seen = []
     for wanted in given.trials:
         folder = root / f"of{wanted}"
-        trials = finished(folder, wanted, given.epochs)
+        trials = len(Study.load(folder).plan.trials()) if folder.exists() else finished(folder, wanted, given.epochs)
         taken = []
         for repeat in range(given.repeats + 1):  # the first warms up: imports, fonts
             begun = time.perf_counter()

@@ -1,22 +1,27 @@
 """What racing saves, and what it costs: the same studies run as a full grid and as a race.
 
-    python benchmarks/study_racing.py [--studies 400] [--study runs/study/NAME]
+    python benchmarks/study_racing.py [--studies 400]
+    python benchmarks/study_racing.py --recorded docs/results/neu-det-se docs/results/neu-det-aa runs/study/NAME
 
-Simulated studies have arms with effects drawn as in practice: most do nothing, some help, some hurt. With `--study`, the
-recorded runs of a finished study are replayed: seeds are drawn again, with their pairs kept, and effects as they were; and
-its learning curves say how well fewer epochs would have ranked its arms.
+Simulated studies have arms with effects drawn as in practice: most do nothing, some help, some hurt. With `--recorded`, the
+runs of finished studies are replayed instead: from a study's folder, or from a published one, which has plan.yaml and
+tables/trials.csv. Their seeds come in random orders, and then are drawn again, with pairs kept and effects as they were; a
+study's own folder has its learning curves too, which say how well fewer epochs would have ranked its arms.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import platform
 import time
+from pathlib import Path
 
 import numpy as np
 
 from yolograft.study import Study, statistics
-from yolograft.study.race import stopped
+from yolograft.study.plan import read_words
+from yolograft.study.race import seeds_to_race, stopped
 from yolograft.study.verdict import Word, adjust, choose
 
 
@@ -37,15 +42,17 @@ def race(table):
 
 def compare(tables):
     """Count runs and winners of full grids (judged by max-T) and races (judged by Holm) over the same tables."""
-    runs = np.zeros(2)
+    runs, arms, losers = np.zeros(2), 0, 0
     winners = {"both": 0, "grid alone": 0, "race alone": 0}
     studies = lost = 0
     for table in tables:
-        studies += 1
+        studies, arms = studies + 1, arms + len(table)
         seen, out = race(table)
         used = ~np.isnan(seen)
         runs += table.size + table.shape[1], used.sum() + used.any(axis=0).sum()
-        grid = {i for i, p in enumerate(adjust(table)[2]) if choose(table.shape[1], table[i].mean(), p) is Word.HELPS}
+        full = [choose(table.shape[1], table[i].mean(), p) for i, p in enumerate(adjust(table)[2])]
+        grid = {i for i, word in enumerate(full) if word is Word.HELPS}
+        losers += full.count(Word.HURTS)
         raced = {i for i, p in enumerate(adjust(seen, out)[2])
                  if choose(int(used[i].sum()), np.nanmean(seen[i]), p, stopped=out[i]) is Word.HELPS}
         holm = statistics.holm([statistics.sign_flip(row) if row.mean() > 0 else 1.0 for row in table])
@@ -56,7 +63,9 @@ def compare(tables):
     saved = 100 * (1 - runs[1] / runs[0])
     print(f"    runs {runs[0] / studies:.1f} -> {runs[1] / studies:.1f} a study: {saved:.0f}% saved; winners found by both "
           f"{winners['both']}, by the grid alone {winners['grid alone']}, by the race alone {winners['race alone']}; "
-          f"lost to stopping itself {lost}; {studies} studies", flush=True)
+          f"lost to stopping itself {lost}; whether an arm helps is answered differently in "
+          f"{100 * (winners['grid alone'] + winners['race alone']) / arms:.1f}% of {arms} verdicts; 'hurts', which a race "
+          f"does not say, {losers}; {studies} studies", flush=True)
 
 
 def simulated(studies):
@@ -78,32 +87,54 @@ def draw(rng, arms, seeds, real=0.4):
     return noise[1:] - noise[0] + sizes[:, None]
 
 
-def replayed(folder, studies):
-    study = Study.load(folder)
-    scores = study.scores()
-    base = scores.pop(study.plan.baseline)
+def recorded(folder):
+    """Return arms x seeds, the recorded differences to the baseline, of a study or of one published as tables."""
+    if (folder / "tables" / "trials.csv").is_file():
+        plan, scores = read_words(folder / "plan.yaml"), {}
+        with (folder / "tables" / "trials.csv").open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["state"] == "complete":
+                    scores.setdefault(row["arm"], {})[int(row["seed"])] = float(row[plan["metric"]])
+        baseline = plan["baseline"]
+    else:
+        study = Study.load(folder)
+        scores, baseline = study.scores(), study.plan.baseline
+    base = scores.pop(baseline)
     seeds = sorted(set(base).intersection(*scores.values()))
-    table = np.array([[by[seed] - base[seed] for seed in seeds] for by in scores.values()])
-    print(f"Replayed: {folder}, {len(scores)} arms, {len(seeds)} recorded seeds")
+    return list(scores), np.array([[by[seed] - base[seed] for seed in seeds] for by in scores.values()])
+
+
+def replayed(folder, studies):
+    names, table = recorded(folder)
+    arms, seeds = table.shape
+    print(f"Replayed: {folder}, {seeds} recorded seeds of {', '.join(names)}; mean differences over their spreads: "
+          f"{', '.join(f'{row.mean() / row.std(ddof=1):+.2f}' for row in table)}")
     rng = np.random.default_rng(0)
-    for length in (8, 10):
-        print(f"  {length} seeds drawn again")
-        compare(table[:, rng.integers(0, len(seeds), length)] for _ in range(studies))
-    print("  fewer epochs: rank correlation of the arms' means with the full runs'")
-    for epoch, tau, share in study.fidelity():
-        print(f"    epoch {epoch:>4} ({100 * share:3.0f}% of the cost)   Kendall's tau {tau:+.2f}")
+    if seeds >= seeds_to_race(arms):
+        print(f"  the {seeds} seeds in random orders")
+        compare(table[:, rng.permutation(seeds)] for _ in range(studies))
+    else:
+        print(f"  as they are, no race: {arms} arms take {seeds_to_race(arms)} seeds")
+    for length in (8, 10, 12):
+        print(f"  {length} seeds drawn from them again")
+        compare(table[:, rng.integers(0, seeds, length)] for _ in range(studies))
+    if (folder / "study.db").is_file():
+        print("  fewer epochs: rank correlation of the arms' means with the full runs'")
+        for epoch, tau, share in Study.load(folder).fidelity():
+            print(f"    epoch {epoch:>4} ({100 * share:3.0f}% of the cost)   Kendall's tau {tau:+.2f}")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--studies", type=int, default=400)
-    options.add_argument("--study")
+    options.add_argument("--recorded", type=Path, nargs="+", default=[])
     given = options.parse_args()
     begun = time.perf_counter()
     print(f"{platform.platform()}, Python {platform.python_version()}")
-    simulated(given.studies)
-    if given.study:
-        replayed(given.study, given.studies)
+    if not given.recorded:
+        simulated(given.studies)
+    for folder in given.recorded:
+        replayed(folder, given.studies)
     print(f"{time.perf_counter() - begun:.0f} s")
 
 

@@ -1,6 +1,7 @@
 """A study's trials on the installed Ultralytics: paired, resumable to the bit, with controls, and what is refused before."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from yolograft.host.lesson import BEST, STATE, lesson_trainer
 from yolograft.host.pairing import Epochs, Paired, draw, seeded
 from yolograft.host.trial import check, fingerprints, rows, spell
 from yolograft.host.yolo import YOLO
+from yolograft.study import run
+from yolograft.study.arms import parse_arms
+from yolograft.study.plan import Plan
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 FAST = {"imgsz": 32, "batch": 4, "nbs": 12, "epochs": 2, "workers": 0, "verbose": False, "close_mosaic": 1}
@@ -199,6 +203,23 @@ def test_the_controls(tiny_set: Path, done: tuple[Path, Words, dict[str, Any]], 
     assert tensors(tmp_path / "params")["model.8.graft.0.body.1.weight"].any(), "it learns"
 
 
+def test_the_control_scale_trains_the_next_larger_host(tiny_set: Path, tmp_path: Path) -> None:
+    (arm,) = parse_arms("scale", None, model="yolo11n.yaml")
+    larger = words(tiny_set, **arm.settings, epochs=1).train(tmp_path / "scale")
+    count = sum(parameter.numel() for parameter in YOLO("yolo11s.yaml").model.parameters())
+    assert larger["costs"]["parameters"] == pytest.approx(count, rel=0.01)  # other heads for other numbers of classes
+
+
+def test_the_control_scale_says_whose_weights_are_missing_before_anything_is_made(
+        tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    YOLO("yolo11n.yaml").save("yolo11n.pt")
+    with pytest.raises(GraftError, match=r"'scale' trains another model, yolo11s\.pt, which must be there") as told:
+        run({"data": str(tiny_set), "model": "yolo11n.pt", "arms": "none; scale", "seeds": 1, "epochs": 1}, tmp_path / "s")
+    assert "yolo11n.pt" not in str(told.value), "which is not meant"
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.parametrize(("channels", "count"), [(64, 64 * 8 + 4 + 64), (64, 5), (64, 64), (16, 10_000)])
 def test_a_plain_convolution_has_about_as_many_parameters(channels: int, count: int) -> None:
     plain = controls.Plain(channels, count)
@@ -272,6 +293,22 @@ def test_fingerprints_are_of_content(tiny_set: Path, tmp_path: Path) -> None:
         fingerprints({**settings, "data": str(file)})
     with pytest.raises(GraftError, match="cannot be used"):
         fingerprints({**settings, "data": str(tmp_path / "nix.yaml")})
+
+
+def test_the_split_is_on_record(tiny_set: Path, tmp_path: Path) -> None:
+    settings = {"model": "yolo11n.yaml", "data": str(tiny_set)}
+    said = trial.pictures(settings)
+    assert {split: text.split(",")[0] for split, text in said.items()} == {"train": "12 pictures", "val": "8 pictures"}
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_set.parent, copy)
+    (copy / "images/train/3.png").rename(copy / "images/val/33.png")
+    (copy / "tiny.yaml").write_text(tiny_set.read_text().replace(str(tiny_set.parent), str(copy)))
+    moved = trial.pictures({**settings, "data": str(copy / "tiny.yaml")})
+    assert moved["train"].startswith("11 pictures")
+    assert moved["val"] != said["val"]
+    plan = Plan.of({**settings, "arms": "none", "seeds": 1})
+    plan.write(tmp_path / "plan.yaml")
+    assert Plan.read(tmp_path / "plan.yaml", recorded=True).pictures == said
 
 
 def test_drawing_leaves_the_generators_as_they_were() -> None:

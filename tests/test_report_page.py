@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -215,7 +216,17 @@ def test_what_others_wrote_is_text_on_the_page(study, tmp_path, name):
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to load the page in (apt-get install chromium)")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to load the page in (apt-get install chromium)")
+
+
+def browse(folder, *words):
+    return subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                           "--disable-component-update", "--disable-sync", "--no-first-run",
+                           f"--user-data-dir={folder / 'profile'}", *words],
+                          capture_output=True, text=True, timeout=120, check=True)
+
+
+@needs_chromium
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_browser_loads_the_page_without_errors_and_sorts_its_table(pages, tmp_path, language):
     probe = """<script>
@@ -226,14 +237,14 @@ def test_a_browser_loads_the_page_without_errors_and_sorts_its_table(pages, tmp_
         heads[2].click(); const down = column(2);
         document.body.setAttribute("data-up", up.join(",")); document.body.setAttribute("data-down",
         down.join(","));
+        const table = document.querySelector("#verdicts");
+        document.body.setAttribute("data-room", table.parentElement.clientWidth - table.scrollWidth);
       });
       window.addEventListener("error", e => document.body.setAttribute("data-error", e.message));
     </script>"""
     path = tmp_path / "page.html"
     path.write_text(pages[language].read_text().replace("</head>", probe + "</head>"))
-    answer = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                             "--enable-logging=stderr", "--dump-dom", f"file://{path}"],
-                            capture_output=True, text=True, timeout=120)
+    answer = browse(tmp_path, "--window-size=1280,900", "--enable-logging=stderr", "--dump-dom", f"file://{path}")
     assert "CONSOLE" not in answer.stderr, answer.stderr
     assert "data-error=" not in answer.stdout
     up = re.search(r'data-up="([^"]*)"', answer.stdout)[1].split(",")
@@ -242,6 +253,56 @@ def test_a_browser_loads_the_page_without_errors_and_sorts_its_table(pages, tmp_
     assert numbers == sorted(numbers)
     assert [float(text) for text in down if text] == numbers[::-1]
     assert up[-1] == down[-1] == "", "what has no value stays last"
+    assert int(re.search(r'data-room="([^"]*)"', answer.stdout)[1]) >= 0, "the verdicts fit a window of 1280 pixels"
+
+
+@needs_chromium
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_a_browser_follows_the_reader_s_colours_and_prints(pages, tmp_path, colours):
+    import cv2
+
+    scheme = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(colours)}"
+    page = f"file://{pages['en']}"
+    browse(tmp_path, "--window-size=1280,900", scheme, f"--screenshot={tmp_path / 'page.png'}", page)
+    corner = cv2.imread(str(tmp_path / "page.png"))[-40:, :20]
+    assert (corner.mean() < 60) == (colours == "dark")
+    browse(tmp_path, scheme, f"--print-to-pdf={tmp_path / 'page.pdf'}", page)
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_held_out_split_is_on_the_page_once_it_was_scored(study, tmp_path):
+    copy = tmp_path / "s"
+    shutil.copytree(study.folder, copy, ignore=shutil.ignore_patterns("report"))
+    assert "score the chosen arm" in " ".join(write(copy)[0].read_text().split())
+    scores = {"none": {str(s): 0.5 + 0.01 * s for s in range(6)}, "cbam@8": {str(s): 0.6 + 0.012 * s for s in range(6)}}
+    (copy / "test.json").write_text(json.dumps({"arm": "cbam@8", "among": 4, "metric": "mAP50-95", "baseline": "none",
+                                                "scores": scores}))
+    for path, says in zip(write(copy), ("cbam@8 (chosen by validation among 4) helps: difference +0.105", "差值 +0.105"),
+                          strict=True):
+        text = " ".join(path.read_text().split())
+        assert says in text
+        assert "score the chosen arm" not in text
+
+
+def test_what_fewer_epochs_and_a_cheaper_study_would_have_said_is_on_the_page(study, tmp_path, capsys):
+    cheap = run({**WORDS, "arms": ARMS, "seeds": 2, "epochs": 1}, tmp_path / "cheap", workers=2)
+    tau = study.agreement(cheap)
+    text = write(study, tmp_path / "r", cheaper=cheap.folder)[0].read_text()
+    assert f"Kendall&#39;s tau {tau:+.2f}".replace("-", "−") in text
+    assert "epochs 1 / 4" in text
+    early = {epoch: value for epoch, value, _ in study.fidelity()}
+    assert f"{early[1]:+.2f} after epoch 1 (25%)".replace("-", "−") in text
+    assert main(["report", str(study.folder), f"out={tmp_path / 'r'}", f"cheaper={tmp_path / 'nix'}"]) == 2
+    assert "There is no study" in capsys.readouterr().err
+    other = run({**WORDS, "arms": "none; eca@p3", "seeds": 1}, tmp_path / "other")
+    assert main(["report", str(study.folder), f"out={tmp_path / 'r'}", f"cheaper={other.folder}"]) == 2
+    assert "three arms that both have run" in capsys.readouterr().err
+
+
+def test_a_race_says_what_its_verdicts_rest_on(study, tmp_path):
+    raced = Study(study.folder, replace(study.plan, race=True), study.rows)
+    assert "corrected over all arms by Holm" in write(raced, tmp_path)[0].read_text()
+    assert "max-T" in write(study, tmp_path)[0].read_text()
 
 
 def test_no_warning_escapes(study, tmp_path):

@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said(text, says):
 
 
 def test_scale_of_a_model_without_a_scale():
-    with pytest.raises(SpecError, match="no scale letter"):
+    with pytest.raises(SpecError, match=r"which model comes after 'best\.pt'"):
         parse("scale", "best.pt")
 
 
@@ -80,6 +80,13 @@ def test_no_text_breaks_the_parser(text):
     except GraftError:
         return
     assert len({arm.name for arm in arms}) == len(arms)
+
+
+def test_controls_are_told_from_what_one_might_want():
+    arms = parse("none; se@8; se@8 lr0=0.1; aa; params(se@8) lr0=0.1; gate1; scale; scale epochs=3")
+    assert [arm.role for arm in arms] == ["", "", "", "aa", "params", "gate1", "scale", "scale"]
+    with pytest.raises(SpecError, match="takes nothing"):
+        parse("scale(2)")
 
 
 def test_every_control_is_described():

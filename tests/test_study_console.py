@@ -43,6 +43,16 @@ def test_a_plan_goes_on_in_its_folder_with_more_seeds(capsys):
     assert [len(scores) for scores in Study.load("runs/study/mine").scores().values()] == [3, 3]
 
 
+def test_a_server_s_study_goes_on_in_its_folder_too(capsys, tmp_path):
+    server = f"storage=sqlite:///{tmp_path / 'server.db'}"
+    said(capsys, "study", *WORDS, "name=mine", server)
+    code, out, _ = said(capsys, "study", "runs/study/mine/plan.yaml", "seeds=3", server)
+    assert code == 0
+    assert "Study runs/study/mine: complete; 6 of 6" in out
+    _, out, err = said(capsys, "status", "runs/study/mine")
+    assert "storage=URL" in err
+
+
 def test_other_words_get_a_folder_of_their_own(capsys, tmp_path):
     said(capsys, "study", *WORDS)
     words = dict(word.split("=", 1) for word in WORDS)
@@ -76,6 +86,20 @@ def test_the_held_out_split_is_scored_once_for_the_chosen_arm(capsys):
     code, out, _ = said(capsys, "study", *more, "test=True")
     assert "was scored already, for 'cbam@8 effect=0.2'" in " ".join(out.split())
     assert holdout.read(Study.load("runs/study/t")) == found, "it has been looked at: it chooses nothing any more"
+
+
+def test_the_held_out_split_is_not_spent_on_a_control(capsys):
+    words = [*WORDS[:2], "arms=none; se@8 effect=-0.9; params(se@8); aa", "seeds=2", *WORDS[4:], "name=t"]
+    code, out, _ = said(capsys, "study", *words, "test=True")
+    assert code == 0
+    assert "se@8 effect=-0.9, chosen among 1 arms" in " ".join(out.split())
+
+
+def test_status_says_what_fewer_epochs_would_have_said(capsys):
+    said(capsys, "study", *WORDS[:2], "arms=none; se@8; cbam@8", "seeds=2", "epochs=4", WORDS[5], "name=t")
+    _, out, _ = said(capsys, "status", "runs/study/t")
+    early = {epoch: tau for epoch, tau, _ in Study.load("runs/study/t").fidelity()}
+    assert f"{early[1]:+.2f} after epoch 1 (25%)" in " ".join(out.split())
 
 
 def test_a_study_without_a_held_out_split_says_so(capsys):

@@ -2,6 +2,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from yolograft.study import Study, run, status
 from yolograft.study.engine import forewarn, read_duration
 from yolograft.study.plan import Plan
 from yolograft.study.progress import LiveView, duration
+from yolograft.study.storage import Storage
+from yolograft.study.trial import Result
 from yolograft.study.verdict import Word
 
 WORDS = {"data": "somewhere", "model": "yolo11n.pt", "arms": "none; se@8", "seeds": 2, "epochs": 2,
@@ -263,6 +266,57 @@ def test_ctrl_c_ends_every_process_and_the_study_goes_on_later(tmp_path):
             pass  # no trial's process is left that holds it
     assert "interrupted" in status(tmp_path / "s")
     assert not list((tmp_path / "s").glob("trials/*/result.json"))
+
+
+def test_what_another_machine_loses_is_taken_up_without_a_new_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("yolograft.study.engine._NEWS", 0.2)
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    (tmp_path / "b" / "s").mkdir(parents=True)
+    other = Storage(tmp_path / "b" / "s", url, create=True)
+    lost, finished, *_ = other.add(Plan.of(words()).trials())
+    assert other.claim(lost)
+    assert other.claim(finished)
+    seen = []
+
+    def elsewhere(study, running, left):
+        done = sum(map(len, study.results.values()))
+        seen.append(done)
+        if done == 2 and not running:  # what this machine can do is done: it waits for the other's two
+            other.finish(finished, Result(metrics={"mAP50-95": 0.25}), "mAP50-95")
+            with sqlite3.connect(tmp_path / "shared.db") as connection:
+                connection.execute("update trial_heartbeats set heartbeat = '2001-01-01'")
+
+    study = run(words(), tmp_path / "a" / "s", storage=url, view=elsewhere)
+    assert study.scores()[finished.arm][finished.seed] == 0.25, "the other machine's result counts"
+    assert [len(scores) for scores in study.scores().values()] == [2, 2]
+    assert trainings(tmp_path / "a" / "s") == [1] * 3
+    assert seen[-1] == 4
+    assert "complete" in status(tmp_path / "a" / "s", storage=url)
+    again = run(words(), tmp_path / "a" / "s", storage=url)
+    assert again.scores() == study.scores()
+
+
+def test_a_budget_ends_the_waiting_for_other_machines(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    (tmp_path / "b" / "s").mkdir(parents=True)
+    other = Storage(tmp_path / "b" / "s", url, create=True)
+    rows = other.add(Plan.of(words(seeds=1)).trials())
+    assert all(map(other.claim, rows))
+    study = run(words(seeds=1), tmp_path / "a" / "s", storage=url, budget="1s")
+    assert not any(study.scores().values())
+    assert "running: none, seed 0, on" in status(tmp_path / "a" / "s", storage=url)
+
+
+def test_the_standing_takes_a_small_part_of_the_time(tmp_path):
+    drawn = []
+
+    def slow(study, running, left):
+        drawn.append(sum(map(len, study.results.values())))
+        time.sleep(0.2)
+
+    run(words(seeds=6, epochs=1), tmp_path / "s", workers=2, view=slow)
+    assert len(drawn) <= 4, "once in twenty times what it takes, however many trials end"
+    assert drawn[-1] == 12, "and once at the end"
 
 
 def test_fidelity_ranks_the_arms_by_their_early_epochs(tmp_path):

@@ -45,6 +45,54 @@ def test_max_t_lies_between_the_single_test_and_certainty_and_ignores_names(arms
     assert s.max_t(-table * 1000) == pytest.approx(adjusted)
 
 
+@pytest.mark.parametrize("state", range(4))
+def test_sign_flip_is_scipy_s_permutation_test(state):
+    d = np.random.default_rng(state).normal(0.3, 1, 9)
+    theirs = stats.permutation_test((d, np.zeros(9)), lambda x, y, axis: np.mean(x - y, axis=axis), n_resamples=np.inf,
+                                    permutation_type="samples", vectorized=True, alternative="two-sided")
+    assert s.sign_flip(d) == pytest.approx(theirs.pvalue, abs=1e-12)
+
+
+def test_max_t_is_westfall_and_young_s_step_down_counted_by_hand():
+    """Two arms, two seeds, differences (1, 1) and (1, 3): t grows with |sum| / root of the sum of squares.
+
+    Patterns ++, --: |2| / sqrt 2 = 1.414 and |4| / sqrt 10 = 1.265; patterns +-, -+: 0 and |-2| / sqrt 10 = 0.632.
+    The first arm is the clearest: the larger of both is at least 1.414 in 2 of 4 patterns. The second alone then: at least
+    1.265 in 2 of 4.
+    """
+    assert s.max_t([[1, 1], [1, 3]]).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("state", range(5))
+def test_max_t_is_its_definition(state):
+    """Algorithm 2.8 of Westfall and Young (1993) with Student's t, written as loops."""
+    table = np.random.default_rng(state).normal(0.4, 1, (3, 6))
+    patterns = list(itertools.product((1, -1), repeat=6))
+    t = np.abs([[stats.ttest_1samp(row * np.array(signs), 0).statistic for row in table] for signs in patterns])
+    order, p, before = np.argsort(-t[0]), [0.0] * 3, 0.0
+    for place, arm in enumerate(order):
+        hits = sum(max(flipped[rest] for rest in order[place:]) >= t[0][arm] - 1e-9 for flipped in t)
+        before = p[arm] = max(before, hits / len(patterns))
+    assert s.max_t(table) == pytest.approx(p, abs=1e-12)
+
+
+def test_bca_is_efron_s_formula():
+    """Efron 1987, by its formula on the same resamples' distribution: bias z0, acceleration a from the jackknife."""
+    d = np.random.default_rng(8).exponential(1, 15)
+    means = np.random.default_rng(1).choice(d, (60_000, 15)).mean(axis=1)
+    z0 = stats.norm.ppf((means < d.mean()).mean())
+    jack = np.array([np.delete(d, i).mean() for i in range(15)])
+    a = ((jack.mean() - jack) ** 3).sum() / (6 * ((jack.mean() - jack) ** 2).sum() ** 1.5)
+    z = stats.norm.ppf([0.025, 0.975])
+    expected = np.quantile(means, stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z))))
+    assert s.bca_interval(d, resamples=60_000) == pytest.approx(expected, rel=0.02)
+
+
+def test_wilson_s_interval_is_scipy_s():
+    low, high = stats.binomtest(5, 6).proportion_ci(method="wilson")
+    assert s.improvement([1, 1, 1, 1, 1, -1]) == pytest.approx((5 / 6, low, high))
+
+
 def test_max_t_keeps_the_resolution_that_holm_loses():
     table = np.array([[3, 4, 5, 4, 3, 5], [3, 5, 4, 4, 3, 4], [4, 4, 5, 3, 3, 5]]) / 100
     assert s.max_t(table) == pytest.approx([2 / 64] * 3)

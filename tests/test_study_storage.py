@@ -1,6 +1,9 @@
+import re
 import sqlite3
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import asdict
 
 import optuna
 import pytest
@@ -8,7 +11,7 @@ from sqlalchemy import event
 
 from yolograft.errors import GraftError
 from yolograft.study import storage as module
-from yolograft.study.storage import Storage
+from yolograft.study.storage import Storage, _jsonable
 from yolograft.study.trial import Failure, Result, Trial
 
 
@@ -96,19 +99,94 @@ def test_several_machines_at_one_storage(tmp_path):
         (rows[1].key, "running"), (rows[0].key, "waiting")]
 
 
-def test_equal_attempts_added_in_the_same_moment_run_once(tmp_path):
+def test_machines_that_add_the_same_trials_at_once_add_them_once(tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    (tmp_path / "study").mkdir()
-    storage = Storage(tmp_path / "study", url, create=True)
-    storage.add([trial()])
-    (row,) = storage.rows()
-    twin = storage._rdb.create_new_trial(storage._study, optuna.trial.create_trial(
-        state=optuna.trial.TrialState.WAITING, user_attrs={"key": row.key, "arm": "none", "seed": 0}))
-    older, newer = storage.rows()
-    assert newer.id == twin
-    assert not storage.claim(newer)
-    assert storage.claim(older)
-    assert len(storage.rows()) == 1
+    for name in "abcd":
+        (tmp_path / name / "study").mkdir(parents=True)
+    Storage(tmp_path / "a" / "study", url, create=True).close()
+
+    def machine(name):
+        storage = Storage(tmp_path / name / "study", url, create=True)
+        storage.add([trial(seed) for seed in range(20)])
+        return [row.key for row in storage.rows()]
+
+    with ThreadPoolExecutor(4) as pool:
+        keys = [key for keys in pool.map(machine, "abcd") for key in keys]
+    assert sorted(keys) == sorted([trial(seed).key for seed in range(20)] * 4)
+
+
+def test_what_is_added_is_what_optuna_would_have_added(tmp_path):
+    storage = Storage(tmp_path, create=True)
+    storage.add([trial(0), trial(1)])
+    attributes = {"key": trial(2).key, "arm": "none", "seed": 2, "trial": _jsonable(asdict(trial(2)))}
+    storage._rdb.create_new_trial(storage._study, optuna.trial.create_trial(
+        state=optuna.trial.TrialState.WAITING, user_attrs=attributes))
+    storage.add([trial(seed) for seed in range(4)])
+    ours, theirs = storage._rdb.get_trial(2), storage._rdb.get_trial(3)
+    assert (ours.state, ours.datetime_start, sorted(ours.user_attrs)) == (
+        theirs.state, theirs.datetime_start, sorted(theirs.user_attrs))
+    assert [one.number for one in storage._rdb.get_all_trials(storage._study)] == [0, 1, 2, 3]
+
+
+def test_a_machine_that_was_given_up_and_comes_back_changes_nothing(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    storage = Storage(tmp_path, url, create=True)
+    (row,) = storage.add([trial()])
+    assert storage.claim(row)
+    storage._rdb.set_trial_state_values(row.id, optuna.trial.TrialState.FAIL)  # as another machine does after the silence
+    storage.report(row, 1, 0.2)
+    storage.finish(row, RESULT, "mAP50-95")
+    assert [row.state for row in storage.rows()] == ["failed"]
+    assert not storage.claim(row), "what is over cannot be claimed"
+
+
+def test_a_silent_machine_s_trial_is_known_as_lost(tmp_path):
+    storage = Storage(tmp_path, f"sqlite:///{tmp_path / 'shared.db'}", create=True)
+    (row,) = storage.add([trial()])
+    storage.claim(row)
+    assert [row.lost for row in storage.rows()] == [False]
+    sql(tmp_path / "shared.db", "update trial_heartbeats set heartbeat = '2001-01-01'")
+    assert [row.lost for row in storage.rows()] == [True]
+
+
+def test_a_machine_that_dies_while_it_takes_a_trial_is_known_as_lost_too(tmp_path, monkeypatch):
+    storage = Storage(tmp_path, f"sqlite:///{tmp_path / 'shared.db'}", create=True)
+    (row,) = storage.add([trial()])
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage._rdb, "set_trial_user_attr", die)
+    with pytest.raises(KeyboardInterrupt):
+        storage.claim(row)
+    monkeypatch.undo()
+    sql(tmp_path / "shared.db", "update trial_heartbeats set heartbeat = '2001-01-01'")
+    assert [(row.state, row.lost) for row in storage.rows()] == [("running", True)]
+    assert [row.state for row in storage.add([trial()])] == ["failed", "waiting"]
+
+
+def test_a_long_curve_comes_back_whole(tmp_path):
+    curve = [{"epoch": epoch, **{f"metric{i}": 0.123456789 + epoch for i in range(12)}} for epoch in range(500)]
+    storage = Storage(tmp_path, create=True)
+    (row,) = storage.add([trial()])
+    storage.claim(row)
+    storage.finish(row, RESULT, "mAP50-95", curve)
+    assert list(storage.rows()[0].curve) == curve
+    with closing(sqlite3.connect(tmp_path / "study.db")) as connection:
+        (longest,) = connection.execute("select max(length(value_json)) from trial_user_attributes").fetchone()
+    assert longest < 65_535, "what MySQL takes"
+
+
+@pytest.mark.parametrize(("url", "says"), [
+    ("nonsense", "Expected: postgresql"), ("postgres://u:secret@h/d", "Expected: postgresql"),
+    ("postgresql+nodriver://u:secret@h/d", "Expected: postgresql"),
+    ("mysql+mysqlconnector://u:secret@h/d", "pip install mysql-connector-python"),
+])
+def test_a_url_that_cannot_be_used_is_explained_without_its_password(tmp_path, monkeypatch, url, says):
+    monkeypatch.setitem(sys.modules, "mysql", None)
+    with pytest.raises(GraftError, match=re.escape(says)) as told:
+        Storage(tmp_path, url, create=True)
+    assert "secret" not in str(told.value)
 
 
 @pytest.mark.parametrize(("damage", "says"), [
@@ -151,6 +229,16 @@ def test_a_full_disk_is_explained_and_nothing_is_lost(tmp_path):
     with pytest.raises(GraftError, match="disk is full"):
         storage.add([Trial(arm="x" * 200_000, seed=1, host="x")])
     assert [row.key for row in Storage(tmp_path).rows()] == [trial().key]
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "a#b", "空格 名"])
+def test_a_folder_may_have_any_name_and_be_moved(tmp_path, name):
+    (tmp_path / name).mkdir()
+    storage = Storage(tmp_path / name, create=True)
+    storage.add([trial()])
+    storage.close()
+    (tmp_path / name).rename(tmp_path / "moved")
+    assert [row.key for row in Storage(tmp_path / "moved").rows()] == [trial().key]
 
 
 def test_no_study_is_said(tmp_path):

@@ -41,7 +41,7 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft study plan.yaml                             the same from a file, or on with what was interrupted
   yolograft status runs/study/NAME                      how far a study is, from another terminal
   yolograft report runs/study/NAME                      what it says: one page, with tables and figures beside it
-      lang=en|zh out=FOLDER pictures=FOLDER storage=URL
+      lang=en|zh out=FOLDER pictures=FOLDER storage=URL cheaper=FOLDER (a study with fewer epochs: same order of arms?)
   yolograft completion bash|zsh                         the shell's completion: eval "$(yolograft completion bash)"
 
   yolograft train model=yolo11n.pt graft=se@8 data=NEU-DET.yaml epochs=100 imgsz=640
@@ -300,12 +300,12 @@ def _yaml(words: list[str]) -> int:
 def _report(words: list[str]) -> int:
     if not words or "=" in words[0]:
         raise UsageError("'report' needs the study's folder first, as in: yolograft report runs/study/NAME")
-    given = _check_keys("report", _pairs(words[1:]), {"lang": "", "out": "", "pictures": "", "storage": ""})
+    given = _check_keys("report", _pairs(words[1:]), {"lang": "", "out": "", "pictures": "", "storage": "", "cheaper": ""})
     from yolograft import report
 
     languages = [given["lang"]] if "lang" in given else ["en", "zh"]
     for path in report.write(words[0], given.get("out"), languages=languages, pictures=given.get("pictures"),
-                             storage=given.get("storage")):
+                             storage=given.get("storage"), cheaper=given.get("cheaper")):
         print(path)
     return 0
 

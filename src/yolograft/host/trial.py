@@ -34,10 +34,11 @@ from yolograft.host.lesson import BEST, STATE, lesson_trainer, replace
 from yolograft.sites import sites
 from yolograft.spec import Graft
 
-__all__ = ["blocks", "check", "fingerprints", "hardware", "rows", "spell", "test", "train", "versions"]
+__all__ = ["blocks", "check", "fingerprints", "hardware", "pictures", "rows", "spell", "test", "train", "versions"]
 
 DEFAULTS = {"speed": "stock"}  # the same for all trials, on every machine
 
+_SPLITS = ("train", "val", "test")
 _OWN = {"seed": "a study has seeds", "resume": "a study resumes by itself", "project": "a study has its own folder",
         "name": "a study has its own folder", "exist_ok": "a study has its own folder",
         "save_dir": "a study has its own folder", "mode": "a study trains", "save": "a trial keeps its best checkpoint",
@@ -173,9 +174,8 @@ def _resolve(name: str, task: str) -> dict[str, Any]:
 def _data(name: str, task: str) -> str:
     found = _resolve(name, task)
     files: list[tuple[str, Path]] = []
-    for split in ("train", "val", "test"):
-        sources = found.get(split) or ()
-        for source in [sources] if isinstance(sources, (str, Path)) else sources:
+    for split in _SPLITS:
+        for source in _sources(found, split):
             pictures = list(_pictures(Path(source)))
             if not pictures:
                 raise DataError(f"data={name} has no pictures in {source}, which it names as its {split} set.")
@@ -183,6 +183,22 @@ def _data(name: str, task: str) -> str:
             files += [(split, path) for path in (*pictures, *labels) if path.is_file()]
     words = repr((sorted(found["names"].items()), found.get("kpt_shape"), found.get("flip_idx")))
     return _digest([*files], Path(found.get("path") or "."), words)
+
+
+def pictures(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Say how the data set is split: how many pictures each part has, and a hash of their names."""
+    found = _resolve(str(settings["data"]), str(settings.get("task") or _open(str(settings["model"])).task))
+    said = {}
+    for split in _SPLITS:
+        names = sorted(path.name for source in _sources(found, split) for path in _pictures(Path(source)))
+        if names:
+            said[split] = f"{len(names)} pictures, names {hashlib.sha256(chr(10).join(names).encode()).hexdigest()[:12]}"
+    return said
+
+
+def _sources(found: Mapping[str, Any], split: str) -> list[str | Path]:
+    sources = found.get(split) or []
+    return [sources] if isinstance(sources, (str, Path)) else list(sources)
 
 
 def _pictures(source: Path) -> Iterable[Path]:

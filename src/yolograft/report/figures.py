@@ -72,7 +72,7 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
                                markeredgecolor=PAPER, markeredgewidth=0.8)[0], summary.places[row.name],
                      f"{row.name}\n{summary.metric} {y:.4f}\n{say(cost)} {x:.4g}{' M' if scale > 1 else ''}")
         axes.set_xlabel(say(cost) + (" (M)" if scale > 1 else ""))
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(3))  # arms that differ by a thousandth have long labels
         axes.grid()
         axes.margins(0.12)
     figure.axes[0].set_ylabel(summary.metric)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import jinja2
 import yaml
@@ -31,7 +31,8 @@ _EFFECTS = (0.005, 0.01, 0.02)  # differences in mAP that papers report
 
 
 def write(study: Study | str | Path, folder: str | Path | None = None, *, languages: Sequence[str] = LANGUAGES,
-          pictures: str | Path | None = None, storage: str | None = None) -> list[Path]:
+          pictures: str | Path | None = None, storage: str | None = None,
+          cheaper: str | Path | None = None) -> list[Path]:
     """Write a study's report and return the pages' paths, one for each language.
 
     The folder, by default `report` under the study's own, gets `report.html` (`report.zh.html` in Chinese), and under
@@ -46,6 +47,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
         languages: `en`, `zh` or both.
         pictures: where the data set's pictures are, if no longer where its YAML says.
         storage: the study's storage, if it is not in the study's folder.
+        cheaper: the folder of a study of the same arms with fewer epochs or smaller pictures: does it rank them alike?
 
     Raises:
         GraftError: there is no study, no such language, or the folder cannot be written.
@@ -53,7 +55,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     speakers = [Speaker(language) for language in languages]
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
     folder = Path(folder) if folder is not None else study.folder / "report"
-    summary = Summary(study)
+    summary = Summary(study, Study.load(cheaper) if cheaper is not None else None)
     shown = gallery(summary, pictures)
     pages = {folder / _name(say.language): say for say in speakers}
     try:
@@ -98,7 +100,8 @@ def page(summary: Summary, say: Speaker, shown: Gallery, *, other: str | None = 
         title=summary.study.folder.resolve().name,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures={name: inline(draw, name, summary, say) for name, draw in FIGURES.items()},
-        controls=list(dict.fromkeys(arm.control for arm in plan.arms if arm.control)),
+        controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
+        p_note="race_note" if plan.race else "p_note",
         costs=list(dict.fromkeys(name for row in summary.rows for name in row.costs)),
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
         seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
@@ -145,9 +148,41 @@ def notes(summary: Summary, say: Speaker) -> list[tuple[str, str]]:
     if all(needed.values()):
         found.append(("plain", say("need_note", effects=" / ".join(map(str, needed)),
                                    seeds=" / ".join(map(str, needed.values())))))
-    if len(summary.verdicts) > 1:
+    if summary.test is not None:
+        test, verdict = summary.test, summary.test.verdict()
+        low, high = (_number(one, sign=True) if math.isfinite(one) else "?" for one in verdict.t_interval)
+        found.append(("plain", say("test_note", arm=test.arm, among=test.among, word=say(str(verdict.word)),
+                                   size=_number(verdict.mean, sign=True), low=low, high=high, p=f"{verdict.p:.3f}")))
+    elif len(summary.verdicts) > 1:
         found.append(("plain", say("select_note")))
+    taus = [say("after epoch", tau=_number(tau, 2, sign=True), epoch=epoch, share=round(100 * share))
+            for epoch, tau, share in summary.study.milestones() if math.isfinite(tau)]
+    if taus:
+        comma = "，" if say.language == "zh" else ", "
+        found.append(("plain", say("epochs_note", arms=len(plan.arms), taus=comma.join(taus))))
+    if summary.cheaper is not None:
+        found.append(_cheaper(summary.study, summary.cheaper, say))
     return found
+
+
+def _cheaper(study: Study, other: Study, say: Speaker) -> tuple[str, str]:
+    """Say how well a cheaper study ranked the same arms, and what it saved."""
+    theirs, arms = other.scores(study.plan.metric), [arm for arm, by in study.scores().items() if by]
+    shared = [arm for arm in arms if theirs.get(arm)]
+    tau = study.agreement(other)
+    if not math.isfinite(tau):
+        known = ", ".join(arm for arm, by in theirs.items() if by) or "none"
+        raise GraftError(f"cheaper={other.folder} cannot be compared: that takes three arms that both have run, and not all "
+                         f"alike. There: {known}. Here: {', '.join(arms) or 'none'}.")
+    settings = [one.plan.settings for one in (other, study)]
+    differ = [f"{key} {settings[0].get(key)} / {settings[1].get(key)}" for key in dict.fromkeys([*settings[1], *settings[0]])
+              if settings[0].get(key) != settings[1].get(key)]
+    times = [mean(result.costs.get("seconds", 0.0) for arm in shared for result in one.results[arm].values())
+             for one in (other, study)]
+    if all(times):
+        differ.append(say("cheaper time", share=f"{100 * times[0] / times[1]:.0f}"))
+    return "plain", say("cheaper_note", name=other.folder.resolve().name, arms=len(shared), tau=_number(tau, 2, sign=True),
+                        differ=("，" if say.language == "zh" else ", ").join(differ))
 
 
 def _number(value: float, digits: int = 4, *, sign: bool = False) -> str:

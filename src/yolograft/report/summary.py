@@ -15,7 +15,7 @@ from scipy import stats
 from yolograft.errors import DataError
 from yolograft.report import network
 from yolograft.report.network import Network
-from yolograft.study import Study
+from yolograft.study import Study, holdout
 from yolograft.study.images import image_intervals
 from yolograft.study.statistics import pairing_gain, seeds_needed, t_interval
 from yolograft.study.verdict import Verdict, Word
@@ -88,6 +88,7 @@ class Summary:
     """A study's numbers, as the report shows them."""
 
     study: Study
+    cheaper: Study | None = None  # of the same arms, which this one tells how far to believe
 
     @property
     def metric(self) -> str:
@@ -105,6 +106,11 @@ class Summary:
         return {verdict.arm: verdict for verdict in self.study.verdicts()}
 
     @cached_property
+    def test(self) -> holdout.Holdout | None:
+        """What the held-out test split said, if it was scored."""
+        return holdout.read(self.study)
+
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The plan's metric, and then whatever else any trial gave."""
         given = {self.metric, *(name for by_seed in self.study.results.values() for result in by_seed.values()
@@ -115,8 +121,8 @@ class Summary:
     def rows(self) -> list[ArmRow]:
         """One row for each arm: the baseline first, the controls last, the others as planned."""
         failed = Counter(arm for arm, _ in self.study.failures())
-        arms = sorted(self.study.plan.arms, key=lambda arm: (arm.name != self.baseline, bool(arm.control)))
-        return [ArmRow(arm.name, self.study.plan.spelled.get(arm.name, arm.graft), arm.control,
+        arms = sorted(self.study.plan.arms, key=lambda arm: (arm.name != self.baseline, bool(arm.role)))
+        return [ArmRow(arm.name, self.study.plan.spelled.get(arm.name, arm.graft), arm.role,
                        {metric: Spread.of(list(scores[arm.name].values())) for metric, scores in self._scores.items()},
                        self._costs(arm.name), failed[arm.name], self.verdicts.get(arm.name)) for arm in arms]
 

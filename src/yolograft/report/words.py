@@ -82,6 +82,11 @@ TEXTS = {
         "verdict rests on it: in at most 5% of studies is “helps” or “hurts” said of any arm wrongly.",
         "p：对配对差值作精确符号翻转检验，并按 Westfall–Young max-T 对全部方案校正。结论以此为准："
         "至多 5% 的研究会对任一方案误判“有提升”或“有下降”。"),
+    "race_note": (
+        "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, since arms that racing stopped "
+        "early have fewer seeds. The verdict rests on it: in at most 5% of studies is “helps” said of any arm wrongly.",
+        "p：对配对差值作精确符号翻转检验；竞赛提前停掉的方案种子较少，故按 Holm 法对全部方案校正。结论以此为准："
+        "至多 5% 的研究会对任一方案误判“有提升”。"),
     "better_note": (
         "Probability that a run with the arm beats the baseline's run of the same seed, with its 95% interval "
         "(Bouthillier et al. 2021).",
@@ -142,6 +147,21 @@ TEXTS = {
         "Arms were compared on validation pictures, and the best of many looks better than it is: score the chosen arm "
         "once on a held-out test split before quoting it.",
         "各方案是在验证集上比较的，众多方案中的最好者会显得比实际更好：引用前，请在留出的测试集上对选中的方案评一次。"),
+    "test_note": (
+        "On the held-out test split, scored once, {arm} (chosen by validation among {among}) {word}: difference {size}, 95% "
+        "interval {low} to {high}, p = {p}.",
+        "在只评一次的留出测试集上，{arm}（由验证集从 {among} 个方案中选出）{word}：差值 {size}，"
+        "95% 区间 {low} 至 {high}，p = {p}。"),
+    "epochs_note": (
+        "Would fewer epochs have ranked the {arms} arms alike? Kendall's tau of their means with the final ones (1 is the "
+        "same order): {taus}.",
+        "减少训练轮数能否得到同样的排序？{arms} 个方案的均值与最终均值的 Kendall 秩相关（1 为次序相同）：{taus}。"),
+    "after epoch": ("{tau} after epoch {epoch} ({share}%)", "第 {epoch} 轮后（{share}%）为 {tau}"),
+    "cheaper_note": (
+        "Would the cheaper study {name} have ranked the {arms} arms alike? Kendall's tau {tau} "
+        "({differ}).",
+        "更便宜的研究 {name} 能否得到同样的排序？{arms} 个方案的 Kendall 秩相关为 {tau}（{differ}）。"),
+    "cheaper time": ("{share}% of the time a trial", "每次运行用时为 {share}%"),
     "aa_ok": (
         "A/A control (the baseline again): as it should be, no change is claimed.",
         "A/A 对照（再跑一遍基线）：符合预期，未被判为有变化。"),

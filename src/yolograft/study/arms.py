@@ -48,6 +48,12 @@ class Arm:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def role(self) -> str:
+        """Which control the arm is, `scale` among them, which is none to the trial; empty for what one might want itself."""
+        word = re.split(r"[ (]", self.name)[0]
+        return word if word in CONTROLS else ""
+
+    @property
     def bare(self) -> bool:
         """Whether this is the bare host under the study's own settings: the natural baseline."""
         return self.graft == "none" and not self.control and not self.settings
@@ -111,10 +117,13 @@ def _expand(item: str, before: Sequence[Arm], host: Host | None, model: str) -> 
 def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: str, before: Sequence[Arm],
              model: str) -> Arm:
     if name == "scale":
+        if inside:
+            raise SpecError(f"'scale({inside})' is not a control: 'scale' is the bare host at the next scale and takes "
+                            "nothing.")
         larger = _SCALE.sub(lambda m: m["family"] + _NEXT[m["scale"]], model)
         if larger == model:
-            raise SpecError(f"'scale' cannot tell what comes after the model '{model}': its name has no "
-                            "scale letter. Write the arm out: 'none model=LARGER'.")
+            raise SpecError(f"'scale' cannot tell which model comes after '{model}': its name ends in none of the scales "
+                            f"{', '.join(_NEXT)}. Write the arm out: 'none model=LARGER'.")
         return Arm(name=f"scale{suffix}", settings={"model": larger, **settings})
     if name == "aa":
         if inside:

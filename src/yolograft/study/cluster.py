@@ -26,7 +26,7 @@ from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
 __all__ = ["Cluster"]
 
-_LOOK = 0.2  # seconds between a task's looks at its trial
+_LOOK = 0.05  # seconds between a task's looks at its trial
 _LEFT_BEHIND = ("lock", "state.pt", "*.part")  # what no other machine has a use for
 
 

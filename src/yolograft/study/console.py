@@ -53,7 +53,8 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
             else:
                 study = engine.run(asked_plan, folder, view=Lines(), **options)
     except KeyboardInterrupt:
-        print(f"\nStopped; nothing is lost. Go on: yolograft study {folder / 'plan.yaml'}", file=sys.stderr)
+        print(f"\nStopped; nothing is lost. Go on: yolograft study {folder / 'plan.yaml'}"
+              + (" storage=URL" if options.get("storage") else ""), file=sys.stderr)
         return 130
     print(status(folder, storage=options.get("storage")), end="")
     images = image_intervals(study)
@@ -82,8 +83,8 @@ def place(file: str | None, words: Mapping[str, Any], where: Mapping[str, str]) 
     The same words get the same folder, so that a command that was interrupted goes on when it is repeated; a
     study on other data, with another model, or with other settings gets a name of its own.
     """
-    if file and not where and (Path(file).parent / "study.db").exists():
-        return Path(file).parent
+    if file and not where and any((Path(file).parent / name).exists() for name in ("study.db", "trials")):
+        return Path(file).parent  # a server's study has no study.db
     project = Path(where.get("project", _PROJECT))
     if "name" in where:
         return project / where["name"]

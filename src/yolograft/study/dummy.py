@@ -121,6 +121,11 @@ def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
     return {"data": str(path)}
 
 
+def pictures(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return that there are none."""
+    return {}
+
+
 def versions() -> dict[str, str]:
     """Return the dummy's version, or the one that the environment pretends."""
     return {"dummy": os.environ.get("YOLOGRAFT_DUMMY_VERSION", "1")}

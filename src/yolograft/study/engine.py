@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ from yolograft.study.storage import HEARTBEAT, Row, Storage
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json
 
-__all__ = ["Running", "View", "begin", "forewarn", "read_duration", "run"]
+__all__ = ["Running", "View", "begin", "forewarn", "lock_name", "read_duration", "run"]
 
 _ROOM = 4 * 2**20  # bytes without which no trial could have gone on
 _TICK = 0.05  # seconds between looks at the running trials
 _LOOK = 0.5  # seconds between looks at their epochs, and between pictures of the standing
+_NEWS = 15  # seconds between looks at what other machines have done, in a storage that several share
 
 
 @dataclass
@@ -77,9 +80,10 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
     plan = begin(plan, folder)
     engine = _executor(executor, workers, address, per_gpu)
     try:
-        with FileLock(folder / "running.lock", timeout=0):
+        with FileLock(folder / lock_name(storage), timeout=0):
+            server = Storage(folder, storage, create=True) if storage else None  # one that does not answer leaves no plan
             plan.write(folder / "plan.yaml")
-            kept = Storage(folder, storage, create=True)
+            kept = server or Storage(folder, create=True)
             try:
                 _Run(plan, folder, kept, engine, limit, racing, retry, view or (lambda *_: None)).go()
                 return Study(folder, plan, tuple(kept.rows()))
@@ -97,11 +101,17 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
         engine.close()
 
 
+def lock_name(storage: str | None) -> str:
+    """Return the file that a running study holds locked; one for each machine where a server keeps the trials."""
+    return f"running-{socket.gethostname()}.lock" if storage else "running.lock"
+
+
 def begin(plan: Plan, folder: Path) -> Plan:
     """Return the plan to run in a folder: with the arms and seeds that an earlier run there had, checked."""
     if not (folder / "plan.yaml").exists():
-        made_first = {"running.lock", "plan.part"}  # what a run killed at once leaves
-        if folder.is_dir() and {path.name for path in folder.iterdir()} - made_first:
+        left = [path for path in folder.iterdir() if not fnmatch(path.name, "running*.lock") and path.name != "plan.part"
+                ] if folder.is_dir() else []
+        if left:  # more than a run that was killed at once leaves
             raise GraftError(f"The folder '{folder}' is there and holds no study. Name another, or empty it.")
         folder.mkdir(parents=True, exist_ok=True)
         return plan
@@ -133,7 +143,7 @@ def forewarn(plan: Plan, spread: float | None = None) -> list[str]:
     if arms < 1:
         return ["The study has the baseline alone: there is nothing to compare."]
     if seeds < need:
-        return [f"{seeds} seeds cannot answer: whatever they show, p is at least "
+        return [f"{seeds} seed{'s' * (seeds > 1)} cannot answer: whatever they show, p is at least "
                 f"{statistics.smallest_p(seeds):.2g}. "
                 f"Every verdict will be 'too few runs to say'. At least {need} seeds can: seeds={need}."]
     if spread is None:
@@ -192,23 +202,39 @@ class _Run:
         self.todo = [*mine, *waiting]
         self.running: dict[int, Running] = {}
         self.lengths: list[float] = []
-        self.looked = self.beaten = -1e9
-        self.begun = time.monotonic()
+        self.looked = self.beaten = self.shown = -1e9
+        self.begun = self.heard = time.monotonic()
 
     def go(self) -> None:
-        """Run until nothing is left to do."""
+        """Run until nothing is left to do: here, nor on another machine, which may be lost with what it runs."""
         try:
-            while self.todo or self.running:
+            while self.todo or self.running or self._waits():
                 self._fill()
                 ended = self._collect()
                 self._look(force=ended)
-                if not self.running and not self._may_begin():
+                if not self.running and not self._may_begin() and not self._waits():
                     break
                 if not ended:
                     time.sleep(_TICK)
+            self._show()
         finally:
             for running in self.running.values():
                 running.job.stop()
+
+    def _waits(self) -> bool:
+        """Whether what is left runs on other machines, and there is time to see it through."""
+        late = self.budget is not None and time.monotonic() - self.begun > self.budget
+        return self.storage.shared and not self.todo and not late and any(
+            row.state == "running" for row in self.rows.values())
+
+    def _hear(self) -> None:
+        """Learn what other machines have done, and what they have lost, which is then to do again."""
+        here = {running.row.key for running in self.running.values()}
+        news = {row.key: row for row in self.storage.add(self.trials.values()) if row.key in self.trials}
+        self.rows = {key: self.rows[key] if key in here else row for key, row in news.items()}
+        again = {row.key for row in self.todo if row.state == "running"}  # which this folder's last process was running
+        self.todo = [self.rows[key] for key in self.trials
+                     if key not in here and (self.rows[key].state == "waiting" or key in again)]
 
     def _may_begin(self) -> bool:
         if not self.todo:
@@ -222,7 +248,10 @@ class _Run:
         for slot in range(self.executor.slots):
             while slot not in self.running and self._may_begin():
                 row = self.todo.pop(0)
-                if self._out_of_race(row) or (row.state == "waiting" and not self.storage.claim(row)):
+                if self._out_of_race(row):
+                    continue
+                if row.state == "waiting" and not self.storage.claim(row):
+                    self.rows[row.key] = replace(row, state="running")  # elsewhere
                     continue
                 self._start(row, slot)
 
@@ -287,11 +316,22 @@ class _Run:
         self.looked = now
         for running in self.running.values():
             self._watch(running)
+        if self.storage.shared and now - self.heard > _NEWS:
+            self.heard = now
+            self._hear()
         if now - self.beaten > HEARTBEAT:
             self.beaten = now
             for running in self.running.values():
                 self.storage.beat(running.row)
+        if now >= self.shown:
+            self._show()
+
+    def _show(self) -> None:
+        """Let the reader see the standing, so seldom that it takes a twentieth of the time of however many trials."""
+        begun = time.monotonic()
         self.view(self._study(), list(self.running.values()), self._left())
+        ended = time.monotonic()
+        self.shown = ended + max(_LOOK, 20 * (ended - begun))
 
     def _left(self) -> float:
         """Return the seconds that the rest will take, NaN while no trial has ended."""

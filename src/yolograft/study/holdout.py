@@ -68,11 +68,15 @@ def score(study: Study) -> Holdout:
         return found
     baseline, metric = study.plan.baseline, study.plan.metric
     scores = {arm: by for arm, by in study.scores().items() if len(by) == len(study.plan.seeds)}
-    if len(scores) + len(study.stopped) < len(study.plan.arms) or baseline not in scores or len(scores) < 2:
+    if len(scores) + len(study.stopped) < len(study.plan.arms) or baseline not in scores or len(study.plan.arms) < 2:
         raise GraftError("The held-out test split is scored once, after everything else: the study must be complete first.")
-    arm = max((one for one in scores if one != baseline), key=lambda one: mean(scores[one].values()))
+    arms = [arm for arm in study.plan.arms if arm.name != baseline]
+    wanted = [arm.name for arm in arms if not arm.role] or [arm.name for arm in arms]  # nobody would choose a control
+    arm = max((one for one in wanted if one in scores), key=lambda one: mean(scores[one].values()), default="")
+    if not arm:
+        raise GraftError("The held-out test split is scored for the arm that validation chose, and racing stopped them all.")
     table = {one: {seed: _one(study, one, seed, metric) for seed in study.plan.seeds} for one in (baseline, arm)}
-    found = Holdout(arm=arm, among=len(study.plan.arms) - 1, metric=metric, baseline=baseline, scores=table)
+    found = Holdout(arm=arm, among=len(wanted), metric=metric, baseline=baseline, scores=table)
     draft = study.folder / "test.part"
     draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
     draft.replace(study.folder / _FILE)
@@ -81,6 +85,9 @@ def score(study: Study) -> Holdout:
 
 def _one(study: Study, arm: str, seed: int, metric: str) -> float:
     folder = study.folder_of(study.latest[arm, seed].key)
+    if not folder.is_dir():
+        raise GraftError(f"The held-out test split cannot be scored here: '{arm}' with seed {seed} was trained on another "
+                         f"machine, which has its network. Copy its {folder.name} into '{folder.parent}'.")
     trial = next(one for one in study.plan.trials() if (one.arm, one.seed) == (arm, seed))
     write_json(folder / "trial.json", trial)
     with (folder / "log.txt").open("ab") as log:

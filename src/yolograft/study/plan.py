@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ __all__ = ["Arm", "Plan", "load_host", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _OWN = ("arms", "seeds", "metric", "baseline", "host", "race")
-_RECORDS = ("fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
+_RECORDS = ("pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
 _HOST = "yolograft.host.trial"
 
 
@@ -39,7 +40,7 @@ class Plan:
         host: the module that trains.
         race: whether arms that can hardly win any more get no further seeds (see `race`); once true it is on record.
         spelled: arm -> its graft with every setting spelled, so that a changed default is noticed.
-        fingerprints, versions, hardware: what the study was begun with.
+        pictures, fingerprints, versions, hardware: what the study was begun with.
     """
 
     arms: tuple[Arm, ...]
@@ -50,6 +51,7 @@ class Plan:
     host: str = _HOST
     race: bool = False
     spelled: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, str] = field(default_factory=dict)
@@ -68,12 +70,12 @@ class Plan:
         host = load_host(plan.host)
         for arm in plan.arms:
             both = {**plan.settings, **arm.settings}
-            host.check(str(both["model"]), arm.graft, both, arm.control)
+            _check(host, arm, both)
         plan = replace(
             plan, spelled={arm.name: host.spell(arm.graft) for arm in plan.arms}, hardware=host.hardware(),
             fingerprints={arm.name: host.fingerprints({**plan.settings, **arm.settings})
                           for arm in plan.arms},
-            versions={"yolograft": __version__, **host.versions()})
+            pictures=host.pictures(plan.settings), versions={"yolograft": __version__, **host.versions()})
         plan.compare(words)
         return plan
 
@@ -118,6 +120,7 @@ class Plan:
         if not recorded:
             return cls.of(words)
         return replace(cls._understand(words, recorded=True), spelled=words.get("spelled") or {},
+                       pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
                        hardware=words.get("hardware") or {})
 
@@ -135,14 +138,18 @@ class Plan:
             **{key: _plain(value) for key, value in self.settings.items()},
             "arms": [arm.name for arm in self.arms], "seeds": list(self.seeds), "metric": self.metric,
             "baseline": self.baseline, "host": self.host, "race": self.race,
-            "spelled": dict(self.spelled),
+            "spelled": dict(self.spelled), "pictures": dict(self.pictures),
             "fingerprints": {arm: dict(found) for arm, found in self.fingerprints.items()},
             "versions": dict(self.versions), "hardware": dict(self.hardware),
         }
 
     def trials(self) -> list[Trial]:
         """Return every trial, seed by seed: a study stopped at any moment has many pairs."""
-        return [self.trial(arm, seed) for seed in self.seeds for arm in self.arms]
+        return list(self._trials)
+
+    @cached_property
+    def _trials(self) -> tuple[Trial, ...]:
+        return tuple(self.trial(arm, seed) for seed in self.seeds for arm in self.arms)
 
     def trial(self, arm: Arm, seed: int) -> Trial:
         """Return the trial of one arm with one seed."""
@@ -194,6 +201,19 @@ def train_arguments(words: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is not the study's own: the train arguments that all arms share, `model` and `data` among them."""
     return {str(key): read_value(value) if isinstance(value, str) else value
             for key, value in words.items() if key not in _OWN and key not in _RECORDS}
+
+
+def _check(host: Host, arm: Arm, settings: Mapping[str, Any]) -> None:
+    try:
+        host.check(str(settings["model"]), arm.graft, settings, arm.control)
+    except GraftError as error:
+        if "model" not in arm.settings:
+            raise
+        # the study's own model was opened: it is this arm's other one that is wanting
+        why = str(error).partition(" Did you mean")[0].strip()  # what is near is the study's own model, which is not meant
+        raise type(error)(f"The arm '{arm.name}' trains another model, {settings['model']}, which must be there before the "
+                          f"study begins. {why} Put that file there, write the arm out with another one "
+                          "('none model=PATH'), or leave the arm out.") from error
 
 
 def load_host(name: str) -> Host:

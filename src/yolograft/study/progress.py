@@ -50,22 +50,30 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
     """Return what there is to say of a study now: whether it runs, how far it is, its standing."""
     study = Study.load(folder, storage=storage)
     total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
-    begun = [which for which, row in study.latest.items() if row.state == "running"]
-    alive = _is_running(study.folder)
+    begun = {which: row for which, row in study.latest.items() if row.state == "running"}
+    held = _is_running(study.folder)
+    going = [which for which, row in begun.items() if held or (storage and not row.lost)]
+    alive, counts = held or bool(going), {"running": len(going), "interrupted": len(begun) - len(going),
+                                          "failed": len(study.failures())}
     state = "complete" if done == total else "running" if alive else "not running"
     console = Console(file=io.StringIO(), width=120, record=True)
     console.print(f"Study {study.folder}: {state}; {done} of {total} trials done"
-                  + (f", {len(begun)} {'running' if alive else 'interrupted'}" if begun else "")
-                  + (f", {len(study.failures())} failed" if study.failures() else "") + ".", highlight=False)
-    for arm, seed in begun:
-        console.print(f"  {'running' if alive else 'interrupted'}: {arm}, seed {seed}", highlight=False)
+                  + "".join(f", {count} {word}" for word, count in counts.items() if count) + ".", highlight=False)
+    for (arm, seed), row in begun.items():
+        console.print(f"  {'running' if (arm, seed) in going else 'interrupted'}: {arm}, seed {seed}"
+                      + (f", on {row.owner.partition(':')[0]}" if storage else ""), highlight=False)
     console.print(standing(study))
     for (arm, reason), seeds in _grouped(study.failures()).items():
         console.print(f"failed: {arm}, seed {', '.join(map(str, seeds))}: {reason}", highlight=False)
     for warning in forewarn(study.plan):
         console.print(warning, highlight=False)
+    early = [f"{tau:+.2f} after epoch {epoch} ({100 * share:.0f}%)" for epoch, tau, share in study.milestones()
+             if math.isfinite(tau)]
+    if early:
+        console.print("Would fewer epochs have ranked the arms alike? Kendall's tau with the final means: "
+                      f"{', '.join(early)}.", highlight=False)
     if done < total and not alive:
-        console.print(f"Go on: yolograft study {study.folder / 'plan.yaml'}"
+        console.print(f"Go on: yolograft study {study.folder / 'plan.yaml'}" + (" storage=URL" if storage else "")
                       + (" retry=true" if study.failures() else ""), highlight=False)
     return console.export_text()
 
@@ -78,11 +86,13 @@ def _grouped(failures: Mapping[tuple[str, int], str]) -> dict[tuple[str, str], l
 
 
 def _is_running(folder: Path) -> bool:
-    try:
-        with FileLock(folder / "running.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
+    for lock in folder.glob("running*.lock"):
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except Timeout:
+            return True
+    return False
 
 
 def line(study: Study, left: float) -> str:

@@ -3,27 +3,30 @@
 One Optuna trial is one attempt at one of our trials; its user attributes carry the key, the trial, and the
 result or the reason for having none. Optuna sees to it that a finished trial never changes and that of
 several machines only one gets a waiting trial; here is what these attributes mean, and nothing of how trials
-are run.
+are run. Trials are added, and read, by SQL of our own on Optuna's tables: its own ways do so one by one.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import socket
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
+from optuna.storages._rdb.models import StudyModel, TrialModel, TrialUserAttributeModel
 from optuna.study import StudyDirection
-from optuna.trial import TrialState, create_trial
-from sqlalchemy import Connection, Engine, event, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import TrialState
+from sqlalchemy import URL, Connection, Engine, event, func, insert, make_url, or_, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from yolograft.errors import GraftError
 from yolograft.study.trial import Failure, Result, Trial
@@ -32,13 +35,23 @@ __all__ = ["HEARTBEAT", "Row", "Storage"]
 
 HEARTBEAT = 60  # seconds; a machine that is silent for three of them has lost its trials
 _FORMAT = 1
-_READ = ("key", "arm", "seed", "owner", "reason", "result", "curve", "duplicate")
+_LONG = ("result", "curve")  # which may be in pieces
+_READ = ("key", "arm", "seed", "owner", "reason", *_LONG)
 _PATIENCE = 120  # seconds that a writer waits for another to release the data base
+_PIECE = 40_000  # characters of one attribute: MySQL's TEXT holds 65,535 bytes, and a curve of 300 epochs takes more
+_ATTEMPTS = 5  # at making the tables, which other machines may be making in the same moment
+_DRIVERS = {"postgresql": "psycopg2-binary", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'",
+            "mysql": "mysqlclient", "mysqldb": "mysqlclient", "mariadb": "mysqlclient",
+            "mysqlconnector": "mysql-connector-python"}  # others are called as they are
+_URLS = "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE or mysql+pymysql://USER:PASSWORD@HOST/DATABASE"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One attempt at a trial, as the storage knows it. `state` is waiting, running, complete or failed."""
+    """One attempt at a trial, as the storage knows it.
+
+    `state` is waiting, running, complete or failed; a running one is `lost` if its machine has been silent for too long.
+    """
 
     id: int
     number: int
@@ -51,6 +64,7 @@ class Row:
     reason: str = ""
     curve: tuple[Mapping[str, float], ...] = ()
     seconds: float = 0.0
+    lost: bool = False
 
 
 class Storage:
@@ -70,22 +84,39 @@ class Storage:
             raise GraftError(f"There is no study in '{folder}': it has no study.db. If its trials are kept "
                              "elsewhere, "
                              "say so: storage=URL.")
-        self._url = url or f"sqlite:///{file}"
+        self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name may hold ? or %
+        self._where = _hidden(url) if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._explained():
             options: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": _PATIENCE}}}
             if self.shared:
                 options = {"engine_kwargs": {"pool_pre_ping": True},
                            "heartbeat_interval": HEARTBEAT, "grace_period": 3 * HEARTBEAT}
-            self._rdb = RDBStorage(self._url, **options)
+            self._rdb = self._connect(options)
             if self._url.startswith("sqlite"):
                 _write_first(self._rdb.engine)
             self._study = self._open(self.folder.name, create)
 
+    def _connect(self, options: dict[str, Any]) -> RDBStorage:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return RDBStorage(self._url, **options)
+            except ImportError as error:
+                dialect, _, driver = self._url.partition(":")[0].partition("+")
+                package = _DRIVERS.get(driver or dialect, driver or dialect)
+                raise GraftError(f"{self._where} needs a driver that is not installed: pip install {package}") from error
+            except SQLAlchemyError as error:  # two machines that make the same tables at once get in each other's way
+                if "already exists" not in str(error) or attempt == _ATTEMPTS:
+                    raise
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError  # the last attempt returns or raises
+
     def _open(self, name: str, create: bool) -> int:
         known = {study.study_name: study._study_id for study in self._rdb.get_all_studies()}
+        if not self.shared and len(known) == 1:
+            name = next(iter(known))  # the folder may have been moved or copied since
         if name not in known and not create:
-            raise GraftError(f"The storage has no study '{name}'. It has: "
+            raise GraftError(f"{self._where} has no study '{name}'. It has: "
                              f"{', '.join(sorted(known)) or 'none'}.")
         if name not in known:
             with suppress(optuna.exceptions.DuplicatedStudyError):  # another machine began it in this moment
@@ -101,60 +132,69 @@ class Storage:
         return known[name]
 
     def rows(self) -> list[Row]:
-        """Return every attempt, oldest first; attempts that lost to an equal one are left out."""
-        with self._explained(), self._rdb.engine.connect() as connection:
-            # Optuna's own reading builds an object for every epoch of every trial: ten times as long, of 10,000 trials
-            one, note = TrialModel.__table__.c, TrialUserAttributeModel.__table__.c
-            trials = connection.execute(
-                select(one.trial_id, one.number, one.state, one.datetime_start, one.datetime_complete)
-                .where(one.study_id == self._study).order_by(one.trial_id)).all()
-            notes: dict[int, dict[str, Any]] = {trial.trial_id: {} for trial in trials}
-            for trial_id, key, value in connection.execute(
-                    select(note.trial_id, note.key, note.value_json)
-                    .join_from(TrialUserAttributeModel.__table__, TrialModel.__table__, note.trial_id == one.trial_id)
-                    .where(one.study_id == self._study, note.key.in_(_READ))):
-                notes.setdefault(trial_id, {})[key] = json.loads(value)
-        return [_row(trial, notes[trial.trial_id]) for trial in trials
-                if "key" in notes[trial.trial_id] and "duplicate" not in notes[trial.trial_id]]
+        """Return every attempt, oldest first."""
+        with self._explained():
+            lost = set(self._rdb._get_stale_trial_ids(self._study)) if self.shared else ()
+            with self._rdb.engine.connect() as connection:
+                found = self._rows(connection)
+        return [replace(row, lost=row.id in lost) for row in found]
+
+    def _rows(self, connection: Connection) -> list[Row]:
+        # Optuna's own reading builds an object for every epoch of every trial: ten times as long, of 10,000 trials
+        one, note = TrialModel.__table__.c, TrialUserAttributeModel.__table__.c
+        trials = connection.execute(
+            select(one.trial_id, one.number, one.state, one.datetime_start, one.datetime_complete)
+            .where(one.study_id == self._study).order_by(one.trial_id)).all()
+        notes: dict[int, dict[str, Any]] = {trial.trial_id: {} for trial in trials}
+        wanted = or_(note.key.in_(_READ), *(note.key.like(f"{key}.%") for key in _LONG))
+        for trial_id, key, value in connection.execute(
+                select(note.trial_id, note.key, note.value_json)
+                .join_from(TrialUserAttributeModel.__table__, TrialModel.__table__, note.trial_id == one.trial_id)
+                .where(one.study_id == self._study, wanted)):
+            notes.setdefault(trial_id, {})[key] = json.loads(value)
+        return [_row(trial, notes[trial.trial_id]) for trial in trials if "key" in notes[trial.trial_id]]
 
     def add(self, trials: Iterable[Trial], *, retry: bool = False) -> list[Row]:
-        """Make sure that every trial is there, once; with `retry`, failed ones get another attempt."""
+        """Make sure that every trial is there, once; with `retry`, failed ones get another attempt.
+
+        In one transaction, for which the study is locked: of two machines that add the same trials, one does.
+        """
         if self.shared:
             with self._explained():  # what a lost machine was running becomes an attempt without a reason
                 fail_stale_trials(optuna.load_study(study_name=self.folder.name, storage=self._rdb))
-        rows = self.rows()
-        settled = {row.key for row in rows if row.state != "failed" or (row.reason and not retry)}
-        for trial in trials:
-            if trial.key not in settled:
-                attributes = {"key": trial.key, "arm": trial.arm, "seed": trial.seed,
-                              "trial": _jsonable(asdict(trial))}
-                template = create_trial(state=TrialState.WAITING, user_attrs=attributes)
-                with self._explained():
-                    self._rdb.create_new_trial(self._study, template)
-                settled.add(trial.key)
+        with self._explained(), self._rdb.engine.begin() as connection:
+            study = StudyModel.__table__.c
+            connection.execute(select(study.study_id).where(study.study_id == self._study).with_for_update())
+            settled = {row.key for row in self._rows(connection)
+                       if row.state != "failed" or (row.reason and not retry)}
+            new = {trial.key: trial for trial in trials if trial.key not in settled}
+            self._insert(connection, new.values())
         return self.rows()
 
+    def _insert(self, connection: Connection, trials: Iterable[Trial]) -> None:
+        """Add waiting attempts, as Optuna's `create_new_trial` does one by one, counting those before each."""
+        table, notes = TrialModel.__table__, []
+        number = connection.execute(select(func.count()).where(table.c.study_id == self._study)).scalar_one()
+        for place, trial in enumerate(trials, number):
+            made = connection.execute(insert(table).values(study_id=self._study, number=place, state=TrialState.WAITING))
+            attributes = {"key": trial.key, "arm": trial.arm, "seed": trial.seed, "trial": _jsonable(asdict(trial))}
+            (trial_id,) = made.inserted_primary_key or (None,)
+            notes += [{"trial_id": trial_id, "key": key, "value_json": text}
+                      for name, value in attributes.items() for key, text in _pieces(name, value)]
+        if notes:
+            connection.execute(insert(TrialUserAttributeModel.__table__), notes)
+
     def claim(self, row: Row) -> bool:
-        """Take a waiting attempt; False if another machine was faster, or runs an equal one."""
+        """Take a waiting attempt; False if another machine was faster."""
+        self.beat(row)  # first: a running attempt without a heartbeat would never be known as lost
         with self._explained():
-            if not self._rdb.set_trial_state_values(row.id, TrialState.RUNNING):
+            try:
+                if not self._rdb.set_trial_state_values(row.id, TrialState.RUNNING):
+                    return False
+            except UpdateFinishedTrialError:  # so much faster that it is through with it
                 return False
             self._rdb.set_trial_user_attr(row.id, "owner", self.owner)
-            self.beat(row)
-            if self.shared and self._has_equal(row):
-                self._rdb.set_trial_user_attr(row.id, "duplicate", True)
-                self._rdb.set_trial_state_values(row.id, TrialState.FAIL)
-                return False
             return True
-
-    def _has_equal(self, row: Row) -> bool:
-        """Whether an older attempt at the same trial is running or complete, which two machines may have made at once."""
-        query = text("SELECT COUNT(*) FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
-                     "WHERE t.study_id = :study AND t.number < :number AND t.state <> 'FAIL' "
-                     "AND a.key = 'key' AND a.value_json = :key")
-        with self._rdb.engine.connect() as connection:
-            values = {"study": self._study, "number": row.number, "key": json.dumps(row.key)}
-            return bool(connection.execute(query, values).scalar())
 
     def ours(self, rows: Iterable[Row]) -> list[Row]:
         """Return what an earlier process of this folder was running when it ended."""
@@ -169,20 +209,30 @@ class Storage:
 
     def report(self, row: Row, epoch: int, value: float) -> None:
         """Record the metric after an epoch, for dashboards and for racing."""
-        with self._explained():
+        with self._explained(), self._given_up():
             self._rdb.set_trial_intermediate_value(row.id, epoch, value)
 
     def finish(self, row: Row, outcome: Result | Failure, metric: str,
                curve: Iterable[Mapping[str, float]] = ()) -> None:
         """Record what came out, for good."""
-        with self._explained():
+        with self._explained(), self._given_up():
             if isinstance(outcome, Failure):
                 self._rdb.set_trial_user_attr(row.id, "reason", outcome.reason)
                 self._rdb.set_trial_state_values(row.id, TrialState.FAIL)
                 return
-            self._rdb.set_trial_user_attr(row.id, "result", _jsonable(asdict(outcome)))
-            self._rdb.set_trial_user_attr(row.id, "curve", [dict(point) for point in curve])
+            for name, value in (("result", asdict(outcome)), ("curve", [dict(point) for point in curve])):
+                for key, text in _pieces(name, _jsonable(value)):
+                    self._rdb.set_trial_user_attr(row.id, key, json.loads(text))
             self._rdb.set_trial_state_values(row.id, TrialState.COMPLETE, [outcome.metrics[metric]])
+
+    @contextmanager
+    def _given_up(self) -> Iterator[None]:
+        """Let go of an attempt that the other machines gave up, since this one was silent for so long: theirs counts."""
+        try:
+            yield
+        except UpdateFinishedTrialError:
+            if not self.shared:
+                raise
 
     def close(self) -> None:
         """Let go of the data base."""
@@ -196,9 +246,12 @@ class Storage:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-            said = " ".join(str(part) for part in (error, error.__cause__) if part)
-            where = "the storage" if self.shared else f"'{self.folder / 'study.db'}'"
-            if "full" in said:
+            causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
+            said = " ".join(dict.fromkeys(causes))
+            where = self._where
+            if isinstance(error, ArgumentError):
+                raise GraftError(f"{where} is no data base's URL. Expected: {_URLS}.") from error
+            if "full" in said or "No space left" in said:
                 raise GraftError(f"The disk is full: {where} takes no more. What is finished is kept; free "
                                  "some space "
                                  "and start the study again.") from error
@@ -211,7 +264,7 @@ class Storage:
                                  f"{optuna.__version__}: {said[:300]}") from error
             if "not a database" in said or "malformed" in said:
                 raise GraftError(f"{where} is damaged or is no data base: {said[:200]}") from error
-            raise GraftError(f"{where} cannot be used: {said[:300]}") from error
+            raise GraftError(f"{where} cannot be used: {said[:300]}\nWhat is finished is kept.") from error
 
 
 def _write_first(engine: Engine) -> None:
@@ -241,12 +294,38 @@ def _write_first(engine: Engine) -> None:
 
 def _row(trial: Any, notes: Mapping[str, Any]) -> Row:
     states = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running", TrialState.COMPLETE: "complete"}
-    result = notes.get("result") if trial.state is TrialState.COMPLETE else None
+    result = _whole(notes, "result") if trial.state is TrialState.COMPLETE else None
     lasted = trial.datetime_start is not None and trial.datetime_complete is not None
     return Row(id=trial.trial_id, number=trial.number, key=notes["key"], arm=notes["arm"], seed=notes["seed"],
                state=states.get(trial.state, "failed"), owner=notes.get("owner", ""), reason=notes.get("reason", ""),
-               result=Result(**result) if result else None, curve=tuple(notes.get("curve", ())),
+               result=Result(**result) if result else None, curve=tuple(_whole(notes, "curve") or ()),
                seconds=(trial.datetime_complete - trial.datetime_start).total_seconds() if lasted else 0.0)
+
+
+def _pieces(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Return an attribute's name and JSON, or those of the pieces of a long one: `name.0`, `name.1`, ..."""
+    text = json.dumps(value)
+    if len(text) <= _PIECE:
+        yield name, text
+        return
+    for place, start in enumerate(range(0, len(text), _PIECE)):
+        yield f"{name}.{place}", json.dumps(text[start:start + _PIECE])
+
+
+def _whole(notes: Mapping[str, Any], name: str) -> Any:
+    """Return an attribute that may be in pieces, or None."""
+    if name in notes or f"{name}.0" not in notes:
+        return notes.get(name)
+    places = range(sum(key.startswith(f"{name}.") for key in notes))
+    return json.loads("".join(notes[f"{name}.{place}"] for place in places))
+
+
+def _hidden(url: str) -> str:
+    """Return a URL as it may be shown: without its password."""
+    try:
+        return f"storage={make_url(url).render_as_string(hide_password=True)}"
+    except ArgumentError:
+        return "storage=" + re.sub(r":[^:@/]*@", ":***@", url)
 
 
 def _jsonable(value: Any) -> Any:

@@ -80,11 +80,11 @@ class Study:
         """Return (epoch, tau, share of the epochs): how well the arms' means so early would have ranked them.
 
         Kendall's tau-b (1945) between the arms' means after each recorded epoch and their final ones, over the seeds that
-        all arms have: whether fewer epochs would do. NaN while there are fewer than three arms with runs in common.
+        all arms with a result have: whether fewer epochs would do. Empty while fewer than three arms have runs in common.
         """
         curves = {which: {int(point["epoch"]): point[self.plan.metric] for point in row.curve if self.plan.metric in point}
                   for which, row in self.latest.items() if row.state == "complete"}
-        arms = [arm.name for arm in self.plan.arms]
+        arms = [arm.name for arm in self.plan.arms if self.results[arm.name]]  # without those that failed everywhere
         seeds = [seed for seed in self.plan.seeds if all(curves.get((arm, seed)) for arm in arms)]
         if len(arms) < 3 or not seeds:
             return []
@@ -93,6 +93,12 @@ class Study:
         epochs = sorted(set.intersection(*(set(curves[arm, seed]) for arm in arms for seed in seeds)))
         early = {epoch: [sum(curves[arm, seed][epoch] for seed in seeds) for arm in arms] for epoch in epochs}
         return [(epoch, statistics.rank_correlation(early[epoch], final), epoch / epochs[-1]) for epoch in epochs]
+
+    def milestones(self) -> list[tuple[int, float, float]]:
+        """Return `fidelity` after about a tenth, a quarter, a half and three quarters of the epochs."""
+        found = self.fidelity()[:-1]
+        marks = [min((abs(one[2] - part), one) for one in found)[1] for part in (0.1, 0.25, 0.5, 0.75) if found]
+        return list(dict.fromkeys(marks))
 
     def agreement(self, other: Study) -> float:
         """Return Kendall's tau-b between the arms' means here and there: whether a cheaper study ranks them alike.

@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -55,7 +56,7 @@ class Trial:
     versions: Mapping[str, str] = field(default_factory=dict)
     host: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same for two trials exactly when nothing that decides their numbers differs."""
         decisive = {key: value for key, value in asdict(self).items() if key != "arm"}
@@ -129,6 +130,9 @@ class Host(Protocol):
 
     def fingerprints(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Hash what the files behind `model` and `data` hold; raises `DataError` if one is missing."""
+
+    def pictures(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Say how the data set is split, for the record."""
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the packages whose code decides a trial's number."""
