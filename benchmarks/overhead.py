@@ -1,7 +1,7 @@
 """What a study costs beside the training: scheduling, storage and the trial's process, per trial.
 
     python benchmarks/overhead.py [--trials 1000] [--workers 2] [--folder DIR]
-    python benchmarks/overhead.py --growth 10 100 1000 3000
+    python benchmarks/overhead.py --growth 10 100 1000 10000
     python benchmarks/overhead.py --ray 200 [--nodes 2]
 
 Trials that train nothing are run twice: inside this process, which leaves the scheduling and the storage, and each in a

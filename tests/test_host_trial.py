@@ -213,7 +213,7 @@ def test_the_control_scale_trains_the_next_larger_host(tiny_set: Path, tmp_path:
 def test_the_control_scale_says_whose_weights_are_missing_before_anything_is_made(
         tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    YOLO("yolo11n.yaml").save("yolo11n.pt")
+    torch.save({"model": YOLO("yolo11n.yaml").model, "train_args": {}}, "yolo11n.pt")
     with pytest.raises(GraftError, match=r"'scale' trains another model, yolo11s\.pt, which must be there") as told:
         run({"data": str(tiny_set), "model": "yolo11n.pt", "arms": "none; scale", "seeds": 1, "epochs": 1}, tmp_path / "s")
     assert "yolo11n.pt" not in str(told.value), "which is not meant"

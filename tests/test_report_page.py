@@ -16,6 +16,8 @@ from yolograft.cli import main
 from yolograft.errors import GraftError
 from yolograft.report import write
 from yolograft.report.figures import FIGURES
+from yolograft.report.page import notes, page
+from yolograft.report.pictures import gallery
 from yolograft.report.summary import Summary
 from yolograft.report.words import LANGUAGES, TEXTS, Speaker
 from yolograft.study import Study, run
@@ -270,39 +272,36 @@ def test_a_browser_follows_the_reader_s_colours_and_prints(pages, tmp_path, colo
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
+def said(study, cheaper=None, language="en"):
+    return " ".join(note for _, note in notes(Summary(study, cheaper), Speaker(language)))
+
+
 def test_the_held_out_split_is_on_the_page_once_it_was_scored(study, tmp_path):
-    copy = tmp_path / "s"
-    shutil.copytree(study.folder, copy, ignore=shutil.ignore_patterns("report"))
-    assert "score the chosen arm" in " ".join(write(copy)[0].read_text().split())
+    copy = replace(study, folder=tmp_path)
+    assert "score the chosen arm" in said(copy)
     scores = {"none": {str(s): 0.5 + 0.01 * s for s in range(6)}, "cbam@8": {str(s): 0.6 + 0.012 * s for s in range(6)}}
-    (copy / "test.json").write_text(json.dumps({"arm": "cbam@8", "among": 4, "metric": "mAP50-95", "baseline": "none",
-                                                "scores": scores}))
-    for path, says in zip(write(copy), ("cbam@8 (chosen by validation among 4) helps: difference +0.105", "差值 +0.105"),
-                          strict=True):
-        text = " ".join(path.read_text().split())
-        assert says in text
-        assert "score the chosen arm" not in text
+    (tmp_path / "test.json").write_text(json.dumps({"arm": "cbam@8", "among": 4, "metric": "mAP50-95", "baseline": "none",
+                                                    "scores": scores}))
+    assert "cbam@8 (chosen by validation among 4) helps: difference +0.105" in said(copy)
+    assert "score the chosen arm" not in said(copy)
+    assert "差值 +0.105" in said(copy, language="zh")
 
 
 def test_what_fewer_epochs_and_a_cheaper_study_would_have_said_is_on_the_page(study, tmp_path, capsys):
     cheap = run({**WORDS, "arms": ARMS, "seeds": 2, "epochs": 1}, tmp_path / "cheap", workers=2)
-    tau = study.agreement(cheap)
-    text = write(study, tmp_path / "r", cheaper=cheap.folder)[0].read_text()
-    assert f"Kendall&#39;s tau {tau:+.2f}".replace("-", "−") in text
-    assert "epochs 1 / 4" in text
+    text = said(study, cheap)
+    assert f"Kendall's tau {study.agreement(cheap):+.2f} (epochs 1 / 4)".replace("-", "−") in text
     early = {epoch: value for epoch, value, _ in study.fidelity()}
     assert f"{early[1]:+.2f} after epoch 1 (25%)".replace("-", "−") in text
     assert main(["report", str(study.folder), f"out={tmp_path / 'r'}", f"cheaper={tmp_path / 'nix'}"]) == 2
     assert "There is no study" in capsys.readouterr().err
-    other = run({**WORDS, "arms": "none; eca@p3", "seeds": 1}, tmp_path / "other")
-    assert main(["report", str(study.folder), f"out={tmp_path / 'r'}", f"cheaper={other.folder}"]) == 2
-    assert "three arms that both have run" in capsys.readouterr().err
+    with pytest.raises(GraftError, match="three arms that both have run"):
+        said(study, run({**WORDS, "arms": "none; eca@p3", "seeds": 1}, tmp_path / "other"))
 
 
-def test_a_race_says_what_its_verdicts_rest_on(study, tmp_path):
-    raced = Study(study.folder, replace(study.plan, race=True), study.rows)
-    assert "corrected over all arms by Holm" in write(raced, tmp_path)[0].read_text()
-    assert "max-T" in write(study, tmp_path)[0].read_text()
+def test_a_race_says_what_its_verdicts_rest_on(study):
+    raced = Summary(replace(study, plan=replace(study.plan, race=True)))
+    assert "corrected over all arms by Holm" in page(raced, Speaker("en"), gallery(raced, None))
 
 
 def test_no_warning_escapes(study, tmp_path):

@@ -137,7 +137,7 @@ class Storage:
             lost = set(self._rdb._get_stale_trial_ids(self._study)) if self.shared else ()
             with self._rdb.engine.connect() as connection:
                 found = self._rows(connection)
-        return [replace(row, lost=row.id in lost) for row in found]
+        return [replace(row, lost=True) if row.id in lost else row for row in found]
 
     def _rows(self, connection: Connection) -> list[Row]:
         # Optuna's own reading builds an object for every epoch of every trial: ten times as long, of 10,000 trials

@@ -82,17 +82,21 @@ class Study:
         Kendall's tau-b (1945) between the arms' means after each recorded epoch and their final ones, over the seeds that
         all arms with a result have: whether fewer epochs would do. Empty while fewer than three arms have runs in common.
         """
+        return list(self._fidelity)
+
+    @cached_property
+    def _fidelity(self) -> tuple[tuple[int, float, float], ...]:
         curves = {which: {int(point["epoch"]): point[self.plan.metric] for point in row.curve if self.plan.metric in point}
                   for which, row in self.latest.items() if row.state == "complete"}
         arms = [arm.name for arm in self.plan.arms if self.results[arm.name]]  # without those that failed everywhere
         seeds = [seed for seed in self.plan.seeds if all(curves.get((arm, seed)) for arm in arms)]
         if len(arms) < 3 or not seeds:
-            return []
+            return ()
         scores = self.scores()
         final = [sum(scores[arm][seed] for seed in seeds) for arm in arms]
         epochs = sorted(set.intersection(*(set(curves[arm, seed]) for arm in arms for seed in seeds)))
         early = {epoch: [sum(curves[arm, seed][epoch] for seed in seeds) for arm in arms] for epoch in epochs}
-        return [(epoch, statistics.rank_correlation(early[epoch], final), epoch / epochs[-1]) for epoch in epochs]
+        return tuple((epoch, statistics.rank_correlation(early[epoch], final), epoch / epochs[-1]) for epoch in epochs)
 
     def milestones(self) -> list[tuple[int, float, float]]:
         """Return `fidelity` after about a tenth, a quarter, a half and three quarters of the epochs."""
