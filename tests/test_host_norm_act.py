@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import Conv
 
 from yolograft import YOLO, GraftError
-from yolograft.host import norm_act, speed
+from yolograft.host import native, norm_act, speed
 
 LAST = torch.channels_last
 SHAPES = [(2, 16, 9, 7), (1, 1, 4, 4), (3, 7, 5, 5), (4, 80, 8, 8), (2, 512, 3, 3), (16, 8, 32, 32), (2, 33, 1, 1)]
@@ -122,7 +122,7 @@ def test_a_backbone_has_the_gradient_that_it_has_in_single_precision() -> None:
 
 
 def test_without_a_compiler_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(norm_act, "_cpu", lambda: "avx512_bf16")
+    monkeypatch.setattr(native, "cpu", lambda: "avx512_bf16")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for compiler, said in (("no-such-compiler", "no-such-compiler"), ("false", "false cannot build it")):
         monkeypatch.setenv("CC", compiler)
@@ -139,7 +139,7 @@ def test_without_a_compiler_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_cpu_that_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(norm_act, "_cpu", lambda: "avx2")
+    monkeypatch.setattr(native, "cpu", lambda: "avx2")
     norm_act._library.cache_clear()
     norm_act.refused.cache_clear()
     try:
