@@ -70,6 +70,18 @@ static inline void add_to(double *sum, int64_t count, __m512 part) {
     for (int64_t k = 0; k < count; k++) sum[k] += parts[k];
 }
 
+/* z = silu(scale * x + shift), without the silu where that is 0. */
+static void apply(const uint16_t *x, uint16_t *z, const float *scale, const float *shift, const Shape *s, int silu) {
+#pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (int64_t r = 0; r < s->rows; r++)
+        for (int64_t c = 0; c < s->wide; c += LANES) {
+            const __mmask16 mask = mask_of(s->wide - c);
+            const __m512 y = _mm512_fmadd_ps(load(x + r * s->wide + c, mask), _mm512_loadu_ps(scale + c),
+                                             _mm512_loadu_ps(shift + c));
+            store(z + r * s->wide + c, mask, silu ? _mm512_mul_ps(y, sigmoid(y)) : y);
+        }
+}
+
 /* z = silu(weight * (x - mean) / sqrt(variance + eps) + bias) with the batch's own mean and (biased) variance, without
  * the silu where that is 0. Writes z and, for each channel, mean and rstd = 1 / sqrt(variance + eps), and moves the
  * running mean and variance (the latter unbiased; both may be NULL) towards the batch's by `momentum`.
@@ -126,14 +138,22 @@ int norm_act_forward(const uint16_t *x, uint16_t *z, const float *weight, const 
         }
     }
     free(sums);
-#pragma omp parallel for num_threads(s.threads) schedule(static)
-    for (int64_t r = 0; r < s.rows; r++)
-        for (int64_t c = 0; c < s.wide; c += LANES) {
-            const __mmask16 mask = mask_of(s.wide - c);
-            const __m512 y = _mm512_fmadd_ps(load(x + r * s.wide + c, mask), _mm512_loadu_ps(scale + c),
-                                             _mm512_loadu_ps(shift + c));
-            store(z + r * s.wide + c, mask, silu ? _mm512_mul_ps(y, sigmoid(y)) : y);
-        }
+    apply(x, z, scale, shift, &s, silu);
+    return 0;
+}
+
+/* z = silu(weight * (x - mean) / sqrt(variance + eps) + bias) with a given mean and variance, without the silu where that is
+ * 0; z may be x. Returns as the other does. */
+int norm_act_known(const uint16_t *x, uint16_t *z, const float *weight, const float *bias, const float *mean,
+                   const float *variance, int64_t rows, int64_t channels, float eps, int silu, int threads) {
+    Shape s;
+    if (!shape_of(&s, rows, channels, threads)) return 1;
+    float scale[WIDE], shift[WIDE];
+    for (int64_t c = 0; c < s.wide; c++) {
+        const int64_t k = c % channels;
+        scale[c] = weight[k] / sqrtf(variance[k] + eps), shift[c] = bias[k] - mean[k] * scale[c];
+    }
+    apply(x, z, scale, shift, &s, silu);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-"""Batch normalisation and SiLU as one operator, for training in bfloat16 on a CPU.
+"""Batch normalisation and SiLU as one operator, for training and evaluating in bfloat16 on a CPU.
 
 `norm_act.c` does it (see `native`). Where there is no compiler, or no AVX512-BF16, `refused` says so, and PyTorch's two
 operators do the work.
@@ -23,7 +23,7 @@ from ultralytics.nn.modules import Conv
 from yolograft.errors import HostError
 from yolograft.host import native
 
-__all__ = ["fused", "norm_act", "refused"]
+__all__ = ["fused", "norm_act", "norm_act_", "refused"]
 
 _SOURCE = Path(__file__).with_name("norm_act.c")
 _LAST = torch.channels_last
@@ -47,6 +47,20 @@ def norm_act(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tensor:
     return out
 
 
+def norm_act_(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tensor:
+    """Turn x into `silu(norm(x))`, or `norm(x)`, of a norm that does not train, in place and without a gradient; returns it.
+
+    Args and failures are those of `norm_act`; the norm has running statistics.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    batch, channels, height, width = x.shape
+    known = [one.data_ptr() for one in (x, x, norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+    if _loaded().norm_act_known(*known, batch * height * width, channels, norm.eps, silu, torch.get_num_threads()):
+        raise HostError(f"Normalising {channels} channels at once cannot be: too many.")
+    return x
+
+
 @functools.cache
 def refused() -> str:
     """Return why this machine cannot do it, or nothing; builds what it needs."""
@@ -59,7 +73,7 @@ def refused() -> str:
 
 @contextmanager
 def fused(model: nn.Module) -> Iterator[None]:
-    """Let the model's convolutions normalise and activate in one operator meanwhile, while they train.
+    """Let the model's convolutions normalise and activate in one operator meanwhile, where they run in bfloat16.
 
     Layers whose norm or activation is another one, or carries a hook or a graft, are left as they are.
     """
@@ -78,19 +92,25 @@ def fused(model: nn.Module) -> Iterator[None]:
 
 
 def _plain(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     normal = not isinstance(module, nn.BatchNorm2d) or (module.affine and module.momentum is not None)
-    return normal and not any(hooks)
+    return normal and not _hooked(module)
+
+
+def _hooked(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
 
 
 def _forward(conv: nn.Module, norm: nn.BatchNorm2d, act: nn.Module) -> Callable[[Tensor], Tensor]:
-    silu = isinstance(act, nn.SiLU)
+    silu, alone = isinstance(act, nn.SiLU), not _hooked(conv)  # nobody else may hold what is written over
 
     def forward(x: Tensor) -> Tensor:
         x = conv(x)
-        ready = norm.training and x.dtype == torch.bfloat16 and x.is_contiguous(memory_format=_LAST)
-        if ready and x.numel() > x.shape[1] and norm.weight.dtype == torch.float32:
+        ready = x.dtype == torch.bfloat16 and x.is_contiguous(memory_format=_LAST) and norm.weight.dtype == torch.float32
+        if ready and norm.training and x.numel() > x.shape[1]:
             return norm_act(x, norm, silu)
+        if ready and alone and not norm.training and not torch.is_grad_enabled() and norm.running_mean is not None:
+            return norm_act_(x, norm, silu)
         out: Tensor = act(norm(x))
         return out
 
@@ -142,5 +162,6 @@ def _library() -> ctypes.CDLL | None:
         return None
     library = native.built(_SOURCE)
     library.norm_act_forward.argtypes = [*[_P] * 8, _N, _N, ctypes.c_float, ctypes.c_float, ctypes.c_int, ctypes.c_int]
+    library.norm_act_known.argtypes = [*[_P] * 6, _N, _N, ctypes.c_float, ctypes.c_int, ctypes.c_int]
     library.norm_act_backward.argtypes = [*[_P] * 9, _N, _N, ctypes.c_int, ctypes.c_int]
     return library

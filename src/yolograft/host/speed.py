@@ -7,7 +7,8 @@ box decoding and the optimiser's state stay float32. `speed=stock` switches all 
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `BaseModel.forward` runs the network through `self.predict`;
 `Detect.forward` decodes boxes in `self._inference`; a checkpoint holds the averaged model (EMA) and never `trainer.model`,
-so what is set on the latter's instance is not saved; `trainer.validate` evaluates the EMA.
+so what is set on the latter's instance is not saved; `trainer.validate` evaluates the EMA on what
+`trainer.validator.dataloader` gives.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ultralytics.nn.modules import Detect
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError, nearest
-from yolograft.host import norm_act, suppression
+from yolograft.host import batches, norm_act, suppression
 
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out"]
 
@@ -180,13 +181,18 @@ def evaluated(trainer: Any) -> Iterator[None]:
     if choice is None or not choice.channels_last or averaging is None:
         yield
         return
-    averaged = averaging.ema
+    averaged, validator = averaging.ema, trainer.validator
+    loader = validator.dataloader
     averaging.ema = laid_out(copy.deepcopy(averaged))
+    kept: batches.Kept | None = trainer.batches_kept
+    if kept is None or kept.loader is not loader:  # 8.4 builds another loader where memory ran out
+        kept = trainer.batches_kept = batches.Kept(loader)
+    validator.dataloader = kept
     try:
-        with faster(averaging.ema, choice.bfloat16), suppression.quicker():
+        with faster(averaging.ema, choice.bfloat16, choice.fused), suppression.quicker():
             yield
     finally:
-        averaging.ema = averaged
+        averaging.ema, validator.dataloader = averaged, loader
 
 
 def laid_out(model: nn.Module) -> nn.Module:

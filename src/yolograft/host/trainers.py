@@ -22,7 +22,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.host import archive, models, speed
+from yolograft.host import archive, batches, models, speed
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -41,6 +41,7 @@ class GraftTrainer:
         wanted = overrides.pop("speed", None)
         self.speed = speed.check(str(wanted or "auto"))
         self.choice: speed.Choice | None = None
+        self.batches_kept: batches.Kept | None = None
         if self.blocks_file:
             from yolograft.host.plugins import load_blocks
 
