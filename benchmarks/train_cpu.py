@@ -9,7 +9,8 @@ CPU seconds (user + system, all threads) stand beside wall seconds: they tell wo
 run is a line of `out`, and is not run again for the same arguments: stop it at any time, and go on with the same command.
 
 Arguments: data, model, graft=none, imgsz=224, batch=16, fraction=0.25 (of the training pictures), epochs=2, seeds=0 (pairs
-for the accuracy, on the whole set), repeats=3 (turns for the ratio), out=train_cpu.jsonl
+for the accuracy), part=1.0 (of the training pictures, for the accuracy), repeats=3 (turns for the ratio; 0 for the accuracy
+alone), speed=auto (of the fast arm; `bfloat16` where the machine is too busy to choose), out=train_cpu.jsonl
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 
 ARMS = ("stock", "fast")
 DEFAULTS = {"data": "", "model": "yolo11n.pt", "graft": "none", "imgsz": "224", "batch": "16", "fraction": "0.25",
-            "epochs": "2", "seeds": "0", "repeats": "3", "out": "train_cpu.jsonl"}
+            "epochs": "2", "seeds": "0", "part": "1.0", "repeats": "3", "speed": "auto", "out": "train_cpu.jsonl"}
 
 
 def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +43,8 @@ def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
         model: Any = ultralytics.YOLO(run["model"])
         own: dict[str, Any] = {}
     else:  # a graft needs yolograft on both sides: speed=stock, which is stock to the bit
-        model, own = yolograft.YOLO(run["model"]), {"graft": run["graft"], "speed": "stock" if arm == "stock" else "auto"}
+        model = yolograft.YOLO(run["model"])
+        own = {"graft": run["graft"], "speed": "stock" if arm == "stock" else run["speed"]}
     begun: list[tuple[float, float]] = []
     epochs: list[tuple[float, float]] = []
     model.add_callback("on_train_epoch_start", lambda trainer: begun.append((time.perf_counter(), time.process_time())))
@@ -123,6 +125,32 @@ def differences(pairs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     return found
 
 
+def timed(run: dict[str, Any], repeats: int, out: Path) -> dict[str, Any]:
+    """Measure and print the seconds of an epoch."""
+    pairs = turns(run, repeats, False, out)
+    found = {"chosen": pairs[0]["fast"]["chosen"], "threads": {arm: pairs[0][arm]["threads"] for arm in ARMS},
+             "epoch": ratios(pairs)}
+    print(f"\n{'an epoch':<10}{'stock s':>10}{'fast s':>10}{'ratio':>8}   lowest-highest of {len(pairs)} turns")
+    for clock, one in found["epoch"].items():
+        print(f"{clock:<10}{one['stock']:>10.2f}{one['fast']:>10.2f}{one['ratio']:>8.2f}   "
+              f"{one['lowest']:.2f}-{one['highest']:.2f}")
+    print(f"fast: {found['chosen']}; threads {found['threads']}; other load on this machine now: {os.getloadavg()[0]:.1f}")
+    return found
+
+
+def compared(run: dict[str, Any], seeds: int, out: Path) -> dict[str, Any]:
+    """Measure and print the accuracies of pairs of runs."""
+    pairs = turns(run, seeds, True, out)
+    found = differences(pairs)
+    print(f"\n{'':<10}{'stock':>10}{'fast':>10}{'fast - stock':>15}   95% interval over {seeds} paired seeds")
+    for metric, one in found.items():
+        print(f"{metric:<10}{one['stock']:>10.4f}{one['fast']:>10.4f}{one['difference']:>+15.4f}   "
+              f"{one['low']:+.4f} to {one['high']:+.4f}; stock's own seeds spread by {one['seed_spread']:.4f}")
+        each = (pair["fast"][metric] - pair["stock"][metric] for pair in pairs)
+        print(f"{'':<10}by seed: {', '.join(f'{value:+.4f}' for value in each)}")
+    return found
+
+
 def main(words: list[str]) -> None:
     """Measure, and print a table and one line of JSON."""
     given = dict(word.partition("=")[::2] for word in words)
@@ -131,30 +159,21 @@ def main(words: list[str]) -> None:
     given = {**DEFAULTS, **given}
     if not given["data"]:
         sys.exit(__doc__)
-    if given["seeds"] == "1" or int(given["repeats"]) < 1:
-        sys.exit("seeds=1 has no interval, and repeats must be at least 1: seeds=0, or two and more.")
+    if given["seeds"] == "1" or not (int(given["repeats"]) or int(given["seeds"])):
+        sys.exit("seeds=1 has no interval: seeds=0, or two and more; and one of seeds and repeats must be given.")
     import torch
     import ultralytics
 
     out = Path(given["out"])
     run = {"data": str(Path(given["data"]).resolve()), "model": given["model"], "graft": given["graft"],
-           **{key: int(given[key]) for key in ("imgsz", "batch", "epochs")}, "fraction": float(given["fraction"])}
-    pairs = turns(run, int(given["repeats"]), False, out)
+           "speed": given["speed"], "fraction": float(given["fraction"]),
+           **{key: int(given[key]) for key in ("imgsz", "batch", "epochs")}}
     report: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__,
-                              "ultralytics": ultralytics.__version__, "load": os.getloadavg()[0], "run": run,
-                              "chosen": pairs[0]["fast"]["chosen"],
-                              "threads": {arm: pairs[0][arm]["threads"] for arm in ARMS}, "epoch": ratios(pairs)}
-    print(f"\n{'an epoch':<10}{'stock s':>10}{'fast s':>10}{'ratio':>8}   lowest-highest of {len(pairs)} turns")
-    for clock, one in report["epoch"].items():
-        print(f"{clock:<10}{one['stock']:>10.2f}{one['fast']:>10.2f}{one['ratio']:>8.2f}   "
-              f"{one['lowest']:.2f}-{one['highest']:.2f}")
-    print(f"fast: {report['chosen']}; threads {report['threads']}; other load on this machine now: {report['load']:.1f}")
+                              "ultralytics": ultralytics.__version__, "load": os.getloadavg()[0], "run": run}
+    if int(given["repeats"]):
+        report |= timed(run, int(given["repeats"]), out)
     if int(given["seeds"]):
-        report["accuracy"] = differences(turns({**run, "fraction": 1.0}, int(given["seeds"]), True, out))
-        print(f"\n{'':<10}{'stock':>10}{'fast':>10}{'fast - stock':>15}   95% interval over {given['seeds']} paired seeds")
-        for metric, one in report["accuracy"].items():
-            print(f"{metric:<10}{one['stock']:>10.4f}{one['fast']:>10.4f}{one['difference']:>+15.4f}   "
-                  f"{one['low']:+.4f} to {one['high']:+.4f}; stock's own seeds spread by {one['seed_spread']:.4f}")
+        report["accuracy"] = compared({**run, "fraction": float(given["part"])}, int(given["seeds"]), out)
     print(json.dumps(report))
 
 

@@ -1,6 +1,9 @@
-"""The batches that a training is validated on, read once: they are the same in every epoch.
+"""What a training on a CPU reads again and again, kept in memory: its pictures, and the batches that it is validated on.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a validator goes through `self.dataloader`, of which it wants the length
+Both are the same in every epoch, so that nothing changes but the time.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a data set reads a picture by `imread` (8.4) or `cv2.imread` (8.3) of
+`ultralytics.data.base`, by its path; a validator goes through `self.dataloader`, of which it wants the length
 and the data set beside the batches; a batch is a dict, with the pictures in `img`, which `preprocess` replaces and nothing
 writes into; a data set that augments says so in `augment`, and one that doesn't gives the same item every time.
 """
@@ -8,13 +11,15 @@ writes into; a data set that augments says so in `augment`, and one that doesn't
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psutil
 from torch import Tensor
+from ultralytics.data import base
 
-__all__ = ["Kept", "room"]
+__all__ = ["Kept", "pictures", "room"]
 
 _SHARE = 4  # of the memory that is free, one part in so many may be used
 
@@ -59,9 +64,30 @@ def _lent(batch: dict[str, Any]) -> dict[str, Any]:
             for key, value in batch.items()}
 
 
-def room() -> int:
-    """Return how many bytes may be used to keep what could be read again; 0 where the system does not tell what is free."""
+@contextmanager
+def pictures(most: int | None = None) -> Iterator[None]:
+    """Let Ultralytics decode a picture once meanwhile, as long as all fit into `most` bytes; a share of what is free."""
+    place: Any = base if hasattr(base, "imread") else base.cv2
+    stock, kept, left = place.imread, dict[Any, Any](), room() if most is None else most
+
+    def imread(name: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        key = (str(name), args, tuple(kwargs.items()))
+        if key not in kept:
+            read = stock(name, *args, **kwargs)
+            if read is None or read.nbytes > left:
+                return read
+            left -= read.nbytes
+            kept[key] = read
+        return kept[key].copy()
+
+    place.imread = imread
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _SHARE
-    except (AttributeError, OSError, ValueError):
-        return 0
+        yield
+    finally:
+        place.imread = stock
+
+
+def room() -> int:
+    """Return how many bytes may be used to keep what could be read again."""
+    return int(psutil.virtual_memory().available) // _SHARE

@@ -32,7 +32,7 @@ from ultralytics.utils import LOGGER
 from yolograft.errors import HostError, nearest
 from yolograft.host import batches, norm_act, suppression
 
-__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out"]
+__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out", "stepping"]
 
 MODES = ("auto", "stock", "float32", "bfloat16")
 _GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
@@ -183,7 +183,11 @@ def evaluated(trainer: Any) -> Iterator[None]:
         return
     averaged, validator = averaging.ema, trainer.validator
     loader = validator.dataloader
-    averaging.ema = laid_out(copy.deepcopy(averaged))
+    if trainer.twin is None:
+        trainer.twin = laid_out(copy.deepcopy(averaged))
+    else:
+        trainer.twin.load_state_dict(averaged.state_dict())
+    averaging.ema = trainer.twin
     kept: batches.Kept | None = trainer.batches_kept
     if kept is None or kept.loader is not loader:  # 8.4 builds another loader where memory ran out
         kept = trainer.batches_kept = batches.Kept(loader)
@@ -193,6 +197,38 @@ def evaluated(trainer: Any) -> Iterator[None]:
             yield
     finally:
         averaging.ema, validator.dataloader = averaged, loader
+
+
+@contextmanager
+def stepping(trainer: Any) -> Iterator[None]:
+    """Let a trainer's optimiser step in one operator for all weights meanwhile, where that was chosen and it has one.
+
+    A step of AdamW in PyTorch's own way on a CPU is a loop in Python over all weights. What a checkpoint says of the
+    optimiser is the same either way.
+    """
+    choice: Choice | None = trainer.choice
+    optimizer = trainer.optimizer
+    groups = [group for group in optimizer.param_groups
+              if choice and choice.channels_last and "fused" in group and group["fused"] is None
+              and all(_alike(weight, optimizer.state.get(weight, {})) for weight in group["params"])]
+    for group in groups:
+        group["fused"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["fused"] = None
+
+
+def _alike(weight: Tensor, state: dict[str, Any]) -> bool:
+    """Return whether weight, gradient and state lie alike in memory, which PyTorch's operator takes for granted."""
+    others = [weight.grad, *(value for value in state.values() if isinstance(value, Tensor) and value.dim())]
+    return weight.dtype == torch.float32 and all(
+        one is None or (one.dtype == weight.dtype and _strides(one) == _strides(weight)) for one in others)
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
 
 
 def laid_out(model: nn.Module) -> nn.Module:

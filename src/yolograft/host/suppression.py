@@ -6,9 +6,9 @@ and then throws away all but the first `max_det`. `suppression.c` compares a box
 a box, more than `max_nms` candidates), Ultralytics does, and where no compiler is, all of it.
 
 What this relies on in Ultralytics: a validator calls `nms.non_max_suppression` (8.4.x) or `ops.non_max_suppression` (8.3.x)
-with the maps first, then confidence and overlap, and the rest by name; it gets (N, 6) for each picture. From 8.4.0 on nothing
-reads the maps afterwards, and what 8.3.x writes into them isn't read either. A validator has imported torchvision, by which
-Ultralytics then suppresses.
+with the maps first, then confidence and overlap, and the rest by name; it gets (N, 6) for each picture, and nothing reads
+the maps afterwards, into which Ultralytics may write. A validator has imported torchvision, by which Ultralytics then
+suppresses.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def refused() -> str:
 @functools.cache
 def _library() -> ctypes.CDLL:
     library = native.built(_SOURCE, "-ffp-contract=off")
-    library.suppress.argtypes = [_P, _N, _N, _N, ctypes.c_float, ctypes.c_double, _N, _N, ctypes.c_float, _P, _P, ctypes.c_int]
+    floats = ctypes.c_float, ctypes.c_double
+    library.suppress.argtypes = [_P, _N, _N, _N, *floats, _N, _N, ctypes.c_float, _P, _P, ctypes.c_int]
     library.suppress.restype = None
     return library
 
