@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
+import torch
 from torch import Tensor
 from ultralytics.data import base
 
@@ -51,7 +52,8 @@ class Kept:
         for batch in self.loader:
             taken += sum(value.nbytes for value in batch.values() if isinstance(value, Tensor))
             keep = keep and taken <= self.most
-            if keep:
+            if keep:  # laid out as the network wants it
+                batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
                 self.batches.append(batch)
             else:
                 self.batches.clear()
