@@ -5,10 +5,12 @@
 
 An epoch is its training and its validation, from `on_train_epoch_start` to `on_fit_epoch_end`. Each run is a process of
 its own; stock and fast take turns, so that what else the machine does meets both, and the ratio is formed within a turn.
-CPU seconds (user + system, all threads) stand beside wall seconds: they tell work saved from cores used. Every finished
-run is a line of `out`, and is not run again for the same arguments: stop it at any time, and go on with the same command.
+CPU seconds (user + system, all threads) stand beside wall seconds: they tell work saved from cores used. Epochs during
+which others took more than a twentieth of a core do not count, unless a run has no other; how many do not is said. Every
+finished run is a line of `out`, and is not run again for the same arguments: stop it at any time, and go on with the same
+command.
 
-Arguments: data, model, graft=none, imgsz=224, batch=16, fraction=0.25 (of the training pictures), epochs=2, seeds=0 (pairs
+Arguments: data, model, graft=none, imgsz=224, batch=16, fraction=0.25 (of the training pictures), epochs=4, seeds=0 (pairs
 for the accuracy), part=1.0 (of the training pictures, for the accuracy), repeats=3 (turns for the ratio; 0 for the accuracy
 alone), speed=auto (of the fast arm; `bfloat16` where the machine is too busy to choose), out=train_cpu.jsonl
 """
@@ -28,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 ARMS = ("stock", "fast")
+_OTHERS = 0.05
 DEFAULTS = {"data": "", "model": "yolo11n.pt", "graft": "none", "imgsz": "224", "batch": "16", "fraction": "0.25",
-            "epochs": "2", "seeds": "0", "part": "1.0", "repeats": "3", "speed": "auto", "out": "train_cpu.jsonl"}
+            "epochs": "4", "seeds": "0", "part": "1.0", "repeats": "3", "speed": "auto", "out": "train_cpu.jsonl"}
 
 
 def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -45,14 +48,14 @@ def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
     else:  # a graft needs yolograft on both sides: speed=stock, which is stock to the bit
         model = yolograft.YOLO(run["model"])
         own = {"graft": run["graft"], "speed": "stock" if arm == "stock" else run["speed"]}
-    begun: list[tuple[float, float]] = []
-    epochs: list[tuple[float, float]] = []
-    model.add_callback("on_train_epoch_start", lambda trainer: begun.append((time.perf_counter(), time.process_time())))
+    begun: list[tuple[float, float, float]] = []
+    epochs: list[tuple[float, float, float]] = []
+    model.add_callback("on_train_epoch_start", lambda trainer: begun.append(clocks()))
 
     def ended(trainer: Any) -> None:
         if begun:  # the evaluation after the last epoch ends here as well, and is no epoch
-            wall, cpu = begun.pop()
-            epochs.append((time.perf_counter() - wall, time.process_time() - cpu))
+            wall, cpu, busy = (now - then for now, then in zip(clocks(), begun.pop(), strict=True))
+            epochs.append((wall, cpu, max(0.0, busy - cpu) / wall))
 
     model.add_callback("on_fit_epoch_end", ended)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,10 +63,20 @@ def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
                               fraction=run["fraction"], seed=run["seed"], device="cpu", workers=0, plots=False,
                               project=folder, **own)
     chosen = getattr(model.trainer, "choice", None)
-    return {"wall": [wall for wall, _ in epochs], "cpu": [cpu for _, cpu in epochs],
+    wall, cpu, others = (list(one) for one in zip(*epochs, strict=True))
+    return {"wall": wall, "cpu": cpu, "others": others,
             # Ultralytics' last evaluation sets PyTorch's threads back, so that they say nothing of a fast training
             "threads": chosen.threads if chosen else torch.get_num_threads(),
             "chosen": chosen.why if chosen else "stock", "map50": metrics.box.map50, "map": metrics.box.map}
+
+
+def clocks() -> tuple[float, float, float]:
+    """Return the wall's seconds, this process' CPU seconds, and those of the whole machine, as far as Linux tells them."""
+    busy = 0.0
+    if Path("/proc/stat").is_file():
+        user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+        busy = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), time.process_time(), busy
 
 
 def once(arm: str, run: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -100,14 +113,20 @@ def turns(run: dict[str, Any], count: int, seeds: bool, out: Path) -> list[dict[
 
 
 def ratios(pairs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return seconds of an epoch and their ratios, each the median over turns of the median over epochs."""
+    """Return seconds of an epoch and their ratios, each the median over turns of the median over undisturbed epochs."""
     found: dict[str, Any] = {}
     for clock in ("wall", "cpu"):
-        each = [{arm: statistics.median(pair[arm][clock]) for arm in ARMS} for pair in pairs]
+        each = [{arm: statistics.median(undisturbed(pair[arm], clock)) for arm in ARMS} for pair in pairs]
         quotients = [one["stock"] / one["fast"] for one in each]
         found[clock] = {**{arm: statistics.median(one[arm] for one in each) for arm in ARMS},
                         "ratio": statistics.median(quotients), "lowest": min(quotients), "highest": max(quotients)}
     return found
+
+
+def undisturbed(result: dict[str, Any], clock: str) -> list[float]:
+    """Return a run's epochs during which others used less than `_OTHERS` of a core, or all where there is none."""
+    alone = [value for value, others in zip(result[clock], result["others"], strict=True) if others < _OTHERS]
+    return alone or result[clock]
 
 
 def differences(pairs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -134,6 +153,8 @@ def timed(run: dict[str, Any], repeats: int, out: Path) -> dict[str, Any]:
     for clock, one in found["epoch"].items():
         print(f"{clock:<10}{one['stock']:>10.2f}{one['fast']:>10.2f}{one['ratio']:>8.2f}   "
               f"{one['lowest']:.2f}-{one['highest']:.2f}")
+    took = [others for pair in pairs for arm in ARMS for others in pair[arm]["others"]]
+    print(f"{sum(others >= _OTHERS for others in took)} of {len(took)} epochs were disturbed by others")
     print(f"fast: {found['chosen']}; threads {found['threads']}; other load on this machine now: {os.getloadavg()[0]:.1f}")
     return found
 

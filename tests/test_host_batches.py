@@ -80,5 +80,7 @@ def test_a_picture_is_decoded_once(tmp_path: Path) -> None:
     assert place.imread is stock
 
 
-def test_there_is_room_but_not_for_all() -> None:
-    assert 0 < batches.room() < 2**50
+@pytest.mark.parametrize(("free", "room"), [(2**40, 2**31), (2**30, 2**27), (0, 0)])
+def test_there_is_room_but_not_for_all(free: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    assert batches.room() == room

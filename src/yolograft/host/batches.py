@@ -22,7 +22,8 @@ from ultralytics.data import base
 
 __all__ = ["Kept", "pictures", "room"]
 
-_SHARE = 4  # of the memory that is free, one part in so many may be used
+_SHARE = 8  # of the memory that is free, one part in so many may be used: several trainings may share a machine
+_MOST = 2**31  # and no more than this: a container may have less than the machine
 
 
 class Kept:
@@ -92,4 +93,4 @@ def pictures(most: int | None = None) -> Iterator[None]:
 
 def room() -> int:
     """Return how many bytes may be used to keep what could be read again."""
-    return int(psutil.virtual_memory().available) // _SHARE
+    return min(int(psutil.virtual_memory().available) // _SHARE, _MOST)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import functools
 import os
 import statistics
 import sys
@@ -209,7 +210,7 @@ def stepping(trainer: Any) -> Iterator[None]:
     choice: Choice | None = trainer.choice
     optimizer = trainer.optimizer
     groups = [group for group in optimizer.param_groups
-              if choice and choice.channels_last and "fused" in group and group["fused"] is None
+              if choice and choice.channels_last and _at_once(type(optimizer)) and group["fused"] is None
               and all(_alike(weight, optimizer.state.get(weight, {})) for weight in group["params"])]
     for group in groups:
         group["fused"] = True
@@ -218,6 +219,22 @@ def stepping(trainer: Any) -> Iterator[None]:
     finally:
         for group in groups:
             group["fused"] = None
+
+
+@functools.cache
+def _at_once(kind: type[torch.optim.Optimizer]) -> bool:
+    """Return whether PyTorch has an operator for such an optimiser's step on a CPU: from 2.4 on it has three."""
+    if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        return False
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    optimizer = kind([weight], lr=0.1)  # type: ignore[call-arg]
+    optimizer.param_groups[0]["fused"] = True
+    try:
+        optimizer.step()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _alike(weight: Tensor, state: dict[str, Any]) -> bool:
