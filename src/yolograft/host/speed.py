@@ -20,7 +20,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -208,9 +208,10 @@ def stepping(trainer: Any) -> Iterator[None]:
     optimiser is the same either way.
     """
     choice: Choice | None = trainer.choice
-    optimizer = trainer.optimizer
+    optimizer: Any = trainer.optimizer
+    kind: Hashable = type(optimizer)
     groups = [group for group in optimizer.param_groups
-              if choice and choice.channels_last and _at_once(type(optimizer)) and group["fused"] is None
+              if choice and choice.channels_last and _at_once(kind) and group["fused"] is None
               and all(_alike(weight, optimizer.state.get(weight, {})) for weight in group["params"])]
     for group in groups:
         group["fused"] = True
@@ -222,13 +223,13 @@ def stepping(trainer: Any) -> Iterator[None]:
 
 
 @functools.cache
-def _at_once(kind: type[torch.optim.Optimizer]) -> bool:
+def _at_once(kind: Any) -> bool:
     """Return whether PyTorch has an operator for such an optimiser's step on a CPU: from 2.4 on it has three."""
     if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         return False
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
-    optimizer = kind([weight], lr=0.1)  # type: ignore[call-arg]
+    optimizer = kind([weight], lr=0.1)
     optimizer.param_groups[0]["fused"] = True
     try:
         optimizer.step()
