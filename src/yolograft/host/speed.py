@@ -20,7 +20,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -209,9 +209,9 @@ def stepping(trainer: Any) -> Iterator[None]:
     """
     choice: Choice | None = trainer.choice
     optimizer: Any = trainer.optimizer
-    kind: Hashable = type(optimizer)
+    able = type(optimizer) in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW) and _at_once(type(optimizer).__name__)
     groups = [group for group in optimizer.param_groups
-              if choice and choice.channels_last and _at_once(kind) and group["fused"] is None
+              if able and choice and choice.channels_last and group["fused"] is None
               and all(_alike(weight, optimizer.state.get(weight, {})) for weight in group["params"])]
     for group in groups:
         group["fused"] = True
@@ -223,13 +223,11 @@ def stepping(trainer: Any) -> Iterator[None]:
 
 
 @functools.cache
-def _at_once(kind: Any) -> bool:
-    """Return whether PyTorch has an operator for such an optimiser's step on a CPU: from 2.4 on it has three."""
-    if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        return False
+def _at_once(name: str) -> bool:
+    """Return whether PyTorch has an operator for the step of an optimiser of its own on a CPU, as from 2.4 on it has."""
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
-    optimizer = kind([weight], lr=0.1)
+    optimizer = getattr(torch.optim, name)([weight], lr=0.1)
     optimizer.param_groups[0]["fused"] = True
     try:
         optimizer.step()
