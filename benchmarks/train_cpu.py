@@ -5,11 +5,14 @@
 
 An epoch is its training and its validation, from `on_train_epoch_start` to `on_fit_epoch_end`. Each run is a process of
 its own; stock and fast take turns, so that what else the machine does meets both, and the ratio is formed within a turn.
-CPU seconds (user + system, all threads) stand beside wall seconds: they tell work saved from cores used. Every finished
-run is a line of `out`, and is not run again for the same arguments: stop it at any time, and go on with the same command.
+CPU seconds (user + system, all threads) stand beside wall seconds: they tell work saved from cores used. Epochs during
+which others took more than a twentieth of a core do not count, unless a run has no other; how many do not is said. Every
+finished run is a line of `out`, and is not run again for the same arguments: stop it at any time, and go on with the same
+command.
 
-Arguments: data, model, graft=none, imgsz=224, batch=16, fraction=0.25 (of the training pictures), epochs=2, seeds=0 (pairs
-for the accuracy, on the whole set), repeats=3 (turns for the ratio), out=train_cpu.jsonl
+Arguments: data, model, graft=none, imgsz=224, batch=16, fraction=0.25 (of the training pictures), epochs=4, seeds=0 (pairs
+for the accuracy), part=1.0 (of the training pictures, for the accuracy), repeats=3 (turns for the ratio; 0 for the accuracy
+alone), speed=auto (of the fast arm; `bfloat16` where the machine is too busy to choose), out=train_cpu.jsonl
 """
 
 from __future__ import annotations
@@ -27,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 ARMS = ("stock", "fast")
+_OTHERS = 0.05
 DEFAULTS = {"data": "", "model": "yolo11n.pt", "graft": "none", "imgsz": "224", "batch": "16", "fraction": "0.25",
-            "epochs": "2", "seeds": "0", "repeats": "3", "out": "train_cpu.jsonl"}
+            "epochs": "4", "seeds": "0", "part": "1.0", "repeats": "3", "speed": "auto", "out": "train_cpu.jsonl"}
 
 
 def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -42,15 +46,16 @@ def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
         model: Any = ultralytics.YOLO(run["model"])
         own: dict[str, Any] = {}
     else:  # a graft needs yolograft on both sides: speed=stock, which is stock to the bit
-        model, own = yolograft.YOLO(run["model"]), {"graft": run["graft"], "speed": "stock" if arm == "stock" else "auto"}
-    begun: list[tuple[float, float]] = []
-    epochs: list[tuple[float, float]] = []
-    model.add_callback("on_train_epoch_start", lambda trainer: begun.append((time.perf_counter(), time.process_time())))
+        model = yolograft.YOLO(run["model"])
+        own = {"graft": run["graft"], "speed": "stock" if arm == "stock" else run["speed"]}
+    begun: list[tuple[float, float, float]] = []
+    epochs: list[tuple[float, float, float]] = []
+    model.add_callback("on_train_epoch_start", lambda trainer: begun.append(clocks()))
 
     def ended(trainer: Any) -> None:
         if begun:  # the evaluation after the last epoch ends here as well, and is no epoch
-            wall, cpu = begun.pop()
-            epochs.append((time.perf_counter() - wall, time.process_time() - cpu))
+            wall, cpu, busy = (now - then for now, then in zip(clocks(), begun.pop(), strict=True))
+            epochs.append((wall, cpu, max(0.0, busy - cpu) / wall))
 
     model.add_callback("on_fit_epoch_end", ended)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,10 +63,20 @@ def train(arm: str, run: dict[str, Any]) -> dict[str, Any]:
                               fraction=run["fraction"], seed=run["seed"], device="cpu", workers=0, plots=False,
                               project=folder, **own)
     chosen = getattr(model.trainer, "choice", None)
-    return {"wall": [wall for wall, _ in epochs], "cpu": [cpu for _, cpu in epochs],
+    wall, cpu, others = (list(one) for one in zip(*epochs, strict=True))
+    return {"wall": wall, "cpu": cpu, "others": others,
             # Ultralytics' last evaluation sets PyTorch's threads back, so that they say nothing of a fast training
             "threads": chosen.threads if chosen else torch.get_num_threads(),
             "chosen": chosen.why if chosen else "stock", "map50": metrics.box.map50, "map": metrics.box.map}
+
+
+def clocks() -> tuple[float, float, float]:
+    """Return the wall's seconds, this process' CPU seconds, and those of the whole machine, as far as Linux tells them."""
+    busy = 0.0
+    if Path("/proc/stat").is_file():
+        user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+        busy = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), time.process_time(), busy
 
 
 def once(arm: str, run: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -98,14 +113,20 @@ def turns(run: dict[str, Any], count: int, seeds: bool, out: Path) -> list[dict[
 
 
 def ratios(pairs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return seconds of an epoch and their ratios, each the median over turns of the median over epochs."""
+    """Return seconds of an epoch and their ratios, each the median over turns of the median over undisturbed epochs."""
     found: dict[str, Any] = {}
     for clock in ("wall", "cpu"):
-        each = [{arm: statistics.median(pair[arm][clock]) for arm in ARMS} for pair in pairs]
+        each = [{arm: statistics.median(undisturbed(pair[arm], clock)) for arm in ARMS} for pair in pairs]
         quotients = [one["stock"] / one["fast"] for one in each]
         found[clock] = {**{arm: statistics.median(one[arm] for one in each) for arm in ARMS},
                         "ratio": statistics.median(quotients), "lowest": min(quotients), "highest": max(quotients)}
     return found
+
+
+def undisturbed(result: dict[str, Any], clock: str) -> list[float]:
+    """Return a run's epochs during which others used less than `_OTHERS` of a core, or all where there is none."""
+    alone = [value for value, others in zip(result[clock], result["others"], strict=True) if others < _OTHERS]
+    return alone or result[clock]
 
 
 def differences(pairs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -123,6 +144,34 @@ def differences(pairs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     return found
 
 
+def timed(run: dict[str, Any], repeats: int, out: Path) -> dict[str, Any]:
+    """Measure and print the seconds of an epoch."""
+    pairs = turns(run, repeats, False, out)
+    found = {"chosen": pairs[0]["fast"]["chosen"], "threads": {arm: pairs[0][arm]["threads"] for arm in ARMS},
+             "epoch": ratios(pairs)}
+    print(f"\n{'an epoch':<10}{'stock s':>10}{'fast s':>10}{'ratio':>8}   lowest-highest of {len(pairs)} turns")
+    for clock, one in found["epoch"].items():
+        print(f"{clock:<10}{one['stock']:>10.2f}{one['fast']:>10.2f}{one['ratio']:>8.2f}   "
+              f"{one['lowest']:.2f}-{one['highest']:.2f}")
+    took = [others for pair in pairs for arm in ARMS for others in pair[arm]["others"]]
+    print(f"{sum(others >= _OTHERS for others in took)} of {len(took)} epochs were disturbed by others")
+    print(f"fast: {found['chosen']}; threads {found['threads']}; other load on this machine now: {os.getloadavg()[0]:.1f}")
+    return found
+
+
+def compared(run: dict[str, Any], seeds: int, out: Path) -> dict[str, Any]:
+    """Measure and print the accuracies of pairs of runs."""
+    pairs = turns(run, seeds, True, out)
+    found = differences(pairs)
+    print(f"\n{'':<10}{'stock':>10}{'fast':>10}{'fast - stock':>15}   95% interval over {seeds} paired seeds")
+    for metric, one in found.items():
+        print(f"{metric:<10}{one['stock']:>10.4f}{one['fast']:>10.4f}{one['difference']:>+15.4f}   "
+              f"{one['low']:+.4f} to {one['high']:+.4f}; stock's own seeds spread by {one['seed_spread']:.4f}")
+        each = (pair["fast"][metric] - pair["stock"][metric] for pair in pairs)
+        print(f"{'':<10}by seed: {', '.join(f'{value:+.4f}' for value in each)}")
+    return found
+
+
 def main(words: list[str]) -> None:
     """Measure, and print a table and one line of JSON."""
     given = dict(word.partition("=")[::2] for word in words)
@@ -131,30 +180,21 @@ def main(words: list[str]) -> None:
     given = {**DEFAULTS, **given}
     if not given["data"]:
         sys.exit(__doc__)
-    if given["seeds"] == "1" or int(given["repeats"]) < 1:
-        sys.exit("seeds=1 has no interval, and repeats must be at least 1: seeds=0, or two and more.")
+    if given["seeds"] == "1" or not (int(given["repeats"]) or int(given["seeds"])):
+        sys.exit("seeds=1 has no interval: seeds=0, or two and more; and one of seeds and repeats must be given.")
     import torch
     import ultralytics
 
     out = Path(given["out"])
     run = {"data": str(Path(given["data"]).resolve()), "model": given["model"], "graft": given["graft"],
-           **{key: int(given[key]) for key in ("imgsz", "batch", "epochs")}, "fraction": float(given["fraction"])}
-    pairs = turns(run, int(given["repeats"]), False, out)
+           "speed": given["speed"], "fraction": float(given["fraction"]),
+           **{key: int(given[key]) for key in ("imgsz", "batch", "epochs")}}
     report: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__,
-                              "ultralytics": ultralytics.__version__, "load": os.getloadavg()[0], "run": run,
-                              "chosen": pairs[0]["fast"]["chosen"],
-                              "threads": {arm: pairs[0][arm]["threads"] for arm in ARMS}, "epoch": ratios(pairs)}
-    print(f"\n{'an epoch':<10}{'stock s':>10}{'fast s':>10}{'ratio':>8}   lowest-highest of {len(pairs)} turns")
-    for clock, one in report["epoch"].items():
-        print(f"{clock:<10}{one['stock']:>10.2f}{one['fast']:>10.2f}{one['ratio']:>8.2f}   "
-              f"{one['lowest']:.2f}-{one['highest']:.2f}")
-    print(f"fast: {report['chosen']}; threads {report['threads']}; other load on this machine now: {report['load']:.1f}")
+                              "ultralytics": ultralytics.__version__, "load": os.getloadavg()[0], "run": run}
+    if int(given["repeats"]):
+        report |= timed(run, int(given["repeats"]), out)
     if int(given["seeds"]):
-        report["accuracy"] = differences(turns({**run, "fraction": 1.0}, int(given["seeds"]), True, out))
-        print(f"\n{'':<10}{'stock':>10}{'fast':>10}{'fast - stock':>15}   95% interval over {given['seeds']} paired seeds")
-        for metric, one in report["accuracy"].items():
-            print(f"{metric:<10}{one['stock']:>10.4f}{one['fast']:>10.4f}{one['difference']:>+15.4f}   "
-                  f"{one['low']:+.4f} to {one['high']:+.4f}; stock's own seeds spread by {one['seed_spread']:.4f}")
+        report["accuracy"] = compared({**run, "fraction": float(given["part"])}, int(given["seeds"]), out)
     print(json.dumps(report))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import Conv
 
 from yolograft import YOLO, GraftError
-from yolograft.host import norm_act, speed
+from yolograft.host import native, norm_act, speed
 
 LAST = torch.channels_last
 SHAPES = [(2, 16, 9, 7), (1, 1, 4, 4), (3, 7, 5, 5), (4, 80, 8, 8), (2, 512, 3, 3), (16, 8, 32, 32), (2, 33, 1, 1)]
@@ -91,6 +91,40 @@ def test_a_convolution_uses_it_while_it_trains_and_only_then() -> None:
     assert "_NormAct" not in type(out().grad_fn).__name__
     assert "forward" not in vars(layer)
     torch.testing.assert_close(one, stock, atol=0.05, rtol=0.05)
+    model.eval()
+    with torch.no_grad():
+        stock = out()
+        with norm_act.fused(model):
+            one = out()
+    assert not torch.equal(one, stock), "the operator did not run"
+    torch.testing.assert_close(one, stock, atol=0.05, rtol=0.05)
+
+
+@needs
+@pytest.mark.parametrize("silu", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_with_statistics_that_are_known_it_is_as_exact(shape: tuple[int, ...], silu: bool) -> None:
+    x, _, norm = pieces(shape)
+    norm(x.float())  # which moves the running statistics
+    norm.eval()
+    act = nn.functional.silu if silu else (lambda y: y)
+    with torch.no_grad():
+        exact, stock = act(copy.deepcopy(norm).double()(x.double())), act(norm(x))
+        found = norm_act.norm_act_(x, norm, silu)
+    assert found.data_ptr() == x.data_ptr()
+    assert off([found], [exact])[0] <= max(1.2 * off([stock], [exact])[0], 2**-8)
+
+
+@needs
+def test_what_a_convolutions_hook_holds_is_not_written_over() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Conv(8, 16, 3)).to(memory_format=LAST).eval()
+    held: list[Tensor] = []
+    model[0].conv.register_forward_hook(lambda module, inputs, output: held.append(output))
+    x = torch.randn(2, 8, 12, 12).contiguous(memory_format=LAST)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), norm_act.fused(model):
+        model(x)
+        assert torch.equal(held[0], nn.functional.conv2d(x, model[0].conv.weight, padding=1))
 
 
 @needs
@@ -122,7 +156,7 @@ def test_a_backbone_has_the_gradient_that_it_has_in_single_precision() -> None:
 
 
 def test_without_a_compiler_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(norm_act, "_cpu", lambda: "avx512_bf16")
+    monkeypatch.setattr(native, "cpu", lambda: "avx512_bf16")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for compiler, said in (("no-such-compiler", "no-such-compiler"), ("false", "false cannot build it")):
         monkeypatch.setenv("CC", compiler)
@@ -139,7 +173,7 @@ def test_without_a_compiler_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_cpu_that_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(norm_act, "_cpu", lambda: "avx2")
+    monkeypatch.setattr(native, "cpu", lambda: "avx2")
     norm_act._library.cache_clear()
     norm_act.refused.cache_clear()
     try:

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from yolograft import YOLO, GraftError
 from yolograft.cli import main
-from yolograft.host import speed
+from yolograft.host import norm_act, speed
 from yolograft.host.speed import Choice
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -154,3 +155,74 @@ def test_a_typo_is_told(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.iterdir())
     with pytest.raises(GraftError):
         YOLO("yolo11n.yaml").train(data=str(tiny_set), speed="fast", project=str(tmp_path), **FAST)
+
+
+def stepped(weights: list[torch.nn.Parameter], fast: bool, last: bool) -> tuple[list[Tensor], list[bool]]:
+    torch.manual_seed(1)
+    optimizer, seen = torch.optim.AdamW(weights, lr=0.01), list[bool]()
+    trainer = SimpleNamespace(choice=Choice(1, True, fast, ""), optimizer=optimizer)
+    for _ in range(3):
+        for weight in weights:
+            gradient = torch.randn(weight.shape)
+            weight.grad = gradient.contiguous(memory_format=torch.channels_last) if last else gradient
+        with speed.stepping(trainer):
+            seen.append(bool(optimizer.param_groups[0]["fused"]))
+            optimizer.step()
+    assert optimizer.state_dict()["param_groups"][0]["fused"] is None
+    return [weight.detach() for weight in weights], seen
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_step_in_one_operator_is_the_same_step(last: bool) -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(shape).contiguous(memory_format=torch.channels_last) for shape in ((8, 4, 3, 3), (8, 4, 1, 1))]
+    plain, fast = ([torch.nn.Parameter(one.clone(memory_format=torch.preserve_format)) for one in start] for _ in range(2))
+    right, unused = stepped(plain, False, last)
+    found, used = stepped(fast, True, last)
+    assert not any(unused)
+    assert used == [last] * 3, "PyTorch's operator takes for granted that weights and gradients lie alike"
+    for one, other in zip(found, right, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("half")
+def test_a_resumed_training_goes_on(tiny_set: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(trainer: object) -> None:
+        if trainer.epoch == 0:  # type: ignore[attr-defined]
+            raise Stop
+
+    model = YOLO("yolo11n.yaml", graft="se@8")
+    model.add_callback("on_model_save", stop)
+    with pytest.raises(Stop):
+        model.train(data=str(tiny_set), epochs=2, project=str(tmp_path), name="r", speed="bfloat16", **FAST)
+    again = YOLO(str(tmp_path / "r" / "weights" / "last.pt"))
+    again.train(resume=True)
+    assert len(results(tmp_path / "r")) == 3
+    assert again.trainer.choice.bfloat16
+    assert "forward" not in vars(again.trainer.ema.ema.model[0])
+
+
+def test_a_validation_leaves_no_trace() -> None:
+    model = YOLO("yolo11n.yaml").model.eval()
+    loader = object()
+    trainer = SimpleNamespace(choice=Choice(1, True, True, "", fused=not norm_act.refused()), twin=None, batches_kept=None,
+                              ema=SimpleNamespace(ema=model), validator=SimpleNamespace(dataloader=loader))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x, found = torch.rand(1, 3, 64, 64), []
+    for _ in range(2):  # the second time in the copy of the first
+        with torch.no_grad(), speed.evaluated(trainer):
+            assert trainer.ema.ema is not model
+            assert trainer.validator.dataloader is trainer.batches_kept
+            found.append(trainer.ema.ema(x)[0])
+        assert trainer.ema.ema is model
+        assert trainer.validator.dataloader is loader
+        assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+        assert not any("forward" in vars(module) for module in (*model.modules(), *trainer.twin.modules()))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= 1.1
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert not torch.equal(*found), "the second is of the weights as they are now"

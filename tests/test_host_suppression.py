@@ -1,38 +1,102 @@
-"""Group by group keeps the same boxes in the same order."""
+"""The same boxes, in the same order, bit for bit, whatever the maps hold; and Ultralytics' way for what ours does not do."""
+
+from typing import Any
 
 import pytest
 import torch
-import torchvision
+import torchvision  # without which Ultralytics has another way, and equal scores another order
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from yolograft.host import suppression
+from yolograft.host import native, suppression
+
+needs = pytest.mark.skipif(bool(suppression.refused()), reason=f"not on this machine: {suppression.refused()}")
+stock = suppression._stock
+assert torchvision
 
 
-@pytest.mark.parametrize("classes", [1, 6, 80])
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7])
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 3000))
-def test_it_keeps_what_torchvision_keeps(classes: int, threshold: float, seed: int, count: int) -> None:
+def maps(seed: int, classes: int, count: int, size: float = 80, far: float = 0) -> Tensor:
     torch.manual_seed(seed)
-    centre, size = 224 * torch.rand(count, 2), 80 * torch.rand(count, 2)
-    boxes = torch.cat([centre - size / 2, centre + size / 2], 1) + 7680 * torch.randint(classes, (count, 1))
-    scores = torch.randint(100, (count,)) / 100  # so that many are the same
-    found = suppression.grouped_nms(boxes, scores, threshold)
-    assert torch.equal(found, torchvision.ops.nms(boxes, scores, threshold))
+    boxes = torch.cat([224 * torch.rand(2, 2, count), size * torch.rand(2, 2, count)], 1)
+    boxes[:, 2] += far * (torch.rand(2, count) < 0.1)
+    return torch.cat([boxes, torch.randint(-20, 101, (2, classes, count)).clamp(0) / 100], 1)  # so that many are the same
+
+
+def same(found: list[Tensor], right: list[Tensor]) -> bool:
+    return len(found) == len(right) and all(torch.equal(one, other) for one, other in zip(found, right, strict=True))
+
+
+@needs
+@pytest.mark.parametrize("classes", [1, 6, 80])
+@pytest.mark.parametrize(("threshold", "most", "agnostic", "far"),
+                         [(0.7, 300, False, 0), (0.7, 20, False, 0), (0.0, 300, True, 0), (0.5, 300, False, 9000)])
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 2**31), st.integers(7, 400))
+def test_it_keeps_what_ultralytics_keeps(classes: int, threshold: float, most: int, agnostic: bool, far: float, seed: int,
+                                         count: int) -> None:
+    given_maps = maps(seed, classes, count, far=far)  # far: boxes so wide that those of two classes overlap
+    asked: dict[str, Any] = {"agnostic": agnostic, "multi_label": True, "max_det": most}
+    found = suppression.suppressed(given_maps.clone(), 0.001, threshold, **asked)
+    assert same(found, stock(given_maps.clone(), 0.001, threshold, **asked))
+
+
+@needs
+def test_what_lies_near_the_threshold_is_rounded_alike() -> None:
+    torch.manual_seed(0)
+    corner = torch.rand(1, 2, 3000).round(decimals=1) * 8
+    boxes = torch.cat([100 + corner, torch.full_like(corner, 30)], 1)  # overlaps of few different values
+    given_maps = torch.cat([boxes, torch.rand(1, 6, 3000)], 1)
+    for threshold in {float(one) for one in torch.linspace(0.55, 0.95, 9)}:
+        found = suppression.suppressed(given_maps.clone(), 0.5, threshold, multi_label=True)
+        assert same(found, stock(given_maps.clone(), 0.5, threshold, multi_label=True))
+
+
+@needs
+def test_no_boxes_and_numbers_that_are_none() -> None:
+    given_maps = maps(0, 3, 50)
+    given_maps[0, 4:] = 0
+    given_maps[1, 4, :10] = float("nan")
+    given_maps[1, 4:, 10] = 0.9
+    given_maps[1, 0, 10] = float("nan")
+    found, right = (one(given_maps.clone(), 0.25, 0.7, multi_label=True) for one in (suppression.suppressed, stock))
+    assert [one.shape for one in found] == [one.shape for one in right]
+    assert found[0].shape == (0, 6)
+    assert all(torch.equal(one.nan_to_num(-1), other.nan_to_num(-1)) for one, other in zip(found, right, strict=True))
+
+
+@needs
+@pytest.mark.parametrize("asked", [{"nc": 2}, {"multi_label": False}, {"classes": [1]}, {"max_nms": 20}, {"rotated": True}])
+def test_what_it_does_not_do_is_left_to_ultralytics(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    given_maps, seen = maps(1, 3, 200), []
+    settings_ = {"multi_label": True, "max_det": 30, **asked}
+    right = stock(given_maps.clone(), 0.1, 0.7, **settings_)
+    monkeypatch.setattr(suppression, "_stock", lambda *args, **kwargs: seen.append(1) or stock(*args, **kwargs))
+    assert same(suppression.suppressed(given_maps.clone(), 0.1, 0.7, **settings_), right)
+    assert seen
+
+
+def test_without_a_compiler_ultralytics_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: object) -> None:
+        raise OSError("no C compiler is installed")
+
+    monkeypatch.setattr(native, "built", fails)
+    suppression._library.cache_clear()
+    suppression.refused.cache_clear()
+    try:
+        assert "no C compiler" in suppression.refused()
+        found = suppression.suppressed(maps(2, 6, 300), 0.001, 0.7, multi_label=True)
+        assert same(found, stock(maps(2, 6, 300), 0.001, 0.7, multi_label=True))
+    finally:
+        suppression._library.cache_clear()
+        suppression.refused.cache_clear()
 
 
 def test_it_is_used_meanwhile_and_only_then() -> None:
-    try:
-        from ultralytics.utils.nms import non_max_suppression
-    except ImportError:  # 8.3
-        from ultralytics.utils.ops import non_max_suppression
-    torch.manual_seed(0)
-    maps = torch.cat([200 * torch.rand(2, 4, 1000), torch.rand(2, 6, 1000)], 1)
-    stock = torchvision.ops.nms
-    plain = non_max_suppression(maps.clone(), 0.001, 0.7, multi_label=True)
+    place = suppression._place
     with suppression.quicker():
-        assert torchvision.ops.nms is suppression.grouped_nms
-        quick = non_max_suppression(maps.clone(), 0.001, 0.7, multi_label=True)
-    assert torchvision.ops.nms is stock
-    assert all(torch.equal(one, other) for one, other in zip(plain, quick, strict=True))
+        assert place.non_max_suppression is suppression.suppressed
+    assert place.non_max_suppression is stock
+    with pytest.raises(ZeroDivisionError), suppression.quicker():
+        _ = 1 / 0
+    assert place.non_max_suppression is stock

@@ -70,6 +70,18 @@ static inline void add_to(double *sum, int64_t count, __m512 part) {
     for (int64_t k = 0; k < count; k++) sum[k] += parts[k];
 }
 
+/* z = silu(scale * x + shift), without the silu where that is 0. */
+static void apply(const uint16_t *x, uint16_t *z, const float *scale, const float *shift, const Shape *s, int silu) {
+#pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (int64_t r = 0; r < s->rows; r++)
+        for (int64_t c = 0; c < s->wide; c += LANES) {
+            const __mmask16 mask = mask_of(s->wide - c);
+            const __m512 y = _mm512_fmadd_ps(load(x + r * s->wide + c, mask), _mm512_loadu_ps(scale + c),
+                                             _mm512_loadu_ps(shift + c));
+            store(z + r * s->wide + c, mask, silu ? _mm512_mul_ps(y, sigmoid(y)) : y);
+        }
+}
+
 /* z = silu(weight * (x - mean) / sqrt(variance + eps) + bias) with the batch's own mean and (biased) variance, without
  * the silu where that is 0. Writes z and, for each channel, mean and rstd = 1 / sqrt(variance + eps), and moves the
  * running mean and variance (the latter unbiased; both may be NULL) towards the batch's by `momentum`.
@@ -126,19 +138,33 @@ int norm_act_forward(const uint16_t *x, uint16_t *z, const float *weight, const 
         }
     }
     free(sums);
-#pragma omp parallel for num_threads(s.threads) schedule(static)
-    for (int64_t r = 0; r < s.rows; r++)
-        for (int64_t c = 0; c < s.wide; c += LANES) {
-            const __mmask16 mask = mask_of(s.wide - c);
-            const __m512 y = _mm512_fmadd_ps(load(x + r * s.wide + c, mask), _mm512_loadu_ps(scale + c),
-                                             _mm512_loadu_ps(shift + c));
-            store(z + r * s.wide + c, mask, silu ? _mm512_mul_ps(y, sigmoid(y)) : y);
-        }
+    apply(x, z, scale, shift, &s, silu);
     return 0;
 }
 
-/* The gradients of what `norm_act_forward` did, given dz and what it wrote. dx holds dy, the gradient before SiLU, in the
- * meantime. Returns as the other does. */
+/* z = silu(weight * (x - mean) / sqrt(variance + eps) + bias) with a given mean and variance, without the silu where that is
+ * 0; z may be x. Returns as the other does. */
+int norm_act_known(const uint16_t *x, uint16_t *z, const float *weight, const float *bias, const float *mean,
+                   const float *variance, int64_t rows, int64_t channels, float eps, int silu, int threads) {
+    Shape s;
+    if (!shape_of(&s, rows, channels, threads)) return 1;
+    float scale[WIDE], shift[WIDE];
+    for (int64_t c = 0; c < s.wide; c++) {
+        const int64_t k = c % channels;
+        scale[c] = weight[k] / sqrtf(variance[k] + eps), shift[c] = bias[k] - mean[k] * scale[c];
+    }
+    apply(x, z, scale, shift, &s, silu);
+    return 0;
+}
+
+/* dy, the gradient before SiLU, of dz, the one after: d(y s(y)) / dy = s (1 + y (1 - s)). */
+static inline __m512 before_silu(__m512 dz, __m512 y) {
+    const __m512 one = _mm512_set1_ps(1.0f), gate = sigmoid(y);
+    return _mm512_mul_ps(_mm512_mul_ps(dz, gate), _mm512_fmadd_ps(y, _mm512_sub_ps(one, gate), one));
+}
+
+/* The gradients of what `norm_act_forward` did, given dz and what it wrote. dy is worked out twice: that costs less than to
+ * write it and read it again. Returns as the other does. */
 int norm_act_backward(const uint16_t *dz, const uint16_t *x, uint16_t *dx, const float *weight, const float *bias,
                       const float *mean, const float *rstd, float *d_weight, float *d_bias, int64_t rows,
                       int64_t channels, int silu, int threads) {
@@ -146,12 +172,11 @@ int norm_act_backward(const uint16_t *dz, const uint16_t *x, uint16_t *dx, const
     if (!shape_of(&s, rows, channels, threads)) return 1;
     double *sums = calloc((size_t)s.threads * s.wide * 2, sizeof(double));
     if (!sums) return 1;
-    float scale[WIDE], shift[WIDE], centre[WIDE], slope[WIDE];
+    float scale[WIDE], shift[WIDE], centre[WIDE], slope[WIDE], rest[WIDE];
     for (int64_t c = 0; c < s.wide; c++) {
         const int64_t k = c % channels;
         centre[c] = mean[k], scale[c] = weight[k] * rstd[k], shift[c] = bias[k] - mean[k] * scale[c];
     }
-    const __m512 one = _mm512_set1_ps(1.0f);
 #pragma omp parallel for num_threads(s.threads) schedule(static)
     for (int t = 0; t < s.threads; t++) {
         double *sum = sums + (size_t)t * s.wide * 2;
@@ -168,12 +193,7 @@ int norm_act_backward(const uint16_t *dz, const uint16_t *x, uint16_t *dx, const
                     ahead(dz + (r + s.block) * s.wide + c);
                     const __m512 value = load(x + r * s.wide + c, mask);
                     __m512 dy = load(dz + r * s.wide + c, mask);
-                    if (silu) { /* d(y s(y)) / dy = s (1 + y (1 - s)) */
-                        const __m512 y = _mm512_fmadd_ps(value, by, plus), gate = sigmoid(y);
-                        dy = _mm512_mul_ps(_mm512_mul_ps(dy, gate), _mm512_fmadd_ps(y, _mm512_sub_ps(one, gate), one));
-                        store(dx + r * s.wide + c, mask, dy);
-                        dy = load(dx + r * s.wide + c, mask); /* as rounded: what is summed is what is read again */
-                    }
+                    if (silu) dy = before_silu(dy, _mm512_fmadd_ps(value, by, plus));
                     part = _mm512_add_ps(part, dy);
                     product = _mm512_fmadd_ps(dy, _mm512_sub_ps(value, middle), product);
                 }
@@ -188,20 +208,21 @@ int norm_act_backward(const uint16_t *dz, const uint16_t *x, uint16_t *dx, const
         gather(sums, &s, c, &sum, &product);
         d_bias[c] = (float)sum;
         d_weight[c] = (float)(product * rstd[c]);
-        for (int64_t f = c; f < s.wide; f += channels) { /* dx = scale dy + slope x + shift: only dy and x vary by row */
+        for (int64_t f = c; f < s.wide; f += channels) { /* dx = scale dy + slope x + rest: only dy and x vary by row */
             slope[f] = (float)(-scale[f] * rstd[c] * rstd[c] * product / rows);
-            shift[f] = (float)(-scale[f] * sum / rows - (double)slope[f] * mean[c]);
+            rest[f] = (float)(-scale[f] * sum / rows - (double)slope[f] * mean[c]);
         }
     }
     free(sums);
-    const uint16_t *gradient = silu ? dx : dz;
 #pragma omp parallel for num_threads(s.threads) schedule(static)
     for (int64_t r = 0; r < s.rows; r++)
         for (int64_t c = 0; c < s.wide; c += LANES) {
             const __mmask16 mask = mask_of(s.wide - c);
-            const __m512 dy = load(gradient + r * s.wide + c, mask), value = load(x + r * s.wide + c, mask);
-            const __m512 rest = _mm512_fmadd_ps(value, _mm512_loadu_ps(slope + c), _mm512_loadu_ps(shift + c));
-            store(dx + r * s.wide + c, mask, _mm512_fmadd_ps(dy, _mm512_loadu_ps(scale + c), rest));
+            const __m512 value = load(x + r * s.wide + c, mask), by = _mm512_loadu_ps(scale + c);
+            __m512 dy = load(dz + r * s.wide + c, mask);
+            if (silu) dy = before_silu(dy, _mm512_fmadd_ps(value, by, _mm512_loadu_ps(shift + c)));
+            const __m512 other = _mm512_fmadd_ps(value, _mm512_loadu_ps(slope + c), _mm512_loadu_ps(rest + c));
+            store(dx + r * s.wide + c, mask, _mm512_fmadd_ps(dy, by, other));
         }
     return 0;
 }

@@ -1,7 +1,7 @@
-"""Batch normalisation and SiLU as one operator, for training in bfloat16 on a CPU.
+"""Batch normalisation and SiLU as one operator, for training and evaluating in bfloat16 on a CPU.
 
-`norm_act.c` does it, built with the machine's own C compiler when it is first needed (a second, once) and kept in the
-user's cache. Where there is no compiler, or no AVX512-BF16, `refused` says so, and PyTorch's two operators do the work.
+`norm_act.c` does it (see `native`). Where there is no compiler, or no AVX512-BF16, `refused` says so, and PyTorch's two
+operators do the work.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `Conv.forward(x)` is `act(bn(conv(x)))`.
 """
@@ -10,13 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +21,11 @@ from torch.autograd.function import once_differentiable
 from ultralytics.nn.modules import Conv
 
 from yolograft.errors import HostError
+from yolograft.host import native
 
-__all__ = ["fused", "norm_act", "refused"]
+__all__ = ["fused", "norm_act", "norm_act_", "refused"]
 
 _SOURCE = Path(__file__).with_name("norm_act.c")
-_FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 _LAST = torch.channels_last
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 
@@ -54,19 +47,33 @@ def norm_act(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tensor:
     return out
 
 
+def norm_act_(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tensor:
+    """Turn x into `silu(norm(x))`, or `norm(x)`, of a norm that does not train, in place and without a gradient; returns it.
+
+    Args and failures are those of `norm_act`; the norm has running statistics.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    batch, channels, height, width = x.shape
+    known = [one.data_ptr() for one in (x, x, norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+    if _loaded().norm_act_known(*known, batch * height * width, channels, norm.eps, silu, torch.get_num_threads()):
+        raise HostError(f"Normalising {channels} channels at once cannot be: too many.")
+    return x
+
+
 @functools.cache
 def refused() -> str:
     """Return why this machine cannot do it, or nothing; builds what it needs."""
     try:
         library = _library()
-    except (OSError, subprocess.SubprocessError) as error:
+    except native.FAILURES as error:
         return str(error)
     return "" if library else "this CPU has no AVX512-BF16"
 
 
 @contextmanager
 def fused(model: nn.Module) -> Iterator[None]:
-    """Let the model's convolutions normalise and activate in one operator meanwhile, while they train.
+    """Let the model's convolutions normalise and activate in one operator meanwhile, where they run in bfloat16.
 
     Layers whose norm or activation is another one, or carries a hook or a graft, are left as they are.
     """
@@ -85,19 +92,25 @@ def fused(model: nn.Module) -> Iterator[None]:
 
 
 def _plain(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     normal = not isinstance(module, nn.BatchNorm2d) or (module.affine and module.momentum is not None)
-    return normal and not any(hooks)
+    return normal and not _hooked(module)
+
+
+def _hooked(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
 
 
 def _forward(conv: nn.Module, norm: nn.BatchNorm2d, act: nn.Module) -> Callable[[Tensor], Tensor]:
-    silu = isinstance(act, nn.SiLU)
+    silu, alone = isinstance(act, nn.SiLU), not _hooked(conv)  # nobody else may hold what is written over
 
     def forward(x: Tensor) -> Tensor:
         x = conv(x)
-        ready = norm.training and x.dtype == torch.bfloat16 and x.is_contiguous(memory_format=_LAST)
-        if ready and x.numel() > x.shape[1] and norm.weight.dtype == torch.float32:
+        ready = x.dtype == torch.bfloat16 and x.is_contiguous(memory_format=_LAST) and norm.weight.dtype == torch.float32
+        if ready and norm.training and x.numel() > x.shape[1]:
             return norm_act(x, norm, silu)
+        if ready and alone and not norm.training and not torch.is_grad_enabled() and norm.running_mean is not None:
+            return norm_act_(x, norm, silu)
         out: Tensor = act(norm(x))
         return out
 
@@ -144,44 +157,11 @@ def _loaded() -> ctypes.CDLL:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    """Return the built library, or None where the CPU cannot run it.
-
-    Raises:
-        OSError: there is no compiler, no room for the result, or it cannot be loaded.
-        subprocess.SubprocessError: the compiler failed or hung.
-    """
-    flags = _cpu()
-    if "avx512_bf16" not in flags.split():
+    """Return the built library, or None where the CPU cannot run it; raises one of `native.FAILURES`."""
+    if "avx512_bf16" not in native.cpu().split():
         return None
-    compiler = shlex.split(os.environ.get("CC", "")) or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
-    if not compiler:
-        raise OSError("no C compiler is installed (Debian, Ubuntu: apt install gcc)")
-    # Built for this very CPU: a home that several machines share keeps one for each kind.
-    key = hashlib.sha256("\0".join([_SOURCE.read_text(encoding="utf-8"), flags, *compiler, *_FLAGS]).encode()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolograft"
-    built = cache / f"norm_act-{key[:16]}.so"
-    if not built.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:  # beside it, so that it can be moved into place at once
-            fresh = Path(folder) / built.name
-            done = subprocess.run([*compiler, *_FLAGS, str(_SOURCE), "-o", str(fresh), "-lm"],
-                                  capture_output=True, text=True, timeout=120)
-            if done.returncode:
-                last = done.stderr.strip().splitlines()[-1:] or ["it does not say why"]
-                raise OSError(f"{compiler[0]} cannot build it: {last[0]}")
-            os.replace(fresh, built)
-    library = ctypes.CDLL(str(built))
+    library = native.built(_SOURCE)
     library.norm_act_forward.argtypes = [*[_P] * 8, _N, _N, ctypes.c_float, ctypes.c_float, ctypes.c_int, ctypes.c_int]
+    library.norm_act_known.argtypes = [*[_P] * 6, _N, _N, ctypes.c_float, ctypes.c_int, ctypes.c_int]
     library.norm_act_backward.argtypes = [*[_P] * 9, _N, _N, ctypes.c_int, ctypes.c_int]
     return library
-
-
-def _cpu() -> str:
-    """Return what the CPU can do, as Linux tells it; nothing elsewhere."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return ""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("flags")), "")

@@ -7,13 +7,15 @@ box decoding and the optimiser's state stay float32. `speed=stock` switches all 
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `BaseModel.forward` runs the network through `self.predict`;
 `Detect.forward` decodes boxes in `self._inference`; a checkpoint holds the averaged model (EMA) and never `trainer.model`,
-so what is set on the latter's instance is not saved; `trainer.validate` evaluates the EMA.
+so what is set on the latter's instance is not saved; `trainer.validate` evaluates the EMA on what
+`trainer.validator.dataloader` gives.
 """
 
 from __future__ import annotations
 
 import copy
 import ctypes
+import functools
 import os
 import statistics
 import sys
@@ -29,9 +31,9 @@ from ultralytics.nn.modules import Detect
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError, nearest
-from yolograft.host import norm_act, suppression
+from yolograft.host import batches, norm_act, suppression
 
-__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out"]
+__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out", "stepping"]
 
 MODES = ("auto", "stock", "float32", "bfloat16")
 _GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
@@ -180,13 +182,69 @@ def evaluated(trainer: Any) -> Iterator[None]:
     if choice is None or not choice.channels_last or averaging is None:
         yield
         return
-    averaged = averaging.ema
-    averaging.ema = laid_out(copy.deepcopy(averaged))
+    averaged, validator = averaging.ema, trainer.validator
+    loader = validator.dataloader
+    if trainer.twin is None:
+        trainer.twin = laid_out(copy.deepcopy(averaged))
+    else:
+        trainer.twin.load_state_dict(averaged.state_dict())
+    averaging.ema = trainer.twin
+    kept: batches.Kept | None = trainer.batches_kept
+    if kept is None or kept.loader is not loader:  # 8.4 builds another loader where memory ran out
+        kept = trainer.batches_kept = batches.Kept(loader)
+    validator.dataloader = kept
     try:
-        with faster(averaging.ema, choice.bfloat16), suppression.quicker():
+        with faster(averaging.ema, choice.bfloat16, choice.fused), suppression.quicker():
             yield
     finally:
-        averaging.ema = averaged
+        averaging.ema, validator.dataloader = averaged, loader
+
+
+@contextmanager
+def stepping(trainer: Any) -> Iterator[None]:
+    """Let a trainer's optimiser step in one operator for all weights meanwhile, where that was chosen and it has one.
+
+    A step of AdamW in PyTorch's own way on a CPU is a loop in Python over all weights. What a checkpoint says of the
+    optimiser is the same either way.
+    """
+    choice: Choice | None = trainer.choice
+    optimizer: Any = trainer.optimizer
+    able = type(optimizer) in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW) and _at_once(type(optimizer).__name__)
+    groups = [group for group in optimizer.param_groups
+              if able and choice and choice.channels_last and group["fused"] is None
+              and all(_alike(weight, optimizer.state.get(weight, {})) for weight in group["params"])]
+    for group in groups:
+        group["fused"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["fused"] = None
+
+
+@functools.cache
+def _at_once(name: str) -> bool:
+    """Return whether PyTorch has an operator for the step of an optimiser of its own on a CPU, as from 2.4 on it has."""
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    optimizer = getattr(torch.optim, name)([weight], lr=0.1)
+    optimizer.param_groups[0]["fused"] = True
+    try:
+        optimizer.step()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _alike(weight: Tensor, state: dict[str, Any]) -> bool:
+    """Return whether weight, gradient and state lie alike in memory, which PyTorch's operator takes for granted."""
+    others = [weight.grad, *(value for value in state.values() if isinstance(value, Tensor) and value.dim())]
+    return weight.dtype == torch.float32 and all(
+        one is None or (one.dtype == weight.dtype and _strides(one) == _strides(weight)) for one in others)
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
 
 
 def laid_out(model: nn.Module) -> nn.Module:

@@ -22,7 +22,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.host import archive, models, speed
+from yolograft.host import archive, batches, models, speed
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -41,6 +41,8 @@ class GraftTrainer:
         wanted = overrides.pop("speed", None)
         self.speed = speed.check(str(wanted or "auto"))
         self.choice: speed.Choice | None = None
+        self.twin: nn.Module | None = None  # what is evaluated instead of the averaged model
+        self.batches_kept: batches.Kept | None = None
         if self.blocks_file:
             from yolograft.host.plugins import load_blocks
 
@@ -99,7 +101,14 @@ class GraftTrainer:
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
                 speed.faster(trainer.model, bool(trainer.choice and trainer.choice.bfloat16),
                              bool(trainer.choice and trainer.choice.fused))))
+            if self.speed != "stock" and self.device.type == "cpu":  # type: ignore[attr-defined]
+                stack.enter_context(batches.pictures())
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
+
+    def optimizer_step(self) -> None:
+        """Step as the stock trainer does, at the speed that was chosen."""
+        with speed.stepping(self):
+            super().optimizer_step()  # type: ignore[misc]
 
     def validate(self) -> Any:
         """Validate as the stock trainer does, at the speed that was chosen."""

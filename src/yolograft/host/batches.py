@@ -1,0 +1,96 @@
+"""What a training on a CPU reads again and again, kept in memory: its pictures, and the batches that it is validated on.
+
+Both are the same in every epoch, so that nothing changes but the time.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a data set reads a picture by `imread` (8.4) or `cv2.imread` (8.3) of
+`ultralytics.data.base`, by its path; a validator goes through `self.dataloader`, of which it wants the length
+and the data set beside the batches; a batch is a dict, with the pictures in `img`, which `preprocess` replaces and nothing
+writes into; a data set that augments says so in `augment`, and one that doesn't gives the same item every time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from ultralytics.data import base
+
+__all__ = ["Kept", "pictures", "room"]
+
+_SHARE = 8  # of the memory that is free, one part in so many may be used: several trainings may share a machine
+_MOST = 2**31  # and no more than this: a container may have less than the machine
+
+
+class Kept:
+    """A validation loader that reads its batches once, where they fit into memory; all else is the loader's own.
+
+    Args:
+        loader: Ultralytics' own.
+        most: bytes that the batches may take; a share of what is free unless given.
+    """
+
+    def __init__(self, loader: Any, most: int | None = None) -> None:
+        self.loader, self.most = loader, room() if most is None else most
+        self.batches: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["loader"], name)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if len(self.batches) == len(self):
+            yield from map(_lent, self.batches)
+            return
+        self.batches, taken = [], 0
+        keep = getattr(self.loader.dataset, "augment", True) is False
+        for batch in self.loader:
+            taken += sum(value.nbytes for value in batch.values() if isinstance(value, Tensor))
+            keep = keep and taken <= self.most
+            if keep:  # laid out as the network wants it
+                batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+                self.batches.append(batch)
+            else:
+                self.batches.clear()
+            yield _lent(batch)
+
+
+def _lent(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch that may be written into, but for its pictures."""
+    return {key: value if key == "img" else value.clone() if isinstance(value, Tensor) else copy.copy(value)
+            for key, value in batch.items()}
+
+
+@contextmanager
+def pictures(most: int | None = None) -> Iterator[None]:
+    """Let Ultralytics decode a picture once meanwhile, as long as all fit into `most` bytes; a share of what is free."""
+    place: Any = base if hasattr(base, "imread") else base.cv2
+    stock, kept, left = place.imread, dict[Any, Any](), room() if most is None else most
+
+    def imread(name: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        key = (str(name), args, tuple(kwargs.items()))
+        if key not in kept:
+            read = stock(name, *args, **kwargs)
+            if read is None or read.nbytes > left:
+                return read
+            left -= read.nbytes
+            kept[key] = read
+        return kept[key].copy()
+
+    place.imread = imread
+    try:
+        yield
+    finally:
+        place.imread = stock
+
+
+def room() -> int:
+    """Return how many bytes may be used to keep what could be read again."""
+    return min(int(psutil.virtual_memory().available) // _SHARE, _MOST)
