@@ -54,7 +54,7 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def varied_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detection set of 24 smooth coloured pictures of four shapes, with none to three boxes each, more to the left."""
+    """A detection set of 24 smooth coloured pictures of four shapes, with none to three boxes each, top left."""
     import cv2
     import numpy as np
 
@@ -68,7 +68,7 @@ def varied_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture = cv2.normalize(picture, None, 0, 200, cv2.NORM_MINMAX) + np.array([50, 20, 0], np.uint8)
         cv2.imwrite(str(root / "images" / f"{number:02}.png"), picture)
         sizes = generator.uniform(0.15, 0.45, (number % 4, 2))
-        places = sizes / 2 + generator.uniform(0, [0.2, 0.5], (number % 4, 2))
+        places = sizes / 2 + generator.uniform(0, 0.2, (number % 4, 2))
         lines = [f"{at % 2} {x:.5f} {y:.5f} {w:.5f} {h:.5f}\n" for at, ((x, y), (w, h)) in
                  enumerate(zip(places, sizes, strict=True))]
         (root / "labels" / f"{number:02}.txt").write_text("".join(lines))

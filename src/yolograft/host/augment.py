@@ -259,15 +259,18 @@ def _canvas(table: Tensor, sizes: Tensor, rows: Plan, recipe: Recipe) -> Tensor:
 
 
 def _coloured(pictures: Tensor, gains: Tensor, hue_turns: bool) -> Tensor:
-    """Return RGB pictures with their hue, saturation and value changed, in the steps of OpenCV's 8-bit HSV."""
+    """Return RGB pictures with their hue, saturation and value changed, in the steps of OpenCV's 8-bit HSV.
+
+    To HSV as OpenCV's tables do it, to the bit (a hue has 180 steps, all quotients are in 4096ths); back cut off as there.
+    """
     value, low = pictures.amax(1), pictures.amin(1)
     red, green, blue = pictures.unbind(1)
     range_ = value - low
     sixth = torch.where(value == red, green - blue,
                         torch.where(value == green, blue - red + 2 * range_, red - green + 4 * range_))
-    hue = (30 * sixth / range_.clamp(min=1) + 0.5).floor_()
+    hue = ((sixth * (30 * 4096 / range_.clamp(min=1)).round_() + 2048) / 4096).floor_()
     hue = torch.where(hue < 0, hue + 180, hue)
-    saturation = (255 * range_ / value.clamp(min=1) + 0.5).floor_()
+    saturation = ((range_ * (255 * 4096 / value.clamp(min=1)).round_() + 2048) / 4096).floor_()
     turn, more, brighter = gains[..., None, None].unbind(1)
     hue = ((hue + 180 * turn) if hue_turns else hue * (1 + turn)).remainder(180).floor_()
     saturation = (saturation * (1 + more)).clamp_(0, 255).floor_() / 255
@@ -276,7 +279,7 @@ def _coloured(pictures: Tensor, gains: Tensor, hue_turns: bool) -> Tensor:
     from_ = torch.tensor([5.0, 3.0, 1.0], device=pictures.device)[:, None, None]
     away = (hue[:, None] / 30 + from_).remainder_(6)
     away = torch.minimum(away, 4 - away).clamp_(0, 1)
-    return (value[:, None] * (1 - saturation[:, None] * away)).round_()
+    return (value[:, None] * (1 - saturation[:, None] * away) + 0.001).floor_()
 
 
 def boxes(labels: Tensor, counts: Tensor, sizes: Tensor, rows: Plan, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
