@@ -41,12 +41,13 @@ def check(mode: str, settings: Mapping[str, Any]) -> None:
         return
     if mode == "graphed" and not torch.cuda.is_available():
         raise HostError("speed=graphed needs a CUDA device, and PyTorch finds none here. Say speed=resident, or stock.")
-    refused = resident.unsupported(settings)
-    if mode == "graphed" and settings.get("compile"):
-        refused.append(f"compile={settings['compile']}")
-    if refused:
-        raise HostError(f"speed={mode} cannot be with {', '.join(refused)}: pictures on the device are not augmented so. "
-                        "Leave it out, or say speed=stock.")
+    if refused := resident.unsupported(settings) + (_ungraphed(settings) if mode == "graphed" else []):
+        raise HostError(f"speed={mode} cannot be with {', '.join(refused)}. Leave that out, or say speed=stock.")
+
+
+def _ungraphed(settings: Mapping[str, Any]) -> list[str]:
+    """Return the train arguments under which a network is not run as a graph: compiled already, or in part not training."""
+    return [f"{key}={settings[key]}" for key in ("compile", "freeze") if settings.get(key)]
 
 
 def begin(trainer: Any) -> None:
@@ -58,7 +59,7 @@ def begin(trainer: Any) -> None:
     asked, reason = trainer.speed, _refused(trainer)
     if asked in MODES and reason:
         raise HostError(f"speed={asked} cannot be: {reason}. Say speed=stock, or auto on a GPU.")
-    way, why = (asked, "as asked for") if asked in MODES else ("stock", f"pictures stay in the loader, since {reason}")
+    way, why = (asked, "as asked for") if asked in MODES else ("stock", reason)
     if way != "stock" or not reason:
         trainer.pictures = resident.hold(trainer.train_loader.dataset, trainer.device)
     if way == "stock" and not reason:
@@ -69,7 +70,7 @@ def begin(trainer: Any) -> None:
     trainer.way = way
     if way == "stock":
         trainer.pictures = None
-        LOGGER.info(f"yolograft: trained as Ultralytics alone: {why}")
+        LOGGER.info(f"yolograft: the pictures stay in Ultralytics' loader: {why}")
         return
     size = trainer.pictures.table.numel() * 4 / 2**20
     LOGGER.info(f"yolograft: {way}, {len(trainer.pictures.sizes)} training pictures in {size:.0f} MiB on {trainer.device}: "
@@ -90,11 +91,11 @@ def _refused(trainer: Any) -> str:
         return "the training runs on several GPUs"
     dataset = trainer.train_loader.dataset
     if found := resident.refusals(dataset, vars(trainer.args)):
-        return f"they are not augmented so: {', '.join(found)}"
+        return f"pictures on the device cannot follow {', '.join(found)}"
     needed, free = resident.size_of(dataset), resident.free_memory(trainer.device)
     if needed > resident.SHARE * free:
-        return (f"they need {needed / 2**20:.0f} MiB, and may take {resident.SHARE:.0%} of the {free / 2**20:.0f} MiB that "
-                f"are free on {trainer.device}")
+        return (f"the pictures need {needed / 2**20:.0f} MiB, and may take {resident.SHARE:.0%} of the "
+                f"{free / 2**20:.0f} MiB that are free on {trainer.device}")
     return ""
 
 
@@ -129,7 +130,7 @@ def average_at_once(averaging: Any) -> None:
             return
         averaging.updates += 1
         if not pairs:
-            state, kept = model.state_dict(), averaging.ema.state_dict()
+            state, kept = getattr(model, "_orig_mod", model).state_dict(), averaging.ema.state_dict()
             names = [name for name, value in kept.items() if value.dtype.is_floating_point]
             pairs.append(([kept[name] for name in names], [state[name] for name in names]))
         torch._foreach_lerp_(*pairs[0], 1 - averaging.decay(averaging.updates))
@@ -163,6 +164,8 @@ def _resident(trainer: Any) -> resident.ResidentLoader:
 
 
 def _doubts(trainer: Any) -> str:
+    if refused := _ungraphed(vars(trainer.args)):
+        return f"there is {', '.join(refused)}"
     given = _resident(trainer).batches(0, 0)
     batches = [trainer.preprocess_batch(batch) for _, batch in zip(range(2), given, strict=False)]
     if len(batches) < 2 or batches[0]["img"].shape != batches[1]["img"].shape:

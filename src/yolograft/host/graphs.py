@@ -110,6 +110,6 @@ def _summed(model: Any, batches: Sequence[dict[str, Any]], half: torch.dtype | N
             loss = model(dict(batch))[0].sum()
         loss.backward()
         total += float(loss.detach())
-    gradients = [one.grad.flatten().float() for one in model.parameters() if one.grad is not None]
+    gradients = [(torch.zeros_like(one) if one.grad is None else one.grad).flatten().float() for one in model.parameters()]
     buffers = [one.flatten().float() for one in model.buffers() if one.is_floating_point()]
     return total, torch.cat(gradients), torch.cat(buffers)
