@@ -37,8 +37,8 @@ from pathlib import Path
 from typing import Any
 
 NUMBERS = {"imgsz": 224, "batch": 16, "epochs": 100, "seeds": 6, "per_gpu": 8, "stock_epochs": 4, "steps": 30, "limit": 480}
-DEFAULTS = {"data": "", "model": "yolo11n.pt", "fraction": "1.0", "arms": "none; se@8; cbam@8; eca@8", "speed": "", "out": "",
-            **{key: str(value) for key, value in NUMBERS.items()}}
+DEFAULTS = {"data": "", "model": "yolo11n.pt", "fraction": "1.0", "arms": "none; se@8; cbam@8; eca@8", "speed": "",
+            "out": "", **{key: str(value) for key, value in NUMBERS.items()}}
 PARTS = ("loader", "to device", "forward", "loss", "backward", "optimiser", "average")
 
 
@@ -173,9 +173,9 @@ def child(part: str, run: dict[str, Any]) -> dict[str, Any]:
 def study(run: dict[str, Any], folder: Path, gpu: bool) -> dict[str, Any]:
     """Run the study as a user does; returns its seconds, and the trials and epochs that were done by then."""
     command = [sys.executable, "-m", "yolograft", "study", f"data={run['data']}", f"model={run['model']}",
-               f"arms={run['arms']}", f"seeds={run['seeds']}", f"epochs={run['epochs']}", f"imgsz={run['imgsz']}", f"batch={run['batch']}",
-               f"fraction={run['fraction']}", f"speed={run['way']}", f"project={folder}", "name=study",
-               *([f"per_gpu={run['per_gpu']}"] if gpu else ["device=cpu"])]
+               f"arms={run['arms']}", f"seeds={run['seeds']}", f"epochs={run['epochs']}", f"imgsz={run['imgsz']}",
+               f"batch={run['batch']}", f"fraction={run['fraction']}", f"speed={run['way']}",
+               f"project={folder}", "name=study", *([f"per_gpu={run['per_gpu']}"] if gpu else ["device=cpu"])]
     log, begun = folder / "log.txt", time.time()
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)

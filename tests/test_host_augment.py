@@ -181,11 +181,11 @@ def chances(some: dict[str, list[float]], others: dict[str, list[float]]) -> dic
     return {key: float(stats.ks_2samp(some[key], others[key], method="asymp").pvalue) for key in some}
 
 
-EPOCHS = 60
+EPOCHS = 40
 FLIPS = {"flipud": 0.2, "fliplr": 0.2}
 DRAWN = {  # colours hide the grey, and a mosaic hides much of what is done to one picture
-    "mosaic": {**GEOMETRY, **FLIPS}, "single": {**GEOMETRY, **FLIPS, "mosaic": 0.0}, "colours": {**ALL, **NONE, "hsv_h": 0.1,
-                                                                                              "hsv_s": 0.7, "hsv_v": 0.4},
+    "single": {**GEOMETRY, **FLIPS, "mosaic": 0.0, "degrees": 45.0}, "mosaic": {**GEOMETRY, **FLIPS},
+    "colours": {**NONE, "hsv_h": 0.1, "hsv_s": 0.7, "hsv_v": 0.4},
 }
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 
 from yolograft.errors import HostError
 from yolograft.host import graphs, resident
@@ -87,7 +87,7 @@ def _refused(trainer: Any) -> str:
         return f"device={trainer.device} is neither a CPU nor a CUDA device"
     if trainer.speed == "graphed" and trainer.device.type != "cuda":
         return f"CUDA graphs need a CUDA device, and this is device={trainer.device}"
-    if int(getattr(trainer, "world_size", 0) or 0) > 1:
+    if RANK != -1:
         return "the training runs on several GPUs"
     dataset = trainer.train_loader.dataset
     if found := resident.refusals(dataset, vars(trainer.args)):
@@ -115,10 +115,14 @@ def replace_loaders(trainer: Any) -> None:
 
 
 def fuse(optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimiser that has not stepped update all weights in one launch, where PyTorch has that for its kind."""
-    if type(optimizer).__name__ in _FUSED and type(optimizer).__module__.startswith("torch."):
-        for group in optimizer.param_groups:
-            group["fused"], group["foreach"] = True, False
+    """Let an optimiser update all weights in one launch, where PyTorch has that for its kind."""
+    if type(optimizer).__name__ not in _FUSED or not type(optimizer).__module__.startswith("torch."):
+        return
+    for group in optimizer.param_groups:
+        group["fused"], group["foreach"] = True, False
+    for weight, state in optimizer.state.items():
+        if isinstance(state.get("step"), torch.Tensor):  # which otherwise counts on the host
+            state["step"] = state["step"].to(weight.device, torch.float32)
 
 
 def average_at_once(averaging: Any) -> None:
