@@ -241,6 +241,9 @@ def words(data: Path, **more: Any) -> Any:
 
 def test_a_study_may_ask_for_it_unless_it_asks_for_more() -> None:
     trial.check("yolo11n.yaml", "se@8", {"model": "yolo11n.yaml", "speed": "resident"})
+    trial.check("yolo11n.yaml", "se@8", {"model": "yolo11n.yaml", "speed": "graphed"})
+    with pytest.raises(GraftError, match=r"cannot be with freeze=10"):
+        trial.check("yolo11n.yaml", "none", {"model": "yolo11n.yaml", "speed": "graphed", "freeze": 10})
     with pytest.raises(GraftError, match=r"cannot be with mixup=0\.1"):
         trial.check("yolo11n.yaml", "none", {"model": "yolo11n.yaml", "speed": "resident", "mixup": 0.1})
 

@@ -222,8 +222,7 @@ def render(table: Tensor, sizes: Tensor, rows: Plan, recipe: Recipe) -> Tensor:
     where = at[:, :2] / at[:, 2:] if recipe.perspective else at[:, :2]
     grid = where.permute(0, 2, 3, 1) * (2 / (canvas.shape[-1] - 1)) - 1
     # outside of the canvas there are zeros, which are made grey by this shift
-    warped = functional.grid_sample(canvas - GREY, grid, align_corners=True) + GREY
-    warped = warped.round_()
+    warped = functional.grid_sample(canvas.sub_(GREY), grid, align_corners=True).add_(GREY).round_()
     return (_coloured(warped, rows.gains, recipe.hue_turns) if any(recipe.hsv) else warped).clamp_(0, 255).byte()
 
 

@@ -35,11 +35,17 @@ _SECONDS = 10.0
 _FUSED = ("SGD", "Adam", "AdamW")
 
 
-def check(mode: str, settings: Mapping[str, Any]) -> None:
-    """Raise `HostError` if a way that was asked for by name cannot follow the train arguments."""
+def check(mode: str, settings: Mapping[str, Any], *, here: bool = True) -> None:
+    """Raise `HostError` if a way that was asked for by name cannot follow the train arguments, or not on this machine.
+
+    Args:
+        mode: any `speed`.
+        settings: the train arguments.
+        here: whether the training is to be on this machine.
+    """
     if mode not in MODES:
         return
-    if mode == "graphed" and not torch.cuda.is_available():
+    if here and mode == "graphed" and not torch.cuda.is_available():
         raise HostError("speed=graphed needs a CUDA device, and PyTorch finds none here. Say speed=resident, or stock.")
     if refused := resident.unsupported(settings) + (_ungraphed(settings) if mode == "graphed" else []):
         raise HostError(f"speed={mode} cannot be with {', '.join(refused)}. Leave that out, or say speed=stock.")
@@ -57,14 +63,14 @@ def begin(trainer: Any) -> None:
         HostError: a way that was asked for by name cannot be gone.
     """
     asked, reason = trainer.speed, _refused(trainer)
-    if asked in MODES and reason:
+    named = asked in MODES
+    if named and reason:
         raise HostError(f"speed={asked} cannot be: {reason}. Say speed=stock, or auto on a GPU.")
-    way, why = (asked, "as asked for") if asked in MODES else ("stock", reason)
-    if way != "stock" or not reason:
+    way, why = "stock", reason
+    if not reason:
         trainer.pictures = resident.hold(trainer.train_loader.dataset, trainer.device)
-    if way == "stock" and not reason:
-        way, why = _choose(trainer)
-    if way == "graphed" and asked == "graphed" and (doubt := _doubts(trainer)):
+        way, why = (asked, "as asked for") if named else _choose(trainer)
+    if asked == "graphed" and (doubt := _doubts(trainer)):
         raise HostError(f"speed=graphed cannot be: the graph of this network cannot be believed, since {doubt}. "
                         "Say speed=resident.")
     trainer.way = way

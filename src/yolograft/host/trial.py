@@ -121,7 +121,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     if pace == "auto":
         raise HostError("speed=auto would let each trial choose by itself, and arms might differ by that. Say speed=stock, "
                         "float32 or bfloat16, or resident.")
-    gpu.check(pace, given)
+    gpu.check(pace, given, here=False)  # a cluster's machines may have the GPUs that this one lacks
     for key, value in given.items():
         if key in _OWN:
             raise HostError(f"'{key}={value}' cannot be an argument of a study: {_OWN[key]}.")
