@@ -1,11 +1,13 @@
 """A graphed network is used for the batches it was made for, and believed only if it gives the usual loss and gradient."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from ultralytics.cfg import get_cfg
 
 from yolograft import YOLO
@@ -54,6 +56,43 @@ def twice(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
     return run
 
 
+def static(body: nn.Module, samples: tuple[Tensor, ...], *, robbed: bool = False, **_: Any) -> Any:
+    """As `make_graphed_callables` does it: input, outputs and gradients lie in the same memory at every step.
+
+    Robbed, the parameters have lost the gradients of their own that they were given for the first step.
+    """
+    weights = [one for one in body.parameters() if one.requires_grad]
+    place, memory = samples[0].clone(), {}
+    body(place)
+
+    class Graphed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, pictures: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+            place.copy_(pictures)
+            with torch.enable_grad():
+                memory["outputs"], memory["form"] = tree_flatten(body(place))
+            return tuple(one.detach() for one in memory["outputs"])
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Any:
+            pairs = [(one, other) for one, other in zip(memory["outputs"], gradients, strict=True) if one.requires_grad]
+            found = torch.autograd.grad([one for one, _ in pairs], weights, [other for _, other in pairs], allow_unused=True)
+            kept = memory.setdefault("gradients", [None if one is None else torch.empty_like(one) for one in found])
+            for one, other in zip(kept, found, strict=True):
+                if one is not None:
+                    one.copy_(other)
+            return None, *(None if one is None else one.detach() for one in kept)
+
+    def run(pictures: Tensor) -> Any:
+        if robbed and "gradients" not in memory:
+            for one in weights:
+                one.grad = None
+        outputs = Graphed.apply(pictures, *weights)
+        return tree_unflatten(outputs, memory["form"])
+
+    return run
+
+
 def uncapturable(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
     raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
@@ -69,6 +108,11 @@ def test_an_honest_graph_is_believed_and_changes_nothing(model: Any) -> None:
     (stale, "another"), (twice, "its gradient is another"), (uncapturable, "cannot be captured: operation not permitted")])
 def test_a_graph_that_computes_something_else_is_not(model: Any, capture: graphs.Capture, says: str) -> None:
     assert says in graphs.doubts(model, [batch(0), batch(1)], None, capture)
+
+
+def test_gradients_in_the_same_memory_are_summed_and_not_overwritten(model: Any) -> None:
+    assert graphs.doubts(model, [batch(0), batch(1)], None, static) == ""
+    assert "its gradient is another" in graphs.doubts(model, [batch(0), batch(1)], None, partial(static, robbed=True))
 
 
 def test_it_runs_the_batches_it_was_made_for_and_no_others(model: Any) -> None:
