@@ -34,6 +34,7 @@ from yolograft.host.pairing import draw
 __all__ = ["SHARE", "Pictures", "ReplayLoader", "ResidentLoader", "hold", "refusals", "unsupported"]
 
 SHARE = 0.25  # of the free memory that pictures may take: the maps of training need the rest, and there may be other trials
+_AT_ONCE = 4  # pictures whose mosaics fit into a CPU's cache
 _NEVER = ("mixup", "cutmix", "copy_paste", "bgr", "multi_scale", "rect", "augmentations")
 
 
@@ -159,8 +160,10 @@ class ResidentLoader:
             numbers = order[begin : begin + self.stock.batch_size]
             rows = torch.tensor(numbers)
             owner, classes, found = augment.boxes(held.labels, held.counts, sizes, plan.take(rows), recipe)
+            parts = rows.split(_AT_ONCE if device.type == "cpu" else len(rows))
+            pictures = [augment.render(held.table, sizes_there, there.take(part.to(device)), recipe) for part in parts]
             yield {
-                "img": augment.render(held.table, sizes_there, there.take(rows.to(device)), recipe),
+                "img": torch.cat(pictures),
                 "cls": classes, "bboxes": found, "batch_idx": owner,
                 "im_file": tuple(dataset.im_files[number] for number in numbers),
                 "ori_shape": tuple(held.originals[number] for number in numbers),
