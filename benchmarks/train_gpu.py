@@ -9,8 +9,8 @@ Four parts, each in processes of its own, which fit into ten minutes together wh
    each validation picture; blocks, loss, augmentation and everything else left out);
 2. stock Ultralytics: one trial of `stock_epochs`, from the start of its process. What all trials would take one after
    another is *extrapolated*: start-up, plus epochs times the median epoch after the first, times trials;
-3. where a step's time goes, stock's way and the fast one, with the device waited for after each part. Waiting makes the
-   sum longer than a step is in a training, where the parts overlap;
+3. where a step's time goes, stock's way and the fast one in turns, with the device waited for after each part; medians
+   over turns of medians. Waiting makes the sum longer than a step is in a training, where the parts overlap;
 4. the study: arms x seeds in the fast way, `per_gpu` trials at a time, timed as a whole. If it has not ended after `limit`
    seconds it is stopped, and its time extrapolated from the epochs that are done.
 
@@ -18,7 +18,7 @@ Without a GPU it runs on the CPU, says so, and what it prints says nothing about
 
 Arguments: data, model, imgsz=224, batch=16, epochs=100, fraction=1.0 (of the training pictures), seeds=6 (0: no study),
 arms="none; se@8; cbam@8; eca@8", speed=graphed (the study's, and the step's; resident without a GPU), per_gpu=8,
-stock_epochs=4, steps=30, limit=480, out= (a file for the numbers, as JSON)
+stock_epochs=4, steps=30, turns=3, validations=2 (0: none), limit=420, out= (a file for the numbers, as JSON)
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-NUMBERS = {"imgsz": 224, "batch": 16, "epochs": 100, "seeds": 6, "per_gpu": 8, "stock_epochs": 4, "steps": 30, "limit": 480}
+NUMBERS = {"imgsz": 224, "batch": 16, "epochs": 100, "seeds": 6, "per_gpu": 8, "stock_epochs": 4, "steps": 30,
+           "turns": 3, "validations": 2, "limit": 420}
 DEFAULTS = {"data": "", "model": "yolo11n.pt", "fraction": "1.0", "arms": "none; se@8; cbam@8; eca@8", "speed": "",
             "out": "", **{key: str(value) for key, value in NUMBERS.items()}}
 PARTS = ("loader", "to device", "forward", "loss", "backward", "optimiser", "average")
@@ -153,9 +154,10 @@ def step(run: dict[str, Any]) -> dict[str, Any]:
                         times[part].append(ended - begun)
                 taken += 1
         trainer.loss = loss
-        validation = timed(trainer.validate, 2)
-        return {"parts": {part: statistics.median(taken) for part, taken in times.items()}, "validation": validation,
-                "memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0}
+        found = {part: statistics.median(taken) for part, taken in times.items()}
+        if run["validations"]:
+            found["validation"] = timed(trainer.validate, run["validations"])
+        return {"parts": found}
 
 
 def child(part: str, run: dict[str, Any]) -> dict[str, Any]:
@@ -220,9 +222,10 @@ def report(found: dict[str, Any]) -> list[str]:
                   f"{'stock / study':<34}{alone / taken:>10.1f}     study / floor: {taken / floor:.0f}"]
         lines += [f"failed: {reason}" for reason in whole["failed"]]
     lines += ["", f"{'a step, ms (each part waited for)':<34}" + "".join(f"{way:>12}" for way in found["steps"])]
-    for part in PARTS:
-        lines.append(f"  {part:<32}" + "".join(f"{1000 * each['parts'][part]:>12.2f}" for each in found["steps"].values()))
-    return [*lines, f"{'a validation, s':<34}" + "".join(f"{each['validation']:>12.3f}" for each in found["steps"].values())]
+    for part in (*PARTS, *(["validation"] if run["validations"] else [])):
+        each = [statistics.median(turn["parts"][part] for turn in turns) for turns in found["steps"].values()]
+        lines.append(f"  {part:<32}" + "".join(f"{1000 * seconds:>12.2f}" for seconds in each))
+    return lines
 
 
 def main(words: list[str]) -> None:
@@ -233,6 +236,8 @@ def main(words: list[str]) -> None:
     given = {**DEFAULTS, **given}
     if not given["data"]:
         sys.exit(__doc__)
+    if given["speed"] == "stock":
+        sys.exit("speed=stock is measured in any case: say resident or graphed, or nothing.")
     import torch
     import ultralytics
 
@@ -254,7 +259,10 @@ def main(words: list[str]) -> None:
         print(f"{part} ...", flush=True)
         found[part] = child(part, run)
     print("step ...", flush=True)
-    found["steps"] = {way: child("step", {**run, "way": way}) for way in ("stock", run["way"])}
+    found["steps"] = {"stock": [], run["way"]: []}
+    for turn in range(run["turns"]):
+        for way in list(found["steps"])[:: 1 if turn % 2 == 0 else -1]:
+            found["steps"][way].append(child("step", {**run, "way": way}))
     found["study"] = None
     if run["seeds"]:
         print("study ...", flush=True)
