@@ -53,7 +53,8 @@ def test_what_is_extrapolated_is_said(benchmark: Any, tiny_set: Path) -> None:
     assert (stock["trained"], stock["validated"], len(stock["epochs"])) == (12, 8, 1)
     found = {"run": run(tiny_set), "rate": {**rate, "picture": 1e9, "operations": 1e12},
              "stock": {**stock, "begun": 0.0, "epochs": [(5.0, 9.0), (9.0, 12.0)], "ended": 13.0},
-             "steps": {"stock": [{"parts": {**dict.fromkeys(benchmark.PARTS, ms / 1000), "validation": 2.0}} for ms in (1, 7, 3)]},
+             "steps": {"stock": [{"parts": {**dict.fromkeys(benchmark.PARTS, ms / 1000), "validation": 2.0}}
+                                 for ms in (1, 7, 3)]},
              "study": {"seconds": 10.0, "stopped": True, "epochs": 4, "trials": 1, "failed": ["out of memory"]}}
     lines = benchmark.report(found)
     text = "\n".join(lines)

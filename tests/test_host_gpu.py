@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import ultralytics
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.torch_utils import ModelEMA
 
 from yolograft import YOLO, GraftError
@@ -149,6 +150,17 @@ def test_a_set_that_does_not_fit_is_refused_by_name_and_left_to_the_loader_other
     assert "stay in Ultralytics' loader: the pictures need" in said[-1]
     monkeypatch.setattr(resident, "free_memory", lambda device: 4 * needed)
     assert type(ready(varied_set, tmp_path).train_loader) is resident.ResidentLoader
+
+
+def test_loaders_that_are_built_again_for_a_smaller_batch_are_replaced_again(varied_set: Path, tmp_path: Path) -> None:
+    if not hasattr(BaseTrainer, "_build_train_pipeline"):
+        pytest.skip("Ultralytics 8.3.0 does not try again when memory runs out")
+    trainer = ready(varied_set, tmp_path)
+    trainer.args.batch = trainer.batch_size = 2
+    trainer._build_train_pipeline()
+    assert type(trainer.train_loader) is resident.ResidentLoader
+    assert type(trainer.test_loader) is resident.ReplayLoader
+    assert [len(batch["img"]) for batch in trainer.train_loader] == [2] * 12
 
 
 @pytest.mark.parametrize(("paces", "way", "why"), [
