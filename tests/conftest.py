@@ -50,3 +50,28 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = root / "tiny.yaml"
     file.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [dim, bright]\n")
     return file
+
+
+@pytest.fixture(scope="session")
+def varied_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detection set of 24 smooth coloured pictures of four shapes, with none to three boxes each, top left."""
+    import cv2
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("varied")
+    generator = np.random.default_rng(0)
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    for number in range(24):
+        height, width = [(64, 64), (48, 80), (90, 37), (50, 51)][number % 4]
+        picture = cv2.GaussianBlur(generator.integers(0, 256, (height, width, 3), dtype=np.uint8), (0, 0), 2)
+        picture = cv2.normalize(picture, None, 0, 200, cv2.NORM_MINMAX) + np.array([50, 20, 0], np.uint8)
+        cv2.imwrite(str(root / "images" / f"{number:02}.png"), picture)
+        sizes = generator.uniform(0.15, 0.45, (number % 4, 2))
+        places = sizes / 2 + generator.uniform(0, 0.2, (number % 4, 2))
+        lines = [f"{at % 2} {x:.5f} {y:.5f} {w:.5f} {h:.5f}\n" for at, ((x, y), (w, h)) in
+                 enumerate(zip(places, sizes, strict=True))]
+        (root / "labels" / f"{number:02}.txt").write_text("".join(lines))
+    file = root / "varied.yaml"
+    file.write_text(f"path: {root}\ntrain: images\nval: images\nnames: [dim, bright]\n")
+    return file

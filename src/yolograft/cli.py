@@ -20,6 +20,7 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
       graft=BLOCK@SITE                what to graft, as in graft=se@8 or graft="se(ratio=8)@p3,p4,p5 + eca@C3k2"
       blocks=my_blocks.py             a Python file with blocks of your own
       speed=auto|stock|float32|bfloat16    how to train on a CPU; auto measures, stock is Ultralytics' own way
+      speed=resident|graphed          pictures on the device, and the network as a CUDA graph too; auto measures on a GPU
   yolograft sites model=yolo11n.yaml [imgsz=640]        the places where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults

@@ -31,11 +31,11 @@ from ultralytics.nn.modules import Detect
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError, nearest
-from yolograft.host import batches, norm_act, suppression
+from yolograft.host import batches, gpu, norm_act, suppression
 
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out", "stepping"]
 
-MODES = ("auto", "stock", "float32", "bfloat16")
+MODES = ("auto", "stock", "float32", "bfloat16", *gpu.MODES)
 _GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
 _REPEATS = 3
 

@@ -18,11 +18,11 @@ import torch
 import yaml
 from torch import nn
 from ultralytics.models import yolo
-from ultralytics.utils import DEFAULT_CFG, LOGGER
+from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.host import archive, batches, models, speed
+from yolograft.host import archive, batches, gpu, models, resident, speed
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -43,17 +43,22 @@ class GraftTrainer:
         self.choice: speed.Choice | None = None
         self.twin: nn.Module | None = None  # what is evaluated instead of the averaged model
         self.batches_kept: batches.Kept | None = None
+        self.pictures: resident.Pictures | None = None
         if self.blocks_file:
             from yolograft.host.plugins import load_blocks
 
             load_blocks(self.blocks_file)
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # refused before Ultralytics makes a folder for the run
+        gpu.check(self.speed, {**DEFAULT_CFG_DICT, "task": None, **overrides})
         super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.speed = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
-        if self.speed != "stock" and self.device.type == "cpu":  # type: ignore[attr-defined]
+        on_cpu = self.device.type == "cpu"  # type: ignore[attr-defined]
+        if self.speed in gpu.MODES or (self.speed == "auto" and self.device.type == "cuda"):  # type: ignore[attr-defined]
+            self.add_callback("on_pretrain_routine_end", gpu.begin)  # type: ignore[attr-defined]
+        elif self.speed != "stock" and on_cpu:
             self.add_callback("on_pretrain_routine_end", speed.begin)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
             told = {"graft": self.graft_text, "speed": self.speed, "yolograft": __version__}
@@ -101,7 +106,8 @@ class GraftTrainer:
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
                 speed.faster(trainer.model, bool(trainer.choice and trainer.choice.bfloat16),
                              bool(trainer.choice and trainer.choice.fused))))
-            if self.speed != "stock" and self.device.type == "cpu":  # type: ignore[attr-defined]
+            self.add_callback("on_train_start", lambda trainer: stack.enter_context(gpu.running(trainer)))  # type: ignore[attr-defined]
+            if self.speed not in ("stock", *gpu.MODES) and self.device.type == "cpu":  # type: ignore[attr-defined]
                 stack.enter_context(batches.pictures())
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
 
@@ -109,6 +115,10 @@ class GraftTrainer:
         """Step as the stock trainer does, at the speed that was chosen."""
         with speed.stepping(self):
             super().optimizer_step()  # type: ignore[misc]
+
+    def _build_train_pipeline(self) -> None:
+        super()._build_train_pipeline()  # type: ignore[misc]  # 8.4's, which builds it again when memory ran out
+        gpu.replace_loaders(self)
 
     def validate(self) -> Any:
         """Validate as the stock trainer does, at the speed that was chosen."""

@@ -28,7 +28,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from yolograft import attach
 from yolograft import blocks as zoo
 from yolograft.errors import DataError, HostError, nearest
-from yolograft.host import controls, models, modes, speed
+from yolograft.host import controls, gpu, models, modes, speed
 from yolograft.host.evaluation import evaluate
 from yolograft.host.lesson import BEST, STATE, lesson_trainer, replace
 from yolograft.sites import sites
@@ -118,9 +118,11 @@ def blocks() -> list[str]:
 def check(model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
     """Raise `GraftError` if the graft does not fit the model, or a train argument cannot be one of a study's."""
     given = {key: value for key, value in settings.items() if key not in ("model", "speed")}
-    if speed.check(str(settings.get("speed", "stock"))) == "auto":
+    pace = speed.check(str(settings.get("speed", "stock")))
+    if pace == "auto":
         raise HostError("speed=auto would let each trial choose by itself, and arms might differ by that. Say speed=stock, "
-                        "float32 or bfloat16.")
+                        "float32 or bfloat16, or resident.")
+    gpu.check(pace, given, here=False)  # a cluster's machines may have the GPUs that this one lacks
     for key, value in given.items():
         if key in _OWN:
             raise HostError(f"'{key}={value}' cannot be an argument of a study: {_OWN[key]}.")
