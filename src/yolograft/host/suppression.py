@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torchvision
 from torch import Tensor
 
 __all__ = ["grouped_nms", "quicker"]
 
-_stock = torchvision.ops.nms
 _FEW = 512  # boxes for which one go is as fast
 
 
@@ -29,13 +27,15 @@ def grouped_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         scores: (N,).
         iou_threshold: the overlap from which the worse of two boxes goes.
     """
+    from torchvision.ops.boxes import nms as stock  # importing torchvision takes as long as PyTorch itself
+
     if len(boxes) < _FEW:
-        return _stock(boxes, scores, iou_threshold)
+        return stock(boxes, scores, iou_threshold)
     order = boxes[:, 0].argsort()
     left, right = boxes[order, 0], boxes[order, 2].cummax(0).values
     group = torch.zeros_like(order)
     group[order] = torch.cat([left.new_zeros(1), left[1:] > right[:-1]]).cumsum(0).long()  # a gap begins a new group
-    kept = [members[_stock(boxes[members], scores[members], iou_threshold)]
+    kept = [members[stock(boxes[members], scores[members], iou_threshold)]
             for members in (torch.where(group == one)[0] for one in range(int(group.max()) + 1))]
     # torchvision's order: by score, and by place where scores are the same
     together = torch.cat(kept).sort().values
@@ -45,8 +45,10 @@ def grouped_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 @contextmanager
 def quicker() -> Iterator[None]:
     """Let Ultralytics suppress group by group meanwhile."""
-    torchvision.ops.nms = grouped_nms
+    from torchvision import ops
+
+    stock, ops.nms = ops.nms, grouped_nms
     try:
         yield
     finally:
-        torchvision.ops.nms = _stock
+        ops.nms = stock

@@ -1,4 +1,4 @@
-"""What a graft costs when it is deployed: parameters, operations, memory and latency beside the bare host's, on the CPU.
+"""What a graft costs when it is deployed: parameters, operations, memory and latency beside the bare host's.
 
 The arms take turns, picture by picture, so that what else the machine does meets all of them; each ratio to the bare host
 is formed within a turn. PyTorch's networks are fused as `predict` fuses them, the other runtimes' are exported as `export`
@@ -8,6 +8,7 @@ does it.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 import statistics
@@ -19,12 +20,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch._C._profiler import _EventType
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolograft import attach
-from yolograft.host import models, modes, runtimes
+from yolograft.errors import HostError
+from yolograft.host import costs, models, modes, runtimes
 from yolograft.spec import Graft
 
 __all__ = ["Bench", "Cost", "bench"]
@@ -41,8 +41,8 @@ class Cost:
         graft: its text; "none" is the bare host.
         parameters: before fusing.
         gflops: of one picture, fused: two for each multiply-add of convolutions and matrix products.
-        memory_mib: the most that the maps of a batch fill at any time, in PyTorch: every allocation and release of one
-            forward pass is recorded. Not the weights, and not what a runtime sets up for itself.
+        memory_mib: the most that the maps of a batch fill at any time, in PyTorch: what every operator of one forward pass
+            gives, for as long as it is kept. Not the weights, and not what an operator or a runtime sets up for itself.
         latency_ms: of a batch, median.
         ratio: of its latency to the bare host's, median over turns.
         low, high: the 95% bootstrap interval of that ratio.
@@ -140,28 +140,31 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
                  torch=torch.__version__, costs=tuple(costs))
 
 
-def _gflops(network: nn.Module, imgsz: int) -> float:
-    with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 3, imgsz, imgsz))
-    return float(counter.get_total_flops()) / 1e9
+class _Held(TorchDispatchMode):
+    """Counts the bytes that operators' results fill, and the most at any time."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.most, self._now, self._known = 0, 0, set[int]()
 
-def _memory(network: nn.Module, pictures: torch.Tensor) -> float:
-    """Return the most MiB that are allocated at once beyond what was there before."""
-    network(pictures)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        network(pictures)
-    changes, waiting = [], list(seen.profiler.kineto_results.experimental_event_tree())
-    while waiting:
-        event = waiting.pop()
-        waiting += event.children
-        if event.tag == _EventType.Allocation:
-            changes.append((event.start_time_ns, event.typed[1].alloc_size))
-    total = most = 0
-    for _, size in sorted(changes, key=lambda change: change[0]):
-        total += size
-        most = max(most, total)
-    return float(most) / 2**20
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
+        for one in tree_leaves(result):
+            if isinstance(one, torch.Tensor) and one.untyped_storage()._cdata not in given | self._known:
+                self._hold(one.untyped_storage())
+        self.most = max(self.most, self._now)
+        return result
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        address, size = storage._cdata, storage.nbytes()
+        self._known.add(address)
+        self._now += size
+        weakref.finalize(storage, self._release, address, size)
+
+    def _release(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self._now -= size
 
 
 def _turns(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
