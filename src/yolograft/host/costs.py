@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["ShapesAlone", "deployed", "gflops", "parameters"]
+__all__ = ["ShapesAlone", "deployed", "gflops", "parameters", "pictures"]
 
 
 def parameters(model: nn.Module) -> int:
@@ -35,13 +35,18 @@ def gflops(network: nn.Module, imgsz: int) -> float:
 
     Deploy it first: fusing merges the branches of some convolutions.
     """
-    first = next((one for one in network.modules() if isinstance(one, nn.Conv2d)), None)
-    weight = next(network.parameters(), torch.zeros(()))
-    channels = 3 if first is None else first.in_channels
-    picture = torch.zeros(1, channels, imgsz, imgsz, dtype=weight.dtype, device=weight.device)
+    picture = pictures(network, imgsz)
     with torch.no_grad(), _Products() as products, ShapesAlone() as convolutions:
         network(picture)
     return (products.flops + convolutions.flops) / 1e9
+
+
+def pictures(network: nn.Module, imgsz: int, batch: int = 1) -> Tensor:
+    """Return black pictures as the network takes them."""
+    first = next((one for one in network.modules() if isinstance(one, nn.Conv2d)), None)
+    weight = next(network.parameters(), torch.zeros(()))
+    channels = 3 if first is None else first.in_channels
+    return torch.zeros(batch, channels, imgsz, imgsz, dtype=weight.dtype, device=weight.device)
 
 
 class _Products(TorchDispatchMode):

@@ -135,7 +135,7 @@ def _costs(model: nn.Module, imgsz: int, device: Any) -> dict[str, float]:
     network: Any = costs.deployed(model)
     operations = costs.gflops(network, imgsz)
     network = network.to(where)
-    picture = torch.zeros(1, next(network.parameters()).shape[1], imgsz, imgsz, device=where)
+    picture = costs.pictures(network, imgsz)
     times = []
     with torch.no_grad():
         for _ in range(5 + _LOOKS):
