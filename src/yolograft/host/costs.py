@@ -27,7 +27,8 @@ def parameters(model: nn.Module) -> int:
 def deployed(model: nn.Module) -> nn.Module:
     """Return a copy as `predict` runs it: float32, fused, in eval mode."""
     twin: Any = copy.deepcopy(model).float()
-    return twin.fuse(verbose=False).eval()
+    with torch.no_grad():
+        return twin.fuse(verbose=False).eval()
 
 
 def gflops(network: nn.Module, imgsz: int) -> float:

@@ -68,8 +68,12 @@ def deployed(model: str, graft: str, runtime: str, folder: Path, *, imgsz: int, 
     with _quiet():
         grafted = YOLO(model, graft=graft)
         grafted.save(folder / "net.pt")
-        made = YOLO(folder / "net.pt").export(format="onnx" if runtime == "onnxruntime" else "openvino", imgsz=imgsz,
-                                              batch=batch)
+        try:
+            made = YOLO(folder / "net.pt").export(format="onnx" if runtime == "onnxruntime" else "openvino", imgsz=imgsz,
+                                                  batch=batch)
+        except Exception as error:  # what an exporter raises is its own choice
+            raise HostError(f"runtime={runtime}: Ultralytics {version('ultralytics')} cannot export to {title(runtime)}: "
+                            f"{error}") from error
     if runtime == "onnxruntime":
         import onnxruntime
 
