@@ -3,8 +3,9 @@
     python benchmarks/growth.py data=NEU-DET.yaml [out=growth.jsonl] [figure=growth.svg]
 
 Each point is trained in a process of its own, at Ultralytics' speed (stock) and at yolograft's (auto), from a model YAML.
-What is timed is the training part of the last epoch, without its validation, which grows with another set; beside it the
-seconds until the first epoch begins, which hold the label scan and auto's measuring, and the process's largest memory.
+What is timed is the training part of the last epoch, without its validation, which grows with another set, in wall and in
+CPU seconds (all threads: what else the machine does hardly touches them); beside it the seconds until the first epoch
+begins, which hold the label scan and auto's measuring, and the process's largest memory.
 More pictures are the list of the training pictures over and over, in a text file. Along one axis the other two stay where
 `AXES` says, so that all of it takes minutes; the exponent is the slope of a straight line through the logarithms.
 
@@ -61,17 +62,18 @@ def train(arm: str, data: str, point: dict[str, Any]) -> dict[str, Any]:
     import yolograft
 
     model = yolograft.YOLO(point["model"])
-    began: list[float] = []
-    ended: list[float] = []
-    model.add_callback("on_train_epoch_start", lambda trainer: began.append(time.perf_counter()))
-    model.add_callback("on_train_epoch_end", lambda trainer: ended.append(time.perf_counter()))
+    began: list[tuple[float, float]] = []
+    ended: list[tuple[float, float]] = []
+    model.add_callback("on_train_epoch_start", lambda _: began.append((time.perf_counter(), time.process_time())))
+    model.add_callback("on_train_epoch_end", lambda _: ended.append((time.perf_counter(), time.process_time())))
     with tempfile.TemporaryDirectory() as folder:
         made = lists(data, point["pictures"], Path(folder))
         begun = time.perf_counter()
         model.train(data=str(made), imgsz=point["imgsz"], epochs=point["epochs"], batch=16, seed=0, device="cpu", workers=0,
                     plots=False, project=folder, speed=arm)
     chosen = getattr(model.trainer, "choice", None)
-    return {"epoch": ended[-1] - began[len(ended) - 1], "start": began[0] - begun,
+    (wall, cpu), (since, used) = ended[-1], began[len(ended) - 1]
+    return {"epoch": wall - since, "cpu": cpu - used, "start": began[0][0] - begun,
             "chosen": chosen.why if chosen else "stock", "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
@@ -113,13 +115,13 @@ def draw(found: dict[str, dict[str, list[dict[str, Any]]]], file: Path) -> None:
     for panel, (axis, (unit, _, points)) in zip(panels, AXES.items(), strict=True):
         xs = [x for x, _ in points]
         for arm, marker in zip(ARMS, "os", strict=True):
-            ys = [one["epoch"] for one in found[axis][arm]]
+            ys = [one["cpu"] for one in found[axis][arm]]
             panel.loglog(xs, ys, marker=marker, label=f"{arm}, exponent {exponent(xs, ys):.2f}")
         panel.set_xticks(xs, [f"{x:g}" for x in xs])
         panel.minorticks_off()
         panel.set_xlabel(unit)
         panel.legend(frameon=False)
-    panels[0].set_ylabel("seconds of an epoch")
+    panels[0].set_ylabel("CPU seconds of an epoch")
     figure.savefig(file, metadata={"Date": None})
 
 
@@ -137,17 +139,19 @@ def main(words: list[str]) -> None:
         for _, sets in points:
             for arm in ARMS:
                 found[axis][arm].append(once(arm, given["data"], {**stays, **sets}, Path(given["out"])))
-    print("| axis | at | stock: epoch, s | until it begins, s | MiB | auto: epoch, s | until it begins, s | MiB |\n"
-          "|---|---|---|---|---|---|---|---|")
+    print("| axis | at | stock: epoch, s | CPU s | begins after, s | MiB | auto: epoch, s | CPU s | begins after, s | MiB |\n"
+          "|---|---|---|---|---|---|---|---|---|---|")
     slopes = {}
     for axis, (unit, _, points) in AXES.items():
         xs = [x for x, _ in points]
         for number, x in enumerate(xs):
-            cells = [f"{one['epoch']:.1f} | {one['start']:.1f} | {one['mib']:.0f}"
+            cells = [f"{one['epoch']:.1f} | {one['cpu']:.1f} | {one['start']:.1f} | {one['mib']:.0f}"
                      for one in (found[axis][arm][number] for arm in ARMS)]
             print(f"| {axis} | {x:g} {unit} | {' | '.join(cells)} |")
-        slopes[axis] = {arm: exponent(xs, [one["epoch"] for one in found[axis][arm]]) for arm in ARMS}
-        print(f"| | **exponent** | **{slopes[axis]['stock']:.2f}** | | | **{slopes[axis]['auto']:.2f}** | | |")
+        slopes[axis] = {arm: {clock: exponent(xs, [one[clock] for one in found[axis][arm]]) for clock in ("epoch", "cpu")}
+                        for arm in ARMS}
+        cells = [f"**{slopes[axis][arm]['epoch']:.2f}** | **{slopes[axis][arm]['cpu']:.2f}** | |" for arm in ARMS]
+        print(f"| | **exponent** | {' | '.join(cells)} |")
     draw(found, Path(given["figure"]))
     print(json.dumps({"machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__,
                       "ultralytics": ultralytics.__version__, "exponents": slopes,
