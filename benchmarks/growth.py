@@ -139,7 +139,7 @@ def main(words: list[str]) -> None:
         for _, sets in points:
             for arm in ARMS:
                 found[axis][arm].append(once(arm, given["data"], {**stays, **sets}, Path(given["out"])))
-    print("| axis | at | stock: epoch, s | CPU s | begins after, s | MiB | auto: epoch, s | CPU s | begins after, s | MiB |\n"
+    print("| axis | at | stock: epoch, s | CPU s | begins after, s | MiB | auto: epoch, s | CPU s | after, s | MiB |\n"
           "|---|---|---|---|---|---|---|---|---|---|")
     slopes = {}
     for axis, (unit, _, points) in AXES.items():
