@@ -25,7 +25,7 @@ HELP = f"""yolograft {__version__}: attention blocks on any place of any Ultraly
   yolograft show  model=yolo11n.yaml graft=se@8         the structure with the graft in it, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
   yolograft bench model=yolo11n.pt graft="se@8; se@C3k2" [imgsz=640] [batch=1] [repeats=30] [json=True]
-                 [runtime=torch|onnxruntime|openvino] [threads=N]
+                 [runtime=torch,onnxruntime,openvino] [threads=N] [device=0]
                                                         parameters, GFLOPs and latency beside the bare host's
   yolograft lint  my-yolo11.yaml [more.yaml ...]        what a hand edit broke in a model YAML; exit code 1 for errors
   yolograft yaml  model=yolo11n.yaml graft=se@8 [to=FILE]      the graft as rows of a hand-edited model YAML
@@ -239,14 +239,22 @@ def _status(words: list[str]) -> int:
 
 def _bench(words: list[str]) -> int:
     known = {"model": "yolo11n.yaml", "graft": "", "imgsz": "640", "batch": "1", "repeats": "30", "runtime": "torch",
-             "threads": "", "json": ""}
+             "threads": "", "device": "cpu", "json": "", "blocks": ""}
     given = _check_keys("bench", _pairs(words), known)
     numbers = {key: _number(key, given[key]) for key in ("imgsz", "batch", "repeats", "threads") if given.get(key)}
+    from yolograft.host import plugins, runtimes
     from yolograft.inspect.bench import bench
 
+    if "blocks" in given:
+        plugins.load_blocks(given["blocks"])
     grafts = [text.strip() for text in given.get("graft", "").split(";") if text.strip()]
-    told = bench(given["model"], grafts, runtime=given["runtime"], **numbers)
-    print(told.json() if given.get("json") == "True" else told)
+    asked = [name.strip() for name in given["runtime"].split(",")]
+    for runtime in asked:
+        runtimes.check(runtime)
+    as_json = _switch("json", given)
+    for number, runtime in enumerate(asked):
+        told = bench(given["model"], grafts, runtime=runtime, device=given["device"], **numbers)
+        print(told.json() if as_json else f"{told}" if not number else f"\n{told}")
     return 0
 
 

@@ -12,7 +12,6 @@ and asks `_process_batch` for hits: in 8.3 for pictures with both detections and
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Mapping
@@ -23,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from ultralytics.utils import ops
-from ultralytics.utils.torch_utils import get_flops
 
+from yolograft.host import costs
 from yolograft.host.lesson import plain_name, replace
 from yolograft.host.yolo import YOLO
 
@@ -103,7 +102,7 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
     model: Any = YOLO(weights)
     given = {key: settings[key] for key in ("data", "imgsz", "batch", "device", "workers", "conf", "iou", "max_det",
                                             "single_cls", "agnostic_nms", "rect") if settings.get(key) is not None}
-    costs = _costs(model.model, int(settings.get("imgsz") or 640), settings.get("device"))
+    cost = _costs(model.model, int(settings.get("imgsz") or 640), settings.get("device"))
     stock = model.task_map[model.task]["validator"]
     kept: list[Any] = []
 
@@ -117,7 +116,7 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
     if model.task == "detect":
         replace(folder / "images.npz", kept[-1].write)
     found = {plain_name(key, model.task): float(value) for key, value in metrics.results_dict.items()}
-    return {"metrics": found, "classes": _classes(metrics, model.names), "costs": costs}
+    return {"metrics": found, "classes": _classes(metrics, model.names), "costs": cost}
 
 
 def _classes(metrics: Any, names: Mapping[int, str]) -> dict[str, dict[str, float]]:
@@ -132,12 +131,11 @@ def _classes(metrics: Any, names: Mapping[int, str]) -> dict[str, dict[str, floa
 
 
 def _costs(model: nn.Module, imgsz: int, device: Any) -> dict[str, float]:
-    parameters, flops = sum(parameter.numel() for parameter in model.parameters()), get_flops(model, imgsz)
     where = torch.device("cuda" if torch.cuda.is_available() and str(device) != "cpu" else "cpu")
-    twin: Any = copy.deepcopy(model).float()
-    network: Any = twin.fuse(verbose=False)
-    network = network.to(where).eval()
-    picture = torch.zeros(1, next(network.parameters()).shape[1], imgsz, imgsz, device=where)
+    network: Any = costs.deployed(model)
+    operations = costs.gflops(network, imgsz)
+    network = network.to(where)
+    picture = costs.pictures(network, imgsz)
     times = []
     with torch.no_grad():
         for _ in range(5 + _LOOKS):
@@ -146,4 +144,4 @@ def _costs(model: nn.Module, imgsz: int, device: Any) -> dict[str, float]:
             if where.type == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - begun)
-    return {"parameters": parameters, "gflops": float(flops), "latency_ms": 1000 * statistics.median(times[5:])}
+    return {"parameters": costs.parameters(model), "gflops": operations, "latency_ms": 1000 * statistics.median(times[5:])}

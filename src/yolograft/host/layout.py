@@ -169,13 +169,14 @@ def rows(cfg: Any) -> list[Row]:
 @cache
 def is_stock(module: str) -> bool:
     """Whether the installed Ultralytics itself knows the module, as `parse_model` looks it up."""
-    import torchvision
     from torch import nn
     from ultralytics.nn import tasks
 
     if module.startswith(("nn.", "torch.nn.")):
         found = getattr(nn, module.rpartition("nn.")[2], None)
     elif module.startswith("torchvision.ops."):
+        import torchvision  # takes as long as PyTorch itself, and hardly a row needs it
+
         found = getattr(torchvision.ops, module[16:], None)
     else:
         found = vars(tasks).get(module)

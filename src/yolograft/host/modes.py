@@ -13,11 +13,10 @@ from torch import nn
 from ultralytics.cfg import get_cfg, smart_value
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_file
-from ultralytics.utils.torch_utils import get_flops
 
 from yolograft import attach, checkpoint
 from yolograft.errors import GraftError, HostError, nearest
-from yolograft.host import models, plugins, speed
+from yolograft.host import costs, models, plugins, speed
 from yolograft.host.yolo import YOLO
 from yolograft.sites import rows, sites
 from yolograft.spec import Graft
@@ -105,7 +104,11 @@ def open_model(name: str | Path, task: str | None = None) -> Any:
 
 def sites_table(name: str, imgsz: int) -> str:
     """Return the sites of a model as a table."""
-    model = open_model(name).model
+    with costs.ShapesAlone():
+        return _sites(open_model(name).model, imgsz)
+
+
+def _sites(model: nn.Module, imgsz: int) -> str:
     lines = [f"{'row':>4}  {'class':<14}{'C':>6}{'stride':>8}{'H x W':>12}{'params':>12}  names"]
     for site in sites(model, imgsz=imgsz):
         height, width = site["size"]
@@ -121,12 +124,16 @@ def sites_table(name: str, imgsz: int) -> str:
 
 def structure(name: str, graft: str | None, imgsz: int) -> str:
     """Return a model's rows with its grafts marked, and its parameters and GFLOPs beside the bare host's."""
-    model = open_model(name).model
+    with costs.ShapesAlone():
+        return _structure(open_model(name).model, graft, imgsz)
+
+
+def _structure(model: nn.Module, graft: str | None, imgsz: int) -> str:
     carried = attach.grafted(model)
     value = Graft.parse(graft) if graft else carried
     if carried:
         models.ungraft(model)
-    bare_parameters, bare_flops = _size(model), get_flops(model, imgsz)
+    bare_parameters, bare_flops = costs.parameters(model), costs.gflops(costs.deployed(model), imgsz)
     models.graft_onto(model, value)
     carriers: dict[str, list[str]] = {}
     for prefix, block in attach.grafts(model).items():
@@ -147,11 +154,7 @@ def structure(name: str, graft: str | None, imgsz: int) -> str:
         lines += [f"{'':>4}  {'':<14}{mark}" for mark in carriers.get(row.name, [])]
     lines.append(f"\nhost     {bare_parameters:>12,} parameters  {bare_flops:8.3f} GFLOPs at {imgsz}")
     if value:
-        parameters, flops = _size(model), get_flops(model, imgsz)
+        parameters, flops = costs.parameters(model), costs.gflops(costs.deployed(model), imgsz)
         lines.append(f"grafted  {parameters:>12,} parameters  {flops:8.3f} GFLOPs at {imgsz}   {value}")
         lines.append(f"         {parameters - bare_parameters:>+12,} ({(parameters / bare_parameters - 1):+.2%})")
     return "\n".join(lines)
-
-
-def _size(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())

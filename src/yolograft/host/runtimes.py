@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,11 @@ from ultralytics.utils import LOGGER
 from yolograft.errors import HostError, nearest
 from yolograft.host.yolo import YOLO
 
-__all__ = ["RUNTIMES", "check", "deployed"]
+__all__ = ["RUNTIMES", "check", "deployed", "title"]
 
 # and the packages that each needs
 RUNTIMES = {"torch": (), "onnxruntime": ("onnx", "onnxslim", "onnxruntime"), "openvino": ("openvino",)}
+_TENSORRT = ("tensorrt", "trt", "engine")
 
 Run = Callable[[NDArray[np.float32]], Any]
 
@@ -32,10 +35,17 @@ Run = Callable[[NDArray[np.float32]], Any]
 def check(runtime: str) -> None:
     """Raise `HostError` if there is no such runtime, or it is not installed."""
     if runtime not in RUNTIMES:
-        raise HostError(f"runtime={runtime} is not known: {', '.join(RUNTIMES)}.{nearest(runtime, RUNTIMES)}")
+        told = " TensorRT is not offered: measure an engine with its own trtexec." if runtime.lower() in _TENSORRT else ""
+        raise HostError(f"runtime={runtime} is not known: {', '.join(RUNTIMES)}.{nearest(runtime, RUNTIMES)}{told}")
     missing = [package for package in RUNTIMES[runtime] if find_spec(package) is None]
     if missing:
         raise HostError(f"runtime={runtime} needs {', '.join(missing)}: pip install 'yolograft[export]'")
+
+
+def title(runtime: str) -> str:
+    """Return a runtime's name and version."""
+    names = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+    return f"{names[runtime]} {version(runtime)}"
 
 
 def deployed(model: str, graft: str, runtime: str, folder: Path, *, imgsz: int, batch: int, threads: int) -> Run:
@@ -58,13 +68,19 @@ def deployed(model: str, graft: str, runtime: str, folder: Path, *, imgsz: int, 
     with _quiet():
         grafted = YOLO(model, graft=graft)
         grafted.save(folder / "net.pt")
-        made = YOLO(folder / "net.pt").export(format="onnx" if runtime == "onnxruntime" else "openvino", imgsz=imgsz,
-                                              batch=batch)
+        try:
+            made = YOLO(folder / "net.pt").export(format="onnx" if runtime == "onnxruntime" else "openvino", imgsz=imgsz,
+                                                  batch=batch)
+        except Exception as error:  # what an exporter raises is its own choice
+            raise HostError(f"runtime={runtime}: Ultralytics {version('ultralytics')} cannot export to {title(runtime)}: "
+                            f"{error}") from error
     if runtime == "onnxruntime":
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # else a session's threads go on spinning after its run, on the cores that the next arm's session needs
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda pictures: session.run(None, {name: pictures})
@@ -83,7 +99,8 @@ def _quiet() -> Iterator[None]:
     level = LOGGER.level
     LOGGER.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's and the exporter's own
             yield
     finally:
         LOGGER.setLevel(level)

@@ -51,6 +51,7 @@ class _GraftingModel:
         self.model.args = {**DEFAULT_CFG_DICT, **self.overrides}  # type: ignore[assignment]
         self.model.task = self.task  # type: ignore[assignment]
         self.model_name = cfg
+        self.ckpt: dict[str, Any] = {}  # 8.3.0's `save` adds to it, and fails on None
 
     def _load(self, weights: str, task: str | None = None) -> None:
         if not str(weights).endswith(checkpoint.SUFFIX):

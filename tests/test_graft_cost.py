@@ -1,0 +1,100 @@
+"""What SE adds to a network, in numbers that no other work on the machine changes: operators, operations, bytes, nodes."""
+
+import io
+import warnings
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from yolograft.blocks import create
+from yolograft.host import costs, models
+from yolograft.host.yolo import YOLO
+from yolograft.inspect.bench import _Held
+
+BLOCK = {"aten.mean.dim": 1, "aten.view.default": 2, "aten.t.default": 2, "aten.addmm.default": 2, "aten.relu.default": 1,
+         "aten.sigmoid.default": 1, "aten.mul.Tensor": 2, "aten.unsqueeze.default": 2}
+NODES = {"ReduceMean": 1, "Gemm": 2, "Relu": 1, "Sigmoid": 1, "Mul": 2, "Unsqueeze": 1}
+# YOLO11n's places: channels, and the stride
+SITES = {"se@8": [(256, 32)], "se@C3k2": [(64, 4), (128, 8), (128, 16), (256, 32), (128, 16), (64, 8), (128, 16), (256, 32)]}
+
+
+class Operators(TorchDispatchMode):
+    """Counts operators by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operators(module: nn.Module, x: torch.Tensor) -> Counter[str]:
+    module(x)  # a head makes its anchors when the size is new
+    with Operators() as counted:
+        module(x)
+    return counted.seen
+
+
+@cache
+def network(graft: str) -> nn.Module:
+    return costs.deployed(models.graft_onto(YOLO("yolo11n.yaml").model, graft))
+
+
+def test_a_block_runs_these_operators_and_no_others() -> None:
+    with torch.no_grad():
+        assert operators(create("se", 64).eval(), torch.rand(2, 64, 8, 8)) == BLOCK
+
+
+@pytest.mark.parametrize("graft", SITES)
+def test_a_network_runs_each_blocks_operators_more(graft: str) -> None:
+    x, number = torch.rand(1, 3, 64, 64), len(SITES[graft])
+    with torch.no_grad():
+        more = operators(network(graft), x)
+        more.subtract(operators(network("none"), x))
+    assert +more == {name: number * times for name, times in BLOCK.items()}
+    assert not -more
+
+
+@pytest.mark.parametrize("graft", SITES)
+def test_a_network_costs_each_blocks_operations_more(graft: str) -> None:
+    more = costs.gflops(network(graft), 640) - costs.gflops(network("none"), 640)
+    assert 1e9 * more == pytest.approx(sum(4 * channels * (channels // 16) for channels, _ in SITES[graft]), abs=1)
+
+
+def test_inference_makes_one_map_and_some_vectors() -> None:
+    x, block = torch.rand(2, 64, 32, 32), create("se", 64).eval()
+    with torch.no_grad(), _Held() as held:
+        y = block(x)
+    vectors = 4 * 2 * 64
+    assert 4 * y.numel() <= held.most <= 4 * y.numel() + 8 * vectors
+
+
+def test_training_keeps_the_map_once() -> None:
+    x = torch.rand(2, 64, 32, 32, requires_grad=True)
+    kept: dict[int, int] = {}
+
+    def pack(one: torch.Tensor) -> torch.Tensor:
+        kept[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
+        return one
+
+    block = create("se", 64).train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+        block(x)
+    assert x.numel() * 4 <= sum(kept.values()) < 1.2 * x.numel() * 4
+
+
+def test_an_exported_block_has_these_nodes() -> None:
+    onnx, onnxslim = pytest.importorskip("onnx"), pytest.importorskip("onnxslim")
+    file = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own advice
+        torch.onnx.export(create("se", 64).eval(), (torch.rand(1, 64, 8, 8),), file, opset_version=17, dynamo=False)
+    graph = onnxslim.slim(onnx.load_from_string(file.getvalue())).graph
+    assert Counter(node.op_type for node in graph.node) == NODES
