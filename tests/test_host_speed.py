@@ -18,6 +18,14 @@ pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 FAST = {"imgsz": 32, "batch": 4, "nbs": 4, "workers": 0, "plots": False, "verbose": False, "close_mosaic": 0}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own: what another measured is not recalled."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "yolograft"
+
+
 def results(folder: Path) -> list[list[str]]:
     rows = list(csv.reader((folder / "results.csv").read_text().splitlines()))
     timed = [at for at, cell in enumerate(rows[0]) if cell.strip() == "time"]
@@ -83,6 +91,25 @@ def test_the_way_is_chosen_by_measurement(
     if not laid_out:
         assert choice.threads == torch.get_num_threads()
         assert "too little to leave stock for" in choice.why
+
+
+def test_a_host_goes_the_same_way_whatever_the_clock_says_later(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    found = iter([[1.0, 0.7, 0.4], [1.0, 2.0, 2.0], [1.0, 0.5, 2.0], [1.0, 0.6, 2.0]])
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(speed, "_measured", lambda *args: next(found))
+    model = YOLO("yolo11n.yaml").model
+    assert speed.choose(model, 64, 4).bfloat16
+    again = speed.choose(YOLO("yolo11n.yaml", graft="se@8").model, 64, 4)
+    (file,) = cache.glob("speed-*")
+    assert again.bfloat16, "a graft is no other host"
+    assert f"delete {file} to measure again" in again.why
+    assert not speed.choose(model, 96, 4).channels_last, "another size is another question"
+    file.write_text("{")
+    assert not speed.choose(model, 64, 4).bfloat16
+    assert speed.choose(model, 64, 4).channels_last
+    cache.rename(cache.with_name("elsewhere"))
+    cache.write_text("no folder")
+    assert "not kept, " in speed.choose(model, 64, 4).why
 
 
 def test_a_cpu_without_bfloat16_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["FAILURES", "built", "cpu"]
+__all__ = ["FAILURES", "built", "cache", "cpu"]
 
 FAILURES = (OSError, subprocess.SubprocessError)  # what `built` raises
 _FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
@@ -39,11 +39,10 @@ def built(source: Path, *flags: str) -> ctypes.CDLL:
     # A home that several machines share keeps one for each kind of CPU.
     words = [source.read_text(encoding="utf-8"), platform.machine(), cpu(), *compiler, *_FLAGS, *flags]
     key = hashlib.sha256("\0".join(words).encode()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolograft"
-    kept = cache / f"{source.stem}-{key[:16]}.so"
+    kept = cache() / f"{source.stem}-{key[:16]}.so"
     if not kept.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:  # beside it, so that it can be moved into place at once
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:  # beside it, so that it can be moved into place at once
             fresh = Path(folder) / kept.name
             done = subprocess.run([*compiler, *_FLAGS, *flags, str(source), "-o", str(fresh), "-lm"],
                                   capture_output=True, text=True, timeout=120)
@@ -52,6 +51,11 @@ def built(source: Path, *flags: str) -> ctypes.CDLL:
                 raise OSError(f"{compiler[0]} cannot build it: {last[0]}")
             os.replace(fresh, kept)
     return ctypes.CDLL(str(kept))
+
+
+def cache() -> Path:
+    """Return the folder for what can be made again, which may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolograft"
 
 
 @functools.cache

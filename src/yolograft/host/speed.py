@@ -16,6 +16,8 @@ from __future__ import annotations
 import copy
 import ctypes
 import functools
+import hashlib
+import json
 import os
 import statistics
 import sys
@@ -26,12 +28,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import ultralytics
 from torch import Tensor, nn
 from ultralytics.nn.modules import Detect
 from ultralytics.utils import LOGGER
 
+from yolograft import __version__
 from yolograft.errors import HostError, nearest
-from yolograft.host import batches, gpu, norm_act, suppression
+from yolograft.host import batches, gpu, native, norm_act, suppression
+from yolograft.host.models import host_yaml
 
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out", "stepping"]
 
@@ -75,7 +80,8 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
     """Choose for a model that is about to be trained on this machine's CPU; the model is left as it is.
 
     `auto` measures a step in each way that this model and CPU can go and takes the fastest, or stock unless that is
-    clearly slower.
+    clearly slower. What it measured is kept: the next training of this host on this machine, whatever it carries, goes the
+    same way, so that the same seed gives the same numbers.
 
     Args:
         model: an Ultralytics task model.
@@ -102,11 +108,11 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
         ways.append(Choice(_threads(), True, True, f"as asked for{_apart(apart)}", fused=not apart))
     if mode != "auto":
         return ways[-1]
-    seconds = _measured(model, imgsz, min(batch, 4), [stock, *ways])
+    seconds, when = _recalled(model, imgsz, min(batch, 4), [stock, *ways])
     taken = min(range(len(seconds)), key=lambda at: seconds[at])
     gains = [f"{'bfloat16' if way.bfloat16 else 'float32'} {seconds[0] / one:.2f}x"
              for way, one in zip(ways, seconds[1:], strict=True)]
-    why = f"measured against stock's way: {', '.join(gains)}"
+    why = f"measured against stock's way{when}: {', '.join(gains)}"
     why += f"; no bfloat16, since {refused}" if refused else _apart(norm_act.refused())
     if taken == 0 or seconds[taken] * _GAIN > seconds[0]:
         return replace(stock, why=f"{why}; too little to leave stock for")
@@ -122,6 +128,30 @@ def _threads() -> int:
     if given.isdecimal() and int(given) > 1:
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _recalled(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) -> tuple[list[float], str]:
+    """Return what was measured when this was first asked on this machine, and words for where that is kept."""
+    config = {key: value for key, value in host_yaml(dict(model.yaml)).items() if key != "yaml_file"}  # type: ignore[arg-type]
+    asked = [native.cpu(), torch.__version__, ultralytics.__version__, __version__, json.dumps(config, default=str), imgsz,
+             batch, *((way.threads, way.bfloat16, way.fused) for way in ways)]
+    key = hashlib.sha256(repr(asked).encode()).hexdigest()
+    file = native.cache() / f"speed-{key[:16]}.json"
+    try:
+        kept = [float(one) for one in json.loads(file.read_text(encoding="utf-8"))["seconds"]]
+    except (OSError, ValueError, KeyError, TypeError):  # not measured yet, or no longer readable
+        kept = []
+    if len(kept) == len(ways) and all(one > 0 for one in kept):
+        return kept, f" once (delete {file} to measure again)"
+    seconds = _measured(model, imgsz, batch, ways)
+    draft = file.with_suffix(f".{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps({"seconds": seconds, "ways": [str(way) for way in ways]}), encoding="utf-8")
+        os.replace(draft, file)
+    except OSError as error:
+        return seconds, f" (not kept, {error.strerror}: the next training may go another way)"
+    return seconds, ""
 
 
 def _measured(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) -> list[float]:
