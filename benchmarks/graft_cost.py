@@ -1,11 +1,13 @@
 """What SE costs beside the bare host, as a graft and as what users write instead: rows of a hand-edited YAML.
 
     python benchmarks/graft_cost.py [runtime=torch,onnxruntime,openvino] [batch=1] [imgsz=640] [repeats=40] [train=16@224]
+                                    [threads=N]
 
 The hand-edited files hold `torchvision.ops.SqueezeExcitation` rows at the same places, written as `yolograft yaml` writes
 them and built by stock Ultralytics. All five networks take turns in random order; each ratio to the bare host is formed
 within a turn, and its 95% interval is a bootstrap over turns. `train=BATCH@SIZE` times a training step (forward, loss,
-backward) the same way; `train=0` leaves it out. All of the machine's cores are used.
+backward) the same way; `train=0` leaves it out. All of the machine's cores are used unless `threads` says otherwise; with
+`threads=1` CPU seconds are compared, which a busy machine disturbs far less than wall seconds.
 
 `floor` is what no form of SE can go below on this machine in PyTorch: each map read once for its averages, and read and
 written once to be scaled, into memory that is there already, as a ratio to the same bare host.
@@ -19,6 +21,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,7 +39,8 @@ from yolograft.host import config, costs, models, rows, runtimes
 from yolograft.inspect.bench import _interval, _turns
 
 MODEL, GRAFTS = "yolo11n.yaml", {"se@8": 1, "se@C3k2": 8}
-DEFAULTS = {"runtime": "torch,onnxruntime,openvino", "batch": "1", "imgsz": "640", "repeats": "40", "train": "16@224"}
+DEFAULTS = {"runtime": "torch,onnxruntime,openvino", "batch": "1", "imgsz": "640", "repeats": "40", "train": "16@224",
+            "threads": str(os.cpu_count() or 1)}
 
 
 def checkpoints(folder: Path) -> dict[str, Path]:
@@ -97,10 +101,10 @@ def step(file: Path, batch: int, imgsz: int) -> Callable[[], None]:
     return run
 
 
-def table(title: str, arms: list[str], runs: list[Callable[[], object]], repeats: int) -> dict[str, Any]:
+def table(title: str, arms: list[str], runs: list[Callable[[], object]], repeats: int, threads: int) -> dict[str, Any]:
     """Run the arms in turns, print their rows, and return them."""
-    torch.set_num_threads(os.cpu_count() or 1)  # an export leaves fewer
-    turns = _turns(runs, repeats)
+    torch.set_num_threads(threads)  # an export leaves fewer
+    turns = _turns(runs, repeats, time.process_time if threads == 1 else time.perf_counter)
     found = {}
     for at, arm in enumerate(arms):
         ratios = [turn[at] / turn[0] for turn in turns]
@@ -118,7 +122,7 @@ def main(words: list[str]) -> None:
     if set(given) - set(DEFAULTS):
         sys.exit(__doc__)
     given = {**DEFAULTS, **given}
-    batch, imgsz, repeats = (int(given[key]) for key in ("batch", "imgsz", "repeats"))
+    batch, imgsz, repeats, threads = (int(given[key]) for key in ("batch", "imgsz", "repeats", "threads"))
     report: dict[str, Any] = {}
     print("| | arm | ms | x bare | 95% interval |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
@@ -136,19 +140,20 @@ def main(words: list[str]) -> None:
                     floors = [floor(models.graft_onto(yolograft.YOLO(MODEL).model.eval(), graft), pictures)
                               for graft in GRAFTS]
                     report[title] = table(title, [*arms, *(f"floor of {graft}, by itself" for graft in GRAFTS)],
-                                          [*runs, *floors], repeats)
+                                          [*runs, *floors], repeats, threads)
                     continue
                 noise = torch.rand(batch, 3, imgsz, imgsz).numpy()
                 opened = [runtimes.deployed(str(file), "none" if "rows" in arm or arm == "none" else arm, runtime,
                                             folder / f"{runtime}{at}", imgsz=imgsz, batch=batch,
-                                            threads=os.cpu_count() or 1)
+                                            threads=threads)
                           for at, (arm, file) in enumerate(files.items())]
-                report[title] = table(title, arms, [partial(one, noise) for one in opened], repeats)
+                report[title] = table(title, arms, [partial(one, noise) for one in opened], repeats, threads)
         if given["train"] != "0":
             of, _, size = given["train"].partition("@")
             title = f"training step, batch {of} at {size}"
-            report[title] = table(title, arms, [step(file, int(of), int(size)) for file in files.values()], repeats)
-    print(json.dumps({"machine": f"{platform.machine()}, {os.cpu_count()} cores", "threads": torch.get_num_threads(),
+            report[title] = table(title, arms, [step(file, int(of), int(size)) for file in files.values()], repeats,
+                                  threads)
+    print(json.dumps({"machine": f"{platform.machine()}, {os.cpu_count()} cores", "threads": threads,
                       "torch": torch.__version__, "ultralytics": ultralytics.__version__, "load": os.getloadavg()[0],
                       "imgsz": imgsz, "repeats": repeats, "measured": report}))
 

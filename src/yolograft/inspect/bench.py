@@ -219,7 +219,8 @@ class _Held(TorchDispatchMode):
         self._now -= size
 
 
-def _turns(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
+def _turns(runs: Sequence[Callable[[], object]], repeats: int,
+           clock: Callable[[], float] = time.perf_counter) -> list[list[float]]:
     order = list(range(len(runs)))
     shuffled = random.Random(0)  # no arm always runs after the same other one, whose weights fill the caches
     turns = []
@@ -227,9 +228,9 @@ def _turns(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[floa
         taken = [0.0] * len(runs)
         shuffled.shuffle(order)
         for at in order:
-            begun = time.perf_counter()
+            begun = clock()
             runs[at]()
-            taken[at] = time.perf_counter() - begun
+            taken[at] = clock() - begun
         if turn >= _WARM_UP:
             turns.append(taken)
     return turns
