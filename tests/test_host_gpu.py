@@ -72,6 +72,20 @@ def test_the_same_seed_gives_the_same_numbers_and_a_plain_checkpoint(
     opened.val(data=str(varied_set), plots=False, imgsz=32, workers=0, project=str(tmp_path), name="v")
 
 
+@pytest.mark.parametrize("mode", ["float32", "bfloat16"])
+def test_a_way_to_train_on_a_cpu_is_refused_elsewhere(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for device in ("cpu", torch.device("cpu"), None, ""):
+        gpu.check(mode, {"device": device})
+    for elsewhere in (0, "0", [0, 1], "cuda:1", "mps"):
+        with pytest.raises(GraftError, match="is a way to train on a CPU"):
+            gpu.check(mode, {"device": elsewhere})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(GraftError, match="device=0"):
+        gpu.check(mode, {"device": None})
+    gpu.check(mode, {"device": None}, here=False)
+    gpu.check("auto", {"device": 0})
+
+
 def test_an_interrupted_training_goes_on_with_the_pictures_it_would_have_seen(varied_set: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, tuple[str, ...], float]] = []
 

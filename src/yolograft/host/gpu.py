@@ -29,6 +29,7 @@ from yolograft.host.pairing import seeded
 __all__ = ["MODES", "begin", "check", "replace_loaders", "running"]
 
 MODES = ("resident", "graphed")
+_CPU_ALONE = ("float32", "bfloat16")
 _GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
 _STEPS = 40  # that a pace is measured over, within
 _SECONDS = 10.0
@@ -43,6 +44,12 @@ def check(mode: str, settings: Mapping[str, Any], *, here: bool = True) -> None:
         settings: the train arguments.
         here: whether the training is to be on this machine.
     """
+    device = str(settings.get("device")).lower()
+    if device in ("none", ""):
+        device = "0" if here and torch.cuda.is_available() else "cpu"
+    if mode in _CPU_ALONE and device != "cpu":
+        raise HostError(f"speed={mode} is a way to train on a CPU, and this training is on device={device}. Say "
+                        f"speed=auto, {', '.join(MODES)} or stock there, or device=cpu.")
     if mode not in MODES:
         return
     if here and mode == "graphed" and not torch.cuda.is_available():
