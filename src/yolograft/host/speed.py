@@ -31,7 +31,7 @@ from ultralytics.utils import LOGGER
 from yolograft.errors import HostError, nearest
 from yolograft.host import norm_act, suppression
 
-__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out"]
+__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out"]
 
 MODES = ("auto", "stock", "float32", "bfloat16")
 _GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
@@ -156,12 +156,12 @@ def begin(trainer: Any) -> None:
     torch.set_num_threads(choice.threads)
     if choice.channels_last:
         laid_out(trainer.model)
-        _keep_memory()
+        keep_memory()
     trainer.choice = choice
     LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let the C library keep freed memory: given back, the maps of every step come as new pages, 15,000 faults a step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:  # glibc's; M_MMAP_MAX and M_TRIM_THRESHOLD of its malloc.h
