@@ -35,7 +35,7 @@ from ultralytics.cfg import get_cfg
 
 import yolograft
 from yolograft.blocks.se import SE
-from yolograft.host import config, costs, models, rows, runtimes
+from yolograft.host import config, costs, models, rows, runtimes, speed
 from yolograft.inspect.bench import _interval, _turns
 
 MODEL, GRAFTS = "yolo11n.yaml", {"se@8": 1, "se@C3k2": 8}
@@ -124,6 +124,7 @@ def main(words: list[str]) -> None:
     given = {**DEFAULTS, **given}
     batch, imgsz, repeats, threads = (int(given[key]) for key in ("batch", "imgsz", "repeats", "threads"))
     report: dict[str, Any] = {}
+    speed.keep_memory()  # or it is chance which arm's maps come as new pages, a tenth of its time
     print("| | arm | ms | x bare | 95% interval |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -38,7 +38,7 @@ from yolograft.errors import HostError, nearest
 from yolograft.host import batches, gpu, native, norm_act, suppression
 from yolograft.host.models import host_yaml
 
-__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "laid_out", "stepping"]
+__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out", "stepping"]
 
 MODES = ("auto", "stock", "float32", "bfloat16", *gpu.MODES)
 _GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
@@ -188,12 +188,12 @@ def begin(trainer: Any) -> None:
     torch.set_num_threads(choice.threads)
     if choice.channels_last:
         laid_out(trainer.model)
-        _keep_memory()
+        keep_memory()
     trainer.choice = choice
     LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let the C library keep freed memory: given back, the maps of every step come as new pages, 15,000 faults a step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:  # glibc's; M_MMAP_MAX and M_TRIM_THRESHOLD of its malloc.h

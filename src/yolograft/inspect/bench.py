@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 from yolograft import attach
 from yolograft.errors import HostError
-from yolograft.host import costs, models, modes, runtimes
+from yolograft.host import costs, models, modes, runtimes, speed
 from yolograft.spec import Graft
 
 __all__ = ["Bench", "Cost", "bench"]
@@ -132,6 +132,7 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
     before = torch.get_num_threads()
     threads = threads or before
     torch.set_num_threads(threads)
+    speed.keep_memory()  # or it is chance which arm's maps come as new pages, a tenth of its time
     try:
         with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
             memory = [_memory(network, pictures) for network in networks]
