@@ -21,6 +21,17 @@ def _activation() -> Iterator[None]:
     Conv.default_act = before
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On a busy machine two threads wait for each other, a second for every small batch."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def weights() -> Path:
     file = DATA / "weights" / "yolo11n.pt"

@@ -4,23 +4,15 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
+pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
+              pytest.mark.usefixtures("one_thread")]
 FILE = Path(__file__).resolve().parents[1] / "benchmarks" / "train_gpu.py"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

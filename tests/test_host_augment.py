@@ -1,7 +1,6 @@
 """Augmentation on the device is Ultralytics': the same pictures and boxes from the same numbers, and the same numbers."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,21 +20,13 @@ from ultralytics.data.utils import check_det_dataset
 from yolograft.host import augment, resident
 from yolograft.host.augment import Plan, Recipe
 
-pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
+pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
+              pytest.mark.usefixtures("one_thread")]
 CPU = torch.device("cpu")
 ALL = {"mosaic": 1.0, "degrees": 20.0, "translate": 0.2, "scale": 0.5, "shear": 10.0, "hsv_h": 0.1, "hsv_s": 0.7,
        "hsv_v": 0.4, "flipud": 0.5, "fliplr": 0.5}
 NONE = {**dict.fromkeys(ALL, 0.0), "perspective": 0.0}
 GEOMETRY = {**ALL, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On a busy machine two threads wait for each other, a second for every small batch."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def dataset(file: Path, **settings: Any) -> Any:

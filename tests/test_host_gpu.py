@@ -3,7 +3,6 @@
 import copy
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,16 +17,9 @@ from yolograft import YOLO, GraftError
 from yolograft.host import gpu, resident, trial
 from yolograft.host.lesson import STATE, lesson_trainer
 
-pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
+pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
+              pytest.mark.usefixtures("one_thread")]
 FAST = {"imgsz": 32, "batch": 4, "nbs": 4, "workers": 0, "plots": False, "verbose": False, "close_mosaic": 1, "epochs": 2}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Pictures on the device are the loader's, in batches that follow from seed, epoch and picture alone."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,16 +17,9 @@ from yolograft.host import augment, resident
 from yolograft.host.pairing import Paired
 from yolograft.host.resident import ReplayLoader, ResidentLoader
 
-pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
+pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
+              pytest.mark.usefixtures("one_thread")]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def dataset(file: Path, mode: str = "train", batch: int = 10, **settings: Any) -> Any:
