@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from yolograft import blocks
 from yolograft.blocks._birth import Mix
+from yolograft.host.costs import FORMULAS
 
 FILE = Path(__file__).with_name("blocks.md")
 CHANNELS, SIZE = 256, 20
@@ -49,8 +49,8 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
-        if packet in flop_registry:
-            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+        if packet in FORMULAS:
+            self.total += FORMULAS[packet](*args, **(kwargs or {}), out_val=out)
         elif not moves(func):
             sizes = [x.numel() for x in (*args, *(out if isinstance(out, tuple) else (out,))) if torch.is_tensor(x)]
             self.total += max(sizes, default=0)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from yolograft import blocks
 from yolograft.host import costs, models, modes
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -70,3 +71,11 @@ def test_sites_and_show_build_one_model_run_no_convolution_and_load_no_compiler(
             "sys.exit(code)")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "1 []"
+
+
+def test_attention_on_a_cpu_is_counted_by_any_pytorch() -> None:
+    block = blocks.create("mhsa", 16, heads=2)
+    before, after = (costs.gflops(nn.Sequential(nn.Conv2d(3, 16, 8, 8), *more).eval(), 64) for more in ((), (block,)))
+    tokens = 8 * 8
+    projections, pairs = 4 * 2 * tokens * 16 * 16, 2 * 2 * tokens * tokens * 16
+    assert (after - before) * 1e9 == pytest.approx(projections + pairs)

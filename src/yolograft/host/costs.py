@@ -16,7 +16,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["ShapesAlone", "deployed", "gflops", "parameters", "pictures"]
+__all__ = ["FORMULAS", "ShapesAlone", "deployed", "gflops", "parameters", "pictures"]
+
+_ATEN = torch.ops.aten
+FORMULAS = {  # operator -> operations; up to 2.14 PyTorch's own list lacks the attention that runs on a CPU
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
+    **flop_registry,
+}
 
 
 def parameters(model: nn.Module) -> int:
@@ -64,7 +70,7 @@ class _Products(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator and count it."""
         result = func(*args, **(kwargs or {}))
-        if (count := flop_registry.get(func._overloadpacket)) is not None:
+        if (count := FORMULAS.get(func._overloadpacket)) is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=result)
         return result
 
