@@ -241,7 +241,7 @@ def stepping(trainer: Any) -> Iterator[None]:
     optimizer: Any = trainer.optimizer
     able = type(optimizer) in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW) and _at_once(type(optimizer).__name__)
     groups = [group for group in optimizer.param_groups
-              if able and choice and choice.channels_last and group["fused"] is None
+              if able and choice and choice.channels_last and group.get("fused", False) is None
               and all(_alike(weight, optimizer.state.get(weight, {})) for weight in group["params"])]
     for group in groups:
         group["fused"] = True
