@@ -287,6 +287,16 @@ def test_the_held_out_split_is_on_the_page_once_it_was_scored(study, tmp_path):
     assert "差值 +0.105" in said(copy, language="zh")
 
 
+@pytest.mark.parametrize(("gains", "words"), [
+    ((2.4, 3.0), "smaller (median over arms)"), ((0.7, 0.8), "would vary about 0.8 times as much"), ((), ""),
+])
+def test_what_pairing_bought_is_said_as_it_is(study, monkeypatch, gains, words):
+    monkeypatch.setattr(Summary, "pairing", {f"arm {at}": gain for at, gain in enumerate(gains)})
+    text = said(study)
+    assert words in text
+    assert text.count("Pairing by seed") == bool(gains)
+
+
 def test_what_fewer_epochs_and_a_cheaper_study_would_have_said_is_on_the_page(study, tmp_path, capsys):
     cheap = run({**WORDS, "arms": ARMS, "seeds": 2, "epochs": 1}, tmp_path / "cheap", workers=2)
     text = said(study, cheap)

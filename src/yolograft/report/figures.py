@@ -150,7 +150,8 @@ def heat(summary: Summary, say: Say) -> Drawn | None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=axes, shrink=0.95, aspect=max(8, 3 * len(arms)), pad=0.02)
-    bar.set_label(f"{summary.class_metric}: {say('difference')}")
+    full = len(arms) > 3  # beside fewer there is room for one word
+    bar.set_label(f"{summary.class_metric}: {say('difference')}" if full else say("difference"))
     bar.outline.set_visible(False)
     return figure, tips
 

@@ -143,7 +143,8 @@ def notes(summary: Summary, say: Speaker) -> list[tuple[str, str]]:
             found.append(("plain" if fine else "warn", say("aa_ok" if fine else "aa_bad")))
     gains = [gain for gain in summary.pairing.values() if math.isfinite(gain)]
     if gains:
-        found.append(("plain", say("pair_note", gain=f"{median(gains):.1f}")))
+        gain = median(gains)
+        found.append(("plain", say("pair_note" if gain >= 1.1 else "no_pair_note", gain=f"{gain:.1f}")))
     needed = {effect: summary.seeds_for(effect) for effect in _EFFECTS}
     if all(needed.values()):
         found.append(("plain", say("need_note", effects=" / ".join(map(str, needed)),
