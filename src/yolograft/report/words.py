@@ -144,9 +144,10 @@ TEXTS = {
         "number of seeds that the same certainty takes.",
         "按种子配对使差值的方差约缩小为 1/{gain}（各方案的中位数），同样把握所需的种子数也随之减少。"),
     "no_pair_note": (
-        "Pairing by seed bought nothing here: an unpaired difference would vary about {gain} times as much (median over arms). "
-        "Much of a run's spread is training's own chaos, which no pairing removes.",
-        "按种子配对在这里没有带来好处：不配对的差值的方差约为配对的 {gain} 倍（各方案的中位数）。同一训练自身的混沌占了波动的大部分，配对无法消除。"),
+        "Pairing by seed bought nothing here: an unpaired difference would vary about {gain} times as much (median over "
+        "arms). Much of a run's spread is training's own chaos, which no pairing removes.",
+        "按种子配对在这里没有带来好处：不配对的差值的方差约为配对的 {gain} 倍（各方案的中位数）。"
+        "波动大多来自训练自身的混沌，配对无法消除。"),
     "select_note": (
         "Arms were compared on validation pictures, and the best of many looks better than it is: score the chosen arm "
         "once on a held-out test split before quoting it.",
