@@ -26,11 +26,11 @@ from yolograft.errors import HostError
 from yolograft.host import graphs, resident
 from yolograft.host.pairing import seeded
 
-__all__ = ["MODES", "begin", "check", "replace_loaders", "running"]
+__all__ = ["GAIN", "MODES", "begin", "check", "replace_loaders", "running"]
 
 MODES = ("resident", "graphed")
 _CPU_ALONE = ("float32", "bfloat16")
-_GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
+GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
 _STEPS = 40  # that a pace is measured over, within
 _SECONDS = 10.0
 _FUSED = ("SGD", "Adam", "AdamW")
@@ -206,7 +206,7 @@ def _choose(trainer: Any) -> tuple[str, str]:
     way = min(paces, key=lambda one: paces[one])
     why = "a step took " + ", ".join(f"{1000 * pace:.1f} ms {name}" for name, pace in paces.items())
     why += f"; no graph, since {doubt}" if doubt else ""
-    if way == "stock" or paces[way] * _GAIN > paces["stock"]:
+    if way == "stock" or paces[way] * GAIN > paces["stock"]:
         return "stock", f"{why}; too little to leave stock for"
     return way, why
 

@@ -41,7 +41,6 @@ from yolograft.host.models import host_yaml
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out", "stepping"]
 
 MODES = ("auto", "stock", "float32", "bfloat16", *gpu.MODES)
-_GAIN = 1.2  # times that another way must be faster than stock: what is near one might flip between two runs
 _REPEATS = 3
 
 
@@ -114,7 +113,7 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
              for way, one in zip(ways, seconds[1:], strict=True)]
     why = f"measured against stock's way{when}: {', '.join(gains)}"
     why += f"; no bfloat16, since {refused}" if refused else _apart(norm_act.refused())
-    if taken == 0 or seconds[taken] * _GAIN > seconds[0]:
+    if taken == 0 or seconds[taken] * gpu.GAIN > seconds[0]:
         return replace(stock, why=f"{why}; too little to leave stock for")
     return replace(ways[taken - 1], why=why)
 
