@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from ultralytics.cfg import get_cfg
 from ultralytics.data import base
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.data.utils import check_det_dataset
 
 from yolograft.host import batches
 
@@ -31,7 +34,7 @@ class Loader:
 
 def test_batches_are_read_once_and_are_the_same_every_time() -> None:
     loader = Loader()
-    kept = batches.Kept(loader, 10_000)
+    kept = batches.Kept(loader, lambda pictures: pictures, 10_000)
     assert (len(kept), kept.batch_size, kept.dataset) == (3, 2, loader.dataset)
     first = list(kept)
     boxes = [batch["bboxes"].clone() for batch in first]
@@ -48,7 +51,7 @@ def test_batches_are_read_once_and_are_the_same_every_time() -> None:
 
 @pytest.mark.parametrize(("loader", "most"), [(Loader(), 150), (Loader(), 0), (Loader(augment=True), 10_000)])
 def test_what_does_not_fit_or_changes_is_read_again(loader: Loader, most: int) -> None:
-    kept = batches.Kept(loader, most)
+    kept = batches.Kept(loader, lambda pictures: pictures, most)
     for times in (1, 2):
         assert [int(batch["img"].max()) for batch in kept] == [0, 1, 2]
         assert loader.reads == 3 * times
@@ -57,11 +60,26 @@ def test_what_does_not_fit_or_changes_is_read_again(loader: Loader, most: int) -
 
 def test_an_epoch_broken_off_is_begun_again() -> None:
     loader = Loader()
-    kept = batches.Kept(loader, 10_000)
+    kept = batches.Kept(loader, lambda pictures: pictures, 10_000)
     next(iter(kept))
     assert [int(batch["img"].max()) for batch in kept] == [0, 1, 2]
     assert [int(batch["img"].max()) for batch in kept] == [0, 1, 2]
     assert loader.reads == 4
+
+
+@pytest.mark.filterwarnings("default")  # Ultralytics' own
+def test_a_real_loader_is_replayed_as_it_was(varied_set: Path) -> None:
+    data, cfg = check_det_dataset(str(varied_set)), get_cfg(overrides={"task": "detect", "imgsz": 64})
+    built = build_yolo_dataset(cfg, data["val"], 10, data, mode="val", stride=32, rect=True)
+    loader = build_dataloader(built, 10, 0, shuffle=False, rank=-1)
+    wanted = list(loader)
+    kept = batches.Kept(loader, lambda pictures: pictures.contiguous(memory_format=torch.channels_last))
+    for _ in range(3):
+        for batch, other in zip(kept, wanted, strict=True):
+            assert batch.keys() == other.keys()
+            assert all(torch.equal(batch[key], other[key]) for key in ("img", "cls", "bboxes", "batch_idx"))
+            assert batch["im_file"] == other["im_file"]
+    assert kept.batches[0]["img"].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_picture_is_decoded_once(tmp_path: Path) -> None:
@@ -69,7 +87,9 @@ def test_a_picture_is_decoded_once(tmp_path: Path) -> None:
     stock, names = place.imread, [str(tmp_path / f"{number}.png") for number in range(2)]
     for number, name in enumerate(names):
         cv2.imwrite(name, np.full((8, 8, 3), number, np.uint8))
-    with batches.pictures(most=200):  # room for one
+    before = cv2.getNumThreads()
+    with batches.pictures(most=200, threads=before + 1):  # room for one
+        assert cv2.getNumThreads() == before + 1
         first = place.imread(names[0])
         first += 9
         place.imread(names[1])
@@ -78,6 +98,7 @@ def test_a_picture_is_decoded_once(tmp_path: Path) -> None:
         assert place.imread(names[0]).max() == 0
         assert place.imread(names[1]) is None
     assert place.imread is stock
+    assert cv2.getNumThreads() == before
 
 
 @pytest.mark.parametrize(("free", "room"), [(2**40, 2**31), (2**30, 2**27), (0, 0)])

@@ -14,7 +14,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils.torch_utils import ModelEMA
 
 from yolograft import YOLO, GraftError
-from yolograft.host import gpu, resident, trial
+from yolograft.host import batches, gpu, resident, trial
 from yolograft.host.lesson import STATE, lesson_trainer
 
 pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_numbers_and_a_plain_checkpoint(
 ) -> None:
     model = train(varied_set, tmp_path, "one", graft="se@8")
     assert type(model.trainer.train_loader) is resident.ResidentLoader
-    assert type(model.trainer.validator.dataloader) is resident.ReplayLoader
+    assert type(model.trainer.validator.dataloader) is batches.Kept
     assert any("resident, 24 training pictures in 0 MiB on cpu: as asked for" in line for line in said)
     train(varied_set, tmp_path, "two", graft="se@8")
     assert results(tmp_path / "one") == results(tmp_path / "two")
@@ -120,13 +120,13 @@ def test_validation_gives_the_stock_numbers(varied_set: Path, tmp_path: Path) ->
     trainer.loss, trainer.loss_items = trainer.model.train()(batch)
     trainer.loss, trainer.epoch = trainer.loss.sum(), 0
     replayed = trainer.validator.dataloader
-    assert type(replayed) is resident.ReplayLoader
+    assert type(replayed) is batches.Kept
     found = []
-    for loader in (replayed, replayed, replayed.stock):  # recorded, replayed, read again
+    for loader in (replayed, replayed, replayed.loader):  # recorded, replayed, read again
         trainer.validator.dataloader = loader
         found.append({key: value for key, value in trainer.validate()[0].items() if "loss" in key})
         trainer.ema.ema.train()
-    assert len(replayed.kept) == len(replayed)
+    assert len(replayed.batches) == len(replayed)
     assert found[0] == found[1] == found[2]
     assert found[0]["val/cls_loss"] > 0
 
@@ -165,7 +165,7 @@ def test_loaders_that_are_built_again_for_a_smaller_batch_are_replaced_again(var
     trainer.args.batch = trainer.batch_size = 2
     trainer._build_train_pipeline()
     assert type(trainer.train_loader) is resident.ResidentLoader
-    assert type(trainer.test_loader) is resident.ReplayLoader
+    assert type(trainer.test_loader) is batches.Kept
     assert [len(batch["img"]) for batch in trainer.train_loader] == [2] * 12
 
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import Tensor, nn
-from ultralytics.nn.modules import Conv
+from ultralytics.nn.modules import Bottleneck, Conv
 
 from yolograft import YOLO, GraftError
 from yolograft.host import native, norm_act, speed
@@ -113,6 +113,21 @@ def test_with_statistics_that_are_known_it_is_as_exact(shape: tuple[int, ...], s
         found = norm_act.norm_act_(x, norm, silu)
     assert found.data_ptr() == x.data_ptr()
     assert off([found], [exact])[0] <= max(1.2 * off([stock], [exact])[0], 2**-8)
+
+
+@needs
+def test_half_of_a_map_comes_to_a_residual_unit_in_one_piece() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Bottleneck(16, 16)).to(memory_format=LAST).eval()
+    half = torch.randn(2, 32, 12, 12).bfloat16().contiguous(memory_format=LAST).chunk(2, 1)[1]
+    seen: list[Tensor] = []
+    model[0].cv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        stock = model(half)
+        with norm_act.fused(model):
+            torch.testing.assert_close(model(half), stock, atol=0.05, rtol=0.05)
+    assert [one.is_contiguous(memory_format=LAST) for one in seen] == [False, True]
+    assert "forward" not in vars(model[0])
 
 
 @needs

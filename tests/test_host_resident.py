@@ -15,7 +15,7 @@ from ultralytics.data.utils import check_det_dataset
 
 from yolograft.host import augment, resident
 from yolograft.host.pairing import Paired
-from yolograft.host.resident import ReplayLoader, ResidentLoader
+from yolograft.host.resident import ResidentLoader
 
 pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
               pytest.mark.usefixtures("one_thread")]
@@ -101,24 +101,6 @@ def test_the_last_epochs_have_no_mosaic(varied_set: Path) -> None:
     built.close_mosaic(get_cfg(overrides={"task": "detect", "imgsz": 64}))
     assert augment.recipe_of(built)[0].mosaic == 0
     assert max(len(boxes) for _, _, boxes in by_file(given).values()) <= int(given.pictures.counts.max()) < most
-
-
-def test_validation_is_replayed_as_it_was(varied_set: Path) -> None:
-    stock = build_dataloader(dataset(varied_set, "val"), 10, 0, shuffle=False, rank=-1)
-    wanted = list(stock)
-    replayed = ReplayLoader(stock, CPU)
-    next(iter(replayed))
-    assert not replayed.kept, "a pass that was broken off is not kept"
-    stock.reset()  # which would otherwise go on where it was broken off
-    for _ in range(3):
-        batches = list(replayed)
-        assert len(batches) == len(replayed) == len(wanted)
-        for batch, other in zip(batches, wanted, strict=True):
-            assert batch.keys() == other.keys()
-            assert all(torch.equal(batch[key], other[key]) for key in ("img", "cls", "bboxes", "batch_idx"))
-            assert batch["im_file"] == other["im_file"]
-            batch["img"] = batch["img"].float() / 255  # as a validator does
-    assert replayed.dataset is stock.dataset
 
 
 @pytest.mark.parametrize(("settings", "said"), [

@@ -1,6 +1,8 @@
 """Fast training is the same training: what is chosen is said, stock is stock, and nothing of it gets into a checkpoint."""
 
 import csv
+import itertools
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,7 +95,15 @@ def test_the_way_is_chosen_by_measurement(
         assert "too little to leave stock for" in choice.why
 
 
+def clocks(monkeypatch: pytest.MonkeyPatch, others: float) -> None:
+    """Let a second pass at every look at the clocks, during which others use so many cores, and this process one."""
+    ticks = itertools.count()
+    monkeypatch.setattr(speed, "_clocks", lambda: (now := float(next(ticks)), now, now * (1 + others)))
+    monkeypatch.setattr(speed, "_disturbed", {})
+
+
 def test_a_host_goes_the_same_way_whatever_the_clock_says_later(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    clocks(monkeypatch, others=0)
     found = iter([[1.0, 0.7, 0.4], [1.0, 2.0, 2.0], [1.0, 0.5, 2.0], [1.0, 0.6, 2.0]])
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr(speed, "_measured", lambda *args: next(found))
@@ -110,6 +120,25 @@ def test_a_host_goes_the_same_way_whatever_the_clock_says_later(monkeypatch: pyt
     cache.rename(cache.with_name("elsewhere"))
     cache.write_text("no folder")
     assert "not kept, " in speed.choose(model, 64, 4).why
+
+
+def test_what_others_disturbed_is_kept_for_this_process_alone(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    found = iter([[1.0, 0.7, 0.4], [1.0, 2.0, 2.0]])
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(speed, "_measured", lambda *args: next(found))
+    clocks(monkeypatch, others=(os.cpu_count() or 1) + 0.5)
+    model = YOLO("yolo11n.yaml").model
+    first = speed.choose(model, 64, 4)
+    assert first.bfloat16
+    assert "not kept, since others used" in first.why
+    assert not list(cache.glob("speed-*"))
+    again = speed.choose(model, 64, 4)
+    assert again.bfloat16
+    assert "in this process" in again.why
+    speed._disturbed.clear()  # as in a new process
+    clocks(monkeypatch, others=0)
+    assert not speed.choose(model, 64, 4).channels_last
+    assert len(list(cache.glob("speed-*"))) == 1
 
 
 def test_a_cpu_without_bfloat16_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

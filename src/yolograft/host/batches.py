@@ -1,4 +1,4 @@
-"""What a training on a CPU reads again and again, kept in memory: its pictures, and the batches that it is validated on.
+"""What a training reads again and again, kept in memory: its pictures, and the batches that it is validated on.
 
 Both are the same in every epoch, so that nothing changes but the time.
 
@@ -11,12 +11,12 @@ writes into; a data set that augments says so in `augment`, and one that doesn't
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import psutil
-import torch
 from torch import Tensor
 from ultralytics.data import base
 
@@ -31,18 +31,21 @@ class Kept:
 
     Args:
         loader: Ultralytics' own.
+        prepare: what is done to the pictures of a batch before they are kept: where they lie, and how they are laid out.
         most: bytes that the batches may take; a share of what is free unless given.
     """
 
-    def __init__(self, loader: Any, most: int | None = None) -> None:
-        self.loader, self.most = loader, room() if most is None else most
+    def __init__(self, loader: Any, prepare: Callable[[Tensor], Tensor], most: int | None = None) -> None:
+        self.loader, self.prepare, self.most = loader, prepare, room() if most is None else most
         self.batches: list[dict[str, Any]] = []
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["loader"], name)
+        if name == "loader":  # not there yet
+            raise AttributeError(name)
+        return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if len(self.batches) == len(self):
@@ -53,8 +56,8 @@ class Kept:
         for batch in self.loader:
             taken += sum(value.nbytes for value in batch.values() if isinstance(value, Tensor))
             keep = keep and taken <= self.most
-            if keep:  # laid out as the network wants it
-                batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+            if keep:
+                batch["img"] = self.prepare(batch["img"])
                 self.batches.append(batch)
             else:
                 self.batches.clear()
@@ -68,8 +71,12 @@ def _lent(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def pictures(most: int | None = None) -> Iterator[None]:
-    """Let Ultralytics decode a picture once meanwhile, as long as all fit into `most` bytes; a share of what is free."""
+def pictures(most: int | None = None, threads: int = 1) -> Iterator[None]:
+    """Let Ultralytics decode a picture once meanwhile, as long as all fit into `most` bytes; a share of what is free.
+
+    OpenCV augments with `threads` meanwhile: Ultralytics keeps it to one for the sake of loaders in processes of their own,
+    which a training on a CPU doesn't have.
+    """
     place: Any = base if hasattr(base, "imread") else base.cv2
     stock, kept, left = place.imread, dict[Any, Any](), room() if most is None else most
 
@@ -84,11 +91,13 @@ def pictures(most: int | None = None) -> Iterator[None]:
             kept[key] = read
         return kept[key].copy()
 
-    place.imread = imread
+    place.imread, before = imread, cv2.getNumThreads()
+    cv2.setNumThreads(threads)
     try:
         yield
     finally:
         place.imread = stock
+        cv2.setNumThreads(before)
 
 
 def room() -> int:

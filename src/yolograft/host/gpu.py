@@ -13,6 +13,7 @@ What this relies on in Ultralytics (8.3.0 to 8.4.x): at `on_pretrain_routine_end
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -23,7 +24,7 @@ from torch import nn
 from ultralytics.utils import LOGGER, RANK
 
 from yolograft.errors import HostError
-from yolograft.host import graphs, resident
+from yolograft.host import batches, graphs, resident
 from yolograft.host.pairing import seeded
 
 __all__ = ["GAIN", "MODES", "begin", "check", "replace_loaders", "running"]
@@ -122,7 +123,7 @@ def replace_loaders(trainer: Any) -> None:
     if resident.size_of(trainer.test_loader.dataset) > resident.SHARE * resident.free_memory(trainer.device):
         LOGGER.info("yolograft: the validation pictures stay in the loader, for want of memory")
         return
-    trainer.test_loader = resident.ReplayLoader(trainer.test_loader, trainer.device)
+    trainer.test_loader = batches.Kept(trainer.test_loader, lambda pictures: pictures.to(trainer.device), sys.maxsize)
     if getattr(trainer, "validator", None) is not None:
         trainer.validator.dataloader = trainer.test_loader
 

@@ -3,7 +3,8 @@
 `norm_act.c` does it (see `native`). Where there is no compiler, or no AVX512-BF16, `refused` says so, and PyTorch's two
 operators do the work.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): `Conv.forward(x)` is `act(bn(conv(x)))`.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): `Conv.forward(x)` is `act(bn(conv(x)))`, and `Bottleneck.forward(x)`
+takes a map and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from ultralytics.nn.modules import Conv
+from ultralytics.nn.modules import Bottleneck, Conv
 
 from yolograft.errors import HostError
 from yolograft.host import native
@@ -75,6 +76,8 @@ def refused() -> str:
 def fused(model: nn.Module) -> Iterator[None]:
     """Let the model's convolutions normalise and activate in one operator meanwhile, where they run in bfloat16.
 
+    Residual units get their maps laid out for it.
+
     Layers whose norm or activation is another one, or carries a hook or a graft, are left as they are.
     """
     changed = []
@@ -84,6 +87,9 @@ def fused(model: nn.Module) -> Iterator[None]:
             if type(norm) is nn.BatchNorm2d and type(act) in (nn.SiLU, nn.Identity) and _plain(norm) and _plain(act):
                 vars(layer)["forward"] = _forward(layer.conv, norm, act)
                 changed.append(layer)
+        elif isinstance(layer, Bottleneck) and "forward" not in vars(layer):
+            vars(layer)["forward"] = _dense(layer.forward)
+            changed.append(layer)
     try:
         yield
     finally:
@@ -99,6 +105,11 @@ def _plain(module: nn.Module) -> bool:
 def _hooked(module: nn.Module) -> bool:
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks)
+
+
+def _dense(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Give a residual unit its map in one piece: half of a larger map's channels is added six times as slowly."""
+    return lambda x: forward(x.contiguous(memory_format=_LAST))
 
 
 def _forward(conv: nn.Module, norm: nn.BatchNorm2d, act: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -1,8 +1,8 @@
 """A detection set held in the memory of the training device, and the loaders that give batches from there.
 
 Small networks at small sizes leave a GPU waiting for its loader. Here every training picture is decoded and resized once,
-as Ultralytics' loader does it, and augmented on the device (`augment`); the batches for validation, which are the same in
-every epoch, are kept as the loader gave them. What cannot be done here is refused by name, never left out.
+as Ultralytics' loader does it, and augmented on the device (`augment`). What cannot be done here is refused by name, never
+left out.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `load_image(i)` of a data set that does not augment returns the picture
 with its long side resized to `imgsz`, and changes nothing; `labels` holds each picture's `cls`, `bboxes` (x, y, w, h in
@@ -31,7 +31,7 @@ from yolograft.errors import HostError
 from yolograft.host import augment
 from yolograft.host.pairing import draw
 
-__all__ = ["SHARE", "Pictures", "ReplayLoader", "ResidentLoader", "hold", "refusals", "unsupported"]
+__all__ = ["SHARE", "Pictures", "ResidentLoader", "hold", "refusals", "unsupported"]
 
 SHARE = 0.25  # of the free memory that pictures may take: the maps of training need the rest, and there may be other trials
 _AT_ONCE = 4  # pictures whose mosaics fit into a CPU's cache
@@ -169,34 +169,3 @@ class ResidentLoader:
                 "ori_shape": tuple(held.originals[number] for number in numbers),
                 "resized_shape": ((recipe.side, recipe.side),) * len(numbers),
             }
-
-
-class ReplayLoader:
-    """A validation loader that keeps its batches, on the device, from the first pass on; they are the same in every epoch.
-
-    Args:
-        stock: the loader that the trainer built.
-        device: where the pictures are kept.
-    """
-
-    def __init__(self, stock: Any, device: torch.device) -> None:
-        self.stock, self.device = stock, device
-        self.kept: list[dict[str, Any]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "stock":
-            raise AttributeError(name)
-        return getattr(self.stock, name)
-
-    def __len__(self) -> int:
-        return len(self.stock)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        if len(self.kept) == len(self) > 0:
-            yield from map(dict, self.kept)  # copies, since a validator replaces what is in a batch
-            return
-        passing = []
-        for batch in self.stock:
-            passing.append({**batch, "img": batch["img"].to(self.device)})
-            yield dict(passing[-1])
-        self.kept = passing  # only what was passed to its end

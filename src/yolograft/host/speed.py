@@ -27,6 +27,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psutil
 import torch
 import ultralytics
 from torch import Tensor, nn
@@ -35,13 +36,16 @@ from ultralytics.utils import LOGGER
 
 from yolograft import __version__
 from yolograft.errors import HostError, nearest
-from yolograft.host import batches, gpu, native, norm_act, suppression
+from yolograft.host import batches, expectation, gpu, native, norm_act, suppression
 from yolograft.host.models import host_yaml
 
-__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out", "stepping"]
+__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out", "stepping",
+           "threads"]
 
 MODES = ("auto", "stock", "float32", "bfloat16", *gpu.MODES)
 _REPEATS = 3
+_disturbed: dict[str, list[float]] = {}  # what was measured while others used the machine, by what was asked
+_OTHERS = 0.25  # cores that others may use beyond those that are left to them, while what is measured is kept
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,10 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
         refused = "this CPU has no bfloat16"
     if mode == "bfloat16" and refused:
         raise HostError(f"speed=bfloat16 cannot be: {refused}. Say speed=float32, or auto.")
-    ways = [Choice(_threads(), False, True, "as asked for")]
+    ways = [Choice(threads(), False, True, "as asked for")]
     if not refused and mode != "float32":
         apart = norm_act.refused()
-        ways.append(Choice(_threads(), True, True, f"as asked for{_apart(apart)}", fused=not apart))
+        ways.append(Choice(threads(), True, True, f"as asked for{_apart(apart)}", fused=not apart))
     if mode != "auto":
         return ways[-1]
     seconds, when = _recalled(model, imgsz, min(batch, 4), [stock, *ways])
@@ -122,7 +126,8 @@ def _apart(reason: str) -> str:
     return f"; batch norm and SiLU apart, since {reason}" if reason else ""
 
 
-def _threads() -> int:
+def threads() -> int:
+    """Return how many threads a training on this machine's CPU may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")  # which Ultralytics sets to 1 where it is not set: 1 means nothing
     if given.isdecimal() and int(given) > 1:
         return int(given)
@@ -140,9 +145,18 @@ def _recalled(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) 
         kept = [float(one) for one in json.loads(file.read_text(encoding="utf-8"))["seconds"]]
     except (OSError, ValueError, KeyError, TypeError):  # not measured yet, or no longer readable
         kept = []
+    if key in _disturbed:
+        return _disturbed[key], " in this process, while others used the machine"
     if len(kept) == len(ways) and all(one > 0 for one in kept):
         return kept, f" once (delete {file} to measure again)"
+    begun = _clocks()
     seconds = _measured(model, imgsz, batch, ways)
+    wall, own, busy = (now - then for now, then in zip(_clocks(), begun, strict=True))
+    others, cores = max(0.0, busy - own) / wall, os.cpu_count() or 1
+    if others + max(way.threads for way in ways) > cores + _OTHERS:
+        _disturbed[key] = seconds  # in this process, at least, the same seed gives the same numbers
+        return seconds, (f" (not kept, since others used {others:.1f} of {cores} cores: the next training may go another "
+                         "way, unless it is told)")
     draft = file.with_suffix(f".{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +165,12 @@ def _recalled(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) 
     except OSError as error:
         return seconds, f" (not kept, {error.strerror}: the next training may go another way)"
     return seconds, ""
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Return seconds: the wall's, those that this process has computed for, and those that all cores of the machine have."""
+    times = psutil.cpu_times()._asdict()
+    return time.perf_counter(), time.process_time(), sum(times[key] for key in ("user", "nice", "system") if key in times)
 
 
 def _measured(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) -> list[float]:
@@ -220,13 +240,17 @@ def evaluated(trainer: Any) -> Iterator[None]:
     averaging.ema = trainer.twin
     kept: batches.Kept | None = trainer.batches_kept
     if kept is None or kept.loader is not loader:  # 8.4 builds another loader where memory ran out
-        kept = trainer.batches_kept = batches.Kept(loader)
+        kept = trainer.batches_kept = batches.Kept(loader, _dense)
     validator.dataloader = kept
     try:
-        with faster(averaging.ema, choice.bfloat16, choice.fused), suppression.quicker():
+        with faster(averaging.ema, choice.bfloat16, choice.fused), suppression.quicker(), expectation.quicker():
             yield
     finally:
         averaging.ema, validator.dataloader = averaged, loader
+
+
+def _dense(pictures: Tensor) -> Tensor:
+    return pictures.contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ class GraftTrainer:
                              bool(trainer.choice and trainer.choice.fused))))
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(gpu.running(trainer)))  # type: ignore[attr-defined]
             if self.speed not in ("stock", *gpu.MODES) and self.device.type == "cpu":  # type: ignore[attr-defined]
-                stack.enter_context(batches.pictures())
+                stack.enter_context(batches.pictures(threads=speed.threads()))
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
 
     def optimizer_step(self) -> None:
