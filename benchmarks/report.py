@@ -27,7 +27,7 @@ from sqlalchemy import bindparam, insert, update
 
 from yolograft.report import write
 from yolograft.study import Study
-from yolograft.study.images import keep_drawn
+from yolograft.study.images import FILE, KEPT, keep_drawn
 from yolograft.study.plan import Plan
 from yolograft.study.storage import Storage, _pieces
 
@@ -60,7 +60,7 @@ def finished(folder: Path, trials: int, epochs: int) -> int:
     folder.mkdir(parents=True)
     plan.write(folder / "plan.yaml")
     for variant in range(VARIANTS):
-        detections(folder / f"variant{variant}" / "images.npz", variant)
+        detections(folder / f"variant{variant}" / FILE, variant)
     storage, rng = Storage(folder, create=True), np.random.default_rng(0)
     rows, notes, values, epochs_of, ended = storage.add(plan.trials()), [], [], [], []
     for row in rows:
@@ -83,7 +83,7 @@ def finished(folder: Path, trials: int, epochs: int) -> int:
         ended.append({"one": row.id, "state": TrialState.COMPLETE, "at": datetime(2026, 1, 1)})
         kept = folder / "trials" / row.key
         kept.mkdir(parents=True)
-        for name in ("images.npz", "drawn.npz"):
+        for name in (FILE, KEPT):
             os.link(folder / f"variant{row.number % VARIANTS}" / name, kept / name)
     # at once, where a study writes trial by trial: that is not what is measured here
     table = models.TrialModel.__table__
