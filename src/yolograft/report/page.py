@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     summary = Summary(study, Study.load(cheaper) if cheaper is not None else None)
     shown = gallery(summary, pictures)
     pages = {folder / _name(say.language): say for say in speakers}
+    gc.freeze()  # figures leave much to collect, and collecting would walk through all of the study every time
     try:
         for kind in ("tables", "figures"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -76,6 +78,8 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
             _put(path, page(summary, say, shown, other=other).encode())
     except OSError as error:
         raise GraftError(f"The report cannot be written to '{folder}': {error}.") from error
+    finally:
+        gc.unfreeze()
     return list(pages)
 
 

@@ -76,7 +76,8 @@ class Row:
         """Return epoch -> a metric, where it was reported; a quarter of the time that `curve` takes, if it always was."""
         epochs = re.findall(r'"epoch": (\d+)[,}]', self.points)
         values = re.findall(rf'"{re.escape(metric)}": ([^,}}]+)', self.points)
-        if len(epochs) == len(values) == self.points.count("{"):
+        # a backslash may hide a quote within some name
+        if len(epochs) == len(values) == self.points.count("{") and "\\" not in self.points:
             return dict(zip(map(int, epochs), map(float, values), strict=True))
         return {int(point["epoch"]): point[metric] for point in self.curve if metric in point}
 
