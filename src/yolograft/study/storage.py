@@ -51,7 +51,7 @@ class Row:
     """One attempt at a trial, as the storage knows it.
 
     `state` is waiting, running, complete or failed; a running one is `lost` if its machine has been silent for too long.
-    `points` is the JSON of `curve`, which as objects takes five times the memory and most of the time to read.
+    `points` is the JSON of `curve`, which as objects takes twice the memory and most of the time to read.
     """
 
     id: int
