@@ -11,9 +11,11 @@ an earlier run are used again.
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import os
 import platform
+import resource
 import shutil
 import tempfile
 import time
@@ -27,7 +29,7 @@ from sqlalchemy import bindparam, insert, update
 
 from yolograft.report import write
 from yolograft.study import Study
-from yolograft.study.images import keep_drawn
+from yolograft.study.images import FILE, KEPT, keep_drawn
 from yolograft.study.plan import Plan
 from yolograft.study.storage import Storage, _pieces
 
@@ -60,7 +62,7 @@ def finished(folder: Path, trials: int, epochs: int) -> int:
     folder.mkdir(parents=True)
     plan.write(folder / "plan.yaml")
     for variant in range(VARIANTS):
-        detections(folder / f"variant{variant}" / "images.npz", variant)
+        detections(folder / f"variant{variant}" / FILE, variant)
     storage, rng = Storage(folder, create=True), np.random.default_rng(0)
     rows, notes, values, epochs_of, ended = storage.add(plan.trials()), [], [], [], []
     for row in rows:
@@ -83,7 +85,7 @@ def finished(folder: Path, trials: int, epochs: int) -> int:
         ended.append({"one": row.id, "state": TrialState.COMPLETE, "at": datetime(2026, 1, 1)})
         kept = folder / "trials" / row.key
         kept.mkdir(parents=True)
-        for name in ("images.npz", "drawn.npz"):
+        for name in (FILE, KEPT):
             os.link(folder / f"variant{row.number % VARIANTS}" / name, kept / name)
     # at once, where a study writes trial by trial: that is not what is measured here
     table = models.TrialModel.__table__
@@ -108,8 +110,8 @@ def main() -> None:
     root = given.folder or Path(tempfile.mkdtemp())
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}; {given.epochs} epochs, "
           f"medians of {given.repeats}")
-    print(f"{'trials':>7} {'arms':>5} {'seeds':>6} {'read s':>8} {'report s':>9} {'together s':>11} {'MiB kept':>9} "
-          f"{'MiB page':>9}")
+    print(f"{'trials':>7} {'arms':>5} {'seeds':>6} {'read s':>8} {'report s':>9} {'together s':>11} {'range':>11} "
+          f"{'MiB kept':>9} {'MiB page':>9} {'MiB peak':>9}")  # the peak is that of all so far
     seen = []
     for wanted in given.trials:
         folder = root / f"of{wanted}"
@@ -121,12 +123,17 @@ def main() -> None:
             read = time.perf_counter()
             pages = write(study, folder / "report")
             if repeat:
-                taken.append((read - begun, time.perf_counter() - read))
-        reading, writing = np.median(taken, axis=0)
-        size = (folder / "study.db").stat().st_size / 2**20
-        print(f"{trials:>7} {len(study.plan.arms):>5} {len(study.plan.seeds):>6} {reading:>8.2f} {writing:>9.2f} "
-              f"{reading + writing:>11.2f} {size:>9.1f} {pages[0].stat().st_size / 2**20:>9.2f}", flush=True)
-        seen.append((trials, reading + writing))
+                ended = time.perf_counter()
+                taken.append((read - begun, ended - read, ended - begun))
+            arms, seeds = len(study.plan.arms), len(study.plan.seeds)
+            del study
+            gc.collect()  # so that the peak is one report's
+        reading, writing, together = np.median(taken, axis=0)
+        low, *_, high = sorted(one[2] for one in taken)
+        size, peak = (folder / "study.db").stat().st_size / 2**20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(f"{trials:>7} {arms:>5} {seeds:>6} {reading:>8.2f} {writing:>9.2f} {together:>11.2f} {low:>5.2f}-{high:<5.2f} "
+              f"{size:>9.1f} {pages[0].stat().st_size / 2**20:>9.2f} {peak:>9.0f}", flush=True)
+        seen.append((trials, together))
     if len(seen) > 1:
         (few, short), (many, long) = seen[-2:]
         print(f"time grows as trials to the power {math.log(long / short) / math.log(many / few):.2f} between the last two")

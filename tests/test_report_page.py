@@ -1,26 +1,31 @@
 import csv
+import gc
 import json
 import re
 import shutil
 import subprocess
 import warnings
+from collections import Counter
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from yolograft import report
 from yolograft.cli import main
 from yolograft.errors import GraftError
-from yolograft.report import write
+from yolograft.report import tables, write
 from yolograft.report.figures import FIGURES
 from yolograft.report.page import notes, page
 from yolograft.report.pictures import gallery
 from yolograft.report.summary import Summary
 from yolograft.report.words import LANGUAGES, TEXTS, Speaker
 from yolograft.study import Study, run
+from yolograft.study import study as study_module
+from yolograft.study.storage import Row
 
 ARMS = "none; se@8 effect=0.05; cbam@8; se@8 fail=error; aa; params(se@8)"
 WORDS = {"data": "somewhere", "model": "yolo11n.pt", "epochs": 4, "host": "yolograft.study.dummy"}
@@ -312,6 +317,30 @@ def test_what_fewer_epochs_and_a_cheaper_study_would_have_said_is_on_the_page(st
 def test_a_race_says_what_its_verdicts_rest_on(study):
     raced = Summary(replace(study, plan=replace(study.plan, race=True)))
     assert "corrected over all arms by Holm" in page(raced, Speaker("en"), gallery(raced, None))
+
+
+def test_what_both_pages_show_is_computed_once(study, tmp_path, monkeypatch):
+    done = Counter()
+
+    def count(owner, name, at=None):
+        real = getattr(owner, name) if at is None else owner[at]
+
+        def counted(*given, **named):
+            done[at or name] += 1
+            return real(*given, **named)
+
+        monkeypatch.setattr(owner, name, counted) if at is None else monkeypatch.setitem(owner, at, counted)
+
+    count(Row, "by_epoch")
+    count(study_module, "judge")
+    count(Figure, "savefig")
+    for table in tables.TABLES:
+        count(tables.TABLES, "", table)
+    assert len(write(Study(study.folder, study.plan, study.rows), tmp_path)) == 2
+    assert done.pop("savefig") == 4 * len(DRAWN), "an SVG and a PDF, and one for each language's page"
+    assert done.pop("by_epoch") == sum(row.state == "complete" for row in study.rows)
+    assert done == {"judge": 1, **dict.fromkeys(tables.TABLES, 1)}
+    assert gc.get_freeze_count() == 0
 
 
 def test_no_warning_escapes(study, tmp_path):

@@ -1,5 +1,7 @@
 import re
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from yolograft.report import write
 from yolograft.report.pictures import gallery
 from yolograft.report.summary import Summary
 from yolograft.study import Study, run
+from yolograft.study.images import FILE, KEPT, keep_drawn
 
 WORDS = {"data": "somewhere", "model": "yolo11n.pt", "epochs": 2, "host": "yolograft.study.dummy"}
 TRUTH = (20, 20, 60, 60)
@@ -67,6 +70,25 @@ def test_the_page_shows_each_picture_once_with_both_arms(study, pictures, tmp_pa
     assert len(re.findall(r'<use href="#picture-', text)) == 2
     assert set(re.findall(r'<use href="#(picture-[^"]+)"', text)) == set(re.findall(r'id="(picture-[^"]+)"', text))
     assert 'data-tip="missed: inclusion"' in text
+
+
+def test_a_report_opens_each_file_of_a_trial_once(study, pictures, tmp_path, monkeypatch):
+    opened, load = Counter(), np.load
+
+    def counted(file, **options):
+        opened[file if isinstance(file, Path) else Path(file.name)] += 1
+        return load(file, **options)
+
+    folders = [study.folder_of(row.key) for row in study.latest.values()]
+    for folder in folders:
+        keep_drawn(folder)
+    monkeypatch.setattr(np, "load", counted)
+    text = write(study, tmp_path, pictures=pictures)[0].read_text()
+    assert "over pictures" in text
+    assert "data:image/jpeg" in text
+    assert set(opened.values()) == {1}
+    assert {path for path in opened if path.name == KEPT} == {folder / KEPT for folder in folders}
+    assert {path.parent for path in opened if path.name == FILE} <= set(folders)
 
 
 @pytest.mark.parametrize("entry", ["images/val", ["images/val"], "val.txt"])

@@ -324,8 +324,9 @@ def test_fidelity_ranks_the_arms_by_their_early_epochs(tmp_path):
     study = run(words(arms=arms, epochs=4, noise=0.001, shared=0.001), tmp_path / "s", workers=2)
     assert [(epoch, tau) for epoch, tau, _ in study.fidelity()] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]
     assert [share for _, _, share in study.fidelity()] == [0.25, 0.5, 0.75, 1.0]
+    assert study.milestones() == study.fidelity()[:3]
     two = run(words(), tmp_path / "two")
-    assert two.fidelity() == []
+    assert two.fidelity() == two.milestones() == []
     assert study.agreement(study) == 1.0
     cheap = run(words(arms=arms, epochs=1, noise=0.001, shared=0.001), tmp_path / "cheap", workers=2)
     assert cheap.agreement(study) == 1.0

@@ -7,7 +7,7 @@ import pytest
 
 from yolograft.errors import GraftError
 from yolograft.study import run
-from yolograft.study.images import Detections, average_precision, drawn, image_intervals, keep_drawn
+from yolograft.study.images import KEPT, Detections, average_precision, drawn, image_intervals, keep_drawn
 
 
 def picture_file(path, *, images=40, classes=3, skill=0.7, seed=0, names=None):
@@ -116,7 +116,7 @@ def test_files_that_are_missing_or_broken(tmp_path):
     assert image_intervals(study) == {}
 
 
-def test_what_a_trial_keeps_is_what_would_be_computed(tmp_path):
+def test_what_a_trial_keeps_is_what_would_be_computed(tmp_path, monkeypatch):
     file = picture_file(tmp_path / "images.npz")
     images, values = drawn(file)
     assert values.shape == (200, 10)
@@ -125,9 +125,17 @@ def test_what_a_trial_keeps_is_what_would_be_computed(tmp_path):
     assert kept[0] == images
     assert np.array_equal(kept[1], values)
     assert drawn(file, draws=7)[1].shape == (7, 10), "another number of draws is computed"
-    (tmp_path / "drawn.npz").write_bytes(b"torn")
-    assert np.array_equal(drawn(file)[1], values), "a broken one is computed again"
+    whole = (tmp_path / KEPT).read_bytes()
+    for broken in (b"", b"torn", whole[:-9], b"PK nonsense"):
+        (tmp_path / KEPT).write_bytes(broken)
+        assert np.array_equal(drawn(file)[1], values), "a broken one is computed again"
+    np.save(tmp_path / KEPT, np.zeros(3))
+    assert np.array_equal(drawn(file)[1], values), "so is one that is something else"
+    (tmp_path / KEPT).unlink()
     keep_drawn(tmp_path)
+    monkeypatch.setattr(Detections, "read", None)
+    assert np.array_equal(drawn(file)[1], values), "a whole one is taken"
+    monkeypatch.undo()
     picture_file(tmp_path / "images.npz", images=30, seed=4)
     assert not np.array_equal(drawn(file)[1], values), "one of an earlier file is not taken"
     keep_drawn(tmp_path / "nothing there")

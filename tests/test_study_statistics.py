@@ -112,6 +112,25 @@ def test_equal_arms_and_no_runs_are_no_evidence():
     assert s.max_t(np.empty((3, 0))).tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("seeds", [1, 4, 6, 17])
+def test_a_table_flipped_once_is_each_arm_flipped_and_all_of_them(seeds):
+    rng = np.random.default_rng(5)
+    for _ in range(5):
+        table = rng.normal(0.3, 1, (5, seeds))
+        table[1] = -table[0]
+        table[rng.random(table.shape) < 0.2] = np.nan
+        singles, adjusted = s.sign_flips(table)
+        assert singles.tolist() == [s.sign_flip(row) for row in table]
+        assert adjusted.tolist() == s.max_t(table).tolist()
+
+
+def test_differences_that_cancel_are_no_evidence_whatever_their_rounding():
+    rng = np.random.default_rng(6)
+    for _ in range(50):
+        half = rng.integers(1, 9, 4) / 10
+        assert s.sign_flip(rng.permutation([*half, *-half])) == 1
+
+
 def test_many_seeds_are_sampled_and_stay_near_the_t_test():
     rng = np.random.default_rng(1)
     for shift in (0.0, 0.4, 0.8):

@@ -1,3 +1,4 @@
+import math
 import re
 import sqlite3
 import sys
@@ -175,6 +176,25 @@ def test_a_long_curve_comes_back_whole(tmp_path):
     with closing(sqlite3.connect(tmp_path / "study.db")) as connection:
         (longest,) = connection.execute("select max(length(value_json)) from trial_user_attributes").fetchone()
     assert longest < 65_535, "what MySQL takes"
+
+
+@pytest.mark.parametrize("points", [
+    [{"epoch": 1, "mAP50": 0.1, "mAP50-95": 0.25}, {"epoch": 2, "mAP50": 0.3, "mAP50-95": 1e-7}],
+    [{"mAP50-95": 0.25, "epoch": 7}, {"mAP50-95": math.inf, "epoch": 12}],
+    [{"epoch": 1, "mAP50-95": 0.25}, {"epoch": 2, "mAP50": 0.3}, {"epoch": 3, "mAP50-95": 0.5}],
+    [{"epoch": 1.0, "mAP50-95": 0.25}, {"epoch": 2.0, "mAP50-95": 3}],
+    [{"epoch": 1, 'x"mAP50-95': 0.1}, {"epoch": 2, "mAP50-95": 0.3}],
+    [{"epoch": 1, 'x"epoch': 9, "mAP50-95": 0.1}],
+    [{"epoch": 1, "mAP50": 0.2}], [],
+])
+def test_a_curve_is_read_off_its_text_as_json_reads_it(tmp_path, points):
+    storage = Storage(tmp_path, create=True)
+    (row,) = storage.add([trial()])
+    storage.claim(row)
+    storage.finish(row, RESULT, "mAP50-95", points)
+    (row,) = storage.rows()
+    assert row.curve == tuple(points)
+    assert row.by_epoch("mAP50-95") == {int(one["epoch"]): one["mAP50-95"] for one in points if "mAP50-95" in one}
 
 
 @pytest.mark.parametrize(("url", "says"), [

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from yolograft.study import statistics
 from yolograft.study.verdict import Word, adjust, choose, judge
 
 
@@ -78,6 +79,13 @@ def test_the_quick_rule_is_the_verdict():
         base, rows = rng.normal(0.7, 0.01, 6), rng.normal(0.71, 0.01, (3, 6))
         said = [v.word for v in judge(scores(base, *rows), "arm0")]
         assert said == quick_words(rows - base)
+
+
+def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):
+    flipped, real = [], statistics._statistics
+    monkeypatch.setattr(statistics, "_statistics", lambda table: flipped.append(table.shape) or real(table))
+    judge(scores(*np.random.default_rng(3).normal(0.7, 0.01, (9, 6))), "arm0")
+    assert flipped == [(8, 6)]
 
 
 @pytest.mark.parametrize("draw", [

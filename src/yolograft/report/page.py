@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean, median
 
@@ -58,12 +60,14 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     summary = Summary(study, Study.load(cheaper) if cheaper is not None else None)
     shown = gallery(summary, pictures)
     pages = {folder / _name(say.language): say for say in speakers}
+    gc.freeze()  # figures leave much to collect, and collecting would walk through all of the study every time
     try:
         for kind in ("tables", "figures"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
-        for table, build in tables.TABLES.items():
+        for name, build in tables.TABLES.items():
+            table = build(summary)
             for format in tables.FORMATS:
-                _put(folder / "tables" / f"{table}.{format}", tables.render(build(summary), format).encode())
+                _put(folder / "tables" / f"{name}.{format}", tables.render(table, format).encode())
         for figure, draw in FIGURES.items():
             for format in ("svg", "pdf"):
                 content = save(draw, summary, Speaker("en"), format)
@@ -74,6 +78,8 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
             _put(path, page(summary, say, shown, other=other).encode())
     except OSError as error:
         raise GraftError(f"The report cannot be written to '{folder}': {error}.") from error
+    finally:
+        gc.unfreeze()
     return list(pages)
 
 
@@ -89,13 +95,9 @@ def _put(path: Path, content: bytes) -> None:
 
 def page(summary: Summary, say: Speaker, shown: Gallery, *, other: str | None = None) -> str:
     """Return the whole page, which loads nothing from anywhere; `other` is the same page in the other language."""
-    loader = jinja2.PackageLoader("yolograft.report", "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=_number, duration=_duration)
     plan = summary.study.plan
     results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         s=summary, plan=plan, say=say, gallery=shown, other=other, version=__version__,
         title=summary.study.folder.resolve().name,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
@@ -107,6 +109,15 @@ def page(summary: Summary, say: Speaker, shown: Gallery, *, other: str | None = 
         seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
         plan_text=yaml.safe_dump(plan.words(), sort_keys=False, allow_unicode=True, width=100),
     )
+
+
+@cache
+def _template() -> jinja2.Template:
+    loader = jinja2.PackageLoader("yolograft.report", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
+                                     trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(number=_number, duration=_duration)
+    return environment.get_template("report.html.j2")
 
 
 def headline(summary: Summary, say: Speaker) -> str:

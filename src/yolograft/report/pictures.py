@@ -11,6 +11,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -154,26 +155,32 @@ class _Seen:
 
     def __init__(self, summary: Summary) -> None:
         self.summary, self.records = summary, dict[tuple[str, int], _Record]()
-        self.paths = {(arm, seed): path for (arm, seed), row in summary.study.latest.items() if row.state == "complete"
-                      and (path := summary.study.folder_of(row.key) / "images.npz").is_file()}
         table = next((classes for by_seed in summary.study.results.values() for result in by_seed.values()
                       for classes in result.classes.values()), {})
         self.classes = list(table)
 
+    def file(self, arm: str, seed: int) -> Path:
+        return self.summary.study.folder_of(self.summary.study.latest[arm, seed].key) / "images.npz"
+
+    def kept(self, arm: str, seed: int) -> bool:
+        """Whether a trial is complete and says what it saw."""
+        row = self.summary.study.latest.get((arm, seed))
+        return row is not None and row.state == "complete" and self.file(arm, seed).is_file()
+
     def seeds(self, arm: str) -> list[int]:
-        both = [seed for seed in self.summary.study.plan.seeds
-                if (arm, seed) in self.paths and (self.summary.baseline, seed) in self.paths]
-        return both[:_SEEDS]
+        both = (seed for seed in self.summary.study.plan.seeds
+                if self.kept(arm, seed) and self.kept(self.summary.baseline, seed))
+        return list(islice(both, _SEEDS))
 
     def arms(self) -> list[str]:
         """Return the arms to show: those with a verdict first, then those with the largest difference."""
         verdicts = [self.summary.verdicts[row.name] for row in self.summary.rows if row.verdict and not row.control]
         clearest = sorted(verdicts, key=lambda one: (one.word not in (Word.HELPS, Word.HURTS), -abs(one.mean)))
-        return [one.arm for one in clearest if one.seeds and self.seeds(one.arm)][:_ARMS]
+        return list(islice((one.arm for one in clearest if one.seeds and self.seeds(one.arm)), _ARMS))
 
     def record(self, arm: str, seed: int) -> _Record:
         if (arm, seed) not in self.records:
-            self.records[arm, seed] = _Record.read(self.paths[arm, seed])
+            self.records[arm, seed] = _Record.read(self.file(arm, seed))
         return self.records[arm, seed]
 
     def choose(self, arm: str) -> Iterator[tuple[str, int, float, int]]:

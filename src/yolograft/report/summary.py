@@ -166,14 +166,12 @@ class Summary:
         return found
 
     @cached_property
-    def _runs(self) -> dict[str, dict[int, dict[int, float]]]:
+    def _runs(self) -> dict[str, dict[int, Mapping[int, float]]]:
         """Arm -> seed -> epoch -> the plan's metric, of complete trials."""
-        found: dict[str, dict[int, dict[int, float]]] = {arm: {} for arm in self.shown}
-        for (arm, seed), row in self.study.latest.items():
-            if arm in found and row.state == "complete":
-                run = {int(point["epoch"]): point[self.metric] for point in row.curve if self.metric in point}
-                if run:
-                    found[arm][seed] = run
+        found: dict[str, dict[int, Mapping[int, float]]] = {arm: {} for arm in self.shown}
+        for (arm, seed), run in self.study.curves.items():
+            if arm in found and run:
+                found[arm][seed] = run
         return {arm: runs for arm, runs in found.items() if runs}
 
     @cached_property

@@ -13,8 +13,8 @@ from yolograft.study.verdict import Word
 __all__ = ["FORMATS", "TABLES", "classes", "metrics", "render", "trials", "verdicts"]
 
 Table = list[list[str]]
-_SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-            "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+_SPECIAL = str.maketrans({"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+                          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"})
 
 
 def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
@@ -100,7 +100,7 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    rows = [" & ".join("".join(_SPECIAL.get(char, char) for char in cell) for cell in row) + r" \\" for row in table]
+    rows = [" & ".join(cell.translate(_SPECIAL) for cell in row) + r" \\" for row in table]
     return "\n".join([r"\begin{tabular}{l" + "r" * (len(table[0]) - 1) + "}", r"\toprule", rows[0], r"\midrule",
                       *rows[1:], r"\bottomrule", r"\end{tabular}", ""])
 

@@ -6,6 +6,7 @@ moment: begun again with the same words, it takes up what was running and repeat
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -294,7 +295,7 @@ class _Run:
                                      f"{', '.join(outcome.metrics)}.")
         curve = tuple({"epoch": epoch, **values} for epoch, values in sorted(read_epochs(folder).items()))
         self.storage.finish(row, outcome, self.plan.metric, curve)
-        ended = replace(row, curve=curve, state="complete" if isinstance(outcome, Result) else "failed")
+        ended = replace(row, points=json.dumps(curve), state="complete" if isinstance(outcome, Result) else "failed")
         self.rows[row.key] = replace(ended, result=outcome) if isinstance(outcome, Result) else \
             replace(ended, reason=outcome.reason)
 

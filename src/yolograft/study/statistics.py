@@ -30,6 +30,7 @@ __all__ = [
     "seeds_needed",
     "seeds_to_resolve",
     "sign_flip",
+    "sign_flips",
     "smallest_p",
     "t_interval",
 ]
@@ -37,7 +38,7 @@ __all__ = [
 Array = NDArray[np.float64]
 EXACT = 16  # seeds up to which each of the 2^n sign patterns is visited; beyond, a fixed sample of as many
 _SIMULATED = 10  # seeds up to which power is simulated
-_SLACK = 1 - 1e-9  # two patterns that tie in real arithmetic must tie in floating point
+_TIE = 1e-9  # so close, in root sums of squares, two patterns tie in real arithmetic, and must in floating point
 
 
 def smallest_p(seeds: int) -> float:
@@ -71,14 +72,15 @@ def _signs(n: int) -> Array:
 
 
 def _statistics(table: Array) -> Array:
-    """Return patterns x arms: |sum of flipped differences| over their root sum of squares.
+    """Return arms x patterns: |sum of flipped differences| over their root sum of squares.
 
     It grows with Student's t of the same differences, so both order the patterns alike.
     """
     filled = np.nan_to_num(table, nan=0.0)
     scale = np.sqrt((filled**2).sum(axis=1))
     unit = np.divide(filled, scale[:, None], out=np.zeros_like(filled), where=scale[:, None] > 0)
-    return np.abs(_signs(table.shape[1]) @ unit.T)
+    flipped = _signs(table.shape[1]) @ unit.T
+    return np.ascontiguousarray(np.abs(flipped, out=flipped).T)
 
 
 def _table(differences: ArrayLike) -> Array:
@@ -99,8 +101,7 @@ def sign_flip(differences: ArrayLike) -> float:
     >>> sign_flip([0.01, 0.02, 0.01, 0.03, 0.02, 0.01])
     0.03125
     """
-    row = _finite(differences)
-    return float(max_t(row[None, :])[0]) if row.size else 1.0
+    return float(sign_flips(_finite(differences)[None, :])[0][0])
 
 
 def as_large(differences: ArrayLike) -> int:
@@ -112,7 +113,7 @@ def as_large(differences: ArrayLike) -> int:
     row = _finite(differences)
     if not row.size:
         return 1
-    slack = (1 - _SLACK) * float(np.abs(row).sum())
+    slack = _TIE * float(np.abs(row).sum())
     return int((_signs(row.size) @ row >= row.sum() - slack).sum())
 
 
@@ -122,19 +123,27 @@ def max_t(differences: ArrayLike) -> Array:
     A seed's sign is flipped in all arms at once, which keeps the arms' correlation (they share the baseline)
     and the resolution of 2 / 2^n, however many arms there are. Arms may have different numbers of seeds.
     """
+    return sign_flips(differences)[1]
+
+
+def sign_flips(differences: ArrayLike) -> tuple[Array, Array]:
+    """Return `sign_flip` of each arm, and `max_t` of all, by flipping once."""
     table = _table(differences)
     if not table.size:
-        return np.ones(table.shape[0])
+        return np.ones(len(table)), np.ones(len(table))
     flipped = _statistics(table)
-    observed = flipped[0]
-    adjusted, previous = np.ones(len(observed)), 0.0
-    remaining = np.argsort(-observed, kind="stable")
-    for position, arm in enumerate(remaining):
-        # with fewer and fewer arms to compete with, from the clearest to the least clear
-        best = flipped[:, remaining[position:]].max(axis=1)
-        previous = max(previous, float((best >= observed[arm] * _SLACK).mean()))
-        adjusted[arm] = previous
-    return adjusted
+    observed = flipped[:, 0]
+    line = observed - _TIE
+    singles = (flipped >= line[:, None]).mean(axis=1)
+    for arm in np.flatnonzero(np.isnan(table).any(axis=1)):  # fewer seeds have patterns of their own
+        singles[arm] = sign_flip(table[arm])
+    adjusted, best = np.empty(len(table)), np.zeros(flipped.shape[1])
+    order = np.argsort(-observed, kind="stable")
+    for arm in order[::-1]:  # each competes with those that are no clearer
+        np.maximum(best, flipped[arm], out=best)
+        adjusted[arm] = (best >= line[arm]).mean()
+    adjusted[order] = np.maximum.accumulate(adjusted[order])
+    return singles, adjusted
 
 
 def holm(p_values: ArrayLike) -> Array:
@@ -217,10 +226,13 @@ def _power(effect: float, spread: float, seeds: int, alpha: float) -> float:
 
 @lru_cache(maxsize=64)
 def _detectable(seeds: int, arms: int, alpha: float, power: float) -> float:
-    """Return `detectable` in units of the spread by simulation: the sign flips of so few seeds have less power than t.
+    """Return `detectable` in units of the spread. Few seeds are simulated: their sign flips have less power than t.
 
     One arm has the effect and the others none; all share the baseline, which correlates their differences by 1/2.
     """
+    if seeds > _SIMULATED:
+        share = max(alpha / arms, smallest_p(seeds))
+        return float(optimize.brentq(lambda effect: _power(effect, 1.0, seeds, share) - power, 0.0, 1e4))
     studies = max(100, 2000 * 2**6 // 2**seeds // min(arms, 8))
     noise = np.random.default_rng(0).normal(size=(studies, arms + 1, seeds))
     null = (noise[:, 1:] - noise[:, :1]) / math.sqrt(2)
@@ -231,7 +243,7 @@ def _detectable(seeds: int, arms: int, alpha: float, power: float) -> float:
         table[:, 0] += effect
         unit = table / np.sqrt((table**2).sum(axis=2, keepdims=True))
         flipped = np.abs(unit @ signs.T)  # studies x arms x patterns
-        p = (flipped.max(axis=1) >= flipped[:, 0, :1] * _SLACK).mean(axis=1)
+        p = (flipped.max(axis=1) >= flipped[:, 0, :1] - _TIE).mean(axis=1)
         return float(((p <= alpha) & (table[:, 0].sum(axis=1) > 0)).mean())
 
     low, high = 0.0, 50.0
@@ -258,10 +270,7 @@ def detectable(spread: float, seeds: int, *, arms: int = 1, alpha: float = 0.05,
         return math.inf
     if spread <= 0:
         return 0.0
-    if seeds <= _SIMULATED:
-        return spread * _detectable(seeds, max(1, arms), alpha, power)
-    share = max(alpha / max(1, arms), smallest_p(seeds))
-    return spread * float(optimize.brentq(lambda effect: _power(effect, 1.0, seeds, share) - power, 0.0, 1e4))
+    return spread * _detectable(seeds, max(1, arms), alpha, power)
 
 
 def seeds_needed(effect: float, spread: float, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8,

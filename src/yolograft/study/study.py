@@ -76,33 +76,41 @@ class Study:
         out = race.stopped(self.scores(), self.plan.baseline, self.plan.seeds)
         return {arm: pairs for arm, pairs in out.items() if len(self.results[arm]) < len(self.plan.seeds)}
 
+    @cached_property
+    def curves(self) -> Mapping[tuple[str, int], Mapping[int, float]]:
+        """(arm, seed) -> epoch -> the plan's metric, of complete trials."""
+        return {which: row.by_epoch(self.plan.metric) for which, row in self.latest.items() if row.state == "complete"}
+
     def fidelity(self) -> list[tuple[int, float, float]]:
         """Return (epoch, tau, share of the epochs): how well the arms' means so early would have ranked them.
 
         Kendall's tau-b (1945) between the arms' means after each recorded epoch and their final ones, over the seeds that
         all arms with a result have: whether fewer epochs would do. Empty while fewer than three arms have runs in common.
         """
-        return list(self._fidelity)
-
-    @cached_property
-    def _fidelity(self) -> tuple[tuple[int, float, float], ...]:
-        curves = {which: {int(point["epoch"]): point[self.plan.metric] for point in row.curve if self.plan.metric in point}
-                  for which, row in self.latest.items() if row.state == "complete"}
-        arms = [arm.name for arm in self.plan.arms if self.results[arm.name]]  # without those that failed everywhere
-        seeds = [seed for seed in self.plan.seeds if all(curves.get((arm, seed)) for arm in arms)]
-        if len(arms) < 3 or not seeds:
-            return ()
-        scores = self.scores()
-        final = [sum(scores[arm][seed] for seed in seeds) for arm in arms]
-        epochs = sorted(set.intersection(*(set(curves[arm, seed]) for arm in arms for seed in seeds)))
-        early = {epoch: [sum(curves[arm, seed][epoch] for seed in seeds) for arm in arms] for epoch in epochs}
-        return tuple((epoch, statistics.rank_correlation(early[epoch], final), epoch / epochs[-1]) for epoch in epochs)
+        return self._fidelity(self._shared[2])
 
     def milestones(self) -> list[tuple[int, float, float]]:
         """Return `fidelity` after about a tenth, a quarter, a half and three quarters of the epochs."""
-        found = self.fidelity()[:-1]
-        marks = [min((abs(one[2] - part), one) for one in found)[1] for part in (0.1, 0.25, 0.5, 0.75) if found]
-        return list(dict.fromkeys(marks))
+        early, last = self._shared[2][:-1], self._shared[2][-1:]
+        marks = [min((abs(epoch / last[0] - part), epoch) for epoch in early)[1] for part in (0.1, 0.25, 0.5, 0.75) if early]
+        return self._fidelity(list(dict.fromkeys(marks)))
+
+    @cached_property
+    def _shared(self) -> tuple[list[str], list[int], list[int]]:
+        """The arms with a result, the seeds that they all have, and the epochs of all these; none below three arms."""
+        arms = [arm.name for arm in self.plan.arms if self.results[arm.name]]  # without those that failed everywhere
+        seeds = [seed for seed in self.plan.seeds if all(self.curves.get((arm, seed)) for arm in arms)]
+        if len(arms) < 3 or not seeds:
+            return [], [], []
+        runs = [self.curves[arm, seed] for arm in arms for seed in seeds]
+        return arms, seeds, sorted(set(runs[0]).intersection(*runs))
+
+    def _fidelity(self, epochs: list[int]) -> list[tuple[int, float, float]]:
+        arms, seeds, known = self._shared
+        scores = self.scores()
+        final = [sum(scores[arm][seed] for seed in seeds) for arm in arms]
+        early = ((epoch, [sum(self.curves[arm, seed][epoch] for seed in seeds) for arm in arms]) for epoch in epochs)
+        return [(epoch, statistics.rank_correlation(sums, final), epoch / known[-1]) for epoch, sums in early]
 
     def agreement(self, other: Study) -> float:
         """Return Kendall's tau-b between the arms' means here and there: whether a cheaper study ranks them alike.

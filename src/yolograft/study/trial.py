@@ -59,7 +59,7 @@ class Trial:
     @cached_property
     def key(self) -> str:
         """The same for two trials exactly when nothing that decides their numbers differs."""
-        decisive = {key: value for key, value in asdict(self).items() if key != "arm"}
+        decisive = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "arm"}
         text = json.dumps(decisive, sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 

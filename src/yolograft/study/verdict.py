@@ -116,12 +116,13 @@ def adjust(table: NDArray[np.float64],
     show too little of what it might have shown; but a surviving arm's own p-value is that of a study without racing,
     so that Holm's correction over all arms, the stopped ones counted as lost, holds whatever the rule of stopping.
     """
-    singles = [statistics.sign_flip(row) for row in table]
     if stopped is not None:
+        singles = [statistics.sign_flip(row) for row in table]
         raced = [1.0 if out else p for p, out in zip(singles, stopped, strict=True)]
         held = statistics.holm(raced).tolist()
         return singles, held, held
-    return singles, statistics.holm(singles).tolist(), statistics.max_t(table).tolist()
+    alone, adjusted = statistics.sign_flips(table)
+    return alone.tolist(), statistics.holm(alone).tolist(), adjusted.tolist()
 
 
 def choose(seeds: int, mean: float, p_adjusted: float, *, alpha: float = 0.05, stopped: bool = False) -> Word:
