@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +40,7 @@ _SHORT = ("key", "arm", "seed", "owner", "reason")
 _LONG = ("result", "curve")  # which may be in pieces
 _PATIENCE = 120  # seconds that a writer waits for another to release the data base
 _PIECE = 40_000  # characters of one attribute: MySQL's TEXT holds 65,535 bytes, and a curve of 300 epochs takes more
+_QUIET = threading.Lock()  # what Python warns of is the whole process' affair: two threads would leave it changed
 _ATTEMPTS = 5  # at making the tables, which other machines may be making in the same moment
 _DRIVERS = {"postgresql": "psycopg2-binary", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'",
             "mysql": "mysqlclient", "mysqldb": "mysqlclient", "mariadb": "mysqlclient",
@@ -115,7 +117,8 @@ class Storage:
     def _connect(self, options: dict[str, Any]) -> RDBStorage:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return RDBStorage(self._url, **options)
+                with _quiet():
+                    return RDBStorage(self._url, **options)
             except ImportError as error:
                 dialect, _, driver = self._url.partition(":")[0].partition("+")
                 package = _DRIVERS.get(driver or dialect, driver or dialect)
@@ -175,7 +178,7 @@ class Storage:
         In one transaction, for which the study is locked: of two machines that add the same trials, one does.
         """
         if self.shared:
-            with self._explained():  # what a lost machine was running becomes an attempt without a reason
+            with self._explained(), _quiet():  # what a lost machine was running becomes an attempt without a reason
                 fail_stale_trials(optuna.load_study(study_name=self.folder.name, storage=self._rdb))
         with self._explained(), self._rdb.engine.begin() as connection:
             study = StudyModel.__table__.c
@@ -257,9 +260,7 @@ class Storage:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            with warnings.catch_warnings():  # Optuna has called its heartbeat experimental for years
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                yield
+            yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
             causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
             said = " ".join(dict.fromkeys(causes))
@@ -280,6 +281,14 @@ class Storage:
             if "not a database" in said or "malformed" in said:
                 raise GraftError(f"{where} is damaged or is no data base: {said[:200]}") from error
             raise GraftError(f"{where} cannot be used: {said[:300]}\nWhat is finished is kept.") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Say nothing of Optuna's heartbeat meanwhile, which it has called experimental for years."""
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def _write_first(engine: Engine) -> None:
