@@ -25,6 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """A cache of the test's own: what another measured is not recalled."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setattr(speed, "_disturbed", {})
     return folder / "yolograft"
 
 
@@ -99,7 +100,6 @@ def clocks(monkeypatch: pytest.MonkeyPatch, others: float) -> None:
     """Let a second pass at every look at the clocks, during which others use so many cores, and this process one."""
     ticks = itertools.count()
     monkeypatch.setattr(speed, "_clocks", lambda: (now := float(next(ticks)), now, now * (1 + others)))
-    monkeypatch.setattr(speed, "_disturbed", {})
 
 
 def test_a_host_goes_the_same_way_whatever_the_clock_says_later(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

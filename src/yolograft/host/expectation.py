@@ -46,11 +46,7 @@ def expected(x: Tensor) -> Tensor:
 @functools.cache
 def refused() -> str:
     """Return why this machine cannot do it, or nothing; builds what it needs."""
-    try:
-        _library()
-    except native.FAILURES as error:
-        return str(error)
-    return ""
+    return native.missing(_library)
 
 
 @functools.cache

@@ -14,9 +14,10 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["FAILURES", "built", "cache", "cpu"]
+__all__ = ["FAILURES", "built", "cache", "cpu", "missing"]
 
 FAILURES = (OSError, subprocess.SubprocessError)  # what `built` raises
 _FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
@@ -51,6 +52,15 @@ def built(source: Path, *flags: str) -> ctypes.CDLL:
                 raise OSError(f"{compiler[0]} cannot build it: {last[0]}")
             os.replace(fresh, kept)
     return ctypes.CDLL(str(kept))
+
+
+def missing(library: Callable[[], object]) -> str:
+    """Return why what builds a library cannot do it here, or nothing."""
+    try:
+        library()
+    except FAILURES as error:
+        return str(error)
+    return ""
 
 
 def cache() -> Path:

@@ -65,11 +65,7 @@ def norm_act_(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tensor:
 @functools.cache
 def refused() -> str:
     """Return why this machine cannot do it, or nothing; builds what it needs."""
-    try:
-        library = _library()
-    except native.FAILURES as error:
-        return str(error)
-    return "" if library else "this CPU has no AVX512-BF16"
+    return native.missing(_library) or ("" if _library() else "this CPU has no AVX512-BF16")
 
 
 @contextmanager

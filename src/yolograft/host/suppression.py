@@ -85,11 +85,7 @@ def _is(value: Any, plain: Any) -> bool:
 @functools.cache
 def refused() -> str:
     """Return why this machine cannot do it in our way, or nothing; builds what that needs."""
-    try:
-        _library()
-    except native.FAILURES as error:
-        return str(error)
-    return ""
+    return native.missing(_library)
 
 
 @functools.cache
