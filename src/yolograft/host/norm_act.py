@@ -83,7 +83,7 @@ def fused(model: nn.Module) -> Iterator[None]:
             if type(norm) is nn.BatchNorm2d and type(act) in (nn.SiLU, nn.Identity) and _plain(norm) and _plain(act):
                 vars(layer)["forward"] = _forward(layer.conv, norm, act)
                 changed.append(layer)
-        elif isinstance(layer, Bottleneck) and "forward" not in vars(layer):
+        elif isinstance(layer, Bottleneck) and type(layer).forward is Bottleneck.forward and "forward" not in vars(layer):
             vars(layer)["forward"] = _dense(layer.forward)
             changed.append(layer)
     try:
