@@ -55,6 +55,34 @@ def test_it_is_as_exact_as_the_two_operators(shape: tuple[int, ...], silu: bool)
 
 
 @needs
+@pytest.mark.parametrize("silu", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_gradient_that_is_part_of_a_larger_map_is_read_where_it_lies(shape: tuple[int, ...], silu: bool) -> None:
+    x, gradient, norm = pieces(shape)
+    larger = torch.full((shape[0], 2 * shape[1] + 3, *shape[2:]), float("nan")).bfloat16().contiguous(memory_format=LAST)
+    part = larger[:, 2 : 2 + shape[1]]
+    part.copy_(gradient)
+    assert part.shape[2:] == (1, 1) or norm_act.step(part) == larger.shape[1]
+    act = nn.functional.silu if silu else (lambda y: y)
+    exact = ran(lambda x, norm: act(norm(x)), x.double(), gradient.double(), copy.deepcopy(norm).double())
+    found = ran(lambda x, norm: norm_act.norm_act(x, norm, silu), x, part, norm)
+    stock = ran(lambda x, norm: act(norm(x)), x, gradient, copy.deepcopy(norm))
+    for ours, theirs, most in zip(off(found, exact), off(stock, exact), [2**-8, 2**-8, *[2e-3] * 4], strict=True):
+        assert ours <= max(1.2 * theirs, most)
+
+
+@pytest.mark.parametrize(("x", "apart"), [
+    (torch.empty(2, 3, 4, 5).contiguous(memory_format=LAST), 3),
+    (torch.empty(2, 8, 4, 5).contiguous(memory_format=LAST)[:, 2:5], 8),
+    (torch.empty(2, 3, 4, 5), 0),
+    (torch.empty(2, 3, 4, 6).contiguous(memory_format=LAST)[..., :5], 0),
+    (torch.empty(1, 1, 1, 1).expand(2, 3, 4, 5), 0),
+], ids=["last", "part", "planes", "narrowed", "expanded"])
+def test_how_far_places_are_apart_is_read_off_the_map(x: Tensor, apart: int) -> None:
+    assert norm_act.step(x) == apart
+
+
+@needs
 def test_the_same_numbers_come_out_every_time() -> None:
     first, again = (ran(norm_act.norm_act, *pieces((8, 24, 40, 40))) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))

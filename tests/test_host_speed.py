@@ -3,6 +3,7 @@
 import csv
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from yolograft import YOLO, GraftError
 from yolograft.cli import main
-from yolograft.host import norm_act, speed
+from yolograft.host import assignment, expectation, norm_act, pixels, speed, suppression, upsample
 from yolograft.host.speed import Choice
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -192,6 +193,32 @@ def test_the_same_seed_gives_the_same_results_and_a_plain_checkpoint(tiny_set: P
     opened.val(data=str(tiny_set), plots=False, imgsz=32, workers=0, project=str(tmp_path), name="v")
 
 
+def counted(ours: Callable[..., object], name: str, taken: dict[str, int]) -> Callable[..., object]:
+    def watched(*args: object, **settings: object) -> object:
+        taken[name] += 1
+        return ours(*args, **settings)
+
+    return watched
+
+
+@pytest.mark.usefixtures("half")
+@pytest.mark.parametrize("mode", ["bfloat16", "stock"])
+def test_a_fast_training_goes_every_quick_way_and_a_stock_one_none(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    taken: dict[str, int] = {}
+    for module, name in ((pixels, "scaled"), (assignment, "assigned"), (upsample, "doubled"), (expectation, "expected"),
+                         (suppression, "suppressed"), (norm_act, "norm_act"), (norm_act, "norm_act_")):
+        if not module.refused():
+            taken[name] = 0
+            monkeypatch.setattr(module, name, counted(getattr(module, name), name, taken))
+    monkeypatch.setattr(speed, "choose", lambda *args: Choice(1, True, True, "", fused=not norm_act.refused())
+                        if mode != "stock" else Choice(1, False, False, ""))
+    YOLO("yolo11n.yaml").train(data=str(tiny_set), epochs=1, speed=mode, project=str(tmp_path), name="r", **FAST)
+    assert taken
+    assert all(count > 0 for count in taken.values()) if mode != "stock" else not any(taken.values()), taken
+
+
 @pytest.mark.usefixtures("half")
 def test_stock_speed_is_stock(tiny_set: Path, tmp_path: Path) -> None:
     stock = ultralytics.YOLO("yolo11n.yaml")
@@ -265,16 +292,21 @@ def test_a_validation_leaves_no_trace() -> None:
     model = YOLO("yolo11n.yaml").model.eval()
     loader = object()
     trainer = SimpleNamespace(choice=Choice(1, True, True, "", fused=not norm_act.refused()), twin=None, batches_kept=None,
-                              ema=SimpleNamespace(ema=model), validator=SimpleNamespace(dataloader=loader))
+                              ema=SimpleNamespace(ema=model), validator=SimpleNamespace(
+                                  dataloader=loader, args=SimpleNamespace(task="detect", multi_scale=0.0),
+                                  preprocess=lambda batch: {**batch, "img": batch["img"] / 255}))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     x, found = torch.rand(1, 3, 64, 64), []
     for _ in range(2):  # the second time in the copy of the first
         with torch.no_grad(), speed.evaluated(trainer):
             assert trainer.ema.ema is not model
             assert trainer.validator.dataloader is trainer.batches_kept
+            pictures = trainer.validator.preprocess({"img": torch.ones(1, 3, 8, 8, dtype=torch.uint8)})["img"]
+            assert pictures.dtype == (torch.float32 if pixels.refused() else torch.bfloat16)
             found.append(trainer.ema.ema(x)[0])
         assert trainer.ema.ema is model
         assert trainer.validator.dataloader is loader
+        assert trainer.validator.preprocess({"img": torch.ones(1, 3, 8, 8, dtype=torch.uint8)})["img"].dtype == torch.float32
         assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
         assert not any("forward" in vars(module) for module in (*model.modules(), *trainer.twin.modules()))
         with torch.no_grad():

@@ -19,9 +19,9 @@
 
 typedef struct { int64_t rows, channels, fold, wide, block; int threads; } Shape;
 
-static int shape_of(Shape *shape, int64_t rows, int64_t channels, int threads) {
+static int shape_of(Shape *shape, int64_t rows, int64_t channels, int together, int threads) {
     int64_t fold = 1;
-    while (channels * fold < 2 * LANES && rows % (fold * 2) == 0) fold *= 2;
+    while (together && channels * fold < 2 * LANES && rows % (fold * 2) == 0) fold *= 2;
     const int64_t wide = channels * fold, block = BLOCK / wide;
     const int64_t most = rows * channels / (4 * BLOCK) + 1; /* a thread costs more than a few blocks of work */
     *shape = (Shape){rows / fold, channels, fold, wide, block > 4 ? block : 4, most < threads ? (int)most : threads};
@@ -91,7 +91,7 @@ int norm_act_forward(const uint16_t *x, uint16_t *z, const float *weight, const 
                      float *running_mean, float *running_variance, int64_t rows, int64_t channels, float momentum,
                      float eps, int silu, int threads) {
     Shape s;
-    if (!shape_of(&s, rows, channels, threads)) return 1;
+    if (!shape_of(&s, rows, channels, 1, threads)) return 1;
     double *sums = calloc((size_t)s.threads * s.wide * 2, sizeof(double));
     if (!sums) return 1;
     float scale[WIDE], shift[WIDE], first[WIDE];
@@ -148,7 +148,7 @@ int norm_act_forward(const uint16_t *x, uint16_t *z, const float *weight, const 
 int norm_act_known(const uint16_t *x, uint16_t *z, const float *weight, const float *bias, const float *mean,
                    const float *variance, int64_t rows, int64_t channels, float eps, int silu, int threads) {
     Shape s;
-    if (!shape_of(&s, rows, channels, threads)) return 1;
+    if (!shape_of(&s, rows, channels, 1, threads)) return 1;
     float scale[WIDE], shift[WIDE];
     for (int64_t c = 0; c < s.wide; c++) {
         const int64_t k = c % channels;
@@ -164,13 +164,14 @@ static inline __m512 before_silu(__m512 dz, __m512 y) {
     return _mm512_mul_ps(_mm512_mul_ps(dz, gate), _mm512_fmadd_ps(y, _mm512_sub_ps(one, gate), one));
 }
 
-/* The gradients of what `norm_act_forward` did, given dz and what it wrote; dx holds dy in between. Returns as the other
- * does. */
-int norm_act_backward(const uint16_t *dz, const uint16_t *x, uint16_t *dx, const float *weight, const float *bias,
+/* The gradients of what `norm_act_forward` did, given dz, whose rows are `step` numbers apart, and what it wrote; dx holds dy
+ * in between. Returns as the other does. */
+int norm_act_backward(const uint16_t *dz, int64_t step, const uint16_t *x, uint16_t *dx, const float *weight, const float *bias,
                       const float *mean, const float *rstd, float *d_weight, float *d_bias, int64_t rows,
                       int64_t channels, int silu, int threads) {
     Shape s;
-    if (!shape_of(&s, rows, channels, threads)) return 1;
+    if (!shape_of(&s, rows, channels, step == channels, threads)) return 1;
+    if (step == channels) step = s.wide;
     double *sums = calloc((size_t)s.threads * s.wide * 2, sizeof(double));
     if (!sums) return 1;
     float scale[WIDE], shift[WIDE], centre[WIDE], slope[WIDE], rest[WIDE];
@@ -191,9 +192,9 @@ int norm_act_backward(const uint16_t *dz, const uint16_t *x, uint16_t *dx, const
                 __m512 part = _mm512_setzero_ps(), product = _mm512_setzero_ps();
                 for (int64_t r = begin; r < end; r++) {
                     ahead(x + (r + s.block) * s.wide + c);
-                    ahead(dz + (r + s.block) * s.wide + c);
+                    ahead(dz + (r + s.block) * step + c);
                     const __m512 value = load(x + r * s.wide + c, mask);
-                    __m512 dy = load(dz + r * s.wide + c, mask);
+                    __m512 dy = load(dz + r * step + c, mask);
                     if (silu) {
                         dy = before_silu(dy, _mm512_fmadd_ps(value, by, plus));
                         const __m256i kept = (__m256i)_mm512_cvtneps_pbh(dy);
@@ -224,7 +225,7 @@ int norm_act_backward(const uint16_t *dz, const uint16_t *x, uint16_t *dx, const
     for (int64_t r = 0; r < s.rows; r++)
         for (int64_t c = 0; c < s.wide; c += LANES) {
             const __mmask16 mask = mask_of(s.wide - c);
-            const __m512 value = load(x + r * s.wide + c, mask), dy = load((silu ? dx : dz) + r * s.wide + c, mask);
+            const __m512 value = load(x + r * s.wide + c, mask), dy = load(silu ? dx + r * s.wide + c : dz + r * step + c, mask);
             const __m512 other = _mm512_fmadd_ps(value, _mm512_loadu_ps(slope + c), _mm512_loadu_ps(rest + c));
             store(dx + r * s.wide + c, mask, _mm512_fmadd_ps(dy, _mm512_loadu_ps(scale + c), other));
         }

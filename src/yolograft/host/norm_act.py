@@ -24,7 +24,7 @@ from ultralytics.nn.modules import Bottleneck, Conv
 from yolograft.errors import HostError
 from yolograft.host import native
 
-__all__ = ["fused", "norm_act", "norm_act_", "refused"]
+__all__ = ["fused", "norm_act", "norm_act_", "refused", "step"]
 
 _SOURCE = Path(__file__).with_name("norm_act.c")
 _LAST = torch.channels_last
@@ -60,6 +60,16 @@ def norm_act_(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tensor:
     if _loaded().norm_act_known(*known, batch * height * width, channels, norm.eps, silu, torch.get_num_threads()):
         raise HostError(f"Normalising {channels} channels at once cannot be: too many.")
     return x
+
+
+def step(x: Tensor) -> int:
+    """Return how many numbers apart the places of a map (B, C, H, W) are, or 0 where they are not evenly.
+
+    A map that is laid out (B, H, W, C), or some channels of one, has its places C apart, or as many as the larger map has.
+    """
+    _, channels, height, width = x.shape
+    found = x.stride(3)
+    return found if found >= channels and x.stride() == (height * width * found, 1, width * found, found) else 0
 
 
 @functools.cache
@@ -127,11 +137,12 @@ def _forward(conv: nn.Module, norm: nn.BatchNorm2d, act: nn.Module) -> Callable[
 class _NormAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d, silu: bool) -> Tensor:
-        (batch, channels, height, width), out, found = x.shape, torch.empty_like(x), torch.empty(2, x.shape[1])
-        mean, rstd = found
+        batch, channels, height, width = x.shape
+        out, found = torch.empty_like(x), torch.empty(2 * channels)  # each channel's mean, then each one's rstd
+        mean = found.data_ptr()
         running = [None if one is None else one.data_ptr() for one in (norm.running_mean, norm.running_var)]
         failed = _loaded().norm_act_forward(
-            x.data_ptr(), out.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean.data_ptr(), rstd.data_ptr(), *running,
+            x.data_ptr(), out.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean, mean + 4 * channels, *running,
             batch * height * width, channels, norm.momentum, norm.eps, silu, torch.get_num_threads())
         if failed:
             raise HostError(f"Normalising {channels} channels at once cannot be: too many, or no memory is left.")
@@ -142,12 +153,15 @@ class _NormAct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, (mean, rstd) = ctx.saved_tensors
-        (batch, channels, height, width), gradient = x.shape, gradient.to(x.dtype).contiguous(memory_format=_LAST)
-        found, (d_weight, d_bias) = torch.empty_like(x), torch.empty(2, channels)
+        x, weight, bias, statistics = ctx.saved_tensors
+        batch, channels, height, width = x.shape
+        apart, mean = step(gradient), statistics.data_ptr()
+        if not apart or gradient.dtype != x.dtype:
+            gradient, apart = gradient.to(x.dtype).contiguous(memory_format=_LAST), channels
+        found, d_weight, d_bias = torch.empty_like(x), torch.empty(channels), torch.empty(channels)
         failed = _loaded().norm_act_backward(
-            gradient.data_ptr(), x.data_ptr(), found.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean.data_ptr(),
-            rstd.data_ptr(), d_weight.data_ptr(), d_bias.data_ptr(), batch * height * width, channels, ctx.silu,
+            gradient.data_ptr(), apart, x.data_ptr(), found.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean,
+            mean + 4 * channels, d_weight.data_ptr(), d_bias.data_ptr(), batch * height * width, channels, ctx.silu,
             torch.get_num_threads())
         if failed:
             raise HostError(f"The gradient of normalising {channels} channels cannot be formed: no memory is left.")
@@ -170,5 +184,5 @@ def _library() -> ctypes.CDLL | None:
     library = native.built(_SOURCE)
     library.norm_act_forward.argtypes = [*[_P] * 8, _N, _N, ctypes.c_float, ctypes.c_float, ctypes.c_int, ctypes.c_int]
     library.norm_act_known.argtypes = [*[_P] * 6, _N, _N, ctypes.c_float, ctypes.c_int, ctypes.c_int]
-    library.norm_act_backward.argtypes = [*[_P] * 9, _N, _N, ctypes.c_int, ctypes.c_int]
+    library.norm_act_backward.argtypes = [_P, _N, *[_P] * 8, _N, _N, ctypes.c_int, ctypes.c_int]
     return library

@@ -36,11 +36,11 @@ from ultralytics.utils import LOGGER
 
 from yolograft import __version__
 from yolograft.errors import HostError, nearest
-from yolograft.host import batches, expectation, gpu, native, norm_act, suppression
+from yolograft.host import assignment, batches, expectation, gpu, native, norm_act, pixels, suppression, upsample
 from yolograft.host.models import host_yaml
 
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out", "stepping",
-           "threads"]
+           "threads", "trained"]
 
 MODES = ("auto", "stock", "float32", "bfloat16", *gpu.MODES)
 _REPEATS = 3
@@ -221,6 +221,17 @@ def keep_memory() -> None:
 
 
 @contextmanager
+def trained(trainer: Any) -> Iterator[None]:
+    """Let a trainer's network learn meanwhile as it was chosen."""
+    choice: Choice | None = trainer.choice
+    if choice is None or not choice.channels_last:
+        yield
+        return
+    with faster(trainer.model, choice.bfloat16, choice.fused), assignment.quicker():
+        yield
+
+
+@contextmanager
 def evaluated(trainer: Any) -> Iterator[None]:
     """Let a trainer evaluate a copy of its averaged model meanwhile, laid out and run as it was chosen.
 
@@ -242,8 +253,9 @@ def evaluated(trainer: Any) -> Iterator[None]:
     if kept is None or kept.loader is not loader:  # 8.4 builds another loader where memory ran out
         kept = trainer.batches_kept = batches.Kept(loader, _dense)
     validator.dataloader = kept
+    ready = pixels.quicker(validator) if choice.bfloat16 else nullcontext()
     try:
-        with faster(averaging.ema, choice.bfloat16, choice.fused), suppression.quicker(), expectation.quicker():
+        with faster(averaging.ema, choice.bfloat16, choice.fused), ready, suppression.quicker(), expectation.quicker():
             yield
     finally:
         averaging.ema, validator.dataloader = averaged, loader
@@ -334,7 +346,7 @@ def faster(model: nn.Module, half: bool = True, fused: bool = False) -> Iterator
     if infer is not None:
         vars(head)["_inference"] = inferred
     try:
-        with norm_act.fused(model) if fused else nullcontext():
+        with norm_act.fused(model) if fused else nullcontext(), upsample.quicker(model):
             yield
     finally:
         del vars(model)["predict"]

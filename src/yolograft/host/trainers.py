@@ -22,7 +22,7 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.host import archive, batches, gpu, models, resident, speed
+from yolograft.host import archive, batches, gpu, models, pixels, resident, speed
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -94,8 +94,11 @@ class GraftTrainer:
         return network
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Prepare a batch as the stock trainer does, in the layout that was chosen."""
-        batch = super().preprocess_batch(batch)  # type: ignore[misc]
+        """Prepare a batch as the stock trainer does, in the layout and type that were chosen."""
+        stock = super().preprocess_batch  # type: ignore[misc]
+        if self.choice and self.choice.bfloat16 and pixels.enough(self.args):  # type: ignore[attr-defined]
+            return pixels.prepared(batch, stock)
+        batch = stock(batch)
         if self.choice and self.choice.channels_last:
             batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
         return batch
@@ -103,9 +106,7 @@ class GraftTrainer:
     def _do_train(self, *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:
             # entered once the network is there, which is inside the stock method
-            self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
-                speed.faster(trainer.model, bool(trainer.choice and trainer.choice.bfloat16),
-                             bool(trainer.choice and trainer.choice.fused))))
+            self.add_callback("on_train_start", lambda trainer: stack.enter_context(speed.trained(trainer)))  # type: ignore[attr-defined]
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(gpu.running(trainer)))  # type: ignore[attr-defined]
             if self.speed not in ("stock", *gpu.MODES) and self.device.type == "cpu":  # type: ignore[attr-defined]
                 stack.enter_context(batches.pictures(threads=speed.threads()))

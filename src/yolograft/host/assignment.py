@@ -1,0 +1,190 @@
+"""The detection loss of a head that gives distributions, worked out for the places that learn a box alone, on a CPU.
+
+Ultralytics lays all maps out anew, decodes the boxes of all places, assigns by tensors of pictures x true boxes x places,
+and sends a gradient back through all of it, though one place in fifty learns a box. Here `assignment.c` assigns, and
+Ultralytics' own `bbox_decode` and `bbox_loss` see those places and no others. Loss and gradient are equal to float32's last
+digits. A batch where a place of measure 0 may decide between boxes is Ultralytics' own: which of those are among a box's
+best is left to PyTorch's sorting.
+
+The first batches of every loss are worked out in both ways; where they differ, which another version of Ultralytics may make
+them, its own way is taken from then on, and the log says so. So it is where there is no compiler.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a `v8DetectionLoss` is called with what the head gave (a dict with
+`boxes`, `scores` and `feats`, or a list of maps with both in their channels; the second of two where the head decodes as
+well) and the batch; it gives the three losses times the batch size, summed or not, and the losses alone, as a tensor or a
+dict; its `preprocess` makes (B, boxes, 5) of the true boxes, filled up with zeros; `assigner.stride_val`, where there is
+one, is the side up to which a small box is enlarged.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import inspect
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from ultralytics.utils import LOGGER
+from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.tal import TaskAlignedAssigner, make_anchors
+
+from yolograft.host import expectation, native
+
+__all__ = ["assigned", "losses", "quicker", "refused"]
+
+_SOURCE = Path(__file__).with_name("assignment.c")
+_P, _N, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_CHECKED = 3  # batches of a loss that are worked out in both ways
+_CLOSE = 1e-3  # how far apart the two may be, of the loss
+_stock = v8DetectionLoss.__call__
+_left: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # checks to come, by loss; less than 0: its own way
+
+
+def assigned(distances: Tensor, scores: Tensor, points: Tensor, strides: Tensor, truths: Tensor, assigner: Any,
+             ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Return which places learn which boxes: picture, place, box (each of n whole numbers), and the score to learn, (n,).
+
+    Args:
+        distances: (B, 4, A), of the sides from the place, in strides.
+        scores: (B, classes, A), before the sigmoid.
+        points: (A, 2), x and y of the places, in strides.
+        strides: (A,), in pixels.
+        truths: (B, boxes, 5): class, and left, top, right and bottom in pixels; zeros for none.
+        assigner: Ultralytics' own, whose settings are taken.
+
+    Returns:
+        Those, or None where a number is none, a class is not there, a place of measure 0 may decide, or no memory is left.
+    """
+    distances, scores, points, strides, truths = (
+        one.detach().contiguous() for one in (distances, scores, points, strides, truths))
+    batch, classes, places = scores.shape
+    chosen = torch.empty(2, batch, places, dtype=torch.int64)
+    weights, counts = torch.empty(batch, places), torch.empty(batch, dtype=torch.int64)
+    failed = _library().assign(
+        distances.data_ptr(), scores.data_ptr(), points.data_ptr(), strides.data_ptr(), truths.data_ptr(), batch, classes,
+        places, truths.shape[1], assigner.topk, assigner.alpha, assigner.beta, assigner.eps,
+        getattr(assigner, "stride_val", 0), chosen[0].data_ptr(), chosen[1].data_ptr(), weights.data_ptr(),
+        counts.data_ptr(), torch.get_num_threads())
+    if failed or int(counts.min()) < 0:
+        return None
+    taken = torch.arange(places) < counts[:, None]
+    return torch.arange(batch).repeat_interleave(counts), chosen[0][taken], chosen[1][taken], weights[taken]
+
+
+def losses(criterion: Any, preds: Any, batch: dict[str, Any]) -> Tensor | None:
+    """Return the box, class and distribution loss, (3,), with their gains; None where Ultralytics has to do it.
+
+    Args:
+        criterion: Ultralytics' own loss, whose settings are taken.
+        preds: what the head gave.
+        batch: as a loader gives it.
+    """
+    maps = _maps(criterion, preds)
+    if maps is None:
+        return None
+    boxes, scores, feats = maps
+    pictures, channels, places = boxes.shape
+    with torch.no_grad():
+        points, strides = _anchors(tuple(one.shape[2:] for one in feats), tuple(map(float, criterion.stride)))
+        size = torch.tensor(feats[0].shape[2:], dtype=scores.dtype) * criterion.stride[0]
+        listed = torch.cat((batch["batch_idx"].view(-1, 1), batch["cls"].view(-1, 1), batch["bboxes"]), 1)
+        truths = criterion.preprocess(listed, pictures, scale_tensor=size[[1, 0, 1, 0]])
+        if not truths.shape[1]:
+            return None
+        distances = expectation.expected(boxes.detach().view(pictures, 4, channels // 4, places))
+        found = assigned(distances, scores, points, strides, truths, criterion.assigner)
+        if found is None or not len(found[0]):
+            return None
+        picture, place, truth, weight = found
+        learned = truths[picture, truth]
+        total = weight.sum().clamp(min=1)
+        targets = torch.zeros_like(scores)
+        targets[picture, learned[:, 0].long(), place] = weight
+    score = F.binary_cross_entropy_with_logits(scores, targets, reduction="sum") / total
+    sides, at, apart = boxes[picture, :, place], points[place], strides[place, None]
+    guessed = criterion.bbox_decode(at, sides[None])[0]
+    more = (size, apart) if "stride" in inspect.signature(criterion.bbox_loss.forward).parameters else ()
+    box, sharp = criterion.bbox_loss(sides, guessed, at, learned[:, 1:] / apart, weight[:, None], total,
+                                     torch.ones(len(place), dtype=torch.bool), *more)
+    gains = criterion.hyp
+    return torch.stack((box * gains.box, score * gains.cls, sharp * gains.dfl))
+
+
+@functools.cache
+def refused() -> str:
+    """Return why this machine cannot do it, or nothing; builds what it needs."""
+    return native.missing(_library) or expectation.refused()
+
+
+@contextmanager
+def quicker() -> Iterator[None]:
+    """Let Ultralytics' detection losses be worked out in our way meanwhile, where they can."""
+    place: Any = v8DetectionLoss
+    if not refused():
+        place.__call__ = _called
+    try:
+        yield
+    finally:
+        place.__call__ = _stock
+
+
+def _called(criterion: Any, preds: Any, batch: dict[str, Any]) -> Any:
+    left = _left.setdefault(criterion, _CHECKED)
+    ours = losses(criterion, preds, batch) if left >= 0 else None
+    if ours is None:
+        return _stock(criterion, preds, batch)
+    if left:
+        theirs = _stock(criterion, preds, batch)
+        exact = theirs[1]
+        exact = torch.stack(list(exact.values())) if isinstance(exact, dict) else exact
+        _form[criterion] = (theirs[0].dim(), list(theirs[1]) if isinstance(theirs[1], dict) else None)
+        _left[criterion] = left - 1
+        if not torch.allclose(ours.detach(), exact, rtol=_CLOSE, atol=_CLOSE * float(exact.max())):
+            _left[criterion] = -1
+            LOGGER.info(f"yolograft: the loss is worked out by Ultralytics alone, since ours gives {ours.tolist()} for its "
+                        f"{exact.tolist()}")
+            return theirs
+    dims, names = _form[criterion]
+    whole = (ours if dims else ours.sum()) * len(batch["img"])
+    told = ours.detach()
+    return whole, told if names is None else dict(zip(names, told, strict=True))
+
+
+_form: weakref.WeakKeyDictionary[Any, tuple[int, list[str] | None]] = weakref.WeakKeyDictionary()  # of what a loss gives
+
+
+def _maps(criterion: Any, preds: Any) -> tuple[Tensor, Tensor, list[Tensor]] | None:
+    """Return the boxes' and the classes' numbers, (B, ., A), and the maps; None where the loss is another one."""
+    assigner = criterion.assigner
+    if (type(criterion) is not v8DetectionLoss or type(assigner) is not TaskAlignedAssigner or not criterion.use_dfl
+            or getattr(assigner, "topk2", assigner.topk) != assigner.topk
+            or getattr(criterion, "class_weights", None) is not None):
+        return None
+    given = preds[1] if isinstance(preds, tuple) else preds
+    if isinstance(given, dict):
+        boxes, scores, feats = given["boxes"], given["scores"], given["feats"]
+    else:
+        feats = given
+        whole = torch.cat([one.view(len(one), criterion.no, -1) for one in feats], 2)
+        boxes, scores = whole.split((4 * criterion.reg_max, criterion.nc), 1)
+    usable = boxes.dtype == scores.dtype == torch.float32 and boxes.device.type == "cpu"
+    return (boxes.contiguous(), scores.contiguous(), feats) if usable else None
+
+
+@functools.lru_cache(maxsize=64)
+def _anchors(sizes: tuple[tuple[int, int], ...], strides: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    points, apart = make_anchors([torch.empty(1, 1, *size) for size in sizes], torch.tensor(strides), 0.5)
+    return points, apart.flatten()
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = native.built(_SOURCE)
+    library.assign.argtypes = [*[_P] * 5, *[_N] * 5, *[_F] * 4, *[_P] * 4, ctypes.c_int]
+    return library

@@ -1,0 +1,202 @@
+"""The loss of the places that learn is Ultralytics' loss, and its gradient; what differs, or is another loss, is its own."""
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from ultralytics.cfg import get_cfg
+from ultralytics.utils.loss import BboxLoss, v8DetectionLoss
+
+from yolograft import YOLO
+from yolograft.host import assignment, native
+
+needs = pytest.mark.skipif(bool(assignment.refused()), reason=f"not on this machine: {assignment.refused()}")
+SIDE, CLASSES = 96, 7
+SHAPES = [(12, 12), (6, 6), (3, 3)]
+
+
+@functools.cache
+def in_dict() -> bool:
+    """Whether the installed version's head gives a dict, and not a list of maps."""
+    return isinstance(YOLO("yolo11n.yaml").model.train()(torch.zeros(1, 3, 64, 64)), dict)
+
+
+@functools.cache
+def host() -> Any:
+    found = YOLO("yolo11n.yaml").model
+    found.args, found.model[-1].nc, found.model[-1].no = get_cfg(), CLASSES, CLASSES + 64
+    return found
+
+
+@pytest.fixture
+def criterion() -> Any:
+    return v8DetectionLoss(host())
+
+
+def outputs(pictures: int, spread: float = 2.0) -> tuple[Any, list[Tensor]]:
+    """Return what a head gives, in the installed version's form, and the leaves that gradients arrive at."""
+    maps = [spread * torch.randn(pictures, 64 + CLASSES, *shape) for shape in SHAPES]
+    if not in_dict():
+        leaves = [one.requires_grad_() for one in maps]
+        return leaves, leaves
+    whole = torch.cat([one.flatten(2) for one in maps], 2)
+    boxes, scores = (one.clone().requires_grad_() for one in whole.split((64, CLASSES), 1))
+    return {"boxes": boxes, "scores": scores, "feats": [one[:, :8] for one in maps]}, [boxes, scores]
+
+
+def truths(pictures: int, boxes: int, smallest: float = 0.02) -> dict[str, Tensor]:
+    size = smallest + (0.9 - smallest) * torch.rand(boxes, 2)
+    centre = size / 2 + torch.rand(boxes, 2) * (1 - size)
+    return {"img": torch.empty(pictures, 3, SIDE, SIDE), "cls": torch.randint(CLASSES, (boxes, 1)).float(),
+            "batch_idx": torch.randint(pictures, (boxes,)).sort().values.float(), "bboxes": torch.cat((centre, size), 1)}
+
+
+def told(given: Any) -> Tensor:
+    return torch.stack(list(given.values())) if isinstance(given, dict) else given
+
+
+def both(criterion: Any, pictures: int, boxes: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Return, for ours and for theirs, the three losses and the gradient."""
+    found = []
+    in_dict()  # which draws, the first time
+    for ours in (True, False):
+        torch.manual_seed(seed)
+        preds, leaves = outputs(pictures)
+        batch = truths(pictures, boxes)
+        if ours:
+            losses = assignment.losses(criterion, preds, batch)
+            assume(losses is not None)
+            (losses.sum() * pictures).backward()
+        else:
+            whole, losses = assignment._stock(criterion, preds, batch)
+            whole.sum().backward()
+        found.append((told(losses).detach(), torch.cat([one.grad.flatten() for one in leaves])))
+    return found
+
+
+@needs
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 25), st.integers(0, 2**31))
+def test_loss_and_gradient_are_ultralytics_own(pictures: int, boxes: int, seed: int) -> None:
+    (losses, gradient), (exact, right) = both(v8DetectionLoss(host()), pictures, boxes, seed)
+    torch.testing.assert_close(losses, exact, rtol=1e-4, atol=1e-6)
+    assert float((gradient - right).norm() / right.norm()) < 1e-4
+
+
+@needs
+def test_the_number_of_threads_changes_nothing(criterion: Any) -> None:
+    threads, found = torch.get_num_threads(), []
+    in_dict()  # which draws, the first time
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            torch.manual_seed(0)
+            preds, _ = outputs(4)
+            boxes, scores, _ = assignment._maps(criterion, preds)
+            points, strides = assignment._anchors(tuple(SHAPES), (8.0, 16.0, 32.0))
+            listed = truths(4, 9, smallest=0.3)
+            size = torch.tensor([SIDE, SIDE, SIDE, SIDE]).float()
+            rows = torch.cat((listed["batch_idx"][:, None], listed["cls"], listed["bboxes"]), 1)
+            boxed = criterion.preprocess(rows, 4, scale_tensor=size)
+            found.append(assignment.assigned(boxes[:, :4].abs(), scores, points, strides, boxed, criterion.assigner))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+    assert len(found[0][0]) > 9
+
+
+@needs
+def test_a_batch_that_cannot_be_is_left_to_ultralytics(criterion: Any) -> None:
+    torch.manual_seed(0)
+    assert assignment.losses(criterion, outputs(2)[0], truths(2, 0)) is None
+    preds, leaves = outputs(2)
+    with torch.no_grad():
+        for leaf in leaves:
+            leaf.fill_(float("nan"))
+    assert assignment.losses(criterion, preds, truths(2, 5)) is None
+    beyond = truths(2, 5)
+    beyond["cls"][3] = CLASSES
+    assert assignment.losses(criterion, outputs(2)[0], beyond) is None, "no memory beyond the classes is read"
+    criterion.class_weights = torch.ones(1, 1, CLASSES)
+    assert assignment.losses(criterion, outputs(2)[0], truths(2, 5)) is None
+
+
+@needs
+def test_a_loss_of_another_kind_is_left_to_ultralytics(criterion: Any) -> None:
+    class Other(v8DetectionLoss):
+        pass
+
+    torch.manual_seed(0)
+    assert assignment.losses(criterion, outputs(2)[0], truths(2, 5)) is not None
+    assert assignment.losses(Other(host()), outputs(2)[0], truths(2, 5)) is None
+    criterion.assigner = type("Other", (type(criterion.assigner),), {})()
+    assert assignment.losses(criterion, outputs(2)[0], truths(2, 5)) is None
+
+
+@needs
+def test_a_called_loss_gives_what_ultralytics_gives_in_its_form(criterion: Any) -> None:
+    in_dict()  # which draws, the first time
+
+    def called(seed: int) -> tuple[Any, Any]:
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            return criterion(outputs(3)[0], truths(3, 12))
+
+    stock = [called(seed) for seed in range(6)]
+    with assignment.quicker():
+        assert v8DetectionLoss.__call__ is not assignment._stock
+        found = [called(seed) for seed in range(6)]
+        assert assignment._left[criterion] == 0, "the first few are checked, and no more"
+    assert v8DetectionLoss.__call__ is assignment._stock
+    for (whole, losses), (exact, right) in zip(found, stock, strict=True):
+        assert whole.shape == exact.shape
+        assert type(losses) is type(right)
+        assert not isinstance(losses, dict) or list(losses) == list(right)
+        torch.testing.assert_close(whole, exact, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(told(losses), told(right), rtol=1e-4, atol=1e-6)
+
+
+@needs
+def test_where_the_two_differ_ultralytics_is_believed_and_the_log_says_so(
+    criterion: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(assignment.LOGGER, "info", said.append)
+    stock = BboxLoss.forward
+
+    # as if a newer version weighed what lies in a batch of its own, and ours, which has none, did not
+    @functools.wraps(stock)
+    def weighed(self: Any, pred_dist: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        return tuple(one * (1.5 if pred_dist.dim() == 3 else 1) for one in stock(self, pred_dist, *rest))
+
+    monkeypatch.setattr(BboxLoss, "forward", weighed)
+    with assignment.quicker(), torch.no_grad():
+        for seed in range(3):
+            torch.manual_seed(seed)
+            found, _ = criterion(outputs(3)[0], truths(3, 12))
+            torch.manual_seed(seed)
+            exact, _ = assignment._stock(criterion, outputs(3)[0], truths(3, 12))
+            assert torch.equal(found, exact)
+    assert len(said) == 1
+    assert "worked out by Ultralytics alone" in said[0]
+
+
+def test_without_a_compiler_losses_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(*_: object) -> None:
+        raise OSError("no C compiler is installed")
+
+    monkeypatch.setattr(native, "built", built)
+    assignment._library.cache_clear()
+    assignment.refused.cache_clear()
+    try:
+        assert "no C compiler" in assignment.refused()
+        with assignment.quicker():
+            assert v8DetectionLoss.__call__ is assignment._stock
+    finally:
+        assignment._library.cache_clear()
+        assignment.refused.cache_clear()
