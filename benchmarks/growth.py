@@ -115,13 +115,13 @@ def draw(found: dict[str, dict[str, list[dict[str, Any]]]], file: Path) -> None:
     for panel, (axis, (unit, _, points)) in zip(panels, AXES.items(), strict=True):
         xs = [x for x, _ in points]
         for arm, marker in zip(ARMS, "os", strict=True):
-            ys = [one["cpu"] for one in found[axis][arm]]
+            ys = [one["epoch"] for one in found[axis][arm]]
             panel.loglog(xs, ys, marker=marker, label=f"{arm}, exponent {exponent(xs, ys):.2f}")
         panel.set_xticks(xs, [f"{x:g}" for x in xs])
         panel.minorticks_off()
         panel.set_xlabel(unit)
         panel.legend(frameon=False)
-    panels[0].set_ylabel("CPU seconds of an epoch")
+    panels[0].set_ylabel("seconds of an epoch")
     figure.savefig(file, metadata={"Date": None})
 
 

@@ -151,7 +151,7 @@ def test_a_called_loss_gives_what_ultralytics_gives_in_its_form(criterion: Any) 
     with assignment.quicker():
         assert v8DetectionLoss.__call__ is not assignment._stock
         found = [called(seed) for seed in range(6)]
-        assert assignment._left[criterion] == 0, "the first few are checked, and no more"
+        assert assignment._seen[criterion].left == 0, "the first few are checked, and no more"
     assert v8DetectionLoss.__call__ is assignment._stock
     for (whole, losses), (exact, right) in zip(found, stock, strict=True):
         assert whole.shape == exact.shape

@@ -24,6 +24,7 @@ import inspect
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,18 @@ _P, _N, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _CHECKED = 3  # batches of a loss that are worked out in both ways
 _CLOSE = 1e-3  # how far apart the two may be, of the loss
 _stock = v8DetectionLoss.__call__
-_left: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # checks to come, by loss; less than 0: its own way
+
+
+@dataclass
+class _Seen:
+    """What is known of a loss: how many checks are to come (less than 0: it is Ultralytics' own), and what it gives."""
+
+    left: int = _CHECKED
+    summed: bool = False
+    names: list[str] | None = None
+
+
+_seen: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
 
 
 def assigned(distances: Tensor, scores: Tensor, points: Tensor, strides: Tensor, truths: Tensor, assigner: Any,
@@ -135,28 +147,22 @@ def quicker() -> Iterator[None]:
 
 
 def _called(criterion: Any, preds: Any, batch: dict[str, Any]) -> Any:
-    left = _left.setdefault(criterion, _CHECKED)
-    ours = losses(criterion, preds, batch) if left >= 0 else None
+    seen = _seen.setdefault(criterion, _Seen())
+    ours = losses(criterion, preds, batch) if seen.left >= 0 else None
     if ours is None:
         return _stock(criterion, preds, batch)
-    if left:
-        theirs = _stock(criterion, preds, batch)
-        exact = theirs[1]
+    told = ours.detach()
+    if seen.left:
+        whole, exact = theirs = _stock(criterion, preds, batch)
+        seen.left, seen.summed, seen.names = seen.left - 1, not whole.dim(), list(exact) if isinstance(exact, dict) else None
         exact = torch.stack(list(exact.values())) if isinstance(exact, dict) else exact
-        _form[criterion] = (theirs[0].dim(), list(theirs[1]) if isinstance(theirs[1], dict) else None)
-        _left[criterion] = left - 1
-        if not torch.allclose(ours.detach(), exact, rtol=_CLOSE, atol=_CLOSE * float(exact.max())):
-            _left[criterion] = -1
-            LOGGER.info(f"yolograft: the loss is worked out by Ultralytics alone, since ours gives {ours.tolist()} for its "
+        if not torch.allclose(told, exact, rtol=_CLOSE, atol=_CLOSE * float(exact.max())):
+            seen.left = -1
+            LOGGER.info(f"yolograft: the loss is worked out by Ultralytics alone, since ours gives {told.tolist()} for its "
                         f"{exact.tolist()}")
             return theirs
-    dims, names = _form[criterion]
-    whole = (ours if dims else ours.sum()) * len(batch["img"])
-    told = ours.detach()
-    return whole, told if names is None else dict(zip(names, told, strict=True))
-
-
-_form: weakref.WeakKeyDictionary[Any, tuple[int, list[str] | None]] = weakref.WeakKeyDictionary()  # of what a loss gives
+    whole = (ours.sum() if seen.summed else ours) * len(batch["img"])
+    return whole, told if seen.names is None else dict(zip(seen.names, told, strict=True))
 
 
 def _maps(criterion: Any, preds: Any) -> tuple[Tensor, Tensor, list[Tensor]] | None:
