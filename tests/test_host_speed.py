@@ -14,7 +14,7 @@ from torch import Tensor
 
 from yolograft import YOLO, GraftError
 from yolograft.cli import main
-from yolograft.host import assignment, expectation, norm_act, pixels, speed, suppression, upsample
+from yolograft.host import assignment, expectation, gpu, norm_act, pixels, speed, suppression, upsample
 from yolograft.host.speed import Choice
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -174,6 +174,22 @@ def test_choosing_leaves_the_model_and_the_random_state_alone() -> None:
     assert torch.get_num_threads() == threads
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("argument", ["compile", "distill_model"])
+def test_what_stands_around_the_network_is_trained_as_ultralytics_alone_does(
+    monkeypatch: pytest.MonkeyPatch, argument: str
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(speed.LOGGER, "info", said.append)
+    trainer = SimpleNamespace(args=SimpleNamespace(**{argument: "teacher.pt"}), choice=None)
+    speed.begin(trainer)  # and not a word to the network, of which there is none
+    assert trainer.choice is None
+    assert f"{argument}=teacher.pt" in said[0]
+    for mode in ("float32", "bfloat16"):
+        with pytest.raises(GraftError, match=f"speed={mode} cannot be with {argument}=teacher.pt"):
+            gpu.check(mode, {"device": "cpu", argument: "teacher.pt"})
+    gpu.check("auto", {"device": "cpu", argument: "teacher.pt"})
 
 
 @pytest.fixture

@@ -32,17 +32,20 @@ static float ciou(Box truth, float slant, Box found) {
  * better ones; `overlaps` and `metrics` are as large. Returns how many places are taken, or -1 where a number is none, a class
  * is not there, or such a place decides who has it: PyTorch takes any of those of measure 0, inside the box or out of it. */
 static int64_t picture(const float *distances, const float *scores, const float *points, const float *strides,
-                       const float *truths, int64_t classes, int64_t places, int64_t boxes, int64_t top, float alpha, float beta, float eps,
-                       float smallest, float *overlaps, float *metrics, uint8_t *ours, int64_t *place, int64_t *truth,
-                       float *weight) {
+                       const float *truths, int64_t classes, int64_t places, int64_t boxes, int64_t top, float alpha,
+                       float beta, float eps, float smallest, float *overlaps, float *metrics, uint8_t *ours, int64_t *place,
+                       int64_t *truth, float *weight) {
     int64_t best[64], taken = 0;
+    /* filled up to the picture with the most boxes: by zeros, in which these need no room */
+    while (boxes && truths[5 * boxes - 4] + truths[5 * boxes - 3] + truths[5 * boxes - 2] + truths[5 * boxes - 1] == 0) boxes--;
+    if (!boxes) return 0;
     memset(overlaps, 0, places * boxes * sizeof *overlaps);
     memset(metrics, 0, places * boxes * sizeof *metrics);
     memset(ours, 0, places * boxes);
     for (int64_t m = 0; m < boxes; m++) {
         const float *of = truths + 5 * m;
         const Box box = {of[1], of[2], of[3], of[4]};
-        if (!(box.left + box.top + box.right + box.bottom > 0)) continue; /* filled up to the picture with the most boxes */
+        if (!(box.left + box.top + box.right + box.bottom > 0)) continue; /* no box, for Ultralytics */
         if (!(of[0] >= 0 && of[0] < classes)) return -1;
         const float *score = scores + (int64_t)of[0] * places;
         Box reach = box;
@@ -115,9 +118,9 @@ int assign(const float *distances, const float *scores, const float *points, con
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (int64_t p = 0; p < pictures; p++)
             counts[p] = picture(distances + p * 4 * places, scores + p * classes * places, points, strides,
-                                truths + p * boxes * 5, classes, places, boxes, top, alpha, beta, eps, smallest, room + p * each * 2,
-                                room + p * each * 2 + each, ours + p * each, place + p * places, truth + p * places,
-                                weight + p * places);
+                                truths + p * boxes * 5, classes, places, boxes, top, alpha, beta, eps, smallest,
+                                room + p * each * 2, room + p * each * 2 + each, ours + p * each, place + p * places,
+                                truth + p * places, weight + p * places);
     }
     free(room);
     free(ours);

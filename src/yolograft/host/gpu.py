@@ -27,7 +27,7 @@ from yolograft.errors import HostError
 from yolograft.host import batches, graphs, resident
 from yolograft.host.pairing import seeded
 
-__all__ = ["GAIN", "MODES", "begin", "check", "replace_loaders", "running"]
+__all__ = ["GAIN", "MODES", "begin", "check", "replace_loaders", "running", "wrapped"]
 
 MODES = ("resident", "graphed")
 _CPU_ALONE = ("float32", "bfloat16")
@@ -51,6 +51,8 @@ def check(mode: str, settings: Mapping[str, Any], *, here: bool = True) -> None:
     if mode in _CPU_ALONE and device != "cpu":
         raise HostError(f"speed={mode} is a way to train on a CPU, and this training is on device={device}. Say "
                         f"speed=auto, {', '.join(MODES)} or stock there, or device=cpu.")
+    if mode in _CPU_ALONE and (refused := wrapped(settings)):
+        raise HostError(f"speed={mode} cannot be with {', '.join(refused)}. Leave that out, or say speed=stock.")
     if mode not in MODES:
         return
     if here and mode == "graphed" and not torch.cuda.is_available():
@@ -59,9 +61,14 @@ def check(mode: str, settings: Mapping[str, Any], *, here: bool = True) -> None:
         raise HostError(f"speed={mode} cannot be with {', '.join(refused)}. Leave that out, or say speed=stock.")
 
 
+def wrapped(settings: Mapping[str, Any]) -> list[str]:
+    """Return the train arguments under which another module stands around the network: compiled, or beside its teacher."""
+    return [f"{key}={settings[key]}" for key in ("compile", "distill_model") if settings.get(key)]
+
+
 def _ungraphed(settings: Mapping[str, Any]) -> list[str]:
-    """Return the train arguments under which a network is not run as a graph: compiled already, or in part not training."""
-    return [f"{key}={settings[key]}" for key in ("compile", "freeze") if settings.get(key)]
+    """Return the train arguments under which a network is not run as a graph: wrapped, or in part not training."""
+    return [*wrapped(settings), *([f"freeze={settings['freeze']}"] if settings.get("freeze") else [])]
 
 
 def begin(trainer: Any) -> None:

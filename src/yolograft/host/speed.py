@@ -202,6 +202,9 @@ def _measured(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) 
 
 def begin(trainer: Any) -> None:
     """Choose for a trainer whose network is built, apply it to `trainer.model`, and say what was chosen."""
+    if around := gpu.wrapped(vars(trainer.args)):
+        LOGGER.info(f"yolograft: trained as Ultralytics alone does, since another way cannot be with {', '.join(around)}")
+        return
     kept: Choice | None = getattr(trainer, "kept", None)  # what an interrupted run had chosen
     choice = kept or choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), trainer.speed)
     torch.set_num_threads(choice.threads)
