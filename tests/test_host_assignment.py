@@ -8,6 +8,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from ultralytics.cfg import get_cfg
 from ultralytics.utils.loss import BboxLoss, v8DetectionLoss
 
@@ -85,6 +87,36 @@ def test_loss_and_gradient_are_ultralytics_own(pictures: int, boxes: int, seed: 
     (losses, gradient), (exact, right) = both(v8DetectionLoss(host()), pictures, boxes, seed)
     torch.testing.assert_close(losses, exact, rtol=1e-4, atol=1e-6)
     assert float((gradient - right).norm() / right.norm()) < 1e-4
+
+
+class Written(TorchDispatchMode):
+    """Counts the numbers that PyTorch's operators write, views aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        given = {one.untyped_storage().data_ptr() for one in tree_leaves(args) if isinstance(one, Tensor)}
+        self.numbers += sum(one.numel() for one in tree_leaves(found)
+                            if isinstance(one, Tensor) and one.untyped_storage().data_ptr() not in given)
+        return found
+
+
+@needs
+def test_a_fraction_is_written_of_what_ultralytics_writes(criterion: Any) -> None:
+    in_dict()  # which draws, the first time
+    written = []
+    for ours in (True, False):
+        torch.manual_seed(0)
+        preds, _ = outputs(4)
+        batch = truths(4, 9, smallest=0.3)
+        with Written() as counted:
+            losses = assignment.losses(criterion, preds, batch) if ours else assignment._stock(criterion, preds, batch)[0]
+            losses.sum().backward()
+        written.append(counted.numbers)
+    assert 0 < 1.5 * written[0] < written[1]
 
 
 @needs
