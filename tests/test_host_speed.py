@@ -284,6 +284,41 @@ def test_a_step_in_one_operator_is_the_same_step(last: bool) -> None:
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
+class Picky(torch.optim.SGD):
+    """As Ultralytics' MuSGD was in 8.4.0."""
+
+    def step(self, closure: object = None) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.grad.view(len(weight), -1)
+
+
+@pytest.mark.usefixtures("half")
+@pytest.mark.parametrize(("kind", "last"), [(torch.optim.SGD, True), (Picky, False)])
+def test_weights_lie_as_their_optimiser_can_step_on_them(kind: type[torch.optim.SGD], last: bool) -> None:
+    model = YOLO("yolo11n.yaml").model
+    threads = torch.get_num_threads()
+    trainer = SimpleNamespace(args=SimpleNamespace(imgsz=64), model=model, batch_size=4, speed="auto",
+                              optimizer=kind([one for one in model.parameters() if one.dim() == 4], lr=0.1))
+    try:
+        speed.begin(trainer)
+    finally:
+        torch.set_num_threads(threads)
+    assert trainer.choice.channels_last
+    weight = model.model[1].conv.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == last
+    assert weight.is_contiguous() != last
+
+
+@pytest.mark.usefixtures("half")
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "MuSGD"])
+def test_every_optimiser_trains(tiny_set: Path, tmp_path: Path, optimizer: str) -> None:
+    if optimizer == "MuSGD" and ultralytics.__version__ < "8.4":
+        pytest.skip("this Ultralytics has no MuSGD")
+    YOLO("yolo11n.yaml").train(data=str(tiny_set), epochs=1, project=str(tmp_path), name="r", optimizer=optimizer, **FAST)
+    assert len(results(tmp_path / "r")) == 2
+
+
 @pytest.mark.usefixtures("half")
 def test_a_resumed_training_goes_on(tiny_set: Path, tmp_path: Path) -> None:
     class Stop(Exception):

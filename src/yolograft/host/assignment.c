@@ -33,8 +33,8 @@ static float ciou(Box truth, float slant, Box found) {
  * is not there, or such a place decides who has it: PyTorch takes any of those of measure 0, inside the box or out of it. */
 static int64_t picture(const float *distances, const float *scores, const float *points, const float *strides,
                        const float *truths, int64_t classes, int64_t places, int64_t boxes, int64_t top, float alpha,
-                       float beta, float eps, float smallest, float *overlaps, float *metrics, uint8_t *ours, int64_t *place,
-                       int64_t *truth, float *weight) {
+                       float beta, float eps, float small, float enlarged, float *overlaps, float *metrics, uint8_t *ours,
+                       int64_t *place, int64_t *truth, float *weight) {
     int64_t best[64], taken = 0;
     /* filled up to the picture with the most boxes: by zeros, in which these need no room */
     while (boxes && truths[5 * boxes - 4] + truths[5 * boxes - 3] + truths[5 * boxes - 2] + truths[5 * boxes - 1] == 0) boxes--;
@@ -49,9 +49,10 @@ static int64_t picture(const float *distances, const float *scores, const float 
         if (!(of[0] >= 0 && of[0] < classes)) return -1;
         const float *score = scores + (int64_t)of[0] * places;
         Box reach = box;
-        if (smallest > 0) { /* newer versions let a small box reach further */
+        if (small > 0) { /* newer versions let a small box reach further */
             const float x = (box.left + box.right) / 2, y = (box.top + box.bottom) / 2;
-            const float w = most(box.right - box.left, smallest) / 2, h = most(box.bottom - box.top, smallest) / 2;
+            float w = box.right - box.left, h = box.bottom - box.top;
+            w = (w < small ? enlarged : w) / 2, h = (h < small ? enlarged : h) / 2;
             reach = (Box){x - w, y - h, x + w, y + h};
         }
         const float slant = atanf((box.right - box.left) / (box.bottom - box.top + 1e-7f));
@@ -105,11 +106,11 @@ static int64_t picture(const float *distances, const float *scores, const float 
 }
 
 /* For each of `pictures`: distances (4, places) of sides in strides, scores (classes, places) before the sigmoid, truths
- * (boxes, 5) with class and corners in pixels. Writes `places` entries a picture at most, and how many into `counts`, or -1 as
+ * (boxes, 5) with class and corners in pixels; sides below `small` are `enlarged` about their centre to find places. Writes `places` entries a picture at most, and how many into `counts`, or -1 as
  * above. Returns 0, or 1 where there is no memory or `top` is too large: then nothing is written. */
 int assign(const float *distances, const float *scores, const float *points, const float *strides, const float *truths,
            int64_t pictures, int64_t classes, int64_t places, int64_t boxes, int64_t top, float alpha, float beta, float eps,
-           float smallest, int64_t *place, int64_t *truth, float *weight, int64_t *counts, int threads) {
+           float small, float enlarged, int64_t *place, int64_t *truth, float *weight, int64_t *counts, int threads) {
     const int64_t each = places * boxes;
     float *room = malloc((size_t)pictures * each * 2 * sizeof(float));
     uint8_t *ours = malloc((size_t)pictures * each);
@@ -118,7 +119,7 @@ int assign(const float *distances, const float *scores, const float *points, con
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (int64_t p = 0; p < pictures; p++)
             counts[p] = picture(distances + p * 4 * places, scores + p * classes * places, points, strides,
-                                truths + p * boxes * 5, classes, places, boxes, top, alpha, beta, eps, smallest,
+                                truths + p * boxes * 5, classes, places, boxes, top, alpha, beta, eps, small, enlarged,
                                 room + p * each * 2, room + p * each * 2 + each, ours + p * each, place + p * places,
                                 truth + p * places, weight + p * places);
     }

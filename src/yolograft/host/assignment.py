@@ -12,8 +12,8 @@ them, its own way is taken from then on, and the log says so. So it is where the
 What this relies on in Ultralytics (8.3.0 to 8.4.x): a `v8DetectionLoss` is called with what the head gave (a dict with
 `boxes`, `scores` and `feats`, or a list of maps with both in their channels; the second of two where the head decodes as
 well) and the batch; it gives the three losses times the batch size, summed or not, and the losses alone, as a tensor or a
-dict; its `preprocess` makes (B, boxes, 5) of the true boxes, filled up with zeros; `assigner.stride_val`, where there is
-one, is the side up to which a small box is enlarged.
+dict; its `preprocess` makes (B, boxes, 5) of the true boxes, filled up with zeros; an assigner that has `stride` enlarges
+small boxes, to `stride_val` or to `stride[1]`, in `select_candidates_in_gts`.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class _Seen:
 
 
 _seen: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
+_small: dict[tuple[float, float], float] = {}  # sides of boxes, by an assigner's first stride and what it enlarges them to
 
 
 def assigned(distances: Tensor, scores: Tensor, points: Tensor, strides: Tensor, truths: Tensor, assigner: Any,
@@ -81,7 +82,7 @@ def assigned(distances: Tensor, scores: Tensor, points: Tensor, strides: Tensor,
     failed = _library().assign(
         distances.data_ptr(), scores.data_ptr(), points.data_ptr(), strides.data_ptr(), truths.data_ptr(), batch, classes,
         places, truths.shape[1], assigner.topk, assigner.alpha, assigner.beta, assigner.eps,
-        getattr(assigner, "stride_val", 0), chosen[0].data_ptr(), chosen[1].data_ptr(), weights.data_ptr(),
+        *_enlarged(assigner), chosen[0].data_ptr(), chosen[1].data_ptr(), weights.data_ptr(),
         counts.data_ptr(), torch.get_num_threads())
     if failed or int(counts.min()) < 0:
         return None
@@ -183,6 +184,21 @@ def _maps(criterion: Any, preds: Any) -> tuple[Tensor, Tensor, list[Tensor]] | N
     return (boxes.contiguous(), scores.contiguous(), feats) if usable else None
 
 
+def _enlarged(assigner: Any) -> tuple[float, float]:
+    """Return the side below which a box is enlarged to find places, and to what: found out, since versions differ."""
+    strides = getattr(assigner, "stride", None)
+    if not strides:
+        return 0.0, 0.0
+    first, side = float(strides[0]), float(getattr(assigner, "stride_val", strides[min(1, len(strides) - 1)]))
+    if (first, side) not in _small:
+        half = torch.tensor([first, first + side]) / 4  # of a box that is small, and of one between the two strides
+        boxes = torch.stack((-half, -half, half, half), 1)[None]
+        points = torch.tensor([[0.49 * side, 0.0]])
+        small, between = assigner.select_candidates_in_gts(points, boxes, torch.ones(1, 2, 1))[0, :, 0].tolist()
+        _small[first, side] = side if between else first if small else 0.0
+    return _small[first, side], side
+
+
 @functools.lru_cache(maxsize=64)
 def _anchors(sizes: tuple[tuple[int, int], ...], strides: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     points, apart = make_anchors([torch.empty(1, 1, *size) for size in sizes], torch.tensor(strides), 0.5)
@@ -192,5 +208,5 @@ def _anchors(sizes: tuple[tuple[int, int], ...], strides: tuple[float, ...]) -> 
 @functools.cache
 def _library() -> ctypes.CDLL:
     library = native.built(_SOURCE)
-    library.assign.argtypes = [*[_P] * 5, *[_N] * 5, *[_F] * 4, *[_P] * 4, ctypes.c_int]
+    library.assign.argtypes = [*[_P] * 5, *[_N] * 5, *[_F] * 5, *[_P] * 4, ctypes.c_int]
     return library

@@ -209,7 +209,8 @@ def begin(trainer: Any) -> None:
     choice = kept or choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), trainer.speed)
     torch.set_num_threads(choice.threads)
     if choice.channels_last:
-        laid_out(trainer.model)
+        if _steps_on_last(trainer.optimizer):
+            laid_out(trainer.model)
         keep_memory()
     trainer.choice = choice
     LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
@@ -288,6 +289,22 @@ def stepping(trainer: Any) -> Iterator[None]:
     finally:
         for group in groups:
             group["fused"] = None
+
+
+def _steps_on_last(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether an optimiser can step on weights that lie channels-last, as not every version's MuSGD can."""
+    if type(optimizer).__module__.startswith("torch."):
+        return True
+    groups = []
+    for group in optimizer.param_groups:
+        weight = nn.Parameter(torch.zeros(4, 4, 3, 3).contiguous(memory_format=torch.channels_last))
+        weight.grad = torch.ones_like(weight)
+        groups.append({**{key: value for key, value in group.items() if key != "params"}, "params": [weight]})
+    try:
+        type(optimizer)(groups).step()  # type: ignore[call-arg]
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 @functools.cache
