@@ -8,7 +8,8 @@ on the host as well, since dropping some of them on a GPU would make the host wa
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): the names and attributes of the transforms in `data/augment.py`; that
 without Mosaic up to some 8.3.x a picture is letterboxed before the affine, which holds a `pre_transform` then, and later
-goes into it as it is; that the hue is multiplied up to 8.3.78 and turned from then on, which is found by trying.
+goes into it as it is; that the letterbox's boxes move by half pixels in some versions and by whole ones in others, as its
+picture does, and that the hue is multiplied up to 8.3.78 and turned from then on, both of which are found by trying.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from ultralytics.data.augment import RandomHSV
+from ultralytics.data.augment import LetterBox, RandomHSV
+from ultralytics.utils.instance import Instances
 
 from yolograft.host.pairing import draw
 
@@ -49,6 +51,7 @@ class Recipe:
         hue_turns: whether a hue is turned by its gain, or multiplied.
         flips: the shares that are flipped upside down, and left to right.
         letterboxed: whether a single picture is centred in whole pixels before it is transformed.
+        halves: whether its boxes are then centred in half pixels.
     """
 
     side: int
@@ -62,6 +65,7 @@ class Recipe:
     hue_turns: bool = True
     flips: tuple[float, float] = (0.0, 0.0)
     letterboxed: bool = False
+    halves: bool = False
 
 
 def recipe_of(dataset: Any) -> tuple[Recipe, list[str]]:
@@ -79,6 +83,7 @@ def recipe_of(dataset: Any) -> tuple[Recipe, list[str]]:
             found["scale"] = tuple(map(float, one.scale)) if wide else (1.0 - one.scale, 1.0 + one.scale)
             found |= {key: float(getattr(one, key)) for key in ("degrees", "translate", "shear", "perspective")}
             found["letterboxed"] = getattr(one, "pre_transform", None) is not None
+            found["halves"] = found["letterboxed"] and _halves()
         elif kind == "RandomHSV":
             found["hsv"] = (float(one.hgain), float(one.sgain), float(one.vgain))
         elif kind == "RandomFlip":
@@ -113,6 +118,14 @@ def _hue_turns() -> bool:
     RandomHSV(hgain=0.5, sgain=0.0, vgain=0.0)({"img": red})
     np.random.set_state(state)
     return not np.array_equal(red, before)
+
+
+def _halves() -> bool:
+    """Find out whether the installed `LetterBox` moves boxes by half a pixel where it moves their picture by none."""
+    whole = Instances(np.array([[0.0, 0.0, 4.0, 3.0]], np.float32), np.zeros((0, 1000, 2), np.float32), bbox_format="xyxy",
+                      normalized=False)
+    moved = LetterBox((4, 4))({"img": np.zeros((3, 4, 3), np.uint8), "instances": whole})
+    return bool(moved["instances"].bboxes[0, 1] > 0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +193,10 @@ def plan(recipe: Recipe, sizes: NDArray[Any], seed: int, epoch: int) -> Plan:
     gains = between(-1.0, 1.0, 14, 15, 16) * np.array(recipe.hsv)
     # Mosaic draws y first
     centre = np.where(mosaic[:, None], np.trunc(between(side / 2, 1.5 * side, 5, 4)), whole)
+    beyond = np.where(mosaic[:, None] | (not recipe.halves), 0.0, pad - whole)
     given = {
         "tiles": np.where(mosaic[:, None], four, single), "centre": centre.astype(np.int64),
-        "offset": np.where(mosaic[:, None], 0.0, pad - whole).astype(np.float32), "mosaic": mosaic, "forward": forward,
+        "offset": beyond.astype(np.float32), "mosaic": mosaic, "forward": forward,
         "inverse": np.linalg.inv(forward.astype(np.float64)).astype(np.float32), "scale": scale.astype(np.float32),
         "gains": gains.astype(np.float32), "flips": table[:, 17:19] < np.array(recipe.flips),
     }
