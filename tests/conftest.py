@@ -1,8 +1,9 @@
 """What the tests share: the real data beside the checkout (or under YOLOGRAFT_DATA), and small hosts."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,30 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
+    """Let a room of operators in C find no compiler for the rest of the test, whatever it has built already."""
+    from yolograft.host import native
+
+    def built(*_: object) -> None:
+        raise OSError("no C compiler is installed")
+
+    def forget(room: Any) -> None:
+        room._library.cache_clear()
+        room.refused.cache_clear()
+
+    rooms: list[Any] = []
+
+    def without(room: Any) -> None:
+        monkeypatch.setattr(native, "built", built)
+        rooms.append(room)
+        forget(room)
+
+    yield without
+    for room in rooms:
+        forget(room)
 
 
 @pytest.fixture(scope="session")

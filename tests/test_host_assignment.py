@@ -1,6 +1,7 @@
 """The loss of the places that learn is Ultralytics' loss, and its gradient; what differs, or is another loss, is its own."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils.loss import BboxLoss, v8DetectionLoss
 
 from yolograft import YOLO
-from yolograft.host import assignment, native
+from yolograft.host import assignment
 
 needs = pytest.mark.skipif(bool(assignment.refused()), reason=f"not on this machine: {assignment.refused()}")
 SIDE, CLASSES = 96, 7
@@ -218,17 +219,8 @@ def test_where_the_two_differ_ultralytics_is_believed_and_the_log_says_so(
     assert "worked out by Ultralytics alone" in said[0]
 
 
-def test_without_a_compiler_losses_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    def built(*_: object) -> None:
-        raise OSError("no C compiler is installed")
-
-    monkeypatch.setattr(native, "built", built)
-    assignment._library.cache_clear()
-    assignment.refused.cache_clear()
-    try:
-        assert "no C compiler" in assignment.refused()
-        with assignment.quicker():
-            assert v8DetectionLoss.__call__ is assignment._stock
-    finally:
-        assignment._library.cache_clear()
-        assignment.refused.cache_clear()
+def test_without_a_compiler_losses_stay_as_they_are(uncompiled: Callable[[Any], None]) -> None:
+    uncompiled(assignment)
+    assert "no C compiler" in assignment.refused()
+    with assignment.quicker():
+        assert v8DetectionLoss.__call__ is assignment._stock

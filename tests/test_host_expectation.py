@@ -1,5 +1,8 @@
 """The mean of the softmax is PyTorch's to the last digits; what has a gradient, or another type, is Ultralytics' own."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from ultralytics.nn.modules.block import DFL
 
-from yolograft.host import expectation, native
+from yolograft.host import expectation
 
 needs = pytest.mark.skipif(bool(expectation.refused()), reason=f"not on this machine: {expectation.refused()}")
 
@@ -63,18 +66,9 @@ def test_heads_take_it_meanwhile_and_only_then(monkeypatch: pytest.MonkeyPatch) 
     assert calls == [(2, 4, 16, 50)]
 
 
-def test_without_a_compiler_heads_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    def built(*_: object) -> None:
-        raise OSError("no C compiler is installed")
-
-    monkeypatch.setattr(native, "built", built)
-    expectation._library.cache_clear()
-    expectation.refused.cache_clear()
+def test_without_a_compiler_heads_stay_as_they_are(uncompiled: Callable[[Any], None]) -> None:
+    uncompiled(expectation)
     stock = DFL.forward
-    try:
-        assert "no C compiler" in expectation.refused()
-        with expectation.quicker():
-            assert DFL.forward is stock
-    finally:
-        expectation._library.cache_clear()
-        expectation.refused.cache_clear()
+    assert "no C compiler" in expectation.refused()
+    with expectation.quicker():
+        assert DFL.forward is stock

@@ -1,5 +1,6 @@
 """Pictures of bytes become what Ultralytics makes of them, bit for bit, however they lie in memory."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from yolograft.host import native, pixels
+from yolograft.host import pixels
 
 needs = pytest.mark.skipif(bool(pixels.refused()), reason=f"not on this machine: {pixels.refused()}")
 LAST = torch.channels_last
@@ -75,15 +76,6 @@ def test_sizes_that_change_and_other_tasks_are_ultralytics_own(task: str, multi_
     assert pixels.enough(SimpleNamespace(task=task, multi_scale=multi_scale)) == enough
 
 
-def test_without_a_compiler_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def built(*_: object) -> None:
-        raise OSError("no C compiler is installed")
-
-    monkeypatch.setattr(native, "built", built)
-    pixels._library.cache_clear()
-    pixels.refused.cache_clear()
-    try:
-        assert "no C compiler" in pixels.refused()
-    finally:
-        pixels._library.cache_clear()
-        pixels.refused.cache_clear()
+def test_without_a_compiler_the_reason_is_told(uncompiled: Callable[[Any], None]) -> None:
+    uncompiled(pixels)
+    assert "no C compiler" in pixels.refused()

@@ -1,5 +1,6 @@
 """The same boxes, in the same order, bit for bit, whatever the maps hold; and Ultralytics' way for what ours does not do."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from yolograft.host import native, suppression
+from yolograft.host import suppression
 
 needs = pytest.mark.skipif(bool(suppression.refused()), reason=f"not on this machine: {suppression.refused()}")
 stock = suppression._stock
@@ -76,20 +77,11 @@ def test_what_it_does_not_do_is_left_to_ultralytics(asked: dict[str, Any], monke
     assert seen
 
 
-def test_without_a_compiler_ultralytics_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*args: object) -> None:
-        raise OSError("no C compiler is installed")
-
-    monkeypatch.setattr(native, "built", fails)
-    suppression._library.cache_clear()
-    suppression.refused.cache_clear()
-    try:
-        assert "no C compiler" in suppression.refused()
-        found = suppression.suppressed(maps(2, 6, 300), 0.001, 0.7, multi_label=True)
-        assert same(found, stock(maps(2, 6, 300), 0.001, 0.7, multi_label=True))
-    finally:
-        suppression._library.cache_clear()
-        suppression.refused.cache_clear()
+def test_without_a_compiler_ultralytics_does_it(uncompiled: Callable[[Any], None]) -> None:
+    uncompiled(suppression)
+    assert "no C compiler" in suppression.refused()
+    found = suppression.suppressed(maps(2, 6, 300), 0.001, 0.7, multi_label=True)
+    assert same(found, stock(maps(2, 6, 300), 0.001, 0.7, multi_label=True))
 
 
 def test_it_is_used_meanwhile_and_only_then() -> None:

@@ -23,7 +23,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.tal import TaskAlignedAssigner, make_anchors
 
 from yolograft.host import expectation, native
+from yolograft.host.instead import instead
 
 __all__ = ["assigned", "losses", "quicker", "refused"]
 
@@ -138,13 +139,8 @@ def refused() -> str:
 @contextmanager
 def quicker() -> Iterator[None]:
     """Let Ultralytics' detection losses be worked out in our way meanwhile, where they can."""
-    place: Any = v8DetectionLoss
-    if not refused():
-        place.__call__ = _called
-    try:
+    with nullcontext() if refused() else instead((v8DetectionLoss, "__call__", _called)):
         yield
-    finally:
-        place.__call__ = _stock
 
 
 def _called(criterion: Any, preds: Any, batch: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from ultralytics.nn.modules.block import DFL
 
 from yolograft.host import native
+from yolograft.host.instead import instead
 
 __all__ = ["expected", "quicker", "refused"]
 
@@ -60,13 +61,8 @@ def _library() -> ctypes.CDLL:
 @contextmanager
 def quicker() -> Iterator[None]:
     """Let Ultralytics' heads take that mean in our way meanwhile, where they can."""
-    place: Any = DFL
-    if not refused():
-        place.forward = _expected
-    try:
+    with nullcontext() if refused() else instead((DFL, "forward", _expected)):
         yield
-    finally:
-        place.forward = _stock
 
 
 def _expected(head: Any, x: Tensor) -> Tensor:

@@ -61,14 +61,17 @@ def check(mode: str, settings: Mapping[str, Any], *, here: bool = True) -> None:
         raise HostError(f"speed={mode} cannot be with {', '.join(refused)}. Leave that out, or say speed=stock.")
 
 
-def wrapped(settings: Mapping[str, Any]) -> list[str]:
-    """Return the train arguments under which another module stands around the network: compiled, or beside its teacher."""
-    return [f"{key}={settings[key]}" for key in ("compile", "distill_model") if settings.get(key)]
+def wrapped(settings: Mapping[str, Any], *more: str) -> list[str]:
+    """Return the train arguments under which another module stands around the network: compiled, or beside its teacher.
+
+    Those of `more` that are set come after them.
+    """
+    return [f"{key}={settings[key]}" for key in ("compile", "distill_model", *more) if settings.get(key)]
 
 
 def _ungraphed(settings: Mapping[str, Any]) -> list[str]:
     """Return the train arguments under which a network is not run as a graph: wrapped, or in part not training."""
-    return [*wrapped(settings), *([f"freeze={settings['freeze']}"] if settings.get("freeze") else [])]
+    return wrapped(settings, "freeze")
 
 
 def begin(trainer: Any) -> None:

@@ -23,8 +23,9 @@ from ultralytics.nn.modules import Bottleneck, Conv
 
 from yolograft.errors import HostError
 from yolograft.host import native
+from yolograft.host.instead import instead
 
-__all__ = ["fused", "norm_act", "norm_act_", "refused", "step"]
+__all__ = ["fused", "norm_act", "norm_act_", "refused", "spaced", "step"]
 
 _SOURCE = Path(__file__).with_name("norm_act.c")
 _LAST = torch.channels_last
@@ -72,6 +73,13 @@ def step(x: Tensor) -> int:
     return found if found >= channels and x.stride() == (height * width * found, 1, width * found, found) else 0
 
 
+def spaced(gradient: Tensor) -> tuple[Tensor, int]:
+    """Return a gradient (B, C, H, W) in bfloat16, its places evenly apart, and how far; itself where it is so already."""
+    if (apart := step(gradient)) and gradient.dtype == torch.bfloat16:
+        return gradient, apart
+    return gradient.bfloat16().contiguous(memory_format=_LAST), gradient.shape[1]
+
+
 @functools.cache
 def refused() -> str:
     """Return why this machine cannot do it, or nothing; builds what it needs."""
@@ -86,21 +94,16 @@ def fused(model: nn.Module) -> Iterator[None]:
 
     Layers whose norm or activation is another one, or carries a hook or a graft, are left as they are.
     """
-    changed = []
+    ours: list[tuple[nn.Module, str, Any]] = []
     for layer in model.modules():
         if isinstance(layer, Conv) and type(layer).forward is Conv.forward and "forward" not in vars(layer):
             norm, act = getattr(layer, "bn", None), layer.act
             if type(norm) is nn.BatchNorm2d and type(act) in (nn.SiLU, nn.Identity) and _plain(norm) and _plain(act):
-                vars(layer)["forward"] = _forward(layer.conv, norm, act)
-                changed.append(layer)
+                ours.append((layer, "forward", _forward(layer.conv, norm, act)))
         elif isinstance(layer, Bottleneck) and type(layer).forward is Bottleneck.forward and "forward" not in vars(layer):
-            vars(layer)["forward"] = _dense(layer.forward)
-            changed.append(layer)
-    try:
+            ours.append((layer, "forward", _dense(layer.forward)))
+    with instead(*ours):
         yield
-    finally:
-        for layer in changed:
-            del vars(layer)["forward"]
 
 
 def _plain(module: nn.Module) -> bool:
@@ -155,9 +158,7 @@ class _NormAct(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, statistics = ctx.saved_tensors
         batch, channels, height, width = x.shape
-        apart, mean = step(gradient), statistics.data_ptr()
-        if not apart or gradient.dtype != x.dtype:
-            gradient, apart = gradient.to(x.dtype).contiguous(memory_format=_LAST), channels
+        (gradient, apart), mean = spaced(gradient), statistics.data_ptr()
         found, d_weight, d_bias = torch.empty_like(x), torch.empty(channels), torch.empty(channels)
         failed = _loaded().norm_act_backward(
             gradient.data_ptr(), apart, x.data_ptr(), found.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean,

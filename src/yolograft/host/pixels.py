@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from yolograft.host import native
+from yolograft.host.instead import instead
 
 __all__ = ["enough", "prepared", "quicker", "refused", "scaled"]
 
@@ -65,15 +66,10 @@ def prepared(batch: dict[str, Any], stock: Callable[[dict[str, Any]], dict[str, 
 @contextmanager
 def quicker(validator: Any) -> Iterator[None]:
     """Let a validator prepare its batches in our way meanwhile, where that is enough."""
-    own, stock = vars(validator).get("preprocess"), validator.preprocess
-    if enough(validator.args):
-        vars(validator)["preprocess"] = lambda batch: prepared(batch, stock)
-    try:
+    stock = validator.preprocess
+    ours = instead((validator, "preprocess", lambda batch: prepared(batch, stock)))
+    with ours if enough(validator.args) else nullcontext():
         yield
-    finally:
-        vars(validator).pop("preprocess", None)
-        if own is not None:
-            vars(validator)["preprocess"] = own
 
 
 @functools.cache

@@ -37,6 +37,7 @@ from ultralytics.utils import LOGGER
 from yolograft import __version__
 from yolograft.errors import HostError, nearest
 from yolograft.host import assignment, batches, expectation, gpu, native, norm_act, pixels, suppression, upsample
+from yolograft.host.instead import instead
 from yolograft.host.models import host_yaml
 
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out", "stepping",
@@ -362,16 +363,10 @@ def faster(model: nn.Module, half: bool = True, fused: bool = False) -> Iterator
         with torch.autocast("cpu", enabled=False):  # a box in bfloat16 is off by up to a pixel in 256
             return infer(_float(maps), *args, **kwargs)  # type: ignore[misc]
 
-    vars(model)["predict"] = predicted
-    if infer is not None:
-        vars(head)["_inference"] = inferred
-    try:
-        with norm_act.fused(model) if fused else nullcontext(), upsample.quicker(model):
-            yield
-    finally:
-        del vars(model)["predict"]
-        if infer is not None:
-            del vars(head)["_inference"]
+    decoding = [] if infer is None else [(head, "_inference", inferred)]
+    with (instead((model, "predict", predicted), *decoding), norm_act.fused(model) if fused else nullcontext(),
+          upsample.quicker(model)):
+        yield
 
 
 def _head(model: nn.Module) -> nn.Module:

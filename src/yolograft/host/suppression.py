@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from yolograft.host import native
+from yolograft.host.instead import instead
 
 try:
     from ultralytics.utils import nms as _place  # 8.4
@@ -100,8 +101,5 @@ def _library() -> ctypes.CDLL:
 @contextmanager
 def quicker() -> Iterator[None]:
     """Let Ultralytics suppress in our way meanwhile."""
-    _place.non_max_suppression = suppressed
-    try:
+    with instead((_place, "non_max_suppression", suppressed)):
         yield
-    finally:
-        _place.non_max_suppression = _stock

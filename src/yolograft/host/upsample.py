@@ -21,7 +21,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from yolograft.host import native
-from yolograft.host.norm_act import step
+from yolograft.host.instead import instead
+from yolograft.host.norm_act import spaced
 
 __all__ = ["doubled", "quicker", "refused"]
 
@@ -44,16 +45,11 @@ def refused() -> str:
 @contextmanager
 def quicker(model: nn.Module) -> Iterator[None]:
     """Let a model's layers that double maps do it in our way meanwhile, while they learn in bfloat16."""
-    changed = [layer for layer in model.modules()
-               if type(layer) is nn.Upsample and "forward" not in vars(layer) and not refused() and layer.size is None
-               and layer.mode == "nearest" and layer.scale_factor in (2, (2, 2))]
-    for layer in changed:
-        vars(layer)["forward"] = _forward(layer.forward)
-    try:
+    ours = [(layer, "forward", _forward(layer.forward)) for layer in model.modules()
+            if type(layer) is nn.Upsample and "forward" not in vars(layer) and not refused() and layer.size is None
+            and layer.mode == "nearest" and layer.scale_factor in (2, (2, 2))]
+    with instead(*ours):
         yield
-    finally:
-        for layer in changed:
-            del vars(layer)["forward"]
 
 
 def _forward(stock: Any) -> Any:
@@ -73,9 +69,7 @@ class _Doubled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         batch, channels, height, width = gradient.shape
-        apart = step(gradient)
-        if not apart or gradient.dtype != torch.bfloat16:
-            gradient, apart = gradient.bfloat16().contiguous(memory_format=torch.channels_last), channels
+        gradient, apart = spaced(gradient)
         out = torch.empty((batch, channels, height // 2, width // 2), dtype=gradient.dtype,
                           memory_format=torch.channels_last)
         _library().halve(gradient.data_ptr(), out.data_ptr(), batch, height // 2, width // 2, channels, apart,
