@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ultralytics.engine import trainer, tuner
+
+from yolograft.patch import patched
 
 __all__ = ["command", "launching"]
 
@@ -42,16 +44,8 @@ class _Subprocess:
         return subprocess.run(command(args, self._extra) if isinstance(args, (list, tuple)) else args, **kwargs)
 
 
-@contextmanager
-def launching(**extra: str | None) -> Iterator[None]:
-    """Let trainings that Ultralytics launches meanwhile be ours, with these further arguments."""
+def launching(**extra: str | None) -> AbstractContextManager[None]:
+    """Start the trainings that Ultralytics launches inside as ours, with these further arguments."""
     words = [f"{key}={value}" for key, value in extra.items() if value is not None]
-    modules = [module for module in (tuner, trainer) if hasattr(module, "subprocess")]
-    stock = [vars(module)["subprocess"] for module in modules]
-    for module in modules:
-        vars(module)["subprocess"] = _Subprocess(words)
-    try:
-        yield
-    finally:
-        for module, name in zip(modules, stock, strict=True):
-            vars(module)["subprocess"] = name
+    return patched(*((module, "subprocess", _Subprocess(words)) for module in (tuner, trainer)
+                     if hasattr(module, "subprocess")))
