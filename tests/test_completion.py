@@ -9,6 +9,7 @@ import pytest
 
 from yolograft import completion
 from yolograft.cli import COMMANDS, MODES, main
+from yolograft.host.speed import MODES as MODES_OF_SPEED
 
 PRESS = """
 {script}
@@ -26,8 +27,9 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("yolograft st", 1, ["study", "status"]),
         ("yolograft train ep", 2, ["epochs="]),
         ("yolograft train gra", 2, ["graft="]),
-        ("yolograft train speed =", 3, ["auto", "stock"]),
+        ("yolograft train speed =", 3, list(MODES_OF_SPEED)),
         ("yolograft train speed = st", 4, ["stock"]),
+        ("yolograft train speed = g", 4, ["graphed"]),
     ],
 )
 def test_bash_offers_what_fits(words: str, at: int, offered: list[str], tmp_path: Path) -> None:
@@ -45,6 +47,11 @@ def test_every_command_and_argument_is_offered(shell: str) -> None:
     text = completion.script(shell, (*MODES, *COMMANDS))
     assert all(f" {key}=" in text for key in (*DEFAULT_CFG_DICT, "blocks", "speed"))
     assert " ".join((*MODES, *COMMANDS)) in text
+
+
+def test_every_speed_is_offered() -> None:
+    assert completion.SPEEDS == MODES_OF_SPEED
+    assert f"compadd -- {' '.join(MODES_OF_SPEED)}\n" in completion.script("zsh", MODES)
 
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="needs zsh")

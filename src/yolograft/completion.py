@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["SHELLS", "script"]
+__all__ = ["SHELLS", "SPEEDS", "script"]
 
 SHELLS = ("bash", "zsh")
 _OWN = ("graft", "blocks", "speed")
+SPEEDS = ("auto", "stock", "float32", "bfloat16", "resident", "graphed")  # `host.speed.MODES`, without its torch
 _FILES = ("model", "data", "source", "to", "blocks")
 
 # Words are split at '=' by bash, so that a value is completed by itself; `=` stays with its key, without a space.
@@ -25,7 +26,7 @@ _yolograft() {{
     elif [[ $before == "=" ]]; then key="${{COMP_WORDS[COMP_CWORD-2]}}"; fi
     if [[ -n $key ]]; then
         case $key in
-            speed) COMPREPLY=($(compgen -W "auto stock" -- "$current")) ;;
+            speed) COMPREPLY=($(compgen -W "{speeds}" -- "$current")) ;;
             {files}) compopt -o filenames; COMPREPLY=($(compgen -f -- "$current")) ;;
         esac
     elif (( COMP_CWORD == 1 )); then
@@ -43,7 +44,7 @@ _yolograft() {{
     if (( CURRENT == 2 )); then
         compadd -- {commands}
     elif [[ $PREFIX == speed=* ]]; then
-        compset -P '*='; compadd -- auto stock
+        compset -P '*='; compadd -- {speeds}
     elif [[ $PREFIX == ({files})=* ]]; then
         compset -P '*='; _files
     elif [[ $PREFIX != *=* ]]; then
@@ -58,7 +59,7 @@ def script(shell: str, commands: Iterable[str]) -> str:
     """Return the completion script of a shell in `SHELLS` for these commands."""
     keys = " ".join(f"{key}=" for key in (*_OWN, *(key for key in _arguments() if key not in _OWN)))
     form = {"bash": _BASH, "zsh": _ZSH}[shell]
-    return form.format(commands=" ".join(commands), keys=keys, files="|".join(_FILES))
+    return form.format(commands=" ".join(commands), keys=keys, files="|".join(_FILES), speeds=" ".join(SPEEDS))
 
 
 def _arguments() -> list[str]:
