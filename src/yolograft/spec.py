@@ -16,7 +16,7 @@ from typing import Union
 
 from yolograft.errors import SpecError
 
-__all__ = ["Graft", "Part", "Site", "Value"]
+__all__ = ["Graft", "Part", "Site", "Value", "parse_value", "split_outside"]
 
 Value = Union[None, bool, int, float, str, "tuple[Value, ...]"]
 
@@ -109,7 +109,7 @@ class Graft:
             return cls()
         if not text.strip():
             raise SpecError(f"The graft is empty. {_GRAMMAR} For the bare host, write 'none'.")
-        return cls(tuple(_part(piece) for piece in _split(text, "+")))
+        return cls(tuple(_part(piece) for piece in split_outside(text, "+")))
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts)) or "none"
@@ -150,7 +150,7 @@ def _part(text: str) -> Part:
 
 
 def _partition_at(text: str) -> tuple[str, str, str]:
-    pieces = _split(text, "@")
+    pieces = split_outside(text, "@")
     if len(pieces) > 2:
         raise SpecError(f"'{text.strip()}' has more than one '@'. {_GRAMMAR} Join several grafts with ' + '.")
     return pieces[0], "@" if len(pieces) == 2 else "", pieces[1] if len(pieces) == 2 else ""
@@ -158,17 +158,18 @@ def _partition_at(text: str) -> tuple[str, str, str]:
 
 def _settings(text: str) -> tuple[tuple[str, Value], ...]:
     found: dict[str, Value] = {}
-    for item in _split(text, ",") if text.strip() else []:
+    for item in split_outside(text, ",") if text.strip() else []:
         key, equals, value = item.partition("=")
         if not equals or not _NAME.fullmatch(key.strip()):
             raise SpecError(f"'{item.strip()}' is not a setting. Expected key=value, as in 'se(ratio=16)'.")
         if key.strip() in found:
             raise SpecError(f"The setting '{key.strip()}' is given twice.")
-        found[key.strip()] = _value(value.strip())
+        found[key.strip()] = parse_value(value.strip())
     return tuple(sorted(found.items()))
 
 
-def _value(text: str) -> Value:
+def parse_value(text: str) -> Value:
+    """Read one setting's value: a word, True, False, None, a number, a quoted text or a list; raises `SpecError`."""
     if text.lower() in _CONSTANTS:
         return _CONSTANTS[text.lower()]
     if _WORD.fullmatch(text):
@@ -201,7 +202,7 @@ def _show_literal(value: Value) -> str:
     return _show(value) if isinstance(value, tuple) else repr(value)
 
 
-def _split(text: str, separator: str) -> list[str]:
+def split_outside(text: str, separator: str) -> list[str]:
     """Split at the separators that stand outside parentheses, brackets and quotes; raises `SpecError`."""
     pieces, closers, quote, escaped, start = [], [""], "", False, 0
     for at, char in enumerate(text):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolograft.errors import GraftError, SpecError, nearest
-from yolograft.spec import Graft, _split, _value
+from yolograft.spec import Graft, parse_value, split_outside
 from yolograft.study.trial import Host
 
 __all__ = ["CONTROLS", "Arm", "parse_arms", "read_value"]
@@ -72,7 +72,7 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
         SpecError: an item is none of the known forms.
         GraftError: two arms are the same, or the host does not know a block.
     """
-    items = [item for one in ([text] if isinstance(text, str) else text) for item in _split(str(one), ";")]
+    items = [item for one in ([text] if isinstance(text, str) else text) for item in split_outside(str(one), ";")]
     arms: list[Arm] = []
     for item in filter(None, map(str.strip, items)):
         arms += _expand(item, arms, host, model)
@@ -86,14 +86,14 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
 def read_value(text: str) -> Any:
     """Read a train argument's value: a number, a truth value, None, a list, or else the text as it is."""
     try:
-        value = _value(text)
+        value = parse_value(text)
     except SpecError:  # a path, a device list such as 0,1, ...
         return text
     return list(value) if isinstance(value, tuple) else value
 
 
 def _expand(item: str, before: Sequence[Arm], host: Host | None, model: str) -> list[Arm]:
-    words = [word for word in _split(item, " ") if word.strip()]
+    words = [word for word in split_outside(item, " ") if word.strip()]
     split = len(words)
     while split and _SETTING.fullmatch(words[split - 1]):
         split -= 1
@@ -138,7 +138,7 @@ def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: st
 
 
 def _helper(name: str, inside: str, host: Host, model: str) -> list[str]:
-    given = [piece.strip() for piece in _split(inside, ",") if piece.strip()]
+    given = [piece.strip() for piece in split_outside(inside, ",") if piece.strip()]
     if name == "positions" and len(given) == 1:
         return [str(Graft.parse(f"{given[0]}@{row}")) for row in host.rows(model)]
     if name == "blocks" and given:
