@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from yolograft.errors import SiteError, nearest
 from yolograft.spec import Site
 
-__all__ = ["Place", "Probe", "Row", "probe", "resolve", "rows", "sites"]
+__all__ = ["ModelRow", "Place", "Probe", "probe", "resolve", "rows", "sites"]
 
 # Sizes for the probe's square input: the smallest that the host takes is used. 64 is enough for a stride of 32 to leave
 # more than one pixel; the others are the native sizes of classifiers that accept no other.
@@ -52,8 +52,11 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a host's YAML: its absolute number, its module's name and class, and the rows that it reads."""
+class ModelRow:
+    """One row of a built model: its absolute number, its module's name and class, and the rows that it reads.
+
+    A row as a YAML file has it, which need not be valid, is `yolograft.host.layout.Row`.
+    """
 
     index: int
     name: str
@@ -77,7 +80,7 @@ class Probe:
     inputs: dict[str, tuple[tuple[int, ...], ...]]
 
 
-def rows(host: nn.Module) -> list[Row]:
+def rows(host: nn.Module) -> list[ModelRow]:
     """Return the rows of an Ultralytics model; empty for any other module."""
     body = getattr(host, "model", None)
     if not isinstance(body, nn.Sequential) or not len(body) or not all(hasattr(m, "f") and hasattr(m, "i") for m in body):
@@ -91,7 +94,7 @@ def rows(host: nn.Module) -> list[Row]:
         reads = tuple(number + f if f < 0 else f for f in sources)
         part = "backbone" if number < backbone else "head" if number == len(body) - 1 else "neck"
         kind = str(getattr(module, "type", type(module).__name__)).rpartition(".")[2]
-        found.append(Row(number, f"model.{number}", kind, part, reads))
+        found.append(ModelRow(number, f"model.{number}", kind, part, reads))
     return found
 
 
@@ -361,7 +364,7 @@ def sites(host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:
 def _listed(index: _Index, shapes: Probe, imgsz: int) -> Iterator[dict[str, Any]]:
     head = index.rows[-1] if index.rows else None
     seen: dict[tuple[str, str], int] = {}
-    places: list[tuple[Row | None, str]] = [(row, row.name) for row in index.rows] or [(None, n) for n in index.modules]
+    places: list[tuple[ModelRow | None, str]] = [(row, row.name) for row in index.rows] or [(None, n) for n in index.modules]
     for row, name in places:
         shape = shapes.outputs.get(name)
         if shape is None or len(shape) != 4 or (row is not None and row is head):

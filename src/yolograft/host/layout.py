@@ -49,7 +49,7 @@ _NO_MAP = _HEADS | {"CBLinear", "ImagePoolingAttn"}
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a model YAML, as written: `[from, repeats, module, args]`.
+    """One row of a model YAML, as written: `[from, repeats, module, args]`; of a built model it is `sites.ModelRow`.
 
     Attributes:
         number: the absolute number that Ultralytics prints.
