@@ -289,11 +289,11 @@ def _yaml(words: list[str]) -> int:
     to = Path(given["to"]) if "to" in given else None
     if to is not None and to.exists():
         raise UsageError(f"to={to} exists, and is left as it is. Name another file, or remove it first.")
-    from yolograft.host import config, plugins, rows
+    from yolograft.host import load, plugins, rows
 
     if "blocks" in given:
         plugins.load_blocks(given["blocks"])
-    text = rows.dump(config.load(given["model"]), given["graft"])
+    text = rows.dump(load.load(given["model"]), given["graft"])
     if to is None:
         print(text, end="")
         return 0

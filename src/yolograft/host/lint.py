@@ -18,7 +18,7 @@ import yaml
 
 from yolograft import blocks
 from yolograft.errors import GraftError, HostError, nearest
-from yolograft.host import config, layout, origin
+from yolograft.host import layout, load, origin
 from yolograft.host import rows as reader
 from yolograft.host.arguments import SQUEEZE, block_of, settle
 from yolograft.host.layout import IMAGE, Row, shown
@@ -84,7 +84,11 @@ def lint(path: str | Path) -> tuple[Finding, ...]:
 
 def examine(path: str | Path) -> Report:
     """Return `lint(path)` with what the file was compared with; raises as `lint` does."""
-    cfg = _load(path)
+    return _examined(_load(path), path)
+
+
+def _examined(cfg: dict[str, Any], path: str | Path) -> Report:
+    """Examine a YAML dict that was loaded; `path` is its file's name, which says the scale, and need not exist."""
     raws = layout.sections(cfg)
     if len(raws) > _MOST:
         raise HostError(f"{path} has {len(raws):,} rows: more than {_MOST} are no model.")
@@ -131,7 +135,7 @@ def _load(path: str | Path) -> dict[str, Any]:
         if not file.is_file():
             unscaled = file.with_name(re.sub(r"(\d+)[nslmx](?=\D)", r"\1", file.name))
             if not unscaled.is_file():
-                return config.load(path)
+                return load.load(path)
             file = unscaled
         if file.stat().st_size > _HUGE:
             raise HostError(f"{path} has more than {_HUGE:,} bytes: no model YAML.")
@@ -141,7 +145,8 @@ def _load(path: str | Path) -> dict[str, Any]:
         raise HostError(f"{path} cannot be read as YAML: {where}") from error
     if not isinstance(cfg, dict):
         raise HostError(f"{path} is no model YAML: expected a mapping with `backbone` and `head`.")
-    scale = guess_model_scale(path)
+    cfg = load.unmarked(cfg)
+    scale = guess_model_scale(path) or cfg.pop(load.SCALE_KEY, "")
     table = cfg.get("scales")
     return {**cfg, "scale": scale if isinstance(table, dict) and scale in table else ""}  # a `scale` in the file is ignored
 

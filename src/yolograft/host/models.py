@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
+import yaml
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Conv, RepConv
 from ultralytics.nn.modules.block import RepVGGDW
 from ultralytics.utils import LOGGER
+from yaml.representer import SafeRepresenter
 
 from yolograft import __version__, attach
 from yolograft.errors import HostError, SiteError
-from yolograft.host.config import GRAFT_KEY
+from yolograft.host.load import GRAFT_KEY, SCALE_KEY, marked, unmarked
+from yolograft.patch import patched
 from yolograft.sites import rows
 from yolograft.spec import Graft
 
@@ -36,7 +40,8 @@ class GraftedYaml(dict):  # type: ignore[type-arg]
     """The YAML dict of a grafted model: stock code that would rebuild the bare host from it is stopped.
 
     Building a model starts with `yaml["backbone"]` (`nn/tasks.py`, in every supported version), while those that only
-    look use `.get`; so that one subscript is where a silent loss of the graft can be prevented.
+    look use `.get`; so that subscript raises the full message. Copies into plain dicts and files lose this class: the
+    mark in the first row (`yolograft.host.load.marked`) stops stock code there.
     """
 
     def __getitem__(self, key: str) -> Any:
@@ -47,6 +52,22 @@ class GraftedYaml(dict):  # type: ignore[type-arg]
                 "yolograft.YOLO(CHECKPOINT).train(...)). To continue from the bare host on purpose: graft=none."
             )
         return super().__getitem__(key)
+
+
+# PyYAML refuses subclasses of dict unless it is told how to write them: as the plain mapping that this is.
+for _dumper in ("SafeDumper", "Dumper", "CSafeDumper", "CDumper"):
+    if hasattr(yaml, _dumper):  # the C ones are there only where libyaml is
+        getattr(yaml, _dumper).add_representer(GraftedYaml, SafeRepresenter.represent_dict)
+
+
+def carrying(config: dict[str, Any], graft: Graft | str) -> GraftedYaml:
+    """Return a host's YAML dict with a graft in it, marked so that stock Ultralytics never builds the bare host."""
+    added = {GRAFT_KEY: str(graft), VERSION_KEY: __version__}
+    if config.get("scale"):
+        added[SCALE_KEY] = config["scale"]
+    named = Graft(tuple(replace(part, settings=()) for part in Graft.of(graft).parts))
+    why = f"the model carries the graft '{named}'. Open it with yolograft.YOLO, or: yolograft train model=FILE"
+    return GraftedYaml(marked({**config, **added}, why))
 
 
 def short(text: str) -> str:
@@ -64,7 +85,7 @@ def short(text: str) -> str:
 
 def host_yaml(config: dict[str, Any]) -> dict[str, Any]:
     """Return the host's part of a model's YAML dict, as a plain dict that Ultralytics may build from."""
-    return {key: value for key, value in config.items() if key not in (GRAFT_KEY, VERSION_KEY)}
+    return {key: value for key, value in unmarked(config).items() if key not in (GRAFT_KEY, VERSION_KEY, SCALE_KEY)}
 
 
 def graft_of(config: dict[str, Any]) -> Graft:
@@ -74,6 +95,13 @@ def graft_of(config: dict[str, Any]) -> Graft:
 
 class Grafted:
     """What a grafted task model does differently from its stock class; mixed in by `graft_onto`."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a checkpoint or a copy; the YAML dict of an early checkpoint gets the mark that it lacks."""
+        super().__setstate__(state)  # type: ignore[misc]
+        config = dict(self.__dict__["yaml"])
+        if config.get(GRAFT_KEY):
+            self.yaml = carrying(config, config[GRAFT_KEY])
 
     def fuse(self, *args: Any, **kwargs: Any) -> Any:
         """Fold batch norms as the stock model does, with every block kept.
@@ -104,9 +132,7 @@ def graft_onto(model: nn.Module, what: str | Graft | Iterable[str | Graft]) -> n
         return model
     _refuse_lost(model, value)
     attach.graft(model, value)
-    config = dict(model.yaml)  # type: ignore[arg-type]
-    config[GRAFT_KEY], config[VERSION_KEY] = str(attach.grafted(model)), __version__
-    model.yaml = GraftedYaml(config)  # type: ignore[assignment]
+    model.yaml = carrying(dict(model.yaml), attach.grafted(model))  # type: ignore[arg-type, assignment]
     model.__class__ = grafted_class(type(model))
     return model
 
@@ -192,15 +218,10 @@ def build(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kwargs: 
     return graft_onto(network, graft)
 
 
-@contextmanager
-def own_activation() -> Iterator[None]:
+def own_activation() -> AbstractContextManager[None]:
     """Keep the activation that a YAML asks for (`activation: nn.ReLU()`, as yolov6 does) to the model built inside.
 
     `parse_model` sets it as `Conv.default_act`, for the whole process. Newer versions restore it; in 8.3.0 every model
     that is built afterwards has it too, so what a comparison trains would depend on what was built before.
     """
-    before = Conv.default_act
-    try:
-        yield
-    finally:
-        Conv.default_act = before
+    return patched((Conv, "default_act", Conv.default_act))
