@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
-ORDER = ["errors", "spec", "patch", "blocks", "sites", "attach", "checkpoint", "testing", "data", "host", "inspect", "study",
-         "report", "demo", "cli"]
+ORDER = ["errors", "spec", "atomic", "threads", "patch", "blocks", "sites", "attach", "checkpoint", "testing", "data",
+         "host", "inspect", "study", "report", "demo", "cli"]
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -43,6 +43,6 @@ def test_ultralytics_is_imported_in_host_alone(path: Path) -> None:
     assert not touches or room(path) == "host"
 
 
-@pytest.mark.parametrize("name", ["errors.py", "spec.py", "patch.py", "cli.py", "__init__.py"])
+@pytest.mark.parametrize("name", ["errors.py", "spec.py", "atomic.py", "threads.py", "patch.py", "cli.py", "__init__.py"])
 def test_light_rooms_import_no_torch(name: str) -> None:
     assert not any(i.split(".")[0] in ("torch", "numpy", "ultralytics") for i in imported(SOURCE / name, True))

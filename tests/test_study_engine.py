@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import random
 import re
@@ -12,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from yolograft.errors import GraftError
-from yolograft.study import Study, run, status
+from yolograft.study import Study, engine, run, status
 from yolograft.study.engine import forewarn, read_duration
 from yolograft.study.plan import Plan
 from yolograft.study.progress import LiveView, duration
@@ -115,6 +116,96 @@ def test_one_folder_is_run_by_one_process(tmp_path):
     run(words(), tmp_path / "s")
     with FileLock(tmp_path / "s" / "running.lock"), pytest.raises(GraftError, match="another process"):
         run(words(), tmp_path / "s")
+
+
+def test_a_plan_is_merged_with_what_another_run_recorded_before_the_lock_was_free(tmp_path, monkeypatch):
+    made = engine._executor
+
+    def slowly(*options):  # another process runs the study before this one has locked the folder
+        monkeypatch.setattr(engine, "_executor", made)
+        run(words(arms="none; se@8"), tmp_path / "s")
+        return made(*options)
+
+    monkeypatch.setattr(engine, "_executor", slowly)
+    study = run(words(arms="none; cbam@8", seeds="1,2"), tmp_path / "s")
+    assert study.plan.seeds == (0, 1, 2)
+    assert {arm: len(scores) for arm, scores in study.scores().items()} == {"none": 3, "se@8": 3, "cbam@8": 3}
+    assert Study.load(tmp_path / "s").scores() == study.scores()
+
+
+ROUNDS = 12
+ARMS = {"none", "se@8", "cbam@8"}
+
+
+def begin_together(barrier, arm, seeds, folders, urls):
+    """Run in a process of its own: record a plan in each folder at the time at which the other process does."""
+    engine.lock_name = lambda storage: f"running-{os.getpid() if storage else 0}.lock"  # as on a host of its own
+    for folder, url in zip(folders, urls, strict=True):
+        barrier.wait(60)
+        while True:
+            try:
+                run(words(arms=f"none; {arm}", seeds=seeds), folder, storage=url, budget=0)
+            except GraftError as error:
+                if "another process" in str(error):
+                    continue
+                raise
+            break
+
+
+@pytest.mark.parametrize("place", ["one folder", "one folder and a server", "two folders and a server"])
+def test_two_runs_that_begin_at_once_record_the_arms_and_seeds_of_both(tmp_path, place):
+    homes = ("a", "b") if place.startswith("two") else ("a", "a")
+    url = f"sqlite:///{tmp_path / 'server.db'}" if "server" in place else None
+    folders = [[tmp_path / home / f"s{i}" for i in range(ROUNDS)] for home in homes]
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    processes = [context.Process(target=begin_together, args=(barrier, arm, seeds, mine, [url] * ROUNDS))
+                 for arm, seeds, mine in zip(("se@8", "cbam@8"), ("0,1", "1,5"), folders, strict=True)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    for folder in {*folders[0], *folders[1]}:
+        plan = Study.load(folder, storage=url).plan
+        assert ({arm.name for arm in plan.arms}, set(plan.seeds)) == (ARMS, {0, 1, 5}), folder
+        if homes == ("a", "a"):
+            assert Plan.read(folder / "plan.yaml", recorded=True) == plan
+
+
+def test_hosts_with_different_arms_and_seeds_lose_no_result_of_each_other(tmp_path):
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    first = run(words(seeds="0,1"), tmp_path / "a" / "s", storage=url)
+    second = run(words(arms="none; cbam@8", seeds="1,5"), tmp_path / "b" / "s", storage=url)
+    assert second.plan.seeds == (0, 1, 5)
+    assert {arm: set(scores) for arm, scores in second.scores().items()} == {arm: {0, 1, 5} for arm in ARMS}
+    assert all(second.scores()[arm][seed] == score for arm, by in first.scores().items() for seed, score in by.items())
+    assert len(trainings(tmp_path / "a" / "s")) + len(trainings(tmp_path / "b" / "s")) == 9, "nothing was trained twice"
+    assert Study.load(tmp_path / "a" / "s", storage=url).scores() == second.scores()
+    assert run(words(seeds="0,1"), tmp_path / "a" / "s", storage=url).scores() == second.scores()
+
+
+def test_arms_that_another_host_adds_while_a_study_runs_are_in_its_plan_when_it_ends(tmp_path):
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    added = []
+
+    def elsewhere(study, running, left):
+        if not added:
+            added.append(run(words(arms="none; cbam@8"), tmp_path / "b" / "s", storage=url, budget=0))
+
+    study = run(words(), tmp_path / "a" / "s", storage=url, view=elsewhere)
+    assert [arm.name for arm in study.plan.arms] == ["none", "se@8", "cbam@8"]
+    assert [len(scores) for scores in study.scores().values()] == [2, 2, 0]
+    assert Plan.read(tmp_path / "a" / "s" / "plan.yaml", recorded=True) == study.plan
+
+
+def test_another_study_of_the_same_name_on_a_server_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    run(words(seeds=1), tmp_path / "a" / "s", storage=url)
+    with pytest.raises(GraftError, match=r"storage of .* holds another study .*epochs: 2 there, 5 asked"):
+        run(words(epochs=5), tmp_path / "b" / "s", storage=url)
+    assert not (tmp_path / "b" / "s" / "plan.yaml").exists()
+    assert Study.load(tmp_path / "a" / "s", storage=url).plan.settings["epochs"] == 2
 
 
 def test_a_budget_begins_nothing_that_would_not_end_in_it(tmp_path):

@@ -116,6 +116,23 @@ def test_machines_that_add_the_same_trials_at_once_add_them_once(tmp_path):
     assert sorted(keys) == sorted([trial(seed).key for seed in range(20)] * 4)
 
 
+def test_a_plan_of_any_length_is_stored_once_and_replaced(tmp_path):
+    storage = Storage(tmp_path, create=True)
+    assert storage.plan() is None
+    for text in ("data: \"缺陷\"\n" * 9000, "seeds: [0]\n", ""):
+        with storage.locked() as connection:
+            storage.write_plan(connection, text)
+        assert Storage(tmp_path).plan() == text
+    def fail():
+        with storage.locked() as connection:
+            storage.write_plan(connection, "half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert storage.plan() == "", "what fails is rolled back"
+
+
 def test_what_is_added_is_what_optuna_would_have_added(tmp_path):
     storage = Storage(tmp_path, create=True)
     storage.add([trial(0), trial(1)])

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from yolograft.study import run
 from yolograft.study.local import Local, find_devices
 from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json, write_json
 from yolograft.study.worker import perform
@@ -72,6 +73,61 @@ def test_the_process_ends_with_its_parent_however_that_ends(tmp_path):
     pytest.fail("the trial's process outlives its parent")
 
 
+_SLOW = """
+import os, time
+from yolograft.study.dummy import blocks, check, fingerprints, hardware, pictures, rows, spell, train, versions
+def test(trial, folder):
+    (folder / "pid.part").write_text(str(os.getpid()))
+    os.replace(folder / "pid.part", folder / "pid")
+    time.sleep(100)
+"""
+
+
+def test_the_process_that_scores_the_held_out_split_ends_with_its_parent(tmp_path, monkeypatch):
+    (tmp_path / "slow_host.py").write_text(_SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    run({"data": "somewhere", "model": "yolo11n.pt", "arms": "none; se@8", "seeds": 1, "epochs": 1, "host": "slow_host"},
+        tmp_path / "s")
+    code = ("import sys\nfrom yolograft.study import Study, holdout\nholdout.score(Study.load(sys.argv[1]))\n")
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s")],
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    with parent:
+        deadline = time.monotonic() + 30
+        while not (found := list((tmp_path / "s").glob("trials/*/pid"))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child = int(found[0].read_text())
+        assert is_alive(child)
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    alive = is_alive(child)
+    if alive:
+        os.kill(child, 9)
+    assert not alive, "the process that scores outlives its parent"
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    (tmp_path / ".result.json.0a1b2c3d.part").write_text("{")
+    perform(prepare(tmp_path))
+    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize(("slots", "asked", "threads"), [(1, None, "2"), (2, None, "1"), (3, None, "1"), (2, "3", "3")])
+def test_workers_share_the_available_cpus_or_keep_the_user_s_threads(tmp_path, monkeypatch, slots, asked, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr("yolograft.threads._START", asked or "")
+    # what Ultralytics leaves where the user set nothing, and in 8.3.0 always
+    monkeypatch.setitem(sys.modules, "ultralytics", sys)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    job = Local(slots=slots).start(Trial(arm="a", host=__name__), tmp_path, 0)
+    notes = wait(job).notes
+    assert (notes["OMP_NUM_THREADS"], notes["YOLOGRAFT_THREADS"]) == (threads, threads)
+
+
 def is_alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -89,7 +145,8 @@ def test_devices_go_round(tmp_path):
 
 def train(trial, folder, report):
     """This very file is the host of the trials above."""
-    return Result(metrics={"m": 1.0}, notes={"device": os.environ["CUDA_VISIBLE_DEVICES"]})
+    return Result(metrics={"m": 1.0}, notes={"device": os.environ["CUDA_VISIBLE_DEVICES"], **{
+        name: os.environ[name] for name in ("OMP_NUM_THREADS", "YOLOGRAFT_THREADS")}})
 
 
 def wait(job):

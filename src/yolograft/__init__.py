@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from yolograft import threads as _threads  # noqa: F401 (records OMP_NUM_THREADS before Ultralytics changes it)
+
 __version__ = "0.1.0"
 __all__ = ["YOLO", "Graft", "GraftError", "__version__", "block", "graft", "prune", "sites"]
 

@@ -7,7 +7,6 @@ there what it needs to build an Ultralytics model.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from yolograft import __version__, attach
+from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.spec import Graft
 
@@ -59,14 +59,10 @@ def save(model: nn.Module, path: str | Path, *, facts: Mapping[str, str] | None 
         shared = seen.setdefault(tensor.data_ptr(), key) != key
         tensors[key] = tensor.detach().cpu().clone() if shared else tensor.detach().cpu().contiguous()
     metadata = {**(facts or {}), "format": "pt", "graft": str(attach.grafted(model)), "yolograft": __version__}
-    draft = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, draft, metadata)
-        os.replace(draft, file)
+        atomic_write(file, lambda part: save_file(tensors, part, metadata))
     except (OSError, SafetensorError) as error:
-        if draft.exists():
-            draft.unlink()
         raise HostError(f"'{file}' cannot be written: {error}") from error
     return file
 

@@ -15,9 +15,11 @@ import random
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, SpecError, nearest
 from yolograft.spec import Graft
 from yolograft.study.trial import Report, Result, Trial
@@ -46,9 +48,8 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
         time.sleep(float(s.get("pause", 0)))
         value = final * (1 - 0.6 ** epoch)
         report(epoch, {"mAP50-95": value, "mAP50": min(1, value * 1.3)})
-        draft = folder / "checkpoint.part"
-        draft.write_text(json.dumps({"epoch": epoch}))
-        os.replace(draft, checkpoint)
+        state = json.dumps({"epoch": epoch})
+        atomic_write(checkpoint, partial(Path.write_text, data=state))
     with (folder / "finished").open("a") as file:  # the kill test counts its lines
         file.write(trial.key + "\n")
     classes = {name: final * (1 + 0.1 * i) for i, name in enumerate(_CLASSES)}

@@ -12,11 +12,13 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from yolograft.errors import GraftError, SpecError
@@ -78,18 +80,19 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
     limit = read_duration(budget) if budget is not None else None
     plan, folder = plan if isinstance(plan, Plan) else Plan.of(plan), Path(folder)
     racing = plan.race  # an earlier run may have raced, and this one be meant to complete it
-    plan = begin(plan, folder)
+    begin(plan, folder)  # refuses what it can before the lock file is made
     engine = _executor(executor, workers, address, per_gpu)
     try:
-        with FileLock(folder / lock_name(storage), timeout=0):
-            server = Storage(folder, storage, create=True) if storage else None  # one that does not answer leaves no plan
-            plan.write(folder / "plan.yaml")
-            kept = server or Storage(folder, create=True)
-            try:
-                _Run(plan, folder, kept, engine, limit, racing, retry, view or (lambda *_: None)).go()
-                return Study(folder, plan, tuple(kept.rows()))
-            finally:
-                kept.close()
+        with ExitStack() as held:
+            held.enter_context(FileLock(folder / lock_name(storage), timeout=0))
+            # a server is opened before the plan is written: one that does not answer leaves no plan
+            server = held.enter_context(closing(Storage(folder, storage, create=True))) if storage else None
+            plan = _record(plan, folder, server)
+            kept = server or held.enter_context(closing(Storage(folder, create=True)))
+            _Run(plan, folder, kept, engine, limit, racing, retry, view or (lambda *_: None)).go()
+            if server:  # other hosts may have added arms and seeds
+                plan = _record(plan, folder, server)
+            return Study(folder, plan, tuple(kept.rows()))
     except Timeout:
         raise GraftError(f"The study in '{folder}' is being run by another process. Look at it with: "
                          "yolograft status "
@@ -108,21 +111,52 @@ def lock_name(storage: str | None) -> str:
 
 
 def begin(plan: Plan, folder: Path) -> Plan:
-    """Return the plan to run in a folder: with the arms and seeds that an earlier run there had, checked."""
+    """Return the plan to run in a folder: with the arms and seeds that an earlier run there had, checked.
+
+    The folder is made if it is not there. The answer holds only as long as no other process runs the study: `run` asks
+    again when it has locked the folder.
+
+    Raises:
+        GraftError: the folder holds another study, or something else; it is unchanged then.
+    """
     if not (folder / "plan.yaml").exists():
         left = [path for path in folder.iterdir() if not fnmatch(path.name, "running*.lock") and path.name != "plan.part"
-                ] if folder.is_dir() else []
+                and not fnmatch(path.name, ".plan.yaml.*.part")] if folder.is_dir() else []
         if left:  # more than a run that was killed at once leaves
             raise GraftError(f"The folder '{folder}' is there and holds no study. Name another, or empty it.")
         folder.mkdir(parents=True, exist_ok=True)
         return plan
-    earlier = Plan.read(folder / "plan.yaml", recorded=True)
+    return _merged(Plan.read(folder / "plan.yaml", recorded=True), plan, f"The folder '{folder}'")
+
+
+def _record(plan: Plan, folder: Path, server: Storage | None) -> Plan:
+    """Merge a plan with what is recorded, write the result down, and return it; the caller holds the folder's lock.
+
+    With a server, the record is the server's: it is read, merged and written in one transaction that locks the study for
+    other hosts, and the folder's file is a copy.
+    """
+    if server is None:
+        plan = begin(plan, folder)
+        plan.write(folder / "plan.yaml")
+        return plan
+    with server.locked() as connection:
+        plan = begin(plan, folder)
+        text = server.plan(connection)
+        if text is not None:
+            plan = _merged(Plan.recorded(yaml.safe_load(text)), plan, f"The storage of '{folder}'")
+        server.write_plan(connection, plan.text())
+        plan.write(folder / "plan.yaml")  # before the lock is released: hosts may share the folder
+    return plan
+
+
+def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
+    """Return a plan with the arms and seeds of an earlier one before its own; raises `GraftError` if they do not match."""
     theirs, ours = ({"metric": one.metric, "baseline": one.baseline, "host": one.host, **one.settings}
                     for one in (earlier, plan))
     differ = [f"{key}: {theirs.get(key)} there, {ours.get(key)} asked"
               for key in dict.fromkeys([*theirs, *ours]) if theirs.get(key) != ours.get(key)]
     if differ:
-        raise GraftError(f"The folder '{folder}' holds another study ({'; '.join(differ)}). Name another "
+        raise GraftError(f"{where} holds another study ({'; '.join(differ)}). Name another "
                          "folder.")
     plan.compare(earlier.words())
     # arms and seeds are only ever added: dropping those that disappoint would make the error rates untrue

@@ -7,14 +7,13 @@ It keeps that virtue only while it is looked at once: the answer is written down
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import mean
 
+from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
-from yolograft.study.local import environment
+from yolograft.study.local import end, environment, launch
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, read_json, write_json
 from yolograft.study.verdict import Verdict, judge
@@ -77,9 +76,8 @@ def score(study: Study) -> Holdout:
         raise GraftError("The held-out test split is scored for the arm that validation chose, and racing stopped them all.")
     table = {one: {seed: _one(study, one, seed, metric) for seed in study.plan.seeds} for one in (baseline, arm)}
     found = Holdout(arm=arm, among=len(wanted), metric=metric, baseline=baseline, scores=table)
-    draft = study.folder / "test.part"
-    draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    draft.replace(study.folder / _FILE)
+    text = json.dumps(asdict(found))
+    atomic_write(study.folder / _FILE, lambda part: part.write_text(text, encoding="utf-8"))
     return found
 
 
@@ -90,9 +88,11 @@ def _one(study: Study, arm: str, seed: int, metric: str) -> float:
                          f"machine, which has its network. Copy its {folder.name} into '{folder.parent}'.")
     trial = next(one for one in study.plan.trials() if (one.arm, one.seed) == (arm, seed))
     write_json(folder / "trial.json", trial)
-    with (folder / "log.txt").open("ab") as log:
-        command = [sys.executable, "-m", "yolograft.study.worker", str(folder), "test"]
-        subprocess.run(command, stdout=log, stderr=log, env=environment(1), check=False)
+    process = launch(folder, environment(1), "test")
+    try:
+        process.wait()
+    finally:
+        end(process)  # Ctrl-C does not reach it: it is in a session of its own
     result = read_json(Result, folder / _FILE)
     if result is None:
         failure = read_json(Failure, folder / "failure.json")

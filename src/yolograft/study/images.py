@@ -9,7 +9,6 @@ they were trained. It stands beside the spread over seeds, which is that of othe
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from yolograft.atomic import atomic_write
 from yolograft.errors import DataError
 from yolograft.study.study import Study
 
@@ -136,9 +136,13 @@ def keep_drawn(folder: Path) -> None:
         images, values = drawn(file)
         # one record: to read 10,000 archives of three arrays takes four times as long
         form = [("images", "U20"), ("size", "i8"), ("values", values.dtype, values.shape)]
-        draft = folder / "drawn.part.npy"
-        np.save(draft, np.array((images, file.stat().st_size, values), form))
-        os.replace(draft, folder / KEPT)
+        record = np.array((images, file.stat().st_size, values), form)
+
+        def write(part: Path) -> None:
+            with part.open("wb") as opened:  # given a path, NumPy would add a suffix to it
+                np.save(opened, record)
+
+        atomic_write(folder / KEPT, write)
 
 
 def image_intervals(study: Study, *, metric: str | None = None, draws: int = _DRAWS,

@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from yolograft import threads
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
-__all__ = ["Executor", "Job", "Local", "environment", "find_devices"]
+__all__ = ["Executor", "Job", "Local", "end", "environment", "find_devices", "launch"]
 
 
 class Job(Protocol):
@@ -58,23 +60,39 @@ class Local:
         variables = environment(self.slots)
         if self.devices:
             variables["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
-        with (folder / "log.txt").open("ab") as log:
-            # a session of its own: Ctrl-C reaches this process alone, which then ends the trial
-            process = subprocess.Popen([sys.executable, "-m", "yolograft.study.worker", str(folder)],
-                                       stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables,
-                                       start_new_session=True)
-        return _Process(process, folder)
+        return _Process(launch(folder, variables), folder)
 
     def close(self) -> None:
         """Nothing is held between trials."""
 
 
 def environment(slots: int) -> dict[str, str]:
-    """Return the environment of a process that shares this machine with so many: what it may import, and its cores."""
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    # torch would take every core for each of the trials at once
-    found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // slots)))
-    return found
+    """Return the environment of a worker where `slots` of them run at a time: what it may import, and its threads.
+
+    YOLOGRAFT_THREADS repeats OMP_NUM_THREADS, which Ultralytics may change in the worker.
+    """
+    count = str(threads.share(slots))  # by default torch takes every core for each of the trials at once
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "OMP_NUM_THREADS": count, "YOLOGRAFT_THREADS": count}
+
+
+def launch(folder: Path, variables: Mapping[str, str], *mode: str) -> subprocess.Popen[bytes]:
+    """Start a worker on the trial in `folder`, which ends when its standard input closes: when this process dies."""
+    with (folder / "log.txt").open("ab") as log:
+        # a session of its own: Ctrl-C reaches this process alone, which then ends the trial
+        return subprocess.Popen([sys.executable, "-m", "yolograft.study.worker", str(folder), *mode],
+                                stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables, start_new_session=True)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a worker, with its children, if it still runs."""
+    if process.stdin:
+        process.stdin.close()  # the worker then kills its children and itself
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @dataclass(frozen=True)
@@ -92,13 +110,7 @@ class _Process:
         return result or read_json(Failure, self.folder / "failure.json") or self._death(code)
 
     def stop(self) -> None:
-        if self.process.stdin:
-            self.process.stdin.close()  # the worker takes its children along
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
     def _death(self, code: int) -> Failure:
         log = self.folder / "log.txt"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any, cast
 import yaml
 
 from yolograft import __version__
+from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.study.arms import Arm, parse_arms, read_value
 from yolograft.study.race import seeds_to_race
@@ -117,8 +117,11 @@ class Plan:
         machine.
         """
         words = read_words(Path(path))
-        if not recorded:
-            return cls.of(words)
+        return cls.recorded(words) if recorded else cls.of(words)
+
+    @classmethod
+    def recorded(cls, words: Mapping[str, Any]) -> Plan:
+        """Return the plan that an earlier run recorded, without a check of whether it can run here."""
         return replace(cls._understand(words, recorded=True), spelled=words.get("spelled") or {},
                        pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
@@ -126,11 +129,13 @@ class Plan:
 
     def write(self, path: Path) -> None:
         """Write the plan as YAML for `read`: with what each arm means in full, and what it ran on."""
-        draft = path.with_suffix(".part")
-        draft.write_text("# A study's plan. Run it again: yolograft study plan.yaml\n"
-                         + yaml.safe_dump(self.words(), sort_keys=False, allow_unicode=True, width=110),
-                         encoding="utf-8")
-        os.replace(draft, path)
+        text = self.text()
+        atomic_write(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+    def text(self) -> str:
+        """Return the plan as the YAML that `write` writes."""
+        return ("# A study's plan. Run it again: yolograft study plan.yaml\n"
+                + yaml.safe_dump(self.words(), sort_keys=False, allow_unicode=True, width=110))
 
     def words(self) -> dict[str, Any]:
         """Return the plan as `of` takes it, with the record of what it was begun with."""

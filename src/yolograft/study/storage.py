@@ -23,10 +23,10 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.storages._rdb.models import StudyModel, TrialModel, TrialUserAttributeModel
+from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel, TrialModel, TrialUserAttributeModel
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy import URL, Connection, Engine, event, func, insert, make_url, or_, select
+from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, delete, event, func, insert, make_url, or_, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from yolograft.errors import GraftError
@@ -36,6 +36,7 @@ __all__ = ["HEARTBEAT", "Row", "Storage"]
 
 HEARTBEAT = 60  # seconds; a machine that is silent for three of them has lost its trials
 _FORMAT = 1
+_PLAN = "yolograft-plan"  # the attribute of the study that holds its plan, perhaps in pieces
 _SHORT = ("key", "arm", "seed", "owner", "reason")
 _LONG = ("result", "curve")  # which may be in pieces
 _PATIENCE = 120  # seconds that a writer waits for another to release the data base
@@ -172,6 +173,38 @@ class Storage:
             notes.setdefault(trial_id, {})[key] = value
         return [_row(trial, notes[trial.trial_id]) for trial in trials if "key" in notes[trial.trial_id]]
 
+    @contextmanager
+    def locked(self) -> Iterator[Connection]:
+        """Open a transaction that other processes' and hosts' `locked` transactions on this study wait for.
+
+        It is committed at the end, or rolled back if something is raised.
+        """
+        with self._explained(), self._rdb.engine.begin() as connection:
+            study = StudyModel.__table__.c  # SQLite locks the whole file instead: see `_write_first`
+            connection.execute(select(study.study_id).where(study.study_id == self._study).with_for_update())
+            yield connection
+
+    def plan(self, connection: Connection | None = None) -> str | None:
+        """Return the text that `write_plan` stored, or None; in a transaction if one is given."""
+        if connection is None:
+            with self._explained(), self._rdb.engine.connect() as opened:
+                return self.plan(opened)
+        table = StudyUserAttributeModel.__table__
+        found = connection.execute(select(table.c.key, table.c.value_json).where(self._is_plan())).all()
+        text = _whole(dict(map(tuple, found)), _PLAN)
+        return str(json.loads(text)) if text else None
+
+    def write_plan(self, connection: Connection, text: str) -> None:
+        """Store a study's plan for all hosts, in place of an earlier one, in a `locked` transaction."""
+        table = StudyUserAttributeModel.__table__
+        connection.execute(delete(table).where(self._is_plan()))
+        connection.execute(insert(table), [{"study_id": self._study, "key": key, "value_json": piece}
+                                           for key, piece in _pieces(_PLAN, text)])
+
+    def _is_plan(self) -> ColumnElement[bool]:
+        note = StudyUserAttributeModel.__table__.c
+        return and_(note.study_id == self._study, or_(note.key == _PLAN, note.key.like(f"{_PLAN}.%")))
+
     def add(self, trials: Iterable[Trial], *, retry: bool = False) -> list[Row]:
         """Make sure that every trial is there, once; with `retry`, failed ones get another attempt.
 
@@ -180,9 +213,7 @@ class Storage:
         if self.shared:
             with self._explained(), _quiet():  # what a lost machine was running becomes an attempt without a reason
                 fail_stale_trials(optuna.load_study(study_name=self.folder.name, storage=self._rdb))
-        with self._explained(), self._rdb.engine.begin() as connection:
-            study = StudyModel.__table__.c
-            connection.execute(select(study.study_id).where(study.study_id == self._study).with_for_update())
+        with self.locked() as connection:
             settled = {row.key for row in self._rows(connection)
                        if row.state != "failed" or (row.reason and not retry)}
             new = {trial.key: trial for trial in trials if trial.key not in settled}

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from statistics import mean
 
+import yaml
+
 from yolograft.study import race, statistics
 from yolograft.study.plan import Plan
 from yolograft.study.storage import Row, Storage
@@ -35,7 +37,9 @@ class Study:
         folder = Path(folder)
         opened = Storage(folder, storage)
         try:
-            return cls(folder, Plan.read(folder / "plan.yaml", recorded=True), tuple(opened.rows()))
+            text = opened.plan() if opened.shared else None  # with what other hosts added
+            plan = Plan.read(folder / "plan.yaml", recorded=True) if text is None else Plan.recorded(yaml.safe_load(text))
+            return cls(folder, plan, tuple(opened.rows()))
         finally:
             opened.close()
 

@@ -5,7 +5,7 @@
     FOLDER/images.npz     detections and truths per validation image, if the host writes them (see `host.evaluation`)
     FOLDER/log.txt        what was printed            FOLDER/test.json       the held-out split, if it was scored
 
-Standard library only: the process that trains imports this and nothing else of the study.
+Light: the process that trains imports this and nothing else of the study.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
 
 __all__ = ["DivergedError", "Failure", "Host", "Report", "Result", "Trial", "read_epochs", "write_json"]
@@ -142,13 +142,9 @@ class Host(Protocol):
 
 
 def write_json(path: Path, value: Trial | Result | Failure) -> None:
-    """Write a value so that a reader sees all of it or none, even if this process is killed meanwhile."""
-    draft = path.with_suffix(f".{os.getpid()}.part")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(asdict(value), file, default=list)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    """Write a value so that a reader sees all of it or none, even if this process is killed while it writes."""
+    text = json.dumps(asdict(value), default=list)
+    atomic_write(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def read_json(cls: type[_T], path: Path) -> _T | None:

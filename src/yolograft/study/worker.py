@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from yolograft import __version__
+from yolograft.atomic import PARTS
 from yolograft.errors import GraftError
 from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial, read_json, write_json
 
@@ -40,6 +41,8 @@ def perform(folder: Path) -> Result | Failure:
         if done is not None:
             return done
         (folder / "failure.json").unlink(missing_ok=True)
+        for left in folder.glob(PARTS):  # a process that was killed while it wrote, perhaps a whole checkpoint
+            left.unlink(missing_ok=True)
         try:
             host = import_module(trial.host)
             _compare_versions(trial, host)
@@ -123,10 +126,9 @@ def _follow_parent() -> None:
 
 def main(argv: list[str]) -> int:
     """Run the trial in the folder named; 0 when there is a result, 1 when the trial failed."""
-    if argv[1:] == ["test"]:
-        return 0 if isinstance(score(Path(argv[0])), Result) else 1
     _follow_parent()
-    return 0 if isinstance(perform(Path(argv[0])), Result) else 1
+    work = score if argv[1:] == ["test"] else perform
+    return 0 if isinstance(work(Path(argv[0])), Result) else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = {
+    "yolograft first, no /proc": ("import pathlib, os; pathlib.Path.read_bytes = lambda path: os.stat('/nowhere')\n"
+                                  "import yolograft, ultralytics; from yolograft.threads import share; print(share(1))"),
+    "ultralytics first": "import ultralytics; from yolograft.threads import share; print(share(1))",
+    "yolograft alone": "from yolograft.threads import share; print(share(1))",
+    "set in Python": ("import os, yolograft; os.environ['OMP_NUM_THREADS'] = '1'; "
+                      "from yolograft.threads import share; print(share(1))"),
+}
+
+
+def threads_in(code, given, folder):
+    """What a process answers in which `ultralytics` sets the variable as 8.3.0 does: always."""
+    (folder / "ultralytics.py").write_text("import os\nos.environ['OMP_NUM_THREADS'] = '1'\n")
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
+    environment |= {"OMP_NUM_THREADS": given} if given is not None else {}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.fixture
+def cpus():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@pytest.mark.parametrize("order", ["yolograft first, no /proc", "yolograft alone", pytest.param(
+    "ultralytics first", marks=pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="needs /proc"))])
+def test_what_the_user_set_is_told_from_what_ultralytics_sets(tmp_path, cpus, order):
+    assert threads_in(CODE[order], None, tmp_path) == cpus
+    assert threads_in(CODE[order], "3", tmp_path) == 3
+    assert threads_in(CODE[order], "1", tmp_path) == 1
+    assert threads_in(CODE[order], "4,2", tmp_path) == 4
+    assert threads_in(CODE[order], "many", tmp_path) == cpus
+
+
+def test_what_the_user_sets_in_python_before_ultralytics_is_imported_counts(tmp_path):
+    assert threads_in(CODE["set in Python"], None, tmp_path) == 1
+
+
+def test_threads_on_a_system_without_affinity(monkeypatch):
+    from yolograft.threads import share
+
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [share(processes) for processes in (1, 3, 9)] == [8, 2, 1]
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert share(1) == 1
