@@ -3,7 +3,7 @@
 Run it from a checkout of the commit whose data it makes (ae514ef for 0.1.0), with Ultralytics 8.3.0, the oldest that is
 supported, so that every later version must open the files:
 
-    YOLO_OFFLINE=True python tests/golden/make.py            # writes into tests/golden/VERSION, where VERSION is yolograft.__version__
+    YOLO_OFFLINE=True python tests/golden/make.py     # writes into tests/golden/VERSION, of yolograft.__version__
 
 `tiny.yaml` there is written by hand; all else in the folder is replaced. Everything is seeded. The work is done in
 TMP/yolograft-golden, because checkpoints and studies store paths. The stored files name no machine: the host name and the
