@@ -4,7 +4,8 @@
 
 The two take turns in random order on the same numbers: those of a training step of YOLO11n at 224, batch 16, and of a
 validation batch of 32, with six classes. The ratio is formed within a turn; milliseconds and ratios are medians, the
-interval a bootstrap over turns. With `data`, suppression is measured as well: on the boxes that `model`, trained on a quarter
+interval a bootstrap over turns. With `data`, suppression is measured as well: on the boxes that `model`, trained
+on a quarter
 of that set for `epochs`, gives for a batch of its validation pictures.
 """
 

@@ -6,7 +6,8 @@ Ultralytics' own `bbox_decode` and `bbox_loss` see those places and no others. L
 digits. A batch where a place of measure 0 may decide between boxes is Ultralytics' own: which of those are among a box's
 best is left to PyTorch's sorting.
 
-The first batches of every loss are worked out in both ways, with their gradients; where they differ, which another version of Ultralytics may make
+The first batches of every loss are worked out in both ways, with their gradients; where they differ, which
+another version of Ultralytics may make
 them, its own way is taken from then on, and the log says so. So it is where there is no compiler.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): a `v8DetectionLoss` is called with what the head gave (a dict with

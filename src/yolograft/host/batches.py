@@ -3,7 +3,8 @@
 Both are the same in every epoch, so that nothing changes but the time.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `BaseDataset.load_image` reads a picture by the global name
-`imread` (8.4) or `cv2.imread` (8.3) of `ultralytics.data.base`, by its path; a validator goes through `self.dataloader`, of which it wants the length
+`imread` (8.4) or `cv2.imread` (8.3) of `ultralytics.data.base`, by its path; a validator goes through
+`self.dataloader`, of which it wants the length
 and the data set beside the batches; a batch is a dict, with the pictures in `img`, which `preprocess` replaces and nothing
 writes into; a data set that augments says so in `augment`, and one that doesn't gives the same item every time.
 """

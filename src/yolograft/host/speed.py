@@ -221,7 +221,8 @@ def begin(trainer: Any) -> None:
         LOGGER.info(f"yolograft: trained as Ultralytics alone does, since another way cannot be with {', '.join(around)}")
         return
     kept: Choice | None = getattr(trainer, "kept", None)  # what an interrupted run had chosen
-    choice = _runnable(kept) if kept else choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), trainer.speed)
+    choice = _runnable(kept) if kept else choose(
+        trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), trainer.speed)
     torch.set_num_threads(choice.threads)
     if choice.channels_last and _steps_on_last(trainer.optimizer):
         laid_out(trainer.model)
