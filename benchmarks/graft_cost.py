@@ -124,9 +124,9 @@ def main(words: list[str]) -> None:
     given = {**DEFAULTS, **given}
     batch, imgsz, repeats, threads = (int(given[key]) for key in ("batch", "imgsz", "repeats", "threads"))
     report: dict[str, Any] = {}
-    speed.keep_memory()  # or it is chance which arm's maps come as new pages, a tenth of its time
     print("| | arm | ms | x bare | 95% interval |\n|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name:
+    # keep_memory: otherwise it is chance which arm's maps come as new pages, a tenth of its time
+    with speed.keep_memory(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = checkpoints(folder)
         arms = list(files)

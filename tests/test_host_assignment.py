@@ -224,3 +224,46 @@ def test_without_a_compiler_losses_stay_as_they_are(uncompiled: Callable[[Any], 
     assert "no C compiler" in assignment.refused()
     with assignment.quicker():
         assert v8DetectionLoss.__call__ is assignment._stock
+
+
+@needs
+def test_a_gradient_that_differs_is_ultralytics_own_though_the_values_are_equal(
+    criterion: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(assignment.LOGGER, "info", said.append)
+    ours = assignment.losses
+
+    def halved(*args: Any) -> Tensor | None:
+        found = ours(*args)
+        return None if found is None else found.detach() + (found - found.detach()) / 2
+
+    monkeypatch.setattr(assignment, "losses", halved)
+    in_dict()  # which draws, the first time
+    with assignment.quicker():
+        with torch.no_grad():  # values alone, which are equal
+            for seed in range(4):
+                torch.manual_seed(seed)
+                criterion(outputs(3)[0], truths(3, 12))
+        assert not said
+        torch.manual_seed(0)
+        preds, leaves = outputs(3)
+        batch = truths(3, 12, smallest=0.3)
+        criterion(preds, batch)[0].sum().backward()
+    found = [one.grad.clone() for one in leaves]
+    for one in leaves:
+        one.grad = None
+    assignment._stock(criterion, preds, batch)[0].sum().backward()
+    assert all(torch.equal(one, other.grad) for one, other in zip(found, leaves, strict=True))
+    assert "the gradient of ours differs from its own by 0.5 of it" in said[0]
+
+
+@needs
+def test_the_signature_of_the_box_loss_is_looked_up_once(criterion: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, signature = [], assignment.inspect.signature
+    monkeypatch.setattr(assignment.inspect, "signature", lambda one: asked.append(one) or signature(one))
+    assignment._takes_stride.cache_clear()
+    for seed in range(3):
+        torch.manual_seed(seed)
+        assignment.losses(criterion, outputs(3)[0], truths(3, 12, smallest=0.3))
+    assert len(asked) == 1

@@ -1,5 +1,6 @@
 """What is kept is what would be read again: the same batches and pictures, whoever writes into what they were given."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,23 +83,51 @@ def test_a_real_loader_is_replayed_as_it_was(varied_set: Path) -> None:
     assert kept.batches[0]["img"].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_picture_is_decoded_once(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("default")  # Ultralytics' own
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_a_picture_is_decoded_once_and_cv2_is_left_alone(
+    varied_set: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None
+) -> None:
+    data, cfg = check_det_dataset(str(varied_set)), get_cfg(overrides={"task": "detect", "imgsz": 32})
+    built, other = (build_yolo_dataset(cfg, data["train"], 4, data, mode="train", stride=32) for _ in range(2))
     place: Any = base if hasattr(base, "imread") else base.cv2
-    stock, names = place.imread, [str(tmp_path / f"{number}.png") for number in range(2)]
-    for number, name in enumerate(names):
-        cv2.imwrite(name, np.full((8, 8, 3), number, np.uint8))
-    before = cv2.getNumThreads()
-    with batches.pictures(most=200, threads=before + 1):  # room for one
+    stock, decoded = place.imread, list[str]()
+    monkeypatch.setattr(place, "imread", lambda name, *args, **kwargs: decoded.append(name) or stock(name, *args, **kwargs))
+    before, watched = cv2.getNumThreads(), place.imread
+    order = [0, 3, 0, 5, 9, 1, 2, 3, 4, 6, 7, 8, 0, 5] * 2
+    with nullcontext() if error is None else pytest.raises(error), batches.pictures(built, threads=before + 1):
+        assert place.imread is watched
         assert cv2.getNumThreads() == before + 1
-        first = place.imread(names[0])
-        first += 9
-        place.imread(names[1])
-        for name in names:
-            Path(name).unlink()
-        assert place.imread(names[0]).max() == 0
-        assert place.imread(names[1]) is None
-    assert place.imread is stock
+        for number in order:
+            found, right = built.load_image(number), other.load_image(number)
+            assert np.array_equal(found[0], right[0])
+            assert found[1:] == right[1:]
+            found[0][:] = 0  # as a transform may
+            right[0][:] = 0
+            assert built.buffer == other.buffer, "Mosaic chooses from it"
+        assert len([name for name in decoded if name == built.im_files[0]]) > 1, "the other data set decodes it again"
+        decoded.clear()
+        built.ims = [None] * len(built)
+        built.load_image(0)
+        assert not decoded
+        if error:
+            raise error
+    assert "load_image" not in vars(built)
+    assert place.imread is watched
     assert cv2.getNumThreads() == before
+
+
+@pytest.mark.filterwarnings("default")  # Ultralytics' own
+def test_pictures_that_do_not_fit_are_decoded_again(varied_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, cfg = check_det_dataset(str(varied_set)), get_cfg(overrides={"task": "detect", "imgsz": 32})
+    built = build_yolo_dataset(cfg, data["val"], 4, data, mode="val", stride=32)
+    place: Any = base if hasattr(base, "imread") else base.cv2
+    stock, decoded = place.imread, list[str]()
+    monkeypatch.setattr(place, "imread", lambda name, *args, **kwargs: decoded.append(name) or stock(name, *args, **kwargs))
+    with batches.pictures(SimpleNamespace(base=built), most=64 * 64 * 3):  # room for the first
+        for number in (0, 1, 0, 1):
+            built.load_image(number)
+    assert decoded == [built.im_files[0], built.im_files[1], built.im_files[1]]
 
 
 @pytest.mark.parametrize(("free", "room"), [(2**40, 2**31), (2**30, 2**27), (0, 0)])

@@ -302,3 +302,17 @@ def test_arms_of_a_seed_see_the_same_pictures(varied_set: Path, tmp_path: Path) 
     assert len(bare) == 12
     assert seen(graft="cbam@8", lr0=0.5) == bare
     assert seen(seed=1) != bare
+
+
+def test_several_gpus_are_left_to_ultralytics(
+    varied_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    trainer = ready(varied_set, tmp_path, "stock")
+    monkeypatch.setattr(gpu, "RANK", 0)
+    trainer.speed = "auto"
+    gpu.begin(trainer)
+    assert trainer.way == "stock"
+    assert "the training runs on several GPUs" in said[-1]
+    trainer.speed = "resident"
+    with pytest.raises(GraftError, match="the training runs on several GPUs"):
+        gpu.begin(trainer)

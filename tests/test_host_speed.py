@@ -1,9 +1,12 @@
 """Fast training is the same training: what is chosen is said, stock is stock, and nothing of it gets into a checkpoint."""
 
 import csv
+import ctypes
 import itertools
 import os
+import platform
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +14,11 @@ import pytest
 import torch
 import ultralytics
 from torch import Tensor
+from ultralytics.utils import NUM_THREADS
 
 from yolograft import YOLO, GraftError
 from yolograft.cli import main
-from yolograft.host import assignment, expectation, gpu, norm_act, pixels, speed, suppression, upsample
+from yolograft.host import assignment, gpu, native, norm_act, speed, suppression, upsample
 from yolograft.host.speed import Choice
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -223,8 +227,8 @@ def test_a_fast_training_goes_every_quick_way_and_a_stock_one_none(
     tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     taken: dict[str, int] = {}
-    for module, name in ((pixels, "scaled"), (assignment, "assigned"), (upsample, "doubled"), (expectation, "expected"),
-                         (suppression, "suppressed"), (norm_act, "norm_act"), (norm_act, "norm_act_")):
+    for module, name in ((assignment, "assigned"), (upsample, "doubled"), (suppression, "suppressed"),
+                         (norm_act, "norm_act"), (norm_act, "norm_act_")):
         if not module.refused():
             taken[name] = 0
             monkeypatch.setattr(module, name, counted(getattr(module, name), name, taken))
@@ -353,7 +357,7 @@ def test_a_validation_leaves_no_trace() -> None:
             assert trainer.ema.ema is not model
             assert trainer.validator.dataloader is trainer.batches_kept
             pictures = trainer.validator.preprocess({"img": torch.ones(1, 3, 8, 8, dtype=torch.uint8)})["img"]
-            assert pictures.dtype == (torch.float32 if pixels.refused() else torch.bfloat16)
+            assert pictures.dtype == torch.float32
             found.append(trainer.ema.ema(x)[0])
         assert trainer.ema.ema is model
         assert trainer.validator.dataloader is loader
@@ -365,3 +369,101 @@ def test_a_validation_leaves_no_trace() -> None:
                 parameter *= 1.1
         before = {key: value.clone() for key, value in model.state_dict().items()}
     assert not torch.equal(*found), "the second is of the weights as they are now"
+
+
+@pytest.mark.parametrize(("owner", "name", "value"), [
+    (native, "cpu", lambda: "another CPU"), (torch, "__version__", "9.9"), (ultralytics, "__version__", "9.9"),
+    (speed, "__version__", "9.9")])
+@pytest.mark.usefixtures("cache")
+def test_another_cpu_or_version_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, value: object
+) -> None:
+    clocks(monkeypatch, others=0)
+    measured: list[int] = []
+    monkeypatch.setattr(speed, "_measured", lambda *args: measured.append(1) or [1.0, 0.5, 0.4][: len(args[3])])
+    model = YOLO("yolo11n.yaml").model
+    for _ in range(2):
+        speed.choose(model, 64, 4)
+    assert len(measured) == 1
+    monkeypatch.setattr(owner, name, value)
+    speed.choose(model, 64, 4)
+    assert len(measured) == 2
+
+
+def test_a_choice_kept_from_another_cpu_goes_on_without_the_fused_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(speed.LOGGER, "info", said.append)
+    monkeypatch.setattr(norm_act, "refused", lambda: "this CPU has no AVX512-BF16")
+    model = YOLO("yolo11n.yaml").model
+    trainer = SimpleNamespace(args=SimpleNamespace(imgsz=64), model=model, batch_size=4, speed="auto",
+                              kept=Choice(1, True, True, "kept", fused=True),
+                              optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    with speed.keep_threads():
+        speed.begin(trainer)
+    assert trainer.choice == Choice(1, True, True, "kept", fused=False)
+    assert "This machine runs them as two, since this CPU has no AVX512-BF16" in said[0]
+    with speed.trained(trainer):
+        assert torch.isfinite(speed._tensors(model.train()(torch.rand(2, 3, 32, 32)))[0]).all()
+
+
+def test_the_number_of_threads_is_told_by_the_environment_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setenv("YOLOGRAFT_THREADS", "3")
+    assert speed.threads() == 3
+    monkeypatch.setenv("YOLOGRAFT_THREADS", "1")
+    assert speed.threads() == 1
+    monkeypatch.setenv("YOLOGRAFT_THREADS", "many")
+    with pytest.raises(GraftError, match="YOLOGRAFT_THREADS=many is not a positive whole number"):
+        speed.threads()
+    monkeypatch.delenv("YOLOGRAFT_THREADS")
+    assert speed.threads() == 5
+
+
+class Blocks(ctypes.Structure):
+    """glibc's `struct mallinfo`."""
+
+    _fields_ = [(name, ctypes.c_int) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks",
+                                                  "uordblks", "fordblks", "keepcost")]
+
+
+def mapped() -> bool:
+    """Return whether glibc takes a large block from the system by itself, as it does by default."""
+    libc = ctypes.CDLL(None)
+    libc.mallinfo.restype, libc.malloc.restype, libc.malloc.argtypes = Blocks, ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    before = libc.mallinfo().hblks
+    block = libc.malloc(2**26)
+    after = libc.mallinfo().hblks
+    libc.free(block)
+    return bool(after > before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
+def test_memory_is_given_back_on_every_path(error: type[BaseException] | None) -> None:
+    with nullcontext() if error is None else pytest.raises(error), speed.keep_memory():
+        assert not mapped()
+        with speed.keep_memory():
+            pass
+        assert not mapped(), "the outer one still holds"
+        if error:
+            raise error
+    assert mapped()
+
+
+@pytest.mark.usefixtures("half")
+def test_a_training_gives_threads_back_though_it_is_interrupted(tiny_set: Path, tmp_path: Path) -> None:
+    model, seen = YOLO("yolo11n.yaml"), []
+
+    def interrupt(trainer: object) -> None:
+        seen.append((torch.get_num_threads(), mapped()))
+        raise KeyboardInterrupt
+
+    model.add_callback("on_train_epoch_start", interrupt)
+    with speed.keep_threads():
+        torch.set_num_threads(2)
+        with pytest.raises(KeyboardInterrupt):
+            model.train(data=str(tiny_set), epochs=1, project=str(tmp_path), name="r", **FAST)
+        assert seen == [(1, False)]
+        assert torch.get_num_threads() == NUM_THREADS, "what Ultralytics had set when the training began"
+        assert mapped()

@@ -92,3 +92,12 @@ def test_it_is_used_meanwhile_and_only_then() -> None:
     with pytest.raises(ZeroDivisionError), suppression.quicker():
         _ = 1 / 0
     assert place.non_max_suppression is stock
+
+
+@needs
+def test_rows_of_six_numbers_are_boxes_and_not_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, seen = torch.cat([100 * torch.rand(2, 10, 4), torch.rand(2, 10, 1), torch.zeros(2, 10, 1)], 2), []
+    right = stock(rows.clone(), 0.3, 0.7, multi_label=True)
+    monkeypatch.setattr(suppression, "_stock", lambda *args, **kwargs: seen.append(1) or stock(*args, **kwargs))
+    assert same(suppression.suppressed(rows.clone(), 0.3, 0.7, multi_label=True), right)
+    assert seen

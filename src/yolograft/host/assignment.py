@@ -6,7 +6,8 @@ Ultralytics' own `bbox_decode` and `bbox_loss` see those places and no others. L
 digits. A batch where a place of measure 0 may decide between boxes is Ultralytics' own: which of those are among a box's
 best is left to PyTorch's sorting.
 
-The first batches of every loss are worked out in both ways; where they differ, which another version of Ultralytics may make
+The first batches of every loss are worked out in both ways, with their gradients; where they differ, which
+another version of Ultralytics may make
 them, its own way is taken from then on, and the log says so. So it is where there is no compiler.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): a `v8DetectionLoss` is called with what the head gave (a dict with
@@ -22,7 +23,7 @@ import ctypes
 import functools
 import inspect
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.tal import TaskAlignedAssigner, make_anchors
 
-from yolograft.host import expectation, native
+from yolograft.host import native
 from yolograft.host.instead import instead
 
 __all__ = ["assigned", "losses", "quicker", "refused"]
@@ -43,15 +44,25 @@ __all__ = ["assigned", "losses", "quicker", "refused"]
 _SOURCE = Path(__file__).with_name("assignment.c")
 _P, _N, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _CHECKED = 3  # batches of a loss that are worked out in both ways
-_CLOSE = 1e-3  # how far apart the two may be, of the loss
+_CLOSE = 1e-3  # how far apart the two may be, of the loss and of the gradient's norm
 _stock = v8DetectionLoss.__call__
 
 
 @dataclass
 class _Seen:
-    """What is known of a loss: how many checks are to come (less than 0: it is Ultralytics' own), and what it gives."""
+    """What is known of a loss.
+
+    Attributes:
+        left: how many batches are still to be compared with Ultralytics' loss.
+        gradients: how many of those with a gradient are.
+        stock: whether a comparison failed, so that Ultralytics computes it alone.
+        summed: whether it gives the sum of the three losses.
+        names: of the three losses, where it gives them as a dict.
+    """
 
     left: int = _CHECKED
+    gradients: int = _CHECKED
+    stock: bool = False
     summed: bool = False
     names: list[str] | None = None
 
@@ -111,7 +122,8 @@ def losses(criterion: Any, preds: Any, batch: dict[str, Any]) -> Tensor | None:
         truths = criterion.preprocess(listed, pictures, scale_tensor=size[[1, 0, 1, 0]])
         if not truths.shape[1]:
             return None
-        distances = expectation.expected(boxes.detach().view(pictures, 4, channels // 4, places))
+        bins = boxes.detach().view(pictures, 4, channels // 4, places)
+        distances = torch.einsum("bskp,k->bsp", bins.softmax(2), criterion.proj)
         found = assigned(distances, scores, points, strides, truths, criterion.assigner)
         if found is None or not len(found[0]):
             return None
@@ -123,7 +135,8 @@ def losses(criterion: Any, preds: Any, batch: dict[str, Any]) -> Tensor | None:
     score = F.binary_cross_entropy_with_logits(scores, targets, reduction="sum") / total
     sides, at, apart = boxes[picture, :, place], points[place], strides[place, None]
     guessed = criterion.bbox_decode(at, sides[None])[0]
-    more = (size, apart) if "stride" in inspect.signature(criterion.bbox_loss.forward).parameters else ()
+    forward = criterion.bbox_loss.forward
+    more = (size, apart) if _takes_stride(getattr(forward, "__func__", forward)) else ()
     box, sharp = criterion.bbox_loss(sides, guessed, at, learned[:, 1:] / apart, weight[:, None], total,
                                      torch.ones(len(place), dtype=torch.bool), *more)
     gains = criterion.hyp
@@ -133,7 +146,7 @@ def losses(criterion: Any, preds: Any, batch: dict[str, Any]) -> Tensor | None:
 @functools.cache
 def refused() -> str:
     """Return why this machine cannot do it, or nothing; builds what it needs."""
-    return native.missing(_library) or expectation.refused()
+    return native.missing(_library)
 
 
 @contextmanager
@@ -143,23 +156,51 @@ def quicker() -> Iterator[None]:
         yield
 
 
+@functools.lru_cache(maxsize=16)
+def _takes_stride(forward: Callable[..., Any]) -> bool:
+    """Return whether a box loss is called with the size and the strides as well, as from 8.4 on."""
+    return "stride" in inspect.signature(forward).parameters
+
+
 def _called(criterion: Any, preds: Any, batch: dict[str, Any]) -> Any:
     seen = _seen.setdefault(criterion, _Seen())
-    ours = losses(criterion, preds, batch) if seen.left >= 0 else None
+    ours = None if seen.stock else losses(criterion, preds, batch)
     if ours is None:
         return _stock(criterion, preds, batch)
     told = ours.detach()
-    if seen.left:
+    leaves = _leaves(preds) if ours.requires_grad else []
+    if seen.left or (leaves and seen.gradients):
         whole, exact = theirs = _stock(criterion, preds, batch)
-        seen.left, seen.summed, seen.names = seen.left - 1, not whole.dim(), list(exact) if isinstance(exact, dict) else None
+        seen.left, seen.gradients = max(0, seen.left - 1), max(0, seen.gradients - bool(leaves))
+        seen.summed, seen.names = not whole.dim(), list(exact) if isinstance(exact, dict) else None
         exact = torch.stack(list(exact.values())) if isinstance(exact, dict) else exact
+        doubt = ""
         if not torch.allclose(told, exact, rtol=_CLOSE, atol=_CLOSE * float(exact.max())):
-            seen.left = -1
-            LOGGER.info(f"yolograft: the loss is worked out by Ultralytics alone, since ours gives {told.tolist()} for its "
-                        f"{exact.tolist()}")
+            doubt = f"ours gives {told.tolist()} for its {exact.tolist()}"
+        elif leaves and (apart := _apart(ours.sum() * len(batch["img"]), whole.sum(), leaves)) is not None:
+            doubt = f"the gradient of ours differs from its own by {apart:.2g} of it"
+        if doubt:
+            seen.stock = True
+            LOGGER.info(f"yolograft: the loss is worked out by Ultralytics alone, since {doubt}")
             return theirs
     whole = (ours.sum() if seen.summed else ours) * len(batch["img"])
     return whole, told if seen.names is None else dict(zip(seen.names, told, strict=True))
+
+
+def _leaves(preds: Any) -> list[Tensor]:
+    """Return the tensors of a head's output that have a gradient: the boxes and scores, or the maps with both."""
+    given = preds[1] if isinstance(preds, tuple) else preds
+    found = [given["boxes"], given["scores"]] if isinstance(given, dict) else given
+    return [one for one in found if one.requires_grad]
+
+
+def _apart(ours: Tensor, theirs: Tensor, leaves: list[Tensor]) -> float | None:
+    """Return how far apart the gradients of two losses are, as a share of the second's norm; None if they are close."""
+    for one, other in zip(*(torch.autograd.grad(loss, leaves, retain_graph=True) for loss in (ours, theirs)), strict=True):
+        apart, norm = float((one - other).norm()), float(other.norm())
+        if not apart <= _CLOSE * norm:
+            return apart / norm if norm else float("inf")
+    return None
 
 
 def _maps(criterion: Any, preds: Any) -> tuple[Tensor, Tensor, list[Tensor]] | None:

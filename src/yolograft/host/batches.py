@@ -2,8 +2,9 @@
 
 Both are the same in every epoch, so that nothing changes but the time.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a data set reads a picture by `imread` (8.4) or `cv2.imread` (8.3) of
-`ultralytics.data.base`, by its path; a validator goes through `self.dataloader`, of which it wants the length
+What this relies on in Ultralytics (8.3.0 to 8.4.x): `BaseDataset.load_image` reads a picture by the global name
+`imread` (8.4) or `cv2.imread` (8.3) of `ultralytics.data.base`, by its path; a validator goes through
+`self.dataloader`, of which it wants the length
 and the data set beside the batches; a batch is a dict, with the pictures in `img`, which `preprocess` replaces and nothing
 writes into; a data set that augments says so in `augment`, and one that doesn't gives the same item every time.
 """
@@ -13,12 +14,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType, MethodType
 from typing import Any
 
 import cv2
 import psutil
 from torch import Tensor
 from ultralytics.data import base
+
+from yolograft.host.instead import instead
 
 __all__ = ["Kept", "pictures", "room"]
 
@@ -71,33 +75,57 @@ def _lent(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def pictures(most: int | None = None, threads: int = 1) -> Iterator[None]:
-    """Let Ultralytics decode a picture once meanwhile, as long as all fit into `most` bytes; a share of what is free.
+def pictures(dataset: Any, most: int | None = None, threads: int = 1) -> Iterator[None]:
+    """Keep the decoded pictures of a data set in memory, as long as they fit, and let OpenCV augment with `threads`.
 
-    OpenCV augments with `threads` meanwhile: Ultralytics keeps it to one for the sake of loaders in processes of their own,
-    which a training on a CPU doesn't have.
+    Only this data set's `load_image` changes: it is Ultralytics' own code, in which the name that decodes a file refers to
+    a function that looks into memory first. Ultralytics' resizing and its list of pictures for Mosaic stay as they are.
+    A data set with a `load_image` of its own is left alone.
+
+    Ultralytics limits OpenCV to one thread for loaders that run in other processes, which a training on a CPU does not have.
+
+    Args:
+        dataset: the one that a loader reads, or a wrapper that holds it as `base`.
+        most: bytes that the pictures may take; a share of the free memory unless given.
+        threads: of OpenCV.
     """
-    place: Any = base if hasattr(base, "imread") else base.cv2
-    stock, kept, left = place.imread, dict[Any, Any](), room() if most is None else most
+    plain = getattr(dataset, "base", dataset)
+    stock, kept, left = getattr(type(plain), "load_image", None), dict[Any, Any](), room() if most is None else most
 
     def imread(name: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal left
         key = (str(name), args, tuple(kwargs.items()))
         if key not in kept:
-            read = stock(name, *args, **kwargs)
+            read = (base.imread if in_base else cv2.imread)(name, *args, **kwargs)
             if read is None or read.nbytes > left:
                 return read
             left -= read.nbytes
             kept[key] = read
         return kept[key].copy()
 
-    place.imread, before = imread, cv2.getNumThreads()
+    in_base = hasattr(base, "imread")
+    ours = []
+    if stock is base.BaseDataset.load_image and "load_image" not in vars(plain):
+        names = {"imread": imread} if in_base else {"cv2": _Cv2(imread)}
+        code = FunctionType(stock.__code__, {**vars(base), **names}, stock.__name__, stock.__defaults__, stock.__closure__)
+        ours.append((plain, "load_image", MethodType(code, plain)))
+    before = cv2.getNumThreads()
     cv2.setNumThreads(threads)
     try:
-        yield
+        with instead(*ours):
+            yield
     finally:
-        place.imread = stock
         cv2.setNumThreads(before)
+
+
+class _Cv2:
+    """The module `cv2`, except for `imread`."""
+
+    def __init__(self, imread: Callable[..., Any]) -> None:
+        self.imread = imread
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(cv2, name)
 
 
 def room() -> int:

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolograft.host.instead import instead
+
 __all__ = ["Capture", "doubts", "graphed"]
 
 Capture = Callable[..., Any]  # torch.cuda.make_graphed_callables, or what stands for it in a test
@@ -66,11 +68,8 @@ def graphed(model: Any, shape: Sequence[int], half: torch.dtype | None, capture:
             one.grad = gradient
         return run(pictures)
 
-    vars(model)["predict"] = predicted
-    try:
+    with instead((model, "predict", predicted)):
         yield
-    finally:
-        del vars(model)["predict"]
 
 
 def doubts(model: nn.Module, batches: Sequence[dict[str, Any]], half: torch.dtype | None, capture: Capture) -> str:

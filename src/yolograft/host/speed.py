@@ -36,12 +36,12 @@ from ultralytics.utils import LOGGER
 
 from yolograft import __version__
 from yolograft.errors import HostError, nearest
-from yolograft.host import assignment, batches, expectation, gpu, native, norm_act, pixels, suppression, upsample
+from yolograft.host import assignment, batches, gpu, native, norm_act, suppression, upsample
 from yolograft.host.instead import instead
 from yolograft.host.models import host_yaml
 
-__all__ = ["MODES", "Choice", "begin", "check", "choose", "evaluated", "faster", "keep_memory", "laid_out", "stepping",
-           "threads", "trained"]
+__all__ = ["MODES", "Choice", "begin", "check", "choose", "dense", "evaluated", "faster", "keep_memory", "keep_threads",
+           "laid_out", "stepping", "threads", "trained"]
 
 MODES = ("auto", "stock", "float32", "bfloat16", *gpu.MODES)
 _REPEATS = 3
@@ -128,7 +128,18 @@ def _apart(reason: str) -> str:
 
 
 def threads() -> int:
-    """Return how many threads a training on this machine's CPU may use."""
+    """Return how many threads a training on this machine's CPU may use.
+
+    `YOLOGRAFT_THREADS` decides, then `OMP_NUM_THREADS`, then the number of cores that this process may use.
+
+    Raises:
+        HostError: `YOLOGRAFT_THREADS` is not a positive whole number.
+    """
+    told = os.environ.get("YOLOGRAFT_THREADS", "")
+    if told:
+        if not told.isdecimal() or int(told) < 1:
+            raise HostError(f"YOLOGRAFT_THREADS={told} is not a positive whole number.")
+        return int(told)
     given = os.environ.get("OMP_NUM_THREADS", "")  # which Ultralytics sets to 1 where it is not set: 1 means nothing
     if given.isdecimal() and int(given) > 1:
         return int(given)
@@ -143,7 +154,11 @@ def _recalled(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) 
     key = hashlib.sha256(repr(asked).encode()).hexdigest()
     if key in _disturbed:
         return _disturbed[key], " in this process, while others used the machine"
-    file = native.cache() / f"speed-{key[:16]}.json"
+    try:
+        file = native.cache() / f"speed-{key[:16]}.json"
+    except OSError as error:
+        seconds = _disturbed[key] = _measured(model, imgsz, batch, ways)
+        return seconds, f" (not kept, {error.strerror or error}: the next training may go another way)"
     try:
         kept = [float(one) for one in json.loads(file.read_text(encoding="utf-8"))["seconds"]]
     except (OSError, ValueError, KeyError, TypeError):  # not measured yet, or no longer readable
@@ -160,7 +175,6 @@ def _recalled(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) 
                          "way, unless it is told)")
     draft = file.with_suffix(f".{os.getpid()}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(json.dumps({"seconds": seconds, "ways": [str(way) for way in ways]}), encoding="utf-8")
         os.replace(draft, file)
     except OSError as error:
@@ -207,22 +221,75 @@ def begin(trainer: Any) -> None:
         LOGGER.info(f"yolograft: trained as Ultralytics alone does, since another way cannot be with {', '.join(around)}")
         return
     kept: Choice | None = getattr(trainer, "kept", None)  # what an interrupted run had chosen
-    choice = kept or choose(trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), trainer.speed)
+    choice = _runnable(kept) if kept else choose(
+        trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), trainer.speed)
     torch.set_num_threads(choice.threads)
-    if choice.channels_last:
-        if _steps_on_last(trainer.optimizer):
-            laid_out(trainer.model)
-        keep_memory()
+    if choice.channels_last and _steps_on_last(trainer.optimizer):
+        laid_out(trainer.model)
     trainer.choice = choice
     LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
 
 
-def keep_memory() -> None:
-    """Let the C library keep freed memory: given back, the maps of every step come as new pages, 15,000 faults a step."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:  # glibc's; M_MMAP_MAX and M_TRIM_THRESHOLD of its malloc.h
-        mallopt(-4, 0)
-        mallopt(-1, 2**31 - 1)
+def _runnable(kept: Choice) -> Choice:
+    """Return the choice of an interrupted run, without the fused operator if this machine cannot run it.
+
+    Batch norm and SiLU as two operators compute the same function, so that the training goes on in the same precision.
+    """
+    reason = norm_act.refused() if kept.fused else ""
+    if not reason:
+        return kept
+    LOGGER.info(f"yolograft: the interrupted training ran batch norm and SiLU as one operator. This machine runs them as "
+                f"two, since {reason}")
+    return replace(kept, fused=False)
+
+
+_keeping = 0  # how many `keep_memory` are entered
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
+
+
+@contextmanager
+def keep_memory() -> Iterator[None]:
+    """Make the C library (glibc) keep freed memory; otherwise every step's maps are new pages, 15,000 page faults a step.
+
+    Afterwards glibc's defaults are set again, or what `MALLOC_MMAP_MAX_` and `MALLOC_TRIM_THRESHOLD_` say, and unused
+    memory is returned. One thing differs from a process that never called it: setting one of the two values, even to its
+    default, ends glibc's automatic adjustment of the thresholds.
+    """
+    global _keeping
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(libc, "mallopt"):
+        yield
+        return
+    _keeping += 1
+    _set_malloc(libc, 0, 2**31 - 1)
+    try:
+        yield
+    finally:
+        _keeping -= 1
+        if not _keeping:
+            _set_malloc(libc, _told("MALLOC_MMAP_MAX_", 65536), _told("MALLOC_TRIM_THRESHOLD_", 128 * 1024))
+            libc.malloc_trim(0)  # type: ignore[union-attr]
+
+
+def _set_malloc(libc: Any, mmap_max: int, trim_threshold: int) -> None:
+    libc.mallopt(_M_MMAP_MAX, mmap_max)
+    libc.mallopt(_M_TRIM_THRESHOLD, trim_threshold)
+
+
+def _told(name: str, default: int) -> int:
+    """Return a number from the environment, or the default."""
+    given = os.environ.get(name, "")
+    return int(given) if given.isdecimal() else default
+
+
+@contextmanager
+def keep_threads() -> Iterator[None]:
+    """Give PyTorch its present number of threads again afterwards."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -232,7 +299,7 @@ def trained(trainer: Any) -> Iterator[None]:
     if choice is None or not choice.channels_last:
         yield
         return
-    with faster(trainer.model, choice.bfloat16, choice.fused), assignment.quicker():
+    with keep_memory(), faster(trainer.model, choice.bfloat16, choice.fused), assignment.quicker():
         yield
 
 
@@ -256,17 +323,17 @@ def evaluated(trainer: Any) -> Iterator[None]:
     averaging.ema = trainer.twin
     kept: batches.Kept | None = trainer.batches_kept
     if kept is None or kept.loader is not loader:  # 8.4 builds another loader where memory ran out
-        kept = trainer.batches_kept = batches.Kept(loader, _dense)
+        kept = trainer.batches_kept = batches.Kept(loader, dense)
     validator.dataloader = kept
-    ready = pixels.quicker(validator) if choice.bfloat16 else nullcontext()
     try:
-        with faster(averaging.ema, choice.bfloat16, choice.fused), ready, suppression.quicker(), expectation.quicker():
+        with faster(averaging.ema, choice.bfloat16, choice.fused), suppression.quicker():
             yield
     finally:
         averaging.ema, validator.dataloader = averaged, loader
 
 
-def _dense(pictures: Tensor) -> Tensor:
+def dense(pictures: Tensor) -> Tensor:
+    """Lay pictures (B, C, H, W) out channels-last. Autocast converts them to bfloat16 in the first convolution."""
     return pictures.contiguous(memory_format=torch.channels_last)
 
 

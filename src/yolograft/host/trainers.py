@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import nn
 from ultralytics.models import yolo
@@ -22,7 +21,7 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.host import archive, batches, gpu, models, pixels, resident, speed
+from yolograft.host import archive, batches, gpu, models, resident, speed
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -94,22 +93,21 @@ class GraftTrainer:
         return network
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Prepare a batch as the stock trainer does, in the layout and type that were chosen."""
-        stock = super().preprocess_batch  # type: ignore[misc]
-        if self.choice and self.choice.bfloat16 and pixels.enough(self.args):  # type: ignore[attr-defined]
-            return pixels.prepared(batch, stock)
-        batch = stock(batch)
+        """Prepare a batch as the stock trainer does, in the layout that was chosen."""
+        batch = super().preprocess_batch(batch)  # type: ignore[misc]
         if self.choice and self.choice.channels_last:
-            batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+            batch["img"] = speed.dense(batch["img"])
         return batch
 
     def _do_train(self, *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:
+            stack.enter_context(speed.keep_threads())
             # entered once the network is there, which is inside the stock method
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(speed.trained(trainer)))  # type: ignore[attr-defined]
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(gpu.running(trainer)))  # type: ignore[attr-defined]
             if self.speed not in ("stock", *gpu.MODES) and self.device.type == "cpu":  # type: ignore[attr-defined]
-                stack.enter_context(batches.pictures(threads=speed.threads()))
+                self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
+                    batches.pictures(trainer.train_loader.dataset, threads=speed.threads())))
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
 
     def optimizer_step(self) -> None:

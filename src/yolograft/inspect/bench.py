@@ -132,9 +132,9 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
     before = torch.get_num_threads()
     threads = threads or before
     torch.set_num_threads(threads)
-    speed.keep_memory()  # or it is chance which arm's maps come as new pages, a tenth of its time
     try:
-        with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        # keep_memory: otherwise it is chance which arm's maps come as new pages, a tenth of its time
+        with speed.keep_memory(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
             memory = [_memory(network, pictures) for network in networks]
             runs = [_run(network, pictures) for network in networks]
             if runtime != "torch":
