@@ -90,7 +90,8 @@ def _stack(at: int, *columns: Tensor) -> np.ndarray[Any, Any]:
     return torch.cat((number, *columns), 1).numpy().astype(np.float32)
 
 
-def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split: str = "val") -> dict[str, Any]:
+def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split: str = "val",
+             threads: int | None = None) -> dict[str, Any]:
     """Validate a checkpoint on a split, writing `folder/images.npz`, and return metrics, classes and costs.
 
     Args:
@@ -98,8 +99,12 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
         settings: the trial's train arguments, of which validation takes its own.
         folder: where to write.
         split: `val` or `test`.
+        threads: PyTorch's, by default as many as it has.
     """
+    number = threads or torch.get_num_threads()
+    torch.set_num_threads(number)
     model: Any = YOLO(weights)
+    model.add_callback("on_val_start", lambda _: torch.set_num_threads(number))  # Ultralytics sets its own just before
     given = {key: settings[key] for key in ("data", "imgsz", "batch", "device", "workers", "conf", "iou", "max_det",
                                             "single_cls", "agnostic_nms", "rect") if settings.get(key) is not None}
     cost = _costs(model.model, int(settings.get("imgsz") or 640), settings.get("device"))

@@ -7,7 +7,9 @@ file that is there as a whole or not at all, and the next epoch draws from gener
 What this relies on in Ultralytics (8.3.0 to 8.4.x), beside what `pairing` does: the callbacks `on_pretrain_routine_end`
 (all is built, nothing has run), `on_train_epoch_start`, `on_train_batch_start` and `on_fit_epoch_end` (the epoch's
 checkpoints are written); the loop begins at `start_epoch`, steps the scheduler first, and calls `optimizer_step` when
-`accumulate` batches have passed since the last time, which it counts in a variable of its own.
+`accumulate` batches have passed since the last time, which it counts in a variable of its own. It sets `accumulate` while
+the learning rate warms up, and to 1 in the first batch. Steps are counted here too: after each epoch the two counts must
+agree. Importing Ultralytics sets OMP_NUM_THREADS=1, and its `select_device` sets PyTorch's number of threads.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import ultralytics
 from torch import nn
+from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import init_seeds
 
 from yolograft import attach
@@ -30,9 +34,10 @@ from yolograft.host import controls, speed
 from yolograft.host.pairing import Epochs, Paired, draw
 from yolograft.host.trainers import grafted_trainer
 
-__all__ = ["BEST", "STATE", "LessonTrainer", "lesson_trainer", "plain_name"]
+__all__ = ["BEST", "STATE", "LessonTrainer", "given_threads", "lesson_trainer", "plain_name", "read_state", "replace"]
 
 STATE = "state.pt"  # all that the next epoch depends on
+_FORMAT = 2  # of STATE, and of the order of its training's data; a run of another format cannot go on
 BEST = "best.pt"  # the checkpoint of the best epoch
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -47,6 +52,7 @@ class LessonTrainer:
 
     _looping = False
     _accumulate = 1
+    mosaic_closed = False
 
     def __init__(self, cfg: Any = None, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         overrides = dict(overrides or {})
@@ -57,13 +63,19 @@ class LessonTrainer:
         self.spent: float = overrides.pop("spent", 0.0)
         self.held: list[nn.Parameter] = []
         self.batches = self.stepped = -1
+        self.calls = self.steps = 0  # of optimizer_step in this epoch, and the steps that it made
+        self.due: list[int] = []  # the batches of this epoch after which a step is due
         self.begun = time.monotonic()
         choice = (self.state or {}).get("choice")
         self.kept = speed.Choice(*choice) if choice else None  # measured again, another could come out: another run
         super().__init__(*(() if cfg is None else (cfg,)), overrides=overrides, _callbacks=_callbacks)  # type: ignore[call-arg]
+        if number := (self.state or {}).get("threads") or given_threads():  # before `speed` chooses, which then sets its own
+            torch.set_num_threads(number)
         for event, callback in (("on_pretrain_routine_end", LessonTrainer._restore),
                                 ("on_train_epoch_start", LessonTrainer._begin_epoch),
                                 ("on_train_batch_start", LessonTrainer._count),
+                                ("on_train_batch_end", LessonTrainer._count_due),
+                                ("on_train_epoch_end", LessonTrainer._check_steps),
                                 ("on_fit_epoch_end", LessonTrainer._end_epoch)):
             self.add_callback(event, callback)  # type: ignore[attr-defined]
 
@@ -105,6 +117,7 @@ class LessonTrainer:
 
     def _close_dataloader_mosaic(self) -> None:
         super()._close_dataloader_mosaic()  # type: ignore[misc]
+        self.mosaic_closed = True
         self.order.next = getattr(self, "epoch", 0)  # the loader begins anew; what it had prepared is thrown away
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
@@ -112,6 +125,7 @@ class LessonTrainer:
 
     def optimizer_step(self) -> None:
         """Step if enough batches have passed, and leave alone what a control holds."""
+        self.calls += 1
         if self.batches - self.stepped < self._accumulate:
             return
         for parameter in self.held:
@@ -123,6 +137,7 @@ class LessonTrainer:
                         parameter.grad = None
         super().optimizer_step()  # type: ignore[misc]
         self.stepped = self.batches
+        self.steps += 1
 
     def final_eval(self) -> None:
         """Leave the last evaluation to `evaluation`, which can be repeated if it is interrupted."""
@@ -131,11 +146,11 @@ class LessonTrainer:
 
     @staticmethod
     def _restore(trainer: Any) -> None:
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        if threads.isdecimal():  # Ultralytics has set its own number, as if nothing else ran on this machine
-            torch.set_num_threads(int(threads))
+        if trainer.choice is None and trainer.device.type == "cpu":  # else `speed` has said how many there are
+            LOGGER.info(f"yolograft: speed={trainer.speed}, {torch.get_num_threads()} threads")
         state = trainer.state
         if state is None:
+            trainer.csv.unlink(missing_ok=True)  # of a run that was killed in its first epoch; 8.3.0 would append to it
             return
         trainer.model.load_state_dict(state["model"])
         trainer.ema.ema.load_state_dict(state["ema"])
@@ -152,7 +167,7 @@ class LessonTrainer:
             trainer.model.criterion = trainer.model.init_criterion()
             trainer.model.criterion.updates = state["loss_updates"] - 1
             trainer.model.criterion.update()
-        if trainer.args.close_mosaic and trainer.start_epoch >= trainer.epochs - trainer.args.close_mosaic:
+        if state["mosaic_closed"]:  # when the loop closes it differs between versions: `==` in 8.3.0, `>=` in 8.4
             trainer._close_dataloader_mosaic()
         trainer.order.next = trainer.start_epoch
         trainer.train_loader.reset()
@@ -161,7 +176,8 @@ class LessonTrainer:
     def _begin_epoch(trainer: Any) -> None:
         init_seeds(draw("epoch", trainer.args.seed, trainer.epoch) % 2**32, deterministic=trainer.args.deterministic)
         trainer.batches = trainer.epoch * len(trainer.train_loader) - 1
-        trainer._looping = True
+        trainer._looping, trainer.calls, trainer.steps, trainer.due = True, 0, 0, []
+        trainer.before = trainer.stepped
         if trainer.state is not None:
             for name, parameter in trainer.model.named_parameters():
                 gradient = trainer.state["gradients"].get(name)
@@ -171,6 +187,23 @@ class LessonTrainer:
     @staticmethod
     def _count(trainer: Any) -> None:
         trainer.batches += 1
+
+    @staticmethod
+    def _count_due(trainer: Any) -> None:
+        """Note whether a step was due after this batch; `accumulate` is what the loop set it to in warm-up, if it did."""
+        last = trainer.due[-1] if trainer.due else trainer.before
+        if trainer.batches - last >= trainer._accumulate:
+            trainer.due.append(trainer.batches)
+        warms_up = round(min(trainer.args.warmup_epochs, trainer.epochs - 1) * len(trainer.train_loader)) > 0
+        if trainer.batches == 0 and warms_up and trainer._accumulate != 1:
+            raise _unlike(f"it left accumulate at {trainer._accumulate} in the first batch of the warm-up, where it is 1")
+
+    @staticmethod
+    def _check_steps(trainer: Any) -> None:
+        count = len(trainer.train_loader)
+        if (trainer.calls, trainer.steps) != (count, len(trainer.due)):
+            raise _unlike(f"epoch {trainer.epoch + 1} called optimizer_step {trainer.calls} times for {count} batches, "
+                          f"and made {trainer.steps} steps where {len(trainer.due)} were due")
 
     @staticmethod
     def _end_epoch(trainer: Any) -> None:
@@ -187,6 +220,7 @@ class LessonTrainer:
         this: Any = self
         criterion = getattr(this.model, "criterion", None)
         state = {
+            "format": _FORMAT, "threads": torch.get_num_threads(), "mosaic_closed": this.mosaic_closed,
             "choice": this.choice and dataclasses.astuple(this.choice),
             "epoch": this.epoch, "finished": this.stop or this.epoch + 1 >= this.epochs,
             "seconds": this.spent + time.monotonic() - this.begun, "model": this.model.state_dict(),
@@ -200,11 +234,41 @@ class LessonTrainer:
         replace(this.folder / STATE, lambda part: torch.save(state, part))
 
 
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """Return what an interrupted run left in a folder, or None if there is nothing with which this version can go on."""
+    file = folder / STATE
+    if not file.exists():
+        return None
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
+    if state.get("format") == _FORMAT:
+        return state
+    LOGGER.warning(f"yolograft: {file} was written by another version of yolograft. The trial starts again.")
+    return None
+
+
+def given_threads() -> int | None:
+    """Return the number of threads that this process was given, or None to keep Ultralytics' own.
+
+    YOLOGRAFT_THREADS is what a study gives each trial. OMP_NUM_THREADS is the user's, unless it is 1, which is also what
+    importing Ultralytics sets it to.
+    """
+    share, user = (os.environ.get(name, "") for name in ("YOLOGRAFT_THREADS", "OMP_NUM_THREADS"))
+    if share.isdecimal() and int(share) > 0:
+        return int(share)
+    return int(user) if user.isdecimal() and int(user) > 1 else None
+
+
+def _unlike(what: str) -> HostError:
+    return HostError(f"The training loop of Ultralytics {ultralytics.__version__} does not use trainer.accumulate as "
+                     f"yolograft expects: {what}. A trial could not be resumed exactly. Compare BaseTrainer._do_train in "
+                     "ultralytics/engine/trainer.py with yolograft/host/lesson.py, or install Ultralytics 8.3.0 or 8.4.190.")
+
+
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` make a file that appears as a whole or not at all."""
     part = path.with_suffix(".part")
     write(part)
-    with part.open("rb") as file:
+    with part.open("r+b") as file:  # Windows syncs only what is open for writing
         os.fsync(file.fileno())
     os.replace(part, path)
 

@@ -9,24 +9,30 @@ Mosaic takes its partners from what the worker at hand happened to load last.
 What this relies on in Ultralytics (8.3.0 to 8.4.x): a trainer builds its data in `build_dataset(path, mode, batch)` and
 its loader in `get_dataloader`; the loader's `batch_sampler.sampler` is torch's BatchSampler and `reset()` begins anew;
 a data set with augmentation keeps the pictures loaded last in `ims`, `im_hw0` and `im_hw`, their numbers in `buffer`,
-which `Mosaic` chooses from, and drops the oldest when `buffer` reaches `max_buffer_length`.
+which `Mosaic` chooses from, and drops the oldest when `buffer` reaches `max_buffer_length`; the trainer's loop
+(`BaseTrainer._do_train`) switches Mosaic off for the last `close_mosaic` epochs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+import ultralytics
 from torch.utils.data import Dataset, Sampler
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import DEFAULT_CFG_DICT
 
-__all__ = ["Epochs", "Paired", "draw", "seeded"]
+__all__ = ["Epochs", "Paired", "draw", "mosaic_warnings", "seeded"]
 
-_OWN = ("base", "seed", "shuffle", "_epoch", "_order", "_loaded")
+_OWN = ("base", "seed", "shuffle", "_orders", "_loaded")
+_CLOSES_ONCE = "epoch == (self.epochs - self.args.close_mosaic)"  # 8.3.0's condition; newer versions write >=
 
 
 def draw(*what: object) -> int:
@@ -51,6 +57,33 @@ def seeded(*what: object) -> Iterator[None]:
         torch.default_generator.set_state(torch_state)
 
 
+def mosaic_warnings(arguments: Mapping[str, Any]) -> list[str]:
+    """Return a warning if these train arguments leave no epoch with Mosaic on, or if versions disagree on that.
+
+    Args:
+        arguments: train arguments by name; a missing or None one has Ultralytics' default.
+    """
+    given = {**DEFAULT_CFG_DICT, **{key: value for key, value in arguments.items() if value is not None}}
+    epochs, last, mosaic = int(given["epochs"]), int(given["close_mosaic"]), float(given["mosaic"])
+    unused = given["rect"] or given["time"] or given["task"] == "classify"
+    if unused or mosaic <= 0 or not last >= epochs > 0:
+        return []
+    if last > epochs and _closes_once():
+        return [f"close_mosaic={last} is larger than epochs={epochs}. Ultralytics {ultralytics.__version__} then trains all "
+                "epochs with Mosaic, but newer versions train all epochs without it. Set close_mosaic to a number below "
+                f"{epochs}."]
+    return [f"close_mosaic={last} with epochs={epochs} switches Mosaic, MixUp and copy-paste off before the first epoch: no "
+            f"epoch trains with them. Set close_mosaic to a number below {epochs}, or mosaic=0 if this is what you want."]
+
+
+def _closes_once() -> bool:
+    """Whether the installed version closes Mosaic only in the epoch `epochs - close_mosaic`, which may never come."""
+    try:
+        return _CLOSES_ONCE in inspect.getsource(BaseTrainer._do_train)
+    except OSError:  # no source is installed
+        return False
+
+
 class _Window(list[int]):
     """What `Mosaic` may choose from; what the data set loads is noted elsewhere, to be dropped in time."""
 
@@ -71,8 +104,7 @@ class Paired(Dataset[Any]):
 
     def __init__(self, base: Any, seed: int, *, shuffle: bool = True) -> None:
         self.base, self.seed, self.shuffle = base, seed, shuffle
-        self._epoch = -1
-        self._order: range | list[int] = range(0)
+        self._orders: dict[int, Sequence[int]] = {}
         self._loaded: set[int] = set()
 
     def __len__(self) -> int:
@@ -89,19 +121,35 @@ class Paired(Dataset[Any]):
         else:
             setattr(self.base, name, value)
 
-    def order(self, epoch: int) -> range | list[int]:
-        """Return the pictures' numbers in the order of an epoch."""
-        if epoch != self._epoch:
+    def order(self, epoch: int) -> Sequence[int]:
+        """Return the pictures' numbers in the order of an epoch; epoch -1 is never trained, and fills the first window."""
+        if epoch not in self._orders:
             numbers = list(range(len(self)))
             if self.shuffle:
                 random.Random(draw("order", self.seed, epoch)).shuffle(numbers)
-            self._epoch, self._order = epoch, numbers
-        return self._order
+            # an epoch and the one before it are in use at a time
+            self._orders = {key: kept for key, kept in self._orders.items() if abs(key - epoch) == 1}
+            self._orders[epoch] = numbers
+        return self._orders[epoch]
+
+    def window(self, epoch: int, place: int) -> list[int]:
+        """Return the numbers of the pictures from which `Mosaic` chooses the partners of a picture, itself the last.
+
+        They are the last `max_buffer_length - 1` pictures of the order of the epoch before, followed by the order of this
+        epoch up to `place`. In epoch 0 the order of an epoch -1 takes the place of the epoch before, so that Mosaic has as
+        many partners from the first picture on. (A stock data set starts with none, and its first picture is its own
+        partner.) A picture can be there twice, once from each epoch.
+        """
+        # one less than the length at which the data set would begin to drop pictures on its own
+        length = max(1, getattr(self.base, "max_buffer_length", 0) - 1)
+        found = list(self.order(epoch)[max(0, place + 1 - length):place + 1])
+        missing = length - len(found)
+        return [*self.order(epoch - 1)[len(self) - missing:], *found] if missing else found
 
     def __getitem__(self, number: int) -> Any:
         epoch, place = divmod(int(number), len(self))
         index = self.order(epoch)[place]
-        self._open_window(place)
+        self._open_window(epoch, place)
         with seeded("item", self.seed, epoch, index):
             for transform in getattr(getattr(self.base, "transforms", None), "transforms", ()):
                 inner: Any = getattr(transform, "transform", None)
@@ -109,12 +157,10 @@ class Paired(Dataset[Any]):
                     inner.set_random_seed(draw("item", self.seed, epoch, index) % 2**32)
             return self.base[index]
 
-    def _open_window(self, place: int) -> None:
-        length = getattr(self.base, "max_buffer_length", 0)
-        if not length:
+    def _open_window(self, epoch: int, place: int) -> None:
+        if not getattr(self.base, "max_buffer_length", 0):
             return
-        # one less than the length at which the data set would begin to drop pictures on its own
-        window = _Window(self._order[max(0, place + 1 - max(1, length - 1)):place + 1])
+        window = _Window(self.window(epoch, place))
         window.loaded = self._loaded
         self.base.buffer = window
         if getattr(self.base, "cache", None) == "ram":

@@ -3,7 +3,8 @@
 The module is the `Host` of `study`, which knows it by its import path; `trial` is one of its trials.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `check_det_dataset` and `check_cls_dataset` resolve a data set's
-YAML or folder, and `img2label_paths` says where a picture's labels are.
+YAML or folder, `BaseDataset.get_img_files` lists the pictures of a split and needs no more of the data set than `prefix`
+and `fraction`, and `img2label_paths` says where a picture's labels are.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import torch
 from ultralytics.cfg import get_cfg
+from ultralytics.data import base
 from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dataset, img2label_paths
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.torch_utils import strip_optimizer
@@ -30,15 +34,19 @@ from yolograft import blocks as zoo
 from yolograft.errors import DataError, HostError, nearest
 from yolograft.host import controls, gpu, models, modes, speed
 from yolograft.host.evaluation import evaluate
-from yolograft.host.lesson import BEST, STATE, lesson_trainer, replace
+from yolograft.host.instead import instead
+from yolograft.host.lesson import BEST, STATE, given_threads, lesson_trainer, read_state, replace
+from yolograft.host.pairing import mosaic_warnings
 from yolograft.sites import sites
 from yolograft.spec import Graft
 
-__all__ = ["blocks", "check", "fingerprints", "hardware", "pictures", "rows", "spell", "test", "train", "versions"]
+__all__ = ["blocks", "check", "fingerprints", "forewarn", "hardware", "pictures", "rows", "spell", "test", "train",
+           "versions"]
 
 DEFAULTS = {"speed": "stock"}  # the same for all trials, on every machine
 
 _SPLITS = ("train", "val", "test")
+_WHOLE = SimpleNamespace(prefix="", fraction=1.0)  # all that `get_img_files` asks of its data set
 _OWN = {"seed": "a study has seeds", "resume": "a study resumes by itself", "project": "a study has its own folder",
         "name": "a study has its own folder", "exist_ok": "a study has its own folder",
         "save_dir": "a study has its own folder", "mode": "a study trains", "save": "a trial keeps its best checkpoint",
@@ -52,7 +60,8 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
     """
     folder, settings = Path(folder).resolve(), _here(trial.settings)
     pace = settings.pop("speed", "stock")
-    state = torch.load(folder / STATE, map_location="cpu", weights_only=False) if (folder / STATE).exists() else None
+    state = read_state(folder)
+    threads = state["threads"] if state else None
     spent = state["seconds"] if state else 0.0
     if state is None or not state["finished"]:
         begun = time.monotonic()
@@ -64,8 +73,9 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
                                  "spent": spent})
         trainer.train()
         spent += time.monotonic() - begun
+        threads = torch.get_num_threads()
         del trainer, model
-    found = evaluate(folder / BEST, settings, folder)
+    found = evaluate(folder / BEST, settings, folder, threads=threads)
     epochs = len(_lines(folder / "run" / "results.csv")) - 1
     _tidy(folder)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() and str(settings.get("device")) != "cpu" else "cpu"
@@ -79,7 +89,8 @@ def test(trial: Any, folder: Path) -> dict[str, float]:
     found = _resolve(str(settings["data"]), str(settings.get("task") or _open(str(settings["model"])).task))
     if not found.get("test"):
         raise DataError(f"data={settings['data']} has no test split: it names only train and val.")
-    metrics: dict[str, float] = evaluate(folder / BEST, settings, folder / "test", split="test")["metrics"]
+    metrics: dict[str, float] = evaluate(folder / BEST, settings, folder / "test", split="test",
+                                         threads=given_threads())["metrics"]
     return metrics
 
 
@@ -146,6 +157,11 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     controls.apply(twin, control, 0)
 
 
+def forewarn(settings: Mapping[str, Any]) -> list[str]:
+    """Return what to tell the user before a study with these train arguments starts; nothing of it is an error."""
+    return mosaic_warnings(settings)
+
+
 @lru_cache(maxsize=4)
 def _open(model: str) -> torch.nn.Module:
     found: torch.nn.Module = modes.open_model(model).model
@@ -177,37 +193,51 @@ def _data(name: str, task: str) -> str:
     found = _resolve(name, task)
     files: list[tuple[str, Path]] = []
     for split in _SPLITS:
-        for source in _sources(found, split):
-            pictures = list(_pictures(Path(source)))
-            if not pictures:
-                raise DataError(f"data={name} has no pictures in {source}, which it names as its {split} set.")
-            labels = map(Path, img2label_paths([str(picture) for picture in pictures])) if task != "classify" else ()
-            files += [(split, path) for path in (*pictures, *labels) if path.is_file()]
+        pictures = _pictures(name, found, split, task)
+        labels = map(Path, img2label_paths([str(picture) for picture in pictures])) if task != "classify" else ()
+        files += [(split, path) for path in (*pictures, *(label for label in labels if label.is_file()))]
     words = repr((sorted(found["names"].items()), found.get("kpt_shape"), found.get("flip_idx")))
     return _digest([*files], Path(found.get("path") or "."), words)
 
 
 def pictures(settings: Mapping[str, Any]) -> dict[str, str]:
     """Say how the data set is split: how many pictures each part has, and a hash of their names."""
-    found = _resolve(str(settings["data"]), str(settings.get("task") or _open(str(settings["model"])).task))
-    said = {}
+    name, task = str(settings["data"]), str(settings.get("task") or _open(str(settings["model"])).task)
+    found, said = _resolve(name, task), {}
     for split in _SPLITS:
-        names = sorted(path.name for source in _sources(found, split) for path in _pictures(Path(source)))
+        names = sorted(path.name for path in _pictures(name, found, split, task))
         if names:
             said[split] = f"{len(names)} pictures, names {hashlib.sha256(chr(10).join(names).encode()).hexdigest()[:12]}"
     return said
 
 
-def _sources(found: Mapping[str, Any], split: str) -> list[str | Path]:
-    sources = found.get(split) or []
-    return [sources] if isinstance(sources, (str, Path)) else list(sources)
+def _pictures(name: str, found: Mapping[str, Any], split: str, task: str) -> list[Path]:
+    """Return the pictures of a split as Ultralytics would train on them: of folders, list files, or a list of both.
 
-
-def _pictures(source: Path) -> Iterable[Path]:
-    if source.is_dir():
-        return sorted(path for path in source.rglob("*") if path.suffix[1:].lower() in IMG_FORMATS)
-    lines = source.read_text(encoding="utf-8").splitlines() if source.is_file() else []
-    return [source.parent / line.strip() for line in lines if line.strip()]
+    Raises:
+        DataError: the split has no pictures, or names some that do not exist. Ultralytics would leave those out.
+    """
+    source = found.get(split)
+    if not source:
+        return []
+    if task == "classify":
+        listed = [path for path in Path(source).rglob("*") if path.suffix[1:].lower() in IMG_FORMATS]
+    else:
+        sources = [str(one) for one in source] if isinstance(source, (list, tuple)) else str(source)
+        try:
+            with instead((base, "check_file_speeds", lambda *_, **__: None)):  # 8.4's, which reads files and logs
+                listed = [Path(file) for file in base.BaseDataset.get_img_files(_WHOLE, sources)]
+        except Exception as error:  # Ultralytics wraps whatever it meets
+            why = " ".join(str(error.__cause__ or error).split())
+            raise DataError(f"data={name} has no pictures in {source}, which it names as its {split} set: {why}") from error
+    if not listed:
+        raise DataError(f"data={name} has no pictures in {source}, which it names as its {split} set.")
+    missing = [path for path in listed if not path.is_file()]
+    if missing:
+        raise DataError(f"data={name}: {len(missing)} of the {len(listed)} pictures of its {split} set do not exist. The "
+                        f"first is {missing[0]}. In a list file, a path that starts with ./ is relative to the file's "
+                        f"folder, and any other relative path to the current folder, {Path.cwd()}.")
+    return sorted(path.absolute() for path in listed)
 
 
 def _digest(files: list[tuple[str, Path]], root: Path, words: str = "") -> str:
@@ -232,14 +262,27 @@ def _hashed(files: tuple[tuple[str, str, str, int, int], ...], words: str) -> st
 def versions() -> dict[str, str]:
     """Return the versions of the packages whose code decides a trial's number."""
     found = {}
-    for name in ("ultralytics", "torch", "torchvision", "numpy", "opencv-python"):
+    for name in ("ultralytics", "torch", "torchvision", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "unknown"
     import ultralytics
 
-    return {**found, "ultralytics": ultralytics.__version__}  # of the one in use, where there are two
+    # of the one in use, where there are two
+    return {**found, "ultralytics": ultralytics.__version__, "opencv-python": _opencv()}
+
+
+def _opencv() -> str:
+    """Return the version of the cv2 that is imported, and its package's name if that is not opencv-python.
+
+    Four packages install the same module `cv2`, and the last one installed wins, whatever the others' metadata say.
+    """
+    built = getattr(cv2, "version", None)  # a file of the packages on PyPI
+    number = str(getattr(built, "opencv_version", cv2.__version__))
+    contrib, headless = getattr(built, "contrib", False), getattr(built, "headless", False)
+    package = f"opencv{'-contrib' * contrib}-python{'-headless' * headless}"
+    return number if package == "opencv-python" else f"{number} ({package})"
 
 
 def hardware() -> dict[str, str]:
