@@ -122,8 +122,9 @@ def losses(criterion: Any, preds: Any, batch: dict[str, Any]) -> Tensor | None:
         truths = criterion.preprocess(listed, pictures, scale_tensor=size[[1, 0, 1, 0]])
         if not truths.shape[1]:
             return None
-        bins = boxes.detach().view(pictures, 4, channels // 4, places)
-        distances = torch.einsum("bskp,k->bsp", bins.softmax(2), criterion.proj)
+        shares = boxes.detach().view(4 * pictures, channels // 4, places).softmax(1)
+        # a batched product reads the shares in place: einsum would copy all of them
+        distances = torch.bmm(criterion.proj.expand(4 * pictures, 1, -1), shares).view(pictures, 4, places)
         found = assigned(distances, scores, points, strides, truths, criterion.assigner)
         if found is None or not len(found[0]):
             return None
