@@ -226,7 +226,7 @@ def test_a_training_runs_on_the_threads_that_its_log_says(
         mode: str, expected: int) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(speed, "threads", lambda: 4)
+    monkeypatch.setattr(speed, "share", lambda processes: 4)
     said: list[str] = []
     for module in (lesson, speed):
         monkeypatch.setattr(module.LOGGER, "info", lambda text, *_: said.append(str(text)))
@@ -248,7 +248,7 @@ def test_without_a_number_the_threads_are_ultralytics_own(
         tiny_model: Path, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ultralytics.utils import NUM_THREADS
 
-    monkeypatch.setenv("YOLOGRAFT_THREADS", "many")
+    monkeypatch.delenv("YOLOGRAFT_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as importing Ultralytics leaves it
     torch.set_num_threads(NUM_THREADS + 1)
     seen: list[Any] = []

@@ -406,19 +406,6 @@ def test_a_choice_kept_from_another_cpu_goes_on_without_the_fused_operator(monke
         assert torch.isfinite(speed._tensors(model.train()(torch.rand(2, 3, 32, 32)))[0]).all()
 
 
-def test_the_number_of_threads_is_told_by_the_environment_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    monkeypatch.setenv("YOLOGRAFT_THREADS", "3")
-    assert speed.threads() == 3
-    monkeypatch.setenv("YOLOGRAFT_THREADS", "1")
-    assert speed.threads() == 1
-    monkeypatch.setenv("YOLOGRAFT_THREADS", "many")
-    with pytest.raises(GraftError, match="YOLOGRAFT_THREADS=many is not a positive whole number"):
-        speed.threads()
-    monkeypatch.delenv("YOLOGRAFT_THREADS")
-    assert speed.threads() == 5
-
-
 class Blocks(ctypes.Structure):
     """glibc's `struct mallinfo`."""
 

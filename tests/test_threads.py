@@ -52,3 +52,19 @@ def test_threads_on_a_system_without_affinity(monkeypatch):
     assert [share(processes) for processes in (1, 3, 9)] == [8, 2, 1]
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert share(1) == 1
+
+
+def test_the_share_that_a_study_gives_decides_first(monkeypatch):
+    from yolograft.errors import HostError
+    from yolograft.threads import share
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setenv("YOLOGRAFT_THREADS", "3")
+    assert share(1) == 3
+    monkeypatch.setenv("YOLOGRAFT_THREADS", "1")
+    assert share(1) == 1
+    monkeypatch.setenv("YOLOGRAFT_THREADS", "many")
+    with pytest.raises(HostError, match="YOLOGRAFT_THREADS=many is not a positive whole number"):
+        share(1)
+    monkeypatch.delenv("YOLOGRAFT_THREADS")
+    assert share(1) == 5

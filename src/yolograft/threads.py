@@ -11,8 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["asked", "share"]
+from yolograft.errors import HostError
 
+__all__ = ["SHARE", "asked", "share"]
+
+SHARE = "YOLOGRAFT_THREADS"  # a study sets it for each trial, since Ultralytics can overwrite OMP_NUM_THREADS
 _NAME = "OMP_NUM_THREADS"
 
 
@@ -33,7 +36,16 @@ _START = _at_start()
 
 
 def asked() -> int | None:
-    """Return the number of threads that the user set in OMP_NUM_THREADS, or None."""
+    """Return the number of threads that a study gave this process, or that the user set in OMP_NUM_THREADS, or None.
+
+    Raises:
+        HostError: `YOLOGRAFT_THREADS` is not a positive whole number.
+    """
+    given = os.environ.get(SHARE, "")
+    if given:
+        if not given.isdecimal() or int(given) < 1:
+            raise HostError(f"{SHARE}={given} is not a positive whole number.")
+        return int(given)
     value = os.environ.get(_NAME, "")
     if value == "1" and "ultralytics" in sys.modules:
         value = _START
@@ -48,7 +60,7 @@ def share(processes: int) -> int:
         processes: how many of them run at a time, at least 1.
 
     Returns:
-        What the user set in OMP_NUM_THREADS; otherwise the CPUs that this process may use (its affinity mask) divided by
+        What `asked` returns; otherwise the CPUs that this process may use (its affinity mask) divided by
         `processes`, at least 1.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,13 +28,13 @@ from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import init_seeds
 
-from yolograft import attach
+from yolograft import attach, threads
 from yolograft.errors import HostError
 from yolograft.host import controls, speed
 from yolograft.host.pairing import Epochs, Paired, draw
 from yolograft.host.trainers import grafted_trainer
 
-__all__ = ["BEST", "STATE", "LessonTrainer", "given_threads", "lesson_trainer", "plain_name", "read_state", "replace"]
+__all__ = ["BEST", "STATE", "LessonTrainer", "lesson_trainer", "plain_name", "read_state", "replace"]
 
 STATE = "state.pt"  # all that the next epoch depends on
 _FORMAT = 2  # of STATE, and of the order of its training's data; a run of another format cannot go on
@@ -69,7 +69,7 @@ class LessonTrainer:
         choice = (self.state or {}).get("choice")
         self.kept = speed.Choice(*choice) if choice else None  # measured again, another could come out: another run
         super().__init__(*(() if cfg is None else (cfg,)), overrides=overrides, _callbacks=_callbacks)  # type: ignore[call-arg]
-        if number := (self.state or {}).get("threads") or given_threads():  # before `speed` chooses, which then sets its own
+        if number := (self.state or {}).get("threads") or threads.asked():  # before `speed` chooses, which then sets its own
             torch.set_num_threads(number)
         for event, callback in (("on_pretrain_routine_end", LessonTrainer._restore),
                                 ("on_train_epoch_start", LessonTrainer._begin_epoch),
@@ -244,18 +244,6 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         return state
     LOGGER.warning(f"yolograft: {file} was written by another version of yolograft. The trial starts again.")
     return None
-
-
-def given_threads() -> int | None:
-    """Return the number of threads that this process was given, or None to keep Ultralytics' own.
-
-    YOLOGRAFT_THREADS is what a study gives each trial. OMP_NUM_THREADS is the user's, unless it is 1, which is also what
-    importing Ultralytics sets it to.
-    """
-    share, user = (os.environ.get(name, "") for name in ("YOLOGRAFT_THREADS", "OMP_NUM_THREADS"))
-    if share.isdecimal() and int(share) > 0:
-        return int(share)
-    return int(user) if user.isdecimal() and int(user) > 1 else None
 
 
 def _unlike(what: str) -> HostError:

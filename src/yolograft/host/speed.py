@@ -39,9 +39,10 @@ from yolograft.errors import HostError, nearest
 from yolograft.host import assignment, batches, gpu, native, norm_act, suppression, upsample
 from yolograft.host.instead import instead
 from yolograft.host.models import host_yaml
+from yolograft.threads import share
 
 __all__ = ["MODES", "Choice", "begin", "check", "choose", "dense", "evaluated", "faster", "keep_memory", "keep_threads",
-           "laid_out", "stepping", "threads", "trained"]
+           "laid_out", "stepping", "trained"]
 
 MODES = ("auto", "stock", "float32", "bfloat16", *gpu.MODES)
 _REPEATS = 3
@@ -106,10 +107,10 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
         refused = "this CPU has no bfloat16"
     if mode == "bfloat16" and refused:
         raise HostError(f"speed=bfloat16 cannot be: {refused}. Say speed=float32, or auto.")
-    ways = [Choice(threads(), False, True, "as asked for")]
+    ways = [Choice(share(1), False, True, "as asked for")]
     if not refused and mode != "float32":
         apart = norm_act.refused()
-        ways.append(Choice(threads(), True, True, f"as asked for{_apart(apart)}", fused=not apart))
+        ways.append(Choice(share(1), True, True, f"as asked for{_apart(apart)}", fused=not apart))
     if mode != "auto":
         return ways[-1]
     seconds, when = _recalled(model, imgsz, min(batch, 4), [stock, *ways])
@@ -125,25 +126,6 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
 
 def _apart(reason: str) -> str:
     return f"; batch norm and SiLU apart, since {reason}" if reason else ""
-
-
-def threads() -> int:
-    """Return how many threads a training on this machine's CPU may use.
-
-    `YOLOGRAFT_THREADS` decides, then `OMP_NUM_THREADS`, then the number of cores that this process may use.
-
-    Raises:
-        HostError: `YOLOGRAFT_THREADS` is not a positive whole number.
-    """
-    told = os.environ.get("YOLOGRAFT_THREADS", "")
-    if told:
-        if not told.isdecimal() or int(told) < 1:
-            raise HostError(f"YOLOGRAFT_THREADS={told} is not a positive whole number.")
-        return int(told)
-    given = os.environ.get("OMP_NUM_THREADS", "")  # which Ultralytics sets to 1 where it is not set: 1 means nothing
-    if given.isdecimal() and int(given) > 1:
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _recalled(model: nn.Module, imgsz: int, batch: int, ways: Sequence[Choice]) -> tuple[list[float], str]:

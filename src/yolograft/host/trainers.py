@@ -22,7 +22,9 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
 from yolograft.host import archive, batches, gpu, models, resident, speed
+from yolograft.host.pairing import mosaic_warnings
 from yolograft.spec import Graft
+from yolograft.threads import share
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
 
@@ -51,6 +53,8 @@ class GraftTrainer:
             Graft.parse(self.graft_text)  # refused before Ultralytics makes a folder for the run
         gpu.check(self.speed, {**DEFAULT_CFG_DICT, "task": None, **overrides})
         super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
+        for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
+            LOGGER.warning(f"WARNING yolograft: {line}")
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.speed = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
@@ -107,7 +111,7 @@ class GraftTrainer:
             self.add_callback("on_train_start", lambda trainer: stack.enter_context(gpu.running(trainer)))  # type: ignore[attr-defined]
             if self.speed not in ("stock", *gpu.MODES) and self.device.type == "cpu":  # type: ignore[attr-defined]
                 self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
-                    batches.pictures(trainer.train_loader.dataset, threads=speed.threads())))
+                    batches.pictures(trainer.train_loader.dataset, threads=share(1))))
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
 
     def optimizer_step(self) -> None:

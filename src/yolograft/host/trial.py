@@ -29,13 +29,13 @@ from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dat
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from yolograft import attach
+from yolograft import attach, threads
 from yolograft import blocks as zoo
 from yolograft.errors import DataError, HostError, nearest
 from yolograft.host import controls, gpu, models, modes, speed
 from yolograft.host.evaluation import evaluate
 from yolograft.host.instead import instead
-from yolograft.host.lesson import BEST, STATE, given_threads, lesson_trainer, read_state, replace
+from yolograft.host.lesson import BEST, STATE, lesson_trainer, read_state, replace
 from yolograft.host.pairing import mosaic_warnings
 from yolograft.sites import sites
 from yolograft.spec import Graft
@@ -90,7 +90,7 @@ def test(trial: Any, folder: Path) -> dict[str, float]:
     if not found.get("test"):
         raise DataError(f"data={settings['data']} has no test split: it names only train and val.")
     metrics: dict[str, float] = evaluate(folder / BEST, settings, folder / "test", split="test",
-                                         threads=given_threads())["metrics"]
+                                         threads=threads.asked())["metrics"]
     return metrics
 
 

@@ -24,12 +24,12 @@ from filelock import FileLock, Timeout
 from yolograft.errors import GraftError, SpecError
 from yolograft.study import statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
-from yolograft.study.plan import Plan
+from yolograft.study.plan import Plan, load_host
 from yolograft.study.storage import HEARTBEAT, Row, Storage
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json
 
-__all__ = ["Running", "View", "begin", "forewarn", "lock_name", "read_duration", "run"]
+__all__ = ["Running", "View", "begin", "forewarn", "host_warnings", "lock_name", "read_duration", "run"]
 
 _ROOM = 4 * 2**20  # bytes without which no trial could have gone on
 _TICK = 0.05  # seconds between looks at the running trials
@@ -169,6 +169,12 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
         raise GraftError("Two arms of this study are the same under different names. "
                          f"Its arms: {'; '.join(arm.name for arm in earlier.arms)}.")
     return merged
+
+
+def host_warnings(plan: Plan) -> list[str]:
+    """Return what the host warns of in the arms' train arguments, such as Mosaic that is off in every epoch."""
+    warnings: Any = getattr(load_host(plan.host), "forewarn", lambda _: [])
+    return list(dict.fromkeys(line for arm in plan.arms for line in warnings({**plan.settings, **arm.settings})))
 
 
 def forewarn(plan: Plan, spread: float | None = None) -> list[str]:

@@ -27,7 +27,7 @@ from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel, Tri
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, delete, event, func, insert, make_url, or_, select
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from yolograft.errors import GraftError
 from yolograft.study.trial import Failure, Result, Trial
@@ -124,8 +124,11 @@ class Storage:
                 dialect, _, driver = self._url.partition(":")[0].partition("+")
                 package = _DRIVERS.get(driver or dialect, driver or dialect)
                 raise GraftError(f"{self._where} needs a driver that is not installed: pip install {package}") from error
-            except SQLAlchemyError as error:  # two machines that make the same tables at once get in each other's way
-                if "already exists" not in str(error) or attempt == _ATTEMPTS:
+            except SQLAlchemyError as error:
+                # Two processes that create the tables at once: the later one finds a table, or Optuna's version row.
+                text = str(error)
+                both = "already exists" in text or (isinstance(error, IntegrityError) and "alembic_version" in text)
+                if not both or attempt == _ATTEMPTS:
                     raise
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError  # the last attempt returns or raises
