@@ -237,7 +237,7 @@ def test_a_training_runs_on_the_threads_that_its_log_says(
     assert [line for line in said if line.startswith("yolograft: ") and f"{expected} threads" in line], said
     assert state["threads"] == expected
     monkeypatch.setenv("YOLOGRAFT_THREADS", "1")
-    monkeypatch.setattr(speed, "threads", lambda: 1)
+    monkeypatch.setattr(speed, "share", lambda processes: 1)
     torch.set_num_threads(1)
     again: list[Any] = []
     trained(tmp_path / "t", tiny_model, tiny_set, seen=again, **settings)
