@@ -29,9 +29,10 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils.loss import v8DetectionLoss
 
 import yolograft
-from yolograft.host import assignment, norm_act, speed, suppression, upsample
-from yolograft.host.instead import instead
-from yolograft.inspect.bench import _interval, _turns
+from yolograft.analysis.bench import _interval, _turns
+from yolograft.fast import select
+from yolograft.fast.cpu import assigner_loss, batchnorm_silu, nms, upsample
+from yolograft.patch import patched
 
 LAST = torch.channels_last
 Pair = tuple[Callable[[], object], Callable[[], object]]  # theirs, ours
@@ -51,7 +52,7 @@ def normalised(backward: bool) -> Pair:
         out = forward()
         return lambda: torch.autograd.grad(out, (x, norm.weight, norm.bias), gradient, retain_graph=True)
 
-    return run(lambda: F.silu(norm(x))), run(lambda: norm_act.norm_act(x, norm))
+    return run(lambda: F.silu(norm(x))), run(lambda: batchnorm_silu.norm_act(x, norm))
 
 
 def doubled() -> Pair:
@@ -83,12 +84,12 @@ def lost() -> Pair:
     batch = {"batch_idx": torch.arange(boxes).float() % 16, "cls": torch.randint(6, (boxes, 1)).float(),
              "bboxes": torch.cat((size / 2 + torch.rand(boxes, 2) * (1 - size), size), 1)}
     batch = {key: value[batch["batch_idx"].argsort()] for key, value in batch.items()}
-    found = assignment.losses(criterion, preds, batch)
+    found = assigner_loss.losses(criterion, preds, batch)
     if found is None:
         sys.exit("These boxes are left to Ultralytics: run it again.")
     batch["img"] = torch.empty(16, 0)
-    return (lambda: torch.autograd.grad(assignment._stock(criterion, preds, batch)[0].sum(), leaves),
-            lambda: torch.autograd.grad(assignment.losses(criterion, preds, batch).sum(), leaves))  # type: ignore[union-attr]
+    return (lambda: torch.autograd.grad(assigner_loss._stock(criterion, preds, batch)[0].sum(), leaves),
+            lambda: torch.autograd.grad(assigner_loss.losses(criterion, preds, batch).sum(), leaves))  # type: ignore[union-attr]
 
 
 def suppressed(data: str, model: str, epochs: int) -> Pair:
@@ -99,24 +100,25 @@ def suppressed(data: str, model: str, epochs: int) -> Pair:
         trained = yolograft.YOLO(model)
         trained.train(epochs=epochs, fraction=0.25, val=False, **settings)
         seen: list[Tensor] = []
-        stock = suppression._place.non_max_suppression
+        stock = nms._place.non_max_suppression
 
         def watched(prediction: Any, *args: Any, **others: Any) -> Any:
             maps = prediction[0] if isinstance(prediction, (list, tuple)) else prediction
             seen.append(maps.detach().clone())  # Ultralytics' way writes into it
             return stock(prediction, *args, **others)
 
-        with instead((suppression._place, "non_max_suppression", watched)):
+        with patched((nms._place, "non_max_suppression", watched)):
             trained.val(**{**settings, "batch": 32, "name": "val"})
     boxes = max(seen[1:] or seen, key=len).float().contiguous()
     asked: dict[str, Any] = {"conf_thres": 0.001, "iou_thres": 0.7, "multi_label": True, "max_det": 300}
-    return (lambda: suppression._stock(boxes.clone(), **asked),  # which writes into what it is given
-            lambda: suppression.suppressed(boxes.clone(), **asked))
+    return (lambda: nms._stock(boxes.clone(), **asked),  # which writes into what it is given
+            lambda: nms.suppressed(boxes.clone(), **asked))
 
 
 OPERATORS: dict[str, tuple[Any, Callable[[], Pair]]] = {
-    "batch norm and SiLU": (norm_act, lambda: normalised(False)), "their gradients": (norm_act, lambda: normalised(True)),
-    "upsampling's gradient": (upsample, doubled), "loss and its gradient": (assignment, lost)}
+    "batch norm and SiLU": (batchnorm_silu, lambda: normalised(False)),
+    "their gradients": (batchnorm_silu, lambda: normalised(True)),
+    "upsampling's gradient": (upsample, doubled), "loss and its gradient": (assigner_loss, lost)}
 
 
 def main(words: list[str]) -> None:
@@ -126,7 +128,7 @@ def main(words: list[str]) -> None:
         sys.exit(__doc__)
     torch.set_num_threads(int(given.get("threads", os.cpu_count() or 1)))
     torch.manual_seed(0)
-    with speed.keep_memory():
+    with select.keep_memory():
         measure(given)
 
 
@@ -135,7 +137,7 @@ def measure(given: dict[str, str]) -> None:
     report: dict[str, Any] = {}
     operators = dict(OPERATORS)
     if data := given.get("data"):
-        operators["suppression"] = (suppression, lambda: suppressed(data, given.get("model", "yolo11n.pt"),
+        operators["suppression"] = (nms, lambda: suppressed(data, given.get("model", "yolo11n.pt"),
                                                                     int(given.get("epochs", 3))))
     print("| | theirs, ms | ours, ms | theirs / ours | 95% interval |\n|---|---|---|---|---|")
     for name, (module, made) in operators.items():

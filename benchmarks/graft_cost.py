@@ -34,9 +34,12 @@ from torchvision.ops import SqueezeExcitation
 from ultralytics.cfg import get_cfg
 
 import yolograft
+from yolograft.analysis import profile, runtimes
+from yolograft.analysis.bench import _interval, _turns
 from yolograft.blocks.se import SE
-from yolograft.host import config, costs, models, rows, runtimes, speed
-from yolograft.inspect.bench import _interval, _turns
+from yolograft.fast import select
+from yolograft.host import build, models
+from yolograft.modelyaml import reader
 
 MODEL, GRAFTS = "yolo11n.yaml", {"se@8": 1, "se@C3k2": 8}
 DEFAULTS = {"runtime": "torch,onnxruntime,openvino", "batch": "1", "imgsz": "640", "repeats": "40", "train": "16@224",
@@ -54,7 +57,7 @@ def checkpoints(folder: Path) -> dict[str, Path]:
         grafted.save(found[graft])
         edited = folder / f"yolo11n-{name}.yaml"
         widths = ((one.fc1.in_channels, one.fc1.out_channels) for one in grafted.model.modules() if isinstance(one, SE))
-        written = yaml.safe_load(rows.dump(config.load(MODEL), graft))
+        written = yaml.safe_load(reader.dump(build.load(MODEL), graft))
         for row in (*written["backbone"], *written["head"]):
             if row[2] == "SE":  # stock Ultralytics knows no SE, but builds torchvision's from its two widths
                 row[2], row[3] = "torchvision.ops.SqueezeExcitation", list(next(widths))
@@ -126,7 +129,7 @@ def main(words: list[str]) -> None:
     report: dict[str, Any] = {}
     print("| | arm | ms | x bare | 95% interval |\n|---|---|---|---|---|")
     # keep_memory: otherwise it is chance which arm's maps come as new pages, a tenth of its time
-    with speed.keep_memory(), tempfile.TemporaryDirectory() as name:
+    with select.keep_memory(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = checkpoints(folder)
         arms = list(files)
@@ -136,7 +139,7 @@ def main(words: list[str]) -> None:
             with torch.inference_mode():
                 if runtime == "torch":
                     pictures = torch.rand(batch, 3, imgsz, imgsz)
-                    networks = [costs.deployed(yolograft.YOLO(file).model) for file in files.values()]
+                    networks = [profile.deployed(yolograft.YOLO(file).model) for file in files.values()]
                     runs: list[Any] = [partial(one, pictures) for one in networks]
                     floors = [floor(models.graft_onto(yolograft.YOLO(MODEL).model.eval(), graft), pictures)
                               for graft in GRAFTS]

@@ -107,7 +107,7 @@ def step(run: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     import yolograft
-    from yolograft.host import gpu
+    from yolograft.fast.gpu import select as gpu_select
 
     model = yolograft.YOLO(run["model"])
     with tempfile.TemporaryDirectory() as folder:
@@ -117,8 +117,8 @@ def step(run: dict[str, Any]) -> dict[str, Any]:
         setup(*((1,) if setup.__code__.co_argcount == 2 else ()))  # Ultralytics 8.3 asks how many GPUs there are
         trainer.epoch = 0
         times: dict[str, list[float]] = {part: [] for part in PARTS}
-        half = gpu._half(trainer)
-        with gpu.running(trainer):
+        half = gpu_select._half(trainer)
+        with gpu_select.running(trainer):
             network = trainer.model.train()
             batches, taken = iter(trainer.train_loader), 0
             while taken <= run["steps"]:

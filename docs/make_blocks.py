@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolograft import blocks
+from yolograft.analysis.profile import FORMULAS
 from yolograft.blocks._birth import Mix
-from yolograft.host.costs import FORMULAS
 
 FILE = Path(__file__).with_name("blocks.md")
 CHANNELS, SIZE = 256, 20

@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
     """Let a room of operators in C find no compiler for the rest of the test, whatever it has built already."""
-    from yolograft.host import native
+    from yolograft.fast.cpu import build
 
     def built(*_: object) -> None:
         raise OSError("no C compiler is installed")
@@ -48,7 +48,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None
     rooms: list[Any] = []
 
     def without(room: Any) -> None:
-        monkeypatch.setattr(native, "built", built)
+        monkeypatch.setattr(build, "built", built)
         rooms.append(room)
         forget(room)
 

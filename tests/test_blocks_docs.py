@@ -14,8 +14,8 @@ from torch import nn
 
 from yolograft import blocks, graft
 from yolograft.attach import grafts
+from yolograft.blocks.plugin import load_blocks
 from yolograft.errors import BlockError
-from yolograft.host.plugins import load_blocks
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

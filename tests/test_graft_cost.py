@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from yolograft.analysis import profile
+from yolograft.analysis.bench import _Held
 from yolograft.blocks import create
-from yolograft.host import costs, models
+from yolograft.host import models
 from yolograft.host.yolo import YOLO
-from yolograft.inspect.bench import _Held
 
 BLOCK = {"aten.mean.dim": 1, "aten.view.default": 2, "aten.t.default": 2, "aten.addmm.default": 2, "aten.relu.default": 1,
          "aten.sigmoid.default": 1, "aten.mul.Tensor": 2, "aten.unsqueeze.default": 2}
@@ -44,7 +45,7 @@ def operators(module: nn.Module, x: torch.Tensor) -> Counter[str]:
 
 @cache
 def network(graft: str) -> nn.Module:
-    return costs.deployed(models.graft_onto(YOLO("yolo11n.yaml").model, graft))
+    return profile.deployed(models.graft_onto(YOLO("yolo11n.yaml").model, graft))
 
 
 def test_a_block_runs_these_operators_and_no_others() -> None:
@@ -64,7 +65,7 @@ def test_a_network_runs_each_blocks_operators_more(graft: str) -> None:
 
 @pytest.mark.parametrize("graft", SITES)
 def test_a_network_costs_each_blocks_operations_more(graft: str) -> None:
-    more = costs.gflops(network(graft), 640) - costs.gflops(network("none"), 640)
+    more = profile.gflops(network(graft), 640) - profile.gflops(network("none"), 640)
     assert 1e9 * more == pytest.approx(sum(4 * channels * (channels // 16) for channels, _ in SITES[graft]), abs=1)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from test_host_layout import PACKAGED, load
+from test_modelyaml_table import PACKAGED, load
 from torch import nn
 from ultralytics.nn import tasks
 

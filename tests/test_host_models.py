@@ -17,7 +17,7 @@ from yolograft import YOLO
 from yolograft.attach import grafted, grafts
 from yolograft.errors import GraftError
 from yolograft.host import models
-from yolograft.host.lint import lint
+from yolograft.modelyaml.lint import lint
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "itself": lambda config: config,

@@ -17,9 +17,9 @@ from ultralytics.nn.tasks import DetectionModel
 import yolograft
 from yolograft import YOLO, GraftError
 from yolograft.attach import grafted, grafts
-from yolograft.host import archive, models
-from yolograft.host.launch import command
-from yolograft.host.trainers import grafted_trainer
+from yolograft.host import models, safetensors_file
+from yolograft.host.subprocesses import command
+from yolograft.host.trainer import grafted_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' and its exporters' own warnings
 FAST = {"imgsz": 32, "batch": 4, "nbs": 4, "workers": 0, "plots": False, "verbose": False, "mosaic": 0.5, "close_mosaic": 0}
@@ -194,7 +194,7 @@ def test_every_task_has_a_grafting_trainer() -> None:
     model = YOLO("yolo11n.yaml")
     for task, row in model.task_map.items():
         if row.get("trainer"):
-            assert issubclass(row["trainer"], yolograft.host.trainers.GraftTrainer), task
+            assert issubclass(row["trainer"], yolograft.host.trainer.GraftTrainer), task
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -248,7 +248,7 @@ def test_a_checkpoint_without_pickle_keeps_a_pretrained_class_branch(tmp_path: P
         branch[0], branch[1], branch[2] = wide[0], wide[1], nn.Conv2d(80, 2, 1)
     models.graft_onto(model, "se(init=paper)@8 + eca@model.23.cv3.0.1")
     model.args = {}
-    other, x = YOLO(archive.save_file(model, tmp_path / "wide")), torch.rand(1, 3, 32, 32)
+    other, x = YOLO(safetensors_file.save_file(model, tmp_path / "wide")), torch.rand(1, 3, 32, 32)
     assert torch.equal(model.eval()(x)[0], other.model(x)[0])
 
 

@@ -145,7 +145,7 @@ def test_threads_that_overlap_leave_nothing() -> None:
 def test_launches_that_overlap_give_the_module_back() -> None:
     from ultralytics.engine import trainer, tuner
 
-    from yolograft.host.launch import launching
+    from yolograft.host.subprocesses import launching
 
     module: Any = tuner if hasattr(tuner, "subprocess") else trainer  # which of them launches depends on the version
     stock = module.subprocess

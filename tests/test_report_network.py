@@ -15,7 +15,7 @@ from yolograft.study.plan import Plan
 ARMS = ("none", "se@8", "eca@p3,p4,p5", "se@Bottleneck.cv2", "cbam@16/pre")
 
 
-def study_of(model, tmp_path, arms=ARMS, host="yolograft.host.trial"):
+def study_of(model, tmp_path, arms=ARMS, host="ultralytics"):
     """A study that has not begun, which needs neither data nor training."""
     plan = Plan(arms=tuple(Arm(name=arm, graft=arm) for arm in arms), seeds=(0,), settings={"model": model, "data": "x"},
                 host=host, spelled={arm: arm for arm in arms}, fingerprints={arm: {} for arm in arms})
@@ -62,7 +62,7 @@ def test_every_mark_is_drawn_and_said(tmp_path, yolo):
 
 @pytest.mark.parametrize(("model", "host", "why"), [
     ("yolo11n.yaml", "yolograft.study.dummy", "does not describe its network"),
-    ("nothing.yaml", "yolograft.host.trial", "does not exist"),
+    ("nothing.yaml", "ultralytics", "does not exist"),
 ])
 def test_a_page_without_a_network_says_why(tmp_path, model, host, why):
     study = study_of(model, tmp_path, host=host)

@@ -55,7 +55,7 @@ class Place:
 class ModelRow:
     """One row of a built model: its absolute number, its module's name and class, and the rows that it reads.
 
-    A row as a YAML file has it, which need not be valid, is `yolograft.host.layout.Row`.
+    A row as a YAML file has it, which need not be valid, is `yolograft.modelyaml.table.Row`.
     """
 
     index: int

@@ -24,7 +24,7 @@ from yaml.representer import SafeRepresenter
 
 from yolograft import __version__, attach
 from yolograft.errors import HostError, SiteError
-from yolograft.host.load import GRAFT_KEY, SCALE_KEY, marked, unmarked
+from yolograft.modelyaml.load import GRAFT_KEY, SCALE_KEY, VERSION_KEY, host_yaml, marked
 from yolograft.patch import patched
 from yolograft.sites import rows
 from yolograft.spec import Graft
@@ -32,7 +32,6 @@ from yolograft.spec import Graft
 __all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build", "graft_of", "graft_onto", "host_yaml", "load_into",
            "own_activation"]
 
-VERSION_KEY = "yolograft"
 FRESH = "graft_is_fresh"  # marks a model whose blocks hold first weights of no training's seed
 
 
@@ -41,7 +40,7 @@ class GraftedYaml(dict):  # type: ignore[type-arg]
 
     Building a model starts with `yaml["backbone"]` (`nn/tasks.py`, in every supported version), while those that only
     look use `.get`; so that subscript raises the full message. Copies into plain dicts and files lose this class: the
-    mark in the first row (`yolograft.host.load.marked`) stops stock code there.
+    mark in the first row (`yolograft.modelyaml.load.marked`) stops stock code there.
     """
 
     def __getitem__(self, key: str) -> Any:
@@ -81,11 +80,6 @@ def short(text: str) -> str:
         kept = tuple((key, setting) for key, setting in part.settings if known.get(key, ...) != setting)
         parts.append(type(part)(part.block, part.sites, kept))
     return str(Graft(tuple(parts)))
-
-
-def host_yaml(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the host's part of a model's YAML dict, as a plain dict that Ultralytics may build from."""
-    return {key: value for key, value in unmarked(config).items() if key not in (GRAFT_KEY, VERSION_KEY, SCALE_KEY)}
 
 
 def graft_of(config: dict[str, Any]) -> Graft:

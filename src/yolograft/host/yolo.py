@@ -18,9 +18,9 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import attach, checkpoint
 from yolograft.errors import HostError
-from yolograft.host import archive, launch, models
-from yolograft.host.config import model_config
-from yolograft.host.trainers import grafted_trainer
+from yolograft.host import models, safetensors_file, subprocesses
+from yolograft.host.build import model_config
+from yolograft.host.trainer import grafted_trainer
 from yolograft.spec import Graft
 
 __all__ = ["RTDETR", "YOLO"]
@@ -57,7 +57,7 @@ class _GraftingModel:
         if not str(weights).endswith(checkpoint.SUFFIX):
             super()._load(weights, task=task)  # type: ignore[misc]
             return
-        opened: Any = archive.open_file(weights)
+        opened: Any = safetensors_file.open_file(weights)
         self.model, self.task = opened, opened.task
         self.ckpt = {"model": opened}  # what tells `train` that there are weights to start from
         self.ckpt_path = self.model_name = str(weights)
@@ -109,7 +109,7 @@ class _GraftingModel:
         self._apply_graft(graft)
         if not resume:
             kwargs["graft"] = str(self.graft)
-        with launch.launching():  # several data sets are trained in processes of their own
+        with subprocesses.launching():  # several data sets are trained in processes of their own
             return super().train(trainer=trainer, **kwargs)  # type: ignore[misc]
 
     def export(self, **kwargs: Any) -> Any:
@@ -118,13 +118,13 @@ class _GraftingModel:
             return super().export(**kwargs)  # type: ignore[misc]
         if not isinstance(self.model, nn.Module):
             raise HostError(f"'{self.model}' is an exported model already. Export the .pt file it was made from.")
-        return str(archive.save_file(self.model, Path(str(self.model_name)).with_suffix(checkpoint.SUFFIX)))
+        return str(safetensors_file.save_file(self.model, Path(str(self.model_name)).with_suffix(checkpoint.SUFFIX)))
 
     def tune(self, *args: Any, graft: Any = None, blocks: str | None = None, speed: str | None = None,
              **kwargs: Any) -> Any:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does, with the graft on in every training."""
         self._apply_graft(graft)
-        with launch.launching(graft=str(self.graft), blocks=blocks, speed=speed):
+        with subprocesses.launching(graft=str(self.graft), blocks=blocks, speed=speed):
             return super().tune(*args, **kwargs)  # type: ignore[misc]
 
 

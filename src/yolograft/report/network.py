@@ -15,7 +15,7 @@ from yolograft.study import Study
 
 __all__ = ["Network", "Node", "of"]
 
-_YOLO = "yolograft.host.trial"  # the host whose models have rows that read each other
+_YOLO = "ultralytics"  # the host whose models have rows that read each other
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def of(study: Study) -> Network:
 
 
 def _read(study: Study) -> Network:
-    from yolograft.host import modes
+    from yolograft.host.open import open_model
     from yolograft.sites import probe, resolve, rows
 
-    model = modes.open_model(_local(str(study.plan.settings["model"]), study.folder)).model
+    model = open_model(_local(str(study.plan.settings["model"]), study.folder)).model
     listed = rows(model)
     if not listed:
         return Network(why="The model has no numbered rows.")

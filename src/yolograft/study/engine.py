@@ -24,10 +24,10 @@ from filelock import FileLock, Timeout
 from yolograft.errors import GraftError, SpecError
 from yolograft.study import statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
-from yolograft.study.plan import Plan, load_host
+from yolograft.study.plan import Plan
 from yolograft.study.storage import HEARTBEAT, Row, Storage
 from yolograft.study.study import Study
-from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json
+from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
 
 __all__ = ["Running", "View", "begin", "forewarn", "host_warnings", "lock_name", "read_duration", "run"]
 

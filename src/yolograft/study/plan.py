@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
@@ -16,14 +15,14 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.study.arms import Arm, parse_arms, read_value
 from yolograft.study.race import seeds_to_race
-from yolograft.study.trial import Host, Trial
+from yolograft.study.trial import Host, Trial, host_name, load_host
 
-__all__ = ["Arm", "Plan", "load_host", "read_words", "train_arguments"]
+__all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _OWN = ("arms", "seeds", "metric", "baseline", "host", "race")
 _RECORDS = ("pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
-_HOST = "yolograft.host.trial"
+_HOST = "ultralytics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Plan:
         metric: what the verdict is about; chosen before the study, since a choice after it is one more
             selection.
         baseline: the name of the arm that the others are compared with.
-        host: the module that trains.
+        host: the name of the module that trains (see `trial.load_host`).
         race: whether arms that can hardly win any more get no further seeds (see `race`); once true it is on record.
         spelled: arm -> its graft with every setting spelled, so that a changed default is noticed.
         pictures, fingerprints, versions, hardware: what the study was begun with.
@@ -90,12 +89,12 @@ class Plan:
             raise SpecError(f"A study has seeds, not one seed: write seeds={settings['seed']} or seeds=6.")
         if not own.get("arms"):
             raise SpecError('The study names no arms. Say, for instance: arms="none; se@8; cbam@8"')
-        host_name = str(own.get("host") or _HOST)
+        named = host_name(str(own.get("host") or _HOST))
         metric = str(own.get("metric") or "mAP50-95")
         if metric not in METRICS:
             raise SpecError(f"No metric is named '{metric}'.{nearest(metric, METRICS)} Known: "
                             f"{', '.join(METRICS)}.")
-        host = None if recorded else load_host(host_name)
+        host = None if recorded else load_host(named)
         settings = {**getattr(host, "DEFAULTS", {}), **settings}  # spelled out, so that a new default asks a new question
         arms = parse_arms(own["arms"], host, model=str(settings["model"]))
         arms, baseline = _with_baseline(arms, own.get("baseline"))
@@ -107,7 +106,7 @@ class Plan:
         if race and not recorded and len(seeds) < seeds_to_race(len(arms) - 1):
             raise SpecError(f"A race of {len(arms) - 1} arms over {len(seeds)} seeds has no winner: with Holm's correction "
                             f"no arm can reach p <= 0.05. Say seeds={seeds_to_race(len(arms) - 1)} or more, or race=False.")
-        return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_name, race=race)
+        return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=named, race=race)
 
     @classmethod
     def read(cls, path: str | Path, *, recorded: bool = False) -> Plan:
@@ -219,16 +218,6 @@ def _check(host: Host, arm: Arm, settings: Mapping[str, Any]) -> None:
         raise type(error)(f"The arm '{arm.name}' trains another model, {settings['model']}, which must be there before the "
                           f"study begins. {why} Put that file there, write the arm out with another one "
                           "('none model=PATH'), or leave the arm out.") from error
-
-
-def load_host(name: str) -> Host:
-    """Import the module that trains; raises `GraftError` if there is none of this name."""
-    try:
-        return cast(Host, import_module(name))
-    except ModuleNotFoundError as error:
-        if error.name and not name.startswith(error.name):
-            raise  # the module is there, and lacks something of its own
-        raise GraftError(f"No module '{name}' can train a study's trials.") from None
 
 
 def _with_baseline(arms: tuple[Arm, ...], asked: str | None) -> tuple[tuple[Arm, ...], str]:

@@ -2,7 +2,7 @@
 
     FOLDER/trial.json     what to run            FOLDER/epochs.jsonl   one line per finished epoch
     FOLDER/result.json    what came out          FOLDER/failure.json   or why nothing did
-    FOLDER/images.npz     detections and truths per validation image, if the host writes them (see `host.evaluation`)
+    FOLDER/images.npz     detections and truths per validation image, if the host writes them (see `runner.evaluate`)
     FOLDER/log.txt        what was printed            FOLDER/test.json       the held-out split, if it was scored
 
 Light: the process that trains imports this and nothing else of the study.
@@ -16,16 +16,22 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
 
-__all__ = ["DivergedError", "Failure", "Host", "Report", "Result", "Trial", "read_epochs", "write_json"]
+__all__ = ["DivergedError", "Failure", "Host", "Report", "Result", "Trial", "host_name", "load_host", "read_epochs",
+           "write_json"]
 
 Report = Callable[[int, Mapping[str, float]], None]
 _T = TypeVar("_T", bound="Trial | Result | Failure")
+
+_HOSTS = {"ultralytics": "yolograft.runner.train"}  # a host's stored name -> the module that trains
+_OLD_NAMES = {"yolograft.host.trial": "ultralytics"}  # version 0.1.0 stored the module's import path
+_KEY_NAMES = {new: old for old, new in _OLD_NAMES.items()}  # what a trial's key holds, so that old keys stay equal
 
 
 class DivergedError(GraftError, ArithmeticError):
@@ -44,7 +50,7 @@ class Trial:
         settings: every train argument, `model` and `data` among them.
         fingerprints: what the files behind `model` and `data` hold.
         versions: of the packages whose code decides the number.
-        host: the module that trains, by its import path.
+        host: the stored name of the module that trains (see `load_host`).
     """
 
     arm: str
@@ -60,6 +66,7 @@ class Trial:
     def key(self) -> str:
         """The same for two trials exactly when nothing that decides their numbers differs."""
         decisive = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "arm"}
+        decisive["host"] = _KEY_NAMES.get(self.host, self.host)
         text = json.dumps(decisive, sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -139,6 +146,29 @@ class Host(Protocol):
 
     def hardware(self) -> dict[str, str]:
         """Return what this machine is, for the record."""
+
+
+def host_name(name: str) -> str:
+    """Return the name under which a host is stored today, for a name that any version stored."""
+    return _OLD_NAMES.get(name, name)
+
+
+def load_host(name: str) -> Host:
+    """Import the module that trains.
+
+    Args:
+        name: `ultralytics`, or the import path of another module with the functions of `Host`.
+
+    Raises:
+        GraftError: there is no such module.
+    """
+    path = _HOSTS.get(host_name(name), name)
+    try:
+        return cast(Host, import_module(path))
+    except ModuleNotFoundError as error:
+        if error.name and not path.startswith(error.name):
+            raise  # the module is there, but one that it imports is missing
+        raise GraftError(f"No module '{name}' can train a study's trials. Expected: ultralytics.") from None
 
 
 def write_json(path: Path, value: Trial | Result | Failure) -> None:

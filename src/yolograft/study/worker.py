@@ -14,7 +14,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from filelock import FileLock
 from yolograft import __version__
 from yolograft.atomic import PARTS
 from yolograft.errors import GraftError
-from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial, read_json, write_json
+from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial, load_host, read_json, write_json
 
 __all__ = ["main", "perform", "score"]
 
@@ -44,7 +43,7 @@ def perform(folder: Path) -> Result | Failure:
         for left in folder.glob(PARTS):  # a process that was killed while it wrote, perhaps a whole checkpoint
             left.unlink(missing_ok=True)
         try:
-            host = import_module(trial.host)
+            host = load_host(trial.host)
             _compare_versions(trial, host)
             found = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
             result = found if isinstance(found, Result) else Result(**found)
@@ -79,7 +78,7 @@ def score(folder: Path) -> Result | Failure:
         raise FileNotFoundError(folder / "trial.json")
     (folder / "failure.json").unlink(missing_ok=True)
     try:
-        result = Result(metrics=import_module(trial.host).test(trial, folder)).check()
+        result = Result(metrics=load_host(trial.host).test(trial, folder)).check()
         write_json(folder / "test.json", result)
     except Exception as error:
         traceback.print_exc()

@@ -1,0 +1,23 @@
+"""Opening a checkpoint or a model YAML as a `YOLO`, with an error that says what is near where that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from yolograft.errors import GraftError, HostError, nearest
+from yolograft.host.yolo import YOLO
+
+__all__ = ["open_model"]
+
+
+def open_model(name: str | Path, task: str | None = None) -> Any:
+    """Open a checkpoint or a model YAML as a `YOLO`; raises `HostError` where that cannot be done."""
+    try:
+        return YOLO(name, task=task)
+    except GraftError:
+        raise
+    except (FileNotFoundError, TypeError, KeyError, AttributeError, ModuleNotFoundError, ConnectionError) as error:
+        files = [str(path) for pattern in ("*.pt", "*.yaml") for path in sorted(Path.cwd().glob(pattern))]
+        near = nearest(str(name), [Path(file).name for file in files])
+        raise HostError(f"model={name} cannot be opened: {error}.{near}") from error

@@ -1,0 +1,57 @@
+"""What the installed Ultralytics has: its module classes, its packaged model YAML files, and how it finds a file's scale.
+
+The one file of this room that imports Ultralytics. What this relies on (8.3.0 to 8.4.x): `parse_model` looks up module
+names in `torch.nn`, `torchvision.ops` and the globals of `ultralytics.nn.tasks`; `yaml_model_load` finds a file by name and
+sets `scale` from that name; packaged files lie under `ultralytics/cfg/models`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["guess_scale", "has_module", "packaged_files", "read_yaml"]
+
+
+@cache
+def has_module(name: str) -> bool:
+    """Return whether `parse_model` of the installed Ultralytics can build a row with this module name."""
+    from torch import nn
+    from ultralytics.nn import tasks
+
+    if name.startswith(("nn.", "torch.nn.")):
+        found = getattr(nn, name.rpartition("nn.")[2], None)
+    elif name.startswith("torchvision.ops."):
+        import torchvision  # takes as long as PyTorch itself, and few files need it
+
+        found = getattr(torchvision.ops, name[16:], None)
+    else:
+        found = vars(tasks).get(name)
+    return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def packaged_files() -> list[Path]:
+    """Return the model YAML files of the installed Ultralytics, sorted."""
+    import ultralytics
+
+    return sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a model YAML as Ultralytics does, with the `scale` that the file's name says.
+
+    Raises:
+        FileNotFoundError: there is no such file, and no packaged file of that name.
+        AssertionError, OSError, TypeError, ValueError, yaml.YAMLError: the file cannot be read.
+    """
+    from ultralytics.nn.tasks import yaml_model_load
+
+    return yaml_model_load(path)
+
+
+def guess_scale(path: str | Path) -> str:
+    """Return the scale (n, s, m, l or x) that Ultralytics reads off a file's name; empty for none."""
+    from ultralytics.nn.tasks import guess_model_scale
+
+    return str(guess_model_scale(path))
