@@ -22,6 +22,7 @@ from yolograft import YOLO, Graft, attach, report
 from yolograft.cli import main
 from yolograft.study import Study
 from yolograft.study.plan import Plan
+from yolograft.study.trial import host_name
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 GOLDEN = Path(__file__).parent / "golden"
@@ -116,7 +117,8 @@ def test_a_stored_study_says_the_same(home: Path, record: dict[str, Any], tmp_pa
     assert [[one.arm, str(one.word), one.why()] for one in study.verdicts()] == told["verdicts"]
     assert [one.key for one in study.plan.trials()] == told["keys"]
     assert {path.name for path in (folder / "trials").iterdir()} <= set(told["keys"])
-    assert study.plan.words() == yaml.safe_load((folder / "plan.yaml").read_text())
+    stored = yaml.safe_load((folder / "plan.yaml").read_text())
+    assert study.plan.words() == {**stored, "host": host_name(stored["host"])}
     assert callable(import_module(told["host"]).train)
     assert [path.name for path in report.write(study, tmp_path / "report")] == ["report.html", "report.zh.html"]
 
