@@ -422,7 +422,7 @@ def mapped() -> bool:
     libc.mallinfo.restype, libc.malloc.restype, libc.malloc.argtypes = Blocks, ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     before = libc.mallinfo().hblks
-    block = libc.malloc(2**26)
+    block = libc.malloc(2**31)  # larger than any block that is free in the heap
     after = libc.mallinfo().hblks
     libc.free(block)
     return bool(after > before)

@@ -412,11 +412,13 @@ def test_the_graft_is_the_network_that_stock_ultralytics_builds_from_the_file(si
         for module in squeezes:
             for parameter in module.parameters():
                 parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
-        x = torch.rand(2, 3, 64, 64)
-        models = (ours, stock, yolograft.prune(copy.deepcopy(ours)))
+        # In double precision: in float32 the kernels of some CPUs sum a matrix product and a 1x1 convolution differently.
+        x = torch.rand(2, 3, 64, 64).double()
+        models = (ours.double(), stock.double(), yolograft.prune(copy.deepcopy(ours)))
         features, expected, bare = (inputs_of_head(model, x) for model in models)
-    assert all(torch.equal(one, other) for one, other in zip(features, expected, strict=True))
-    assert not all(torch.equal(one, other) for one, other in zip(features, bare, strict=True))
+    for one, other in zip(features, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    assert not all(torch.allclose(one, plain, rtol=1e-6, atol=1e-6) for one, plain in zip(features, bare, strict=True))
 
 
 @pytest.mark.parametrize("scale", ["n", "s", *(pytest.param(scale, marks=pytest.mark.slow) for scale in "mlx")])
