@@ -416,9 +416,13 @@ def test_the_graft_is_the_network_that_stock_ultralytics_builds_from_the_file(si
         x = torch.rand(2, 3, 64, 64).double()
         models = (ours.double(), stock.double(), yolograft.prune(copy.deepcopy(ours)))
         features, expected, bare = (inputs_of_head(model, x) for model in models)
-    for one, other in zip(features, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-    assert not all(torch.allclose(one, plain, rtol=1e-9, atol=1e-9) for one, plain in zip(features, bare, strict=True))
+    assert all(distance(one, other) < 1e-12 for one, other in zip(features, expected, strict=True))
+    assert not all(distance(one, plain) < 1e-9 for one, plain in zip(features, bare, strict=True))
+
+
+def distance(one, other):
+    """Return the relative distance of two maps, which in a network with random weights may have any magnitude."""
+    return ((one - other).norm() / one.norm()).item()
 
 
 @pytest.mark.parametrize("scale", ["n", "s", *(pytest.param(scale, marks=pytest.mark.slow) for scale in "mlx")])
