@@ -1,3 +1,5 @@
+import importlib
+import json
 import os
 import subprocess
 import sys
@@ -5,9 +7,10 @@ import time
 
 import pytest
 
+from yolograft.errors import GraftError
 from yolograft.study import run
 from yolograft.study.local import Local, find_devices
-from yolograft.study.trial import Failure, Result, Trial, read_epochs, read_json, write_json
+from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json, write_json
 from yolograft.study.worker import perform
 
 HOST = "yolograft.study.dummy"
@@ -15,6 +18,22 @@ HOST = "yolograft.study.dummy"
 
 def trial(**settings):
     return Trial(arm="se@8", graft="se(ratio=16)@8", settings=settings, host=HOST)
+
+
+def register_host(monkeypatch, folder, name):
+    """Register a module as a host, as an installed package does: a `.dist-info` folder on the import path."""
+    package = folder / f"{name}_package-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-package\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(f"[yolograft.hosts]\nmy-host = {name}\n")
+    monkeypatch.syspath_prepend(folder)  # a trial's process inherits this process' import path
+
+
+@pytest.fixture
+def this_host(monkeypatch, tmp_path_factory):
+    """Register this file as a host: its function `train` is below."""
+    register_host(monkeypatch, tmp_path_factory.mktemp("installed"), __name__)
+    return __name__
 
 
 def prepare(folder, **settings):
@@ -73,6 +92,28 @@ def test_the_process_ends_with_its_parent_however_that_ends(tmp_path):
     pytest.fail("the trial's process outlives its parent")
 
 
+def test_a_plan_imports_no_module_that_is_not_registered_as_a_host(monkeypatch, tmp_path):
+    (tmp_path / "some_host.py").write_text("raise AssertionError('this module must not be imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("some_host", "yolograft.study.local", "json"):
+        with pytest.raises(GraftError, match=r"Known: ultralytics, .*entry-point group 'yolograft\.hosts'"):
+            load_host(name)
+    with pytest.raises(GraftError, match="Did you mean 'ultralytics'"):
+        load_host("ultralitics")
+    register_host(monkeypatch, tmp_path / "installed", "json")
+    assert load_host("json") is load_host("my-host") is json
+
+
+def test_a_registered_host_that_does_not_exist_is_an_error(monkeypatch, tmp_path):
+    register_host(monkeypatch, tmp_path, "absent_host")
+    with pytest.raises(GraftError, match="'my-host' is registered as the module 'absent_host', which does not exist"):
+        load_host("my-host")
+    (tmp_path / "absent_host.py").write_text("import a_module_that_is_not_installed")
+    importlib.invalidate_caches()
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_installed"):
+        load_host("my-host")
+
+
 _SLOW = """
 import os, time
 from yolograft.study.dummy import blocks, check, fingerprints, hardware, pictures, rows, spell, train, versions
@@ -85,7 +126,7 @@ def test(trial, folder):
 
 def test_the_process_that_scores_the_held_out_split_ends_with_its_parent(tmp_path, monkeypatch):
     (tmp_path / "slow_host.py").write_text(_SLOW)
-    monkeypatch.syspath_prepend(tmp_path)
+    register_host(monkeypatch, tmp_path, "slow_host")
     run({"data": "somewhere", "model": "yolo11n.pt", "arms": "none; se@8", "seeds": 1, "epochs": 1, "host": "slow_host"},
         tmp_path / "s")
     code = ("import sys\nfrom yolograft.study import Study, holdout\nholdout.score(Study.load(sys.argv[1]))\n")
@@ -115,7 +156,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize(("slots", "asked", "threads"), [(1, None, "2"), (2, None, "1"), (3, None, "1"), (2, "3", "3")])
-def test_workers_share_the_available_cpus_or_keep_the_user_s_threads(tmp_path, monkeypatch, slots, asked, threads):
+def test_workers_share_the_available_cpus_or_keep_the_user_s_threads(tmp_path, monkeypatch, this_host, slots, asked, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr("yolograft.threads._START", asked or "")
@@ -123,7 +164,7 @@ def test_workers_share_the_available_cpus_or_keep_the_user_s_threads(tmp_path, m
     monkeypatch.setitem(sys.modules, "ultralytics", sys)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    job = Local(slots=slots).start(Trial(arm="a", host=__name__), tmp_path, 0)
+    job = Local(slots=slots).start(Trial(arm="a", host=this_host), tmp_path, 0)
     notes = wait(job).notes
     assert (notes["OMP_NUM_THREADS"], notes["YOLOGRAFT_THREADS"]) == (threads, threads)
 
@@ -136,9 +177,9 @@ def is_alive(pid):
         return False
 
 
-def test_devices_go_round(tmp_path):
+def test_devices_go_round(tmp_path, this_host):
     local = Local(slots=3, devices=("4", "7"))
-    jobs = [local.start(Trial(arm=str(i), seed=i, host=__name__), tmp_path / str(i), i) for i in range(3)]
+    jobs = [local.start(Trial(arm=str(i), seed=i, host=this_host), tmp_path / str(i), i) for i in range(3)]
     outcomes = [wait(job) for job in jobs]
     assert [outcome.notes["device"] for outcome in outcomes] == ["4", "7", "4"]
 

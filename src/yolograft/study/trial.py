@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from yolograft.atomic import atomic_write
-from yolograft.errors import GraftError
+from yolograft.errors import GraftError, nearest
 
 __all__ = ["DivergedError", "Failure", "Host", "Report", "Result", "Trial", "host_name", "load_host", "read_epochs",
            "write_json"]
@@ -29,7 +29,9 @@ __all__ = ["DivergedError", "Failure", "Host", "Report", "Result", "Trial", "hos
 Report = Callable[[int, Mapping[str, float]], None]
 _T = TypeVar("_T", bound="Trial | Result | Failure")
 
-_HOSTS = {"ultralytics": "yolograft.runner.train"}  # a host's stored name -> the module that trains
+_HOSTS = {"ultralytics": "yolograft.runner.train",  # a host's stored name -> the module that trains
+          "yolograft.study.dummy": "yolograft.study.dummy"}
+_GROUP = "yolograft.hosts"  # the entry-point group in which other packages register their hosts
 _OLD_NAMES = {"yolograft.host.trial": "ultralytics"}  # version 0.1.0 stored the module's import path
 _KEY_NAMES = {new: old for old, new in _OLD_NAMES.items()}  # what a trial's key holds, so that old keys stay equal
 
@@ -154,21 +156,40 @@ def host_name(name: str) -> str:
 
 
 def load_host(name: str) -> Host:
-    """Import the module that trains.
+    """Import a host, if it is a built-in or registered one.
+
+    A plan is a file that may come from another person, so it must not be able to import an arbitrary module. An installed
+    package registers a host in its `pyproject.toml`; a plan then says `host: my-host` or `host: my_package.my_module`:
+
+        [project.entry-points."yolograft.hosts"]
+        my-host = "my_package.my_module"
 
     Args:
-        name: `ultralytics`, or the import path of another module with the functions of `Host`.
+        name: `ultralytics`, `yolograft.study.dummy`, or the name or import path of a registered host.
 
     Raises:
-        GraftError: there is no such module.
+        GraftError: the host is not registered, or its module does not exist.
     """
-    path = _HOSTS.get(host_name(name), name)
+    stored = host_name(name)
+    registered = {} if stored in _HOSTS else _registered_hosts()
+    path = {**registered, **{module: module for module in registered.values()}, **_HOSTS}.get(stored)
+    if path is None:
+        known = [*_HOSTS, *sorted(registered)]
+        raise GraftError(f"host={name} is not a known host.{nearest(name, known)} Known: {', '.join(known)}. Another module "
+                         f"can be a host if an installed package registers it in the entry-point group '{_GROUP}'.")
     try:
         return cast(Host, import_module(path))
     except ModuleNotFoundError as error:
-        if error.name and not path.startswith(error.name):
-            raise  # the module is there, but one that it imports is missing
-        raise GraftError(f"No module '{name}' can train a study's trials. Expected: ultralytics.") from None
+        if error.name and path != error.name and not path.startswith(f"{error.name}."):
+            raise  # the host exists, but a module that it imports is not installed
+        raise GraftError(f"The host '{name}' is registered as the module '{path}', which does not exist.") from None
+
+
+def _registered_hosts() -> dict[str, str]:
+    """Return the name and import path of each host in the entry-point group; imports none of them."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry.value for entry in entry_points(group=_GROUP)}
 
 
 def write_json(path: Path, value: Trial | Result | Failure) -> None:
