@@ -155,11 +155,11 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
 
 
-@pytest.mark.parametrize(("slots", "asked", "threads"), [(1, None, "2"), (2, None, "1"), (3, None, "1"), (2, "3", "3")])
-def test_workers_share_the_available_cpus_or_keep_the_user_s_threads(tmp_path, monkeypatch, this_host, slots, asked, threads):
+@pytest.mark.parametrize(("slots", "requested", "threads"), [(1, None, "2"), (2, None, "1"), (3, None, "1"), (2, "3", "3")])
+def test_workers_share_the_cpus_or_use_the_user_s_threads(tmp_path, monkeypatch, this_host, slots, requested, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr("yolograft.threads._START", asked or "")
+    monkeypatch.setattr("yolograft.threads._START", requested or "")
     # what Ultralytics leaves where the user set nothing, and in 8.3.0 always
     monkeypatch.setitem(sys.modules, "ultralytics", sys)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
