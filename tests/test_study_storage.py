@@ -221,9 +221,9 @@ def test_by_epoch_equals_the_parsed_json(tmp_path, points):
 ])
 def test_the_error_for_a_wrong_url_does_not_show_its_password(tmp_path, monkeypatch, url, says):
     monkeypatch.setitem(sys.modules, "mysql", None)
-    with pytest.raises(GraftError, match=re.escape(says)) as told:
+    with pytest.raises(GraftError, match=re.escape(says)) as caught:
         Storage(tmp_path, url, create=True)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("damage", "says"), [

@@ -77,8 +77,8 @@ def test_the_quick_rule_equals_the_verdict():
     rng = np.random.default_rng(11)
     for _ in range(30):
         base, rows = rng.normal(0.7, 0.01, 6), rng.normal(0.71, 0.01, (3, 6))
-        said = [v.word for v in judge(scores(base, *rows), "arm0")]
-        assert said == quick_words(rows - base)
+        verdicts = [v.word for v in judge(scores(base, *rows), "arm0")]
+        assert verdicts == quick_words(rows - base)
 
 
 def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):

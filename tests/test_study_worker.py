@@ -41,7 +41,7 @@ def prepare(folder, **settings):
     return folder
 
 
-def test_a_trial_leaves_its_result_and_is_not_run_again(tmp_path):
+def test_a_finished_trial_stores_its_result_and_is_not_run_again(tmp_path):
     result = perform(prepare(tmp_path, epochs=3))
     assert isinstance(result, Result)
     assert read_json(Result, tmp_path / "result.json") == result
@@ -50,7 +50,7 @@ def test_a_trial_leaves_its_result_and_is_not_run_again(tmp_path):
     assert list(read_epochs(tmp_path)) == [1, 2, 3]
 
 
-def test_a_failed_trial_leaves_its_reason_and_can_be_run_again(tmp_path):
+def test_a_failed_trial_stores_its_reason_and_can_be_run_again(tmp_path):
     failure = perform(prepare(tmp_path, fail="error"))
     assert isinstance(failure, Failure)
     assert read_json(Failure, tmp_path / "failure.json") == failure
@@ -58,20 +58,21 @@ def test_a_failed_trial_leaves_its_reason_and_can_be_run_again(tmp_path):
     assert not (tmp_path / "failure.json").exists()
 
 
-def test_it_goes_on_from_its_checkpoint(tmp_path):
+def test_a_trial_resumes_from_its_checkpoint(tmp_path):
     (tmp_path / "checkpoint.json").write_text('{"epoch": 2}')
     (tmp_path / "epochs.jsonl").write_text('{"epoch": 1, "mAP50-95": 0.1}\n{"epoch": 2, "mAP50-9')
     perform(prepare(tmp_path, epochs=4))
-    assert sorted(read_epochs(tmp_path)) == [1, 3, 4], "the torn line is left out, and tears no other"
+    # the incomplete line is skipped, and the next record starts on a new line
+    assert sorted(read_epochs(tmp_path)) == [1, 3, 4]
 
 
-def test_an_epoch_that_ran_twice_counts_as_it_ran_last(tmp_path):
+def test_the_last_record_of_a_repeated_epoch_is_used(tmp_path):
     (tmp_path / "epochs.jsonl").write_text('{"epoch": 1, "a": 1}\n{"epoch": 1, "a": 2}\n')
     assert read_epochs(tmp_path) == {1: {"a": 2}}
     assert read_epochs(tmp_path / "nowhere") == {}
 
 
-def test_the_process_ends_with_its_parent_however_that_ends(tmp_path):
+def test_the_process_ends_when_its_parent_is_killed(tmp_path):
     prepare(tmp_path, epochs=100, pause=0.5)
     code = ("import sys, pathlib, time\nfrom yolograft.study.local import Local\n"
             "from yolograft.study.trial import Trial, read_json\nfolder = pathlib.Path(sys.argv[1])\n"
@@ -149,7 +150,7 @@ def test_the_process_that_scores_the_held_out_split_ends_with_its_parent(tmp_pat
     assert not alive, "the process that scores outlives its parent"
 
 
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".result.json.0a1b2c3d.part").write_text("{")
     perform(prepare(tmp_path))
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
@@ -160,7 +161,7 @@ def test_workers_share_the_cpus_or_use_the_user_s_threads(tmp_path, monkeypatch,
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr("yolograft.threads._START", requested or "")
-    # what Ultralytics leaves where the user set nothing, and in 8.3.0 always
+    # Ultralytics sets this if the user has not set it, and in 8.3.0 always
     monkeypatch.setitem(sys.modules, "ultralytics", sys)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -177,7 +178,7 @@ def is_alive(pid):
         return False
 
 
-def test_devices_go_round(tmp_path, this_host):
+def test_trials_use_the_devices_in_turn(tmp_path, this_host):
     local = Local(slots=3, devices=("4", "7"))
     jobs = [local.start(Trial(arm=str(i), seed=i, host=this_host), tmp_path / str(i), i) for i in range(3)]
     outcomes = [wait(job) for job in jobs]
@@ -185,7 +186,7 @@ def test_devices_go_round(tmp_path, this_host):
 
 
 def train(trial, folder, report):
-    """This very file is the host of the trials above."""
+    """Train nothing: this file is the host of the trials above."""
     return Result(metrics={"m": 1.0}, notes={"device": os.environ["CUDA_VISIBLE_DEVICES"], **{
         name: os.environ[name] for name in ("OMP_NUM_THREADS", "YOLOGRAFT_THREADS")}})
 
@@ -196,7 +197,7 @@ def wait(job):
     return outcome
 
 
-def test_devices_are_found(monkeypatch):
+def test_devices_are_read_from_cuda_visible_devices(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert find_devices() == ("2", "3")
     for nothing in ("", "-1"):
@@ -204,7 +205,7 @@ def test_devices_are_found(monkeypatch):
         assert find_devices() == ()
 
 
-def test_a_process_that_is_killed_says_so(tmp_path):
+def test_the_failure_of_a_killed_process_names_the_signal(tmp_path):
     job = Local().start(trial(pause=60), tmp_path, 0)
     job.process.kill()
     outcome = wait(job)
@@ -213,7 +214,7 @@ def test_a_process_that_is_killed_says_so(tmp_path):
     assert "out-of-memory" in outcome.reason
 
 
-def test_the_worker_imports_nothing_heavy():
+def test_the_worker_imports_no_large_package():
     code = ("import sys, yolograft.study.worker, yolograft.study.dummy\n"
             "print(sum(m in sys.modules for m in ('torch', 'numpy', 'scipy', 'optuna', 'yaml', 'rich')))")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -221,7 +222,7 @@ def test_the_worker_imports_nothing_heavy():
     assert answer.stdout.strip() == b"0"
 
 
-def test_keys_differ_exactly_when_something_decisive_does():
+def test_keys_differ_exactly_if_the_result_can_differ():
     base = trial(epochs=3)
     assert base.key == Trial(arm="another name", graft=base.graft, settings={"epochs": 3}, host=HOST).key
     others = [Trial(arm="a", graft=base.graft, settings={"epochs": 3}, host=HOST, **change) for change in (

@@ -371,10 +371,10 @@ class _Run:
 
     def _show(self) -> None:
         """Call the view, at most so often that it takes one twentieth of the running time."""
-        begun = time.monotonic()
+        started = time.monotonic()
         self.view(self._study(), list(self.running.values()), self._left())
         ended = time.monotonic()
-        self.shown = ended + max(_REFRESH, 20 * (ended - begun))
+        self.shown = ended + max(_REFRESH, 20 * (ended - started))
 
     def _left(self) -> float:
         """Return the estimated seconds until the end; NaN while no trial has ended."""

@@ -32,7 +32,7 @@ _RISK = 0.05  # how often an arm that helps at all may be stopped by it, over al
 
 
 def seeds_to_race(arms: int, alpha: float = 0.05) -> int:
-    """Return the number of seeds below which no arm of a race can be said to help: Holm's first step must be in reach.
+    """Return the smallest number of seeds with which an arm of a race can be significant after Holm's correction.
 
     >>> [seeds_to_race(arms) for arms in (1, 3, 10)]
     [6, 7, 9]

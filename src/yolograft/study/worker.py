@@ -40,8 +40,8 @@ def perform(folder: Path) -> Result | Failure:
         if done is not None:
             return done
         (folder / "failure.json").unlink(missing_ok=True)
-        for left in folder.glob(PARTS):  # temporary files of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        for part in folder.glob(PARTS):  # temporary files of a process that was killed while it wrote
+            part.unlink(missing_ok=True)
         try:
             host = load_host(trial.host)
             _compare_versions(trial, host)
