@@ -3,9 +3,9 @@
     python benchmarks/report.py [--trials 10 100 1000 10000] [--epochs 50] [--folder DIR]
 
 The studies are made up, but hold what real ones do: learning curves of all epochs, metrics of six classes, and in each
-trial's folder the detections in 360 pictures (the same few files over and over, hard-linked) with what `drawn` gives.
-They are written as finished into an SQLite storage; that time is no part of the report's. Those that lie in `--folder` from
-an earlier run are used again.
+trial's folder the detections in 360 pictures (the same few files over and over, hard-linked) with the result of
+`resampled_ap`. They are written as finished into an SQLite storage; that time is no part of the report's. Those
+that lie in `--folder` from an earlier run are used again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sqlalchemy import bindparam, insert, update
 
 from yolograft.report import write
 from yolograft.study import Study
-from yolograft.study.images import FILE, KEPT, keep_drawn
+from yolograft.study.images import FILE, RESAMPLED, store_resampled_ap
 from yolograft.study.plan import Plan
 from yolograft.study.storage import Storage, _pieces
 
@@ -50,7 +50,7 @@ def detections(path: Path, seed: int) -> None:
     np.savez_compressed(path, names=np.array([f"{i:04}.jpg" for i in range(IMAGES)]),
                         shapes=np.full((IMAGES, 2), 200, np.int32), correct=hits, truths=truths.astype(np.float32),
                         detections=np.column_stack([picture, corner, corner + size, sure, kind]).astype(np.float32))
-    keep_drawn(path.parent)
+    store_resampled_ap(path.parent)
 
 
 def finished(folder: Path, trials: int, epochs: int) -> int:
@@ -85,7 +85,7 @@ def finished(folder: Path, trials: int, epochs: int) -> int:
         ended.append({"one": row.id, "state": TrialState.COMPLETE, "at": datetime(2026, 1, 1)})
         kept = folder / "trials" / row.key
         kept.mkdir(parents=True)
-        for name in (FILE, KEPT):
+        for name in (FILE, RESAMPLED):
             os.link(folder / f"variant{row.number % VARIANTS}" / name, kept / name)
     # at once, where a study writes trial by trial: that is not what is measured here
     table = models.TrialModel.__table__

@@ -12,7 +12,7 @@ from yolograft.study.trial import Failure, write_json
 fcntl = pytest.importorskip("fcntl")
 
 
-def test_a_file_is_made_and_replaced(tmp_path):
+def test_a_file_is_created_and_replaced(tmp_path):
     for text in ("one", "two"):
         atomic_write(tmp_path / "a.txt", lambda part, text=text: part.write_text(text))
         assert (tmp_path / "a.txt").read_text() == text
@@ -21,7 +21,7 @@ def test_a_file_is_made_and_replaced(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ValueError])
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
-def test_what_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, error, step):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch, error, step):
     (tmp_path / "a.txt").write_text("old")
 
     def fail(*_):
@@ -39,7 +39,7 @@ def test_what_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, erro
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
-def test_many_writers_at_once_leave_one_whole_file(tmp_path):
+def test_concurrent_writers_leave_one_complete_file(tmp_path):
     texts = [str(number) * 100_000 for number in range(8)]
 
     def work(text):
@@ -52,7 +52,7 @@ def test_many_writers_at_once_leave_one_whole_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_temporary_files_lie_beside_the_target_and_are_known_by_their_name(tmp_path):
+def test_temporary_files_are_in_the_folder_of_the_target_and_match_the_pattern(tmp_path):
     seen = []
     atomic_write(tmp_path / "a.txt", lambda part: (part.write_text(""), seen.extend(tmp_path.glob(PARTS))))
     assert [path.parent for path in seen] == [tmp_path]
@@ -67,7 +67,7 @@ PLAN = {"data": "somewhere", "model": "yolo11n.pt", "arms": "none", "host": "yol
     lambda folder: Plan.of(PLAN).write(folder / "plan.yaml"),
     lambda folder: checkpoint.save(torch.nn.Linear(2, 2), folder / "a.safetensors"),
 ], ids=["file", "json", "plan", "checkpoint"])
-def test_files_are_flushed_through_a_descriptor_that_may_write_as_windows_demands(tmp_path, monkeypatch, write):
+def test_files_are_flushed_through_a_writable_descriptor_which_windows_requires(tmp_path, monkeypatch, write):
     flushed = []
 
     def fsync(descriptor):

@@ -24,7 +24,7 @@ def said(capsys, *words):
 def test_a_study_from_a_command_and_again(capsys):
     code, out, _ = said(capsys, "study", *WORDS)
     assert code == 0
-    assert "2 seeds cannot answer" in out
+    assert "2 seeds cannot give a result" in out
     assert "4 of 4 trials done" in out
     assert "se@8: too few runs to say" in out
     folder = Study.load("runs/study/set-yolo11n").folder

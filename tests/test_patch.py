@@ -48,7 +48,7 @@ def test_every_order_of_entering_and_leaving_three(kind: str) -> None:
     assert not patch._ATTRIBUTES
 
 
-def test_the_same_patch_nests() -> None:
+def test_the_same_replacement_can_be_nested() -> None:
     def once() -> Any:
         return patched((Child, "value", "same"), (Child, "value", "newer"))
 
@@ -74,7 +74,7 @@ class Refusing:
 
 
 @pytest.mark.parametrize("error", [AttributeError, KeyboardInterrupt])
-def test_the_two_before_one_that_fails_are_put_back(error: type[BaseException]) -> None:
+def test_a_failed_replacement_undoes_the_earlier_ones(error: type[BaseException]) -> None:
     one = Refusing(error)
     with pytest.raises(error), patched(*((one, name, 1) for name in "abcde")):
         pytest.fail("entered")
@@ -83,7 +83,7 @@ def test_the_two_before_one_that_fails_are_put_back(error: type[BaseException]) 
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_an_exception_inside_puts_everything_back(error: type[BaseException]) -> None:
+def test_an_exception_in_the_block_restores_all_attributes(error: type[BaseException]) -> None:
     with pytest.raises(error), patched((Parent, "value", 1), (Child, "value", 2)):
         raise error
     assert (Parent.value, Child.value) == ("parent", "parent")
@@ -105,14 +105,14 @@ class Interrupted:
         super().__setattr__(name, value)
 
 
-def test_ctrl_c_while_putting_back_does_not_stop_it() -> None:
+def test_ctrl_c_during_the_restoring_does_not_stop_it() -> None:
     one = Interrupted()
     with pytest.raises(KeyboardInterrupt), patched((one, "c", 1), (one, "a", 1)):
         pass
     assert vars(one) == {"a": 0, "b": 0, "c": 0, "tries": 1}
 
 
-def test_one_that_cannot_be_put_back_keeps_no_other() -> None:
+def test_an_attribute_that_cannot_be_restored_does_not_keep_the_others() -> None:
     one = Interrupted()
     with pytest.raises(RuntimeError, match="b stays"), patched((one, "c", 1), (one, "b", 1)):
         pass
@@ -120,7 +120,7 @@ def test_one_that_cannot_be_put_back_keeps_no_other() -> None:
     patch._ATTRIBUTES.clear()
 
 
-def test_threads_that_overlap_leave_nothing() -> None:
+def test_overlapping_threads_leave_no_replacement() -> None:
     start, wrong = threading.Barrier(8), []
 
     def work(number: int) -> None:
@@ -142,7 +142,7 @@ def test_threads_that_overlap_leave_nothing() -> None:
     assert not patch._ATTRIBUTES
 
 
-def test_launches_that_overlap_give_the_module_back() -> None:
+def test_overlapping_launches_restore_the_module() -> None:
     from ultralytics.engine import trainer, tuner
 
     from yolograft.host.subprocesses import launching

@@ -12,7 +12,7 @@ from yolograft.report import write
 from yolograft.report.pictures import gallery
 from yolograft.report.summary import Summary
 from yolograft.study import Study, run
-from yolograft.study.images import FILE, KEPT, keep_drawn
+from yolograft.study.images import FILE, RESAMPLED, store_resampled_ap
 
 WORDS = {"data": "somewhere", "model": "yolo11n.pt", "epochs": 2, "host": "yolograft.study.dummy"}
 TRUTH = (20, 20, 60, 60)
@@ -81,13 +81,13 @@ def test_a_report_opens_each_file_of_a_trial_once(study, pictures, tmp_path, mon
 
     folders = [study.folder_of(row.key) for row in study.latest.values()]
     for folder in folders:
-        keep_drawn(folder)
+        store_resampled_ap(folder)
     monkeypatch.setattr(np, "load", counted)
     text = write(study, tmp_path, pictures=pictures)[0].read_text()
     assert "over pictures" in text
     assert "data:image/jpeg" in text
     assert set(opened.values()) == {1}
-    assert {path for path in opened if path.name == KEPT} == {folder / KEPT for folder in folders}
+    assert {path for path in opened if path.name == RESAMPLED} == {folder / RESAMPLED for folder in folders}
     assert {path.parent for path in opened if path.name == FILE} <= set(folders)
 
 

@@ -30,15 +30,15 @@ def test_one_arm(text, name, graft, control, settings):
     (arm,) = parse(text)
     assert (arm.name, arm.graft, arm.control, dict(arm.settings)) == (name, graft, control, settings)
     (again,) = parse(arm.name)
-    assert again == arm, "an arm's name is its text"
+    assert again == arm, "an arm's name parses to the same arm"
 
 
-def test_a_control_belongs_to_the_graft_before_it():
+def test_a_control_uses_the_graft_of_the_arm_before_it():
     assert [arm.name for arm in parse("none; se@8; params; cbam@p3; gate1; aa")] == [
         "none", "se@8", "params(se@8)", "cbam@p3", "gate1(cbam@p3)", "aa"]
 
 
-def test_helpers():
+def test_helpers_expand_to_several_arms():
     assert [arm.graft for arm in parse("ratios(se, 8)")] == [f"se(ratio={r})@8" for r in (2, 4, 8, 16, 32)]
     assert [arm.graft for arm in parse("blocks(p3,p4)")] == [f"{b}@p3,p4" for b in dummy.blocks()]
     positions = parse("positions(se(ratio=8)) epochs=2")
@@ -49,7 +49,7 @@ def test_helpers():
 @pytest.mark.parametrize(("model", "larger"), [
     ("yolo11n.pt", "yolo11s.pt"), ("/some/yolov8s-seg.yaml", "/some/yolov8m-seg.yaml"),
     ("yolo26l.pt", "yolo26x.pt"), ("yolov9t.pt", "yolov9s.pt"), ("yolo11n-obb.pt", "yolo11s-obb.pt")])
-def test_scale(model, larger):
+def test_scale_names_the_next_larger_model(model, larger):
     assert parse("scale", model)[0].settings["model"] == larger
 
 
@@ -57,24 +57,24 @@ def test_scale(model, larger):
     ("", "no arms"), (" ; ", "no arms"),
     ("positions", "incomplete"), ("ratios(se)", "ratios(se, 8)"), ("blocks()", "incomplete"),
     ("position(se)", "Did you mean 'positions'"), ("prams", "Did you mean 'params'"),
-    ("params", "after one"), ("aa(se@8)", "takes nothing"),
+    ("params", "after that graft"), ("aa(se@8)", "takes no argument"),
     ("sse@8", "Did you mean 'se'"), ("se@", "not a site"), ("se@8; (", "lacks"),
     ("none; none", "are the same"), ("se@8; se(ratio=16)@8", "se(ratio=16)@8"), ("aa; aa", "are the same"),
     ("se@8 lr0=0.1; se@8 lr0=0.10", "are the same"),
 ])
-def test_what_is_wrong_is_said(text, says):
+def test_a_wrong_text_raises_an_error_that_names_it(text, says):
     with pytest.raises(GraftError) as caught:
         parse(text)
     assert says in str(caught.value)
 
 
-def test_scale_of_a_model_without_a_scale():
+def test_scale_fails_for_a_model_name_without_a_scale_letter():
     with pytest.raises(SpecError, match=r"which model comes after 'best\.pt'"):
         parse("scale", "best.pt")
 
 
 @given(st.text(alphabet="se@8;,()[]= aposition'\"none.+-1", max_size=40))
-def test_no_text_breaks_the_parser(text):
+def test_any_text_is_parsed_or_raises_graft_error(text):
     try:
         arms = parse(text)
     except GraftError:
@@ -82,10 +82,10 @@ def test_no_text_breaks_the_parser(text):
     assert len({arm.name for arm in arms}) == len(arms)
 
 
-def test_controls_are_told_from_what_one_might_want():
+def test_the_role_of_an_arm_names_its_control():
     arms = parse("none; se@8; se@8 lr0=0.1; aa; params(se@8) lr0=0.1; gate1; scale; scale epochs=3")
     assert [arm.role for arm in arms] == ["", "", "", "aa", "params", "gate1", "scale", "scale"]
-    with pytest.raises(SpecError, match="takes nothing"):
+    with pytest.raises(SpecError, match="takes no argument"):
         parse("scale(2)")
 
 

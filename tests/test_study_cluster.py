@@ -1,4 +1,4 @@
-"""Trials on a local Ray cluster of several nodes, one of which is lost in the middle."""
+"""Trials on a local Ray cluster of several nodes, one of which is lost during the study."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ def trial(**settings):
     return Trial(arm="se@8", graft="se(ratio=16)@8", settings=settings, host="yolograft.study.dummy")
 
 
-def test_a_task_works_in_the_study_s_folder_where_it_is_shared(tmp_path):
+def test_a_task_writes_into_a_shared_folder_of_the_study(tmp_path):
     write_json(tmp_path / "trial.json", trial(epochs=2))
     outcome, files = _run(trial(epochs=2), str(tmp_path))
     assert isinstance(outcome, Result)
@@ -28,7 +28,7 @@ def test_a_task_works_in_the_study_s_folder_where_it_is_shared(tmp_path):
     assert (tmp_path / "epochs.jsonl").read_text().count("\n") == 2
 
 
-def test_a_task_sends_its_files_where_it_is_not(tmp_path):
+def test_a_task_sends_its_files_if_the_folder_is_not_shared(tmp_path):
     import io
     import zipfile
 
@@ -41,7 +41,7 @@ def test_a_task_sends_its_files_where_it_is_not(tmp_path):
     assert not zipfile.ZipFile(io.BytesIO(_pack(tmp_path))).namelist()
 
 
-def test_a_trial_that_fails_on_a_node_says_why(tmp_path):
+def test_a_trial_that_fails_on_a_node_reports_its_reason(tmp_path):
     outcome, _ = _run(trial(fail="crash"), str(tmp_path / "nowhere"))
     assert isinstance(outcome, Failure)
     assert "SIGSEGV" in outcome.reason
@@ -51,7 +51,7 @@ def test_a_trial_that_fails_on_a_node_says_why(tmp_path):
     assert "dummy 1 here, 7 in the study" in outcome.reason
 
 
-def test_without_ray_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+def test_without_ray_the_error_tells_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(GraftError, match="pip install"):
         run(WORDS, tmp_path / "s", executor="ray")
@@ -59,7 +59,7 @@ def test_without_ray_it_is_said_how_to_get_it(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Ray's own
-def test_a_cluster_loses_a_node_in_the_middle_and_the_study_nothing(tmp_path, monkeypatch):
+def test_a_study_loses_nothing_when_a_node_is_lost(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster as RayCluster
 
@@ -89,11 +89,11 @@ def test_a_cluster_loses_a_node_in_the_middle_and_the_study_nothing(tmp_path, mo
     assert study.scores() == run({**WORDS, "pause": 0}, tmp_path / "reference").scores()
     assert [path.read_text().count("\n") for path in (tmp_path / "s").glob("trials/*/finished")] == [1] * 6
     epochs = sum(path.read_text().count('"epoch"') for path in (tmp_path / "s").glob("trials/*/epochs.jsonl"))
-    assert epochs <= 6 * 6 + 2, "a trial of the lost node goes on from its last epoch"
+    assert epochs <= 6 * 6 + 2, "a trial of the lost node resumes from its last epoch"
     assert Study.load(tmp_path / "s").scores() == study.scores()
 
 
-def test_no_cluster_at_the_address_is_said(tmp_path):
+def test_a_wrong_address_of_the_cluster_raises_an_error(tmp_path):
     pytest.importorskip("ray")
     with pytest.raises(GraftError, match="No Ray cluster answers"):
         run(WORDS, tmp_path / "s", executor="ray", address="127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""The bootstrap over validation images: average precision as the reference has it, and the same images for all."""
+"""The bootstrap over validation images: average precision equals the reference, and all trials use the same resamples."""
 
 from pathlib import Path
 
@@ -7,11 +7,18 @@ import pytest
 
 from yolograft.errors import GraftError
 from yolograft.study import run
-from yolograft.study.images import KEPT, Detections, average_precision, drawn, image_intervals, keep_drawn
+from yolograft.study.images import (
+    RESAMPLED,
+    Detections,
+    average_precision,
+    image_intervals,
+    resampled_ap,
+    store_resampled_ap,
+)
 
 
 def picture_file(path, *, images=40, classes=3, skill=0.7, seed=0, names=None):
-    """Detections of a detector that finds an object with probability `skill`, and invents some."""
+    """Write detections of a detector that finds an object with probability `skill`, and some false positives."""
     rng = np.random.default_rng(seed)
     truths, found, correct = [], [], []
     for image in range(images):
@@ -32,7 +39,7 @@ def picture_file(path, *, images=40, classes=3, skill=0.7, seed=0, names=None):
 
 
 def reference(stored):
-    """Average precision written out plainly: every detection a point, as Ultralytics' `compute_ap` describes it."""
+    """Compute average precision with every detection as a point of the curve, as `compute_ap` of Ultralytics does."""
     found, truths, correct = stored["detections"], stored["truths"], stored["correct"]
     order = np.argsort(-found[:, 5], kind="stable")
     table = []
@@ -52,14 +59,14 @@ def reference(stored):
 
 
 @pytest.mark.parametrize("skill", [0.2, 0.7, 1.0])
-def test_average_precision_is_the_reference_s(tmp_path, skill):
+def test_average_precision_equals_the_reference(tmp_path, skill):
     file = picture_file(tmp_path / "images.npz", skill=skill)
     one = Detections.read(file)
     (found,) = average_precision(one, np.ones((1, 40)))
     np.testing.assert_allclose(found, reference(np.load(file)), atol=0.005)
 
 
-def test_an_image_that_counts_twice_is_two_images(tmp_path):
+def test_an_image_with_weight_two_equals_two_copies_of_the_image(tmp_path):
     file = picture_file(tmp_path / "images.npz")
     stored = dict(np.load(file))
     shift = np.zeros(7)
@@ -84,58 +91,58 @@ def study_with_pictures(folder, **more):
     return study
 
 
-def test_an_interval_over_images(tmp_path):
+def test_the_interval_over_images_contains_the_effect_and_is_reproducible(tmp_path):
     study = study_with_pictures(tmp_path / "s")
     low, high = image_intervals(study)["se@8"]
     assert 0 < low < high < 1
     one, other = image_intervals(study, metric="mAP50", level=0.5)["se@8"]
     assert low < (one + other) / 2
     assert image_intervals(study, metric="recall") == {}
-    assert image_intervals(study) == {"se@8": (low, high)}, "the same images are drawn every time"
+    assert image_intervals(study) == {"se@8": (low, high)}, "every call uses the same resamples"
 
 
-def test_an_arm_equal_to_the_baseline_differs_on_no_image(tmp_path):
+def test_the_interval_of_an_arm_equal_to_the_baseline_is_zero(tmp_path):
     study = study_with_pictures(tmp_path / "s")
     for (_, seed), row in study.latest.items():
         picture_file(study.folder_of(row.key) / "images.npz", seed=seed)
     assert image_intervals(study) == {"se@8": (0.0, 0.0)}
 
 
-def test_files_that_are_missing_or_broken(tmp_path):
+def test_missing_and_broken_files_of_detections(tmp_path):
     study = study_with_pictures(tmp_path / "s")
     files = {which: study.folder_of(row.key) / "images.npz" for which, row in study.latest.items()}
     files["se@8", 1].unlink()
-    assert "se@8" in image_intervals(study), "one pair is left"
+    assert "se@8" in image_intervals(study), "the interval uses the pair that is left"
     picture_file(files["se@8", 0], names=[f"other{i}.jpg" for i in range(40)])
     with pytest.raises(GraftError, match="other images"):
         image_intervals(study)
     Path(files["se@8", 0]).write_bytes(b"PK nonsense")
-    with pytest.raises(GraftError, match="does not say"):
+    with pytest.raises(GraftError, match="not a readable file of detections"):
         image_intervals(study)
     files["se@8", 0].unlink()
     assert image_intervals(study) == {}
 
 
-def test_what_a_trial_keeps_is_what_would_be_computed(tmp_path, monkeypatch):
+def test_the_stored_resampled_ap_equals_the_computed_one(tmp_path, monkeypatch):
     file = picture_file(tmp_path / "images.npz")
-    images, values = drawn(file)
+    images, values = resampled_ap(file)
     assert values.shape == (200, 10)
-    keep_drawn(tmp_path)
-    kept = drawn(file)
+    store_resampled_ap(tmp_path)
+    kept = resampled_ap(file)
     assert kept[0] == images
     assert np.array_equal(kept[1], values)
-    assert drawn(file, draws=7)[1].shape == (7, 10), "another number of draws is computed"
-    whole = (tmp_path / KEPT).read_bytes()
+    assert resampled_ap(file, resamples=7)[1].shape == (7, 10), "for another number of resamples it is computed"
+    whole = (tmp_path / RESAMPLED).read_bytes()
     for broken in (b"", b"torn", whole[:-9], b"PK nonsense"):
-        (tmp_path / KEPT).write_bytes(broken)
-        assert np.array_equal(drawn(file)[1], values), "a broken one is computed again"
-    np.save(tmp_path / KEPT, np.zeros(3))
-    assert np.array_equal(drawn(file)[1], values), "so is one that is something else"
-    (tmp_path / KEPT).unlink()
-    keep_drawn(tmp_path)
+        (tmp_path / RESAMPLED).write_bytes(broken)
+        assert np.array_equal(resampled_ap(file)[1], values), "a broken file is computed again"
+    np.save(tmp_path / RESAMPLED, np.zeros(3))
+    assert np.array_equal(resampled_ap(file)[1], values), "a file with other content is computed again"
+    (tmp_path / RESAMPLED).unlink()
+    store_resampled_ap(tmp_path)
     monkeypatch.setattr(Detections, "read", None)
-    assert np.array_equal(drawn(file)[1], values), "a whole one is taken"
+    assert np.array_equal(resampled_ap(file)[1], values), "an intact file is reused"
     monkeypatch.undo()
     picture_file(tmp_path / "images.npz", images=30, seed=4)
-    assert not np.array_equal(drawn(file)[1], values), "one of an earlier file is not taken"
-    keep_drawn(tmp_path / "nothing there")
+    assert not np.array_equal(resampled_ap(file)[1], values), "a result of older detections is not reused"
+    store_resampled_ap(tmp_path / "nothing there")

@@ -12,7 +12,7 @@ def plan(**words):
     return Plan.of({**WORDS, **words})
 
 
-def test_words_become_a_plan():
+def test_a_plan_is_read_from_keys_and_values():
     made = plan(metric="mAP50")
     assert made.seeds == (0, 1, 2)
     assert made.settings == {"data": "somewhere", "model": "yolo11n.pt", "epochs": 2}
@@ -20,7 +20,7 @@ def test_words_become_a_plan():
     assert made.spelled["se@8"] == "se(ratio=16)@8"
 
 
-def test_trials_come_seed_by_seed_and_every_key_is_its_own():
+def test_trials_are_ordered_by_seed_and_have_distinct_keys():
     trials = plan().trials()
     assert [t.seed for t in trials] == [0] * 4 + [1] * 4 + [2] * 4
     assert len({t.key for t in trials}) == 12
@@ -34,7 +34,7 @@ def test_a_written_plan_reads_back_to_the_same_trials(tmp_path):
     assert again == made
 
 
-def test_a_hand_written_plan(tmp_path):
+def test_a_plan_written_by_hand_is_read(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text("data: somewhere\nmodel: yolo11n.pt\narms: none; se@8\nseeds: [5, 7]\n"
                     "host: yolograft.study.dummy\n")
@@ -43,16 +43,16 @@ def test_a_hand_written_plan(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"epochs": "3"}, {"data": "elsewhere"}, {"model": "yolo11s.pt"}])
-def test_whatever_decides_a_number_changes_the_key(change):
+def test_settings_that_affect_the_result_change_the_key(change):
     assert not {t.key for t in plan().trials()} & {t.key for t in plan(**change).trials()}
 
 
-def test_what_decides_nothing_keeps_the_key():
+def test_settings_that_do_not_affect_the_result_keep_the_key():
     short, long = plan(arms="none; se@8"), plan(arms="none; cbam@8; se(ratio=16)@8", metric="mAP50")
     assert {t.key for t in short.trials()} <= {t.key for t in long.trials()}
 
 
-def test_data_of_other_content_is_another_key(tmp_path):
+def test_changed_data_changes_the_key(tmp_path):
     data = tmp_path / "d.yaml"
     data.write_text("a")
     one = plan(data=str(data)).trials()[0].key
@@ -60,13 +60,13 @@ def test_data_of_other_content_is_another_key(tmp_path):
     assert plan(data=str(data)).trials()[0].key != one
 
 
-def test_a_baseline_is_added_where_none_is_named():
+def test_a_baseline_is_added_if_the_arms_have_none():
     made = plan(arms="se@8; cbam@8")
     assert made.baseline == "none"
     assert [arm.name for arm in made.arms] == ["none", "se@8", "cbam@8"]
 
 
-def test_another_baseline():
+def test_another_arm_can_be_the_baseline():
     assert plan(baseline="se@8").baseline == "se@8"
     with pytest.raises(GraftError, match="Did you mean 'se@8'"):
         plan(baseline="se@9")
@@ -77,25 +77,25 @@ def test_another_baseline():
     ({"seeds": "0"}, "seeds=0"), ({"seeds": "1,1"}, "different seeds"), ({"seeds": "x"}, "seeds=x"),
     ({"seeds": -1}, "seeds=-1"), ({"seeds": True}, "seeds=True"), ({"seed": 1}, "seeds=1"),
     ({"metric": "map"}, "mAP50"), ({"epoch": 3}, "Did you mean 'epochs'"),
-    ({"data": "missing.yaml"}, "is not there"), ({"host": "yolograft.nothing"}, "yolograft.nothing"),
+    ({"data": "missing.yaml"}, "does not exist"), ({"host": "yolograft.nothing"}, "yolograft.nothing"),
     ({"arms": "se@8 epoch=3"}, "Did you mean 'epochs'"),
 ])
-def test_what_is_wrong_is_said(words, says):
+def test_a_wrong_value_raises_an_error_that_names_it(words, says):
     with pytest.raises(GraftError) as caught:
         plan(**words)
     assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(("content", "says"), [("[1, 2]", "must have"), ("a: [", "not YAML"), ("", "must")])
-def test_broken_files(tmp_path, content, says):
+def test_a_broken_plan_file_raises_an_error(tmp_path, content, says):
     (tmp_path / "p.yaml").write_text(content)
     with pytest.raises(DataError, match=says):
         Plan.read(tmp_path / "p.yaml")
-    with pytest.raises(DataError, match="no plan"):
+    with pytest.raises(DataError, match="does not exist"):
         Plan.read(tmp_path / "nothing.yaml")
 
 
-def test_a_recorded_plan_is_refused_when_versions_data_or_defaults_changed(tmp_path, monkeypatch):
+def test_a_recorded_plan_raises_an_error_if_versions_data_or_defaults_changed(tmp_path, monkeypatch):
     data = tmp_path / "d.yaml"
     data.write_text("a")
     path = tmp_path / "plan.yaml"

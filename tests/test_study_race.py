@@ -1,4 +1,4 @@
-"""Racing: it loses no winner to the first rule, few to the second, and keeps the study's error rate."""
+"""Racing: the first rule loses no winner, the second few, and the family-wise error rate stays below 5%."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from yolograft.study.verdict import Word, adjust, choose
 
 
 def race(table, *, risk=0.05):
-    """Run a race over a full table, arms x seeds: what is seen of each arm, and who was stopped when."""
+    """Run a race over a full (arms, seeds) table; return the differences that were run, and the stopped arms."""
     arms, seeds = table.shape
     seen = np.full(table.shape, np.nan)
     out = {}
@@ -38,7 +38,7 @@ def words(seen, out):
 
 
 @pytest.mark.parametrize("seeds", [7, 8, 10])
-def test_no_winner_is_lost_to_the_first_rule(seeds):
+def test_the_first_rule_stops_no_winner(seeds):
     rng = np.random.default_rng(seeds)
     won = saved = 0
     for _ in range(150):
@@ -54,7 +54,7 @@ def test_no_winner_is_lost_to_the_first_rule(seeds):
     assert saved > 150 * seeds * 0.5
 
 
-def test_the_best_case_is_a_bound_whatever_follows():
+def test_the_best_case_is_a_lower_bound_of_the_final_p_value():
     from yolograft.study.race import _best_case
 
     rng = np.random.default_rng(1)
@@ -68,7 +68,7 @@ def test_the_best_case_is_a_bound_whatever_follows():
     assert _best_case(np.array([0.5, 0.1]), 8) == sign_flip([0.5, 0.1, *np.arange(1, 7) * 1e3])
 
 
-def test_what_is_decided_stays_decided():
+def test_a_stopped_arm_stays_stopped():
     rng = np.random.default_rng(2)
     for _ in range(50):
         table = rng.normal(0, 1, (4, 8))
@@ -79,7 +79,7 @@ def test_what_is_decided_stays_decided():
 
 
 @pytest.mark.parametrize(("arms", "seeds"), [(1, 6), (3, 7), (6, 9)])
-def test_calibration_a_race_says_helps_wrongly_in_at_most_one_study_in_twenty(arms, seeds):
+def test_the_family_wise_error_rate_of_a_race_is_at_most_five_percent(arms, seeds):
     rng, studies = np.random.default_rng(arms), 400
     wrong = 0
     for _ in range(studies):
@@ -91,7 +91,7 @@ def test_calibration_a_race_says_helps_wrongly_in_at_most_one_study_in_twenty(ar
     assert wrong <= stats.binom.ppf(0.9999, studies, 0.05)
 
 
-def test_the_second_rule_stops_what_hurts_where_the_first_cannot_yet():
+def test_the_second_rule_stops_a_harmful_arm_before_the_first():
     hurts = [-0.5, -0.52, -0.51, -0.5]
     assert stopped(scores(np.array([hurts + [np.nan] * 12])), "none", range(16)) == {"arm0": 3}
     assert stopped(scores(np.array([hurts + [np.nan] * 12])), "none", range(16), risk=0) == {}
@@ -99,12 +99,12 @@ def test_the_second_rule_stops_what_hurts_where_the_first_cannot_yet():
     assert stopped(scores(np.zeros((1, 8))), "none", range(8)), "an arm equal to the baseline cannot win"
 
 
-def test_how_many_seeds_a_race_needs():
+def test_seeds_to_race_is_the_smallest_number_that_can_be_significant():
     for arms in range(1, 12):
         need = seeds_to_race(arms)
         assert arms * 2.0 ** (1 - need) <= 0.05 < arms * 2.0 ** (2 - need)
 
 
-def test_differences_are_of_pairs():
+def test_differences_use_only_complete_pairs():
     table = differences({"a": {0: 1.0, 2: 3.0}, "b": {0: 2.0, 1: 9.0, 2: 2.5}}, "a", ["b"], [2, 1, 0])
     np.testing.assert_array_equal(table, [[-0.5, np.nan, 1.0]])

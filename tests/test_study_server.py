@@ -1,9 +1,9 @@
-"""Several machines at one study through a data base server: PostgreSQL or MySQL, where the environment names one.
+"""Several machines work on one study through a data base server, PostgreSQL or MySQL, if the environment has its URL.
 
     YOLOGRAFT_TEST_POSTGRES=postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE python -m pytest tests/test_study_server.py
     YOLOGRAFT_TEST_MYSQL=mysql+pymysql://USER:PASSWORD@HOST/DATABASE
 
-Each run makes a study of its own there, and deletes it.
+Each test creates its own study there, and deletes it.
 """
 
 import os
@@ -54,7 +54,7 @@ def start(folder, server, **more):
 
 
 def ended(*folders):
-    """How often each trial was trained to its end, on all machines together."""
+    """Return the keys of the trials that were trained to their end on these machines, once per training."""
     lines = [line for folder in folders for path in folder.glob("trials/*/finished") for line in path.read_text().split()]
     return sorted(lines)
 
@@ -63,21 +63,21 @@ def table(study):
     return {arm: dict(sorted(scores.items())) for arm, scores in study.scores().items()}
 
 
-def test_two_machines_begin_at_once_and_run_each_trial_once(server, name, tmp_path):
+def test_two_machines_that_start_together_run_each_trial_once(server, name, tmp_path):
     machines = [tmp_path / machine / name for machine in "ab"]
     processes = [start(folder, server, pause=0.2) for folder in machines]
     for process in processes:
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, said
-        assert "12 of 12 trials done" in said, "each waits for what the other runs, and ends with the whole table"
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        assert "12 of 12 trials done" in output, "each machine waits for the other and shows the complete table"
     assert ended(*machines) == sorted(trial.key for trial in Plan.of({**WORDS, "pause": "0.2"}).trials())
-    assert all(ended(folder) for folder in machines), "both took part"
+    assert all(ended(folder) for folder in machines), "both machines have run trials"
     reference = run({**WORDS, "pause": 0.2}, tmp_path / "sqlite", workers=2)
     assert [table(Study.load(folder, storage=server)) for folder in machines] == [table(reference)] * 2
     assert "complete; 12 of 12" in status(machines[0], storage=server)
 
 
-def test_what_a_killed_machine_was_running_is_taken_up_by_the_other(server, name, tmp_path):
+def test_trials_of_a_killed_machine_are_run_by_the_other(server, name, tmp_path):
     mine, lost = (tmp_path / machine / name for machine in "ab")
     survivor, killed = (start(folder, server, pause=0.5) for folder in (mine, lost))
     deadline = time.monotonic() + 60
@@ -86,20 +86,20 @@ def test_what_a_killed_machine_was_running_is_taken_up_by_the_other(server, name
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     engine = create_engine(server)
-    with engine.begin() as connection:  # the three minutes of silence, which nobody wants to wait for
+    with engine.begin() as connection:  # instead of waiting for three minutes without a heartbeat
         connection.execute(text("UPDATE trial_heartbeats SET heartbeat = '2001-01-01' WHERE trial_id IN (SELECT t.trial_id "
                                 "FROM trial_user_attributes t WHERE t.key = 'owner' AND t.value_json LIKE :owner)"),
                            {"owner": f"%{lost}%"})
     engine.dispose()
-    said, _ = survivor.communicate(timeout=180)
-    assert survivor.returncode == 0, said
+    output, _ = survivor.communicate(timeout=180)
+    assert survivor.returncode == 0, output
     study = Study.load(mine, storage=server)
     assert table(study) == table(run({**WORDS, "pause": 0}, tmp_path / "sqlite", workers=2))
     assert not study.failures()
     assert ended(mine, lost) == sorted(trial.key for trial in study.plan.trials())
 
 
-def test_a_long_curve_fits(server, name, tmp_path):
+def test_a_long_curve_is_stored(server, name, tmp_path):
     (tmp_path / name).mkdir()
     storage = Storage(tmp_path / name, server, create=True)
     (row,) = storage.add([Trial(arm="none", host="x")])
@@ -112,7 +112,7 @@ def test_a_long_curve_fits(server, name, tmp_path):
 
 def test_a_server_that_does_not_answer_leaves_no_plan(server, tmp_path):
     scheme = server.partition("://")[0]
-    with pytest.raises(GraftError, match="cannot be used") as told:
+    with pytest.raises(GraftError, match="cannot be used") as caught:
         run(WORDS, tmp_path / "s", storage=f"{scheme}://someone:secret@127.0.0.1:9/nothing")
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
     assert not (tmp_path / "s" / "plan.yaml").exists()

@@ -22,7 +22,7 @@ def by_hand(differences):
 
 @settings(deadline=None, max_examples=60)
 @given(numbers)
-def test_sign_flip_is_its_definition(differences):
+def test_sign_flip_equals_its_definition(differences):
     assert s.sign_flip(differences) == pytest.approx(by_hand(differences), abs=1e-12)
 
 
@@ -34,7 +34,7 @@ def test_max_t_of_one_arm_is_the_sign_flip_test(differences):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 5), st.integers(1, 8), st.integers(0, 10**6))
-def test_max_t_lies_between_the_single_test_and_certainty_and_ignores_names(arms, seeds, state):
+def test_max_t_is_at_least_the_unadjusted_p_value_and_ignores_the_order_of_arms(arms, seeds, state):
     table = np.random.default_rng(state).normal(size=(arms, seeds)).round(2)
     adjusted = s.max_t(table)
     assert all(a >= s.sign_flip(row) - 1e-12 for a, row in zip(adjusted, table, strict=True))
@@ -46,14 +46,14 @@ def test_max_t_lies_between_the_single_test_and_certainty_and_ignores_names(arms
 
 
 @pytest.mark.parametrize("state", range(4))
-def test_sign_flip_is_scipy_s_permutation_test(state):
+def test_sign_flip_equals_the_permutation_test_of_scipy(state):
     d = np.random.default_rng(state).normal(0.3, 1, 9)
     theirs = stats.permutation_test((d, np.zeros(9)), lambda x, y, axis: np.mean(x - y, axis=axis), n_resamples=np.inf,
                                     permutation_type="samples", vectorized=True, alternative="two-sided")
     assert s.sign_flip(d) == pytest.approx(theirs.pvalue, abs=1e-12)
 
 
-def test_max_t_is_westfall_and_young_s_step_down_counted_by_hand():
+def test_max_t_equals_a_step_down_computed_by_hand():
     """Two arms, two seeds, differences (1, 1) and (1, 3): t grows with |sum| / root of the sum of squares.
 
     Patterns ++, --: |2| / sqrt 2 = 1.414 and |4| / sqrt 10 = 1.265; patterns +-, -+: 0 and |-2| / sqrt 10 = 0.632.
@@ -64,7 +64,7 @@ def test_max_t_is_westfall_and_young_s_step_down_counted_by_hand():
 
 
 @pytest.mark.parametrize("state", range(5))
-def test_max_t_is_its_definition(state):
+def test_max_t_equals_its_definition(state):
     """Algorithm 2.8 of Westfall and Young (1993) with Student's t, written as loops."""
     table = np.random.default_rng(state).normal(0.4, 1, (3, 6))
     patterns = list(itertools.product((1, -1), repeat=6))
@@ -76,7 +76,7 @@ def test_max_t_is_its_definition(state):
     assert s.max_t(table) == pytest.approx(p, abs=1e-12)
 
 
-def test_bca_is_efron_s_formula():
+def test_bca_equals_the_formula_of_efron():
     """Efron 1987, by its formula on the same resamples' distribution: bias z0, acceleration a from the jackknife."""
     d = np.random.default_rng(8).exponential(1, 15)
     means = np.random.default_rng(1).choice(d, (60_000, 15)).mean(axis=1)
@@ -88,24 +88,24 @@ def test_bca_is_efron_s_formula():
     assert s.bca_interval(d, resamples=60_000) == pytest.approx(expected, rel=0.02)
 
 
-def test_wilson_s_interval_is_scipy_s():
+def test_the_wilson_interval_equals_that_of_scipy():
     low, high = stats.binomtest(5, 6).proportion_ci(method="wilson")
     assert s.improvement([1, 1, 1, 1, 1, -1]) == pytest.approx((5 / 6, low, high))
 
 
-def test_max_t_keeps_the_resolution_that_holm_loses():
+def test_max_t_has_a_smaller_minimum_p_value_than_holm():
     table = np.array([[3, 4, 5, 4, 3, 5], [3, 5, 4, 4, 3, 4], [4, 4, 5, 3, 3, 5]]) / 100
     assert s.max_t(table) == pytest.approx([2 / 64] * 3)
     assert s.holm([s.sign_flip(row) for row in table])[0] == pytest.approx(6 / 64)
 
 
-def test_an_arm_with_fewer_seeds_has_the_resolution_of_its_own_seeds():
+def test_the_smallest_p_value_of_an_arm_depends_on_its_own_number_of_seeds():
     table = [[1, 1, 1, 1, 1, 1], [1, 1, 1, math.nan, math.nan, math.nan]]
     assert s.max_t(table)[1] >= s.smallest_p(3)
     assert s.max_t(table)[0] == pytest.approx(2 / 64)
 
 
-def test_equal_arms_and_no_runs_are_no_evidence():
+def test_equal_arms_and_empty_tables_have_p_value_one():
     assert s.sign_flip([0, 0, 0, 0, 0, 0]) == 1
     assert s.sign_flip([]) == 1
     assert s.max_t(np.zeros((2, 6))).tolist() == [1, 1]
@@ -113,7 +113,7 @@ def test_equal_arms_and_no_runs_are_no_evidence():
 
 
 @pytest.mark.parametrize("seeds", [1, 4, 6, 17])
-def test_a_table_flipped_once_is_each_arm_flipped_and_all_of_them(seeds):
+def test_sign_flips_equals_sign_flip_and_max_t(seeds):
     rng = np.random.default_rng(5)
     for _ in range(5):
         table = rng.normal(0.3, 1, (5, seeds))
@@ -124,14 +124,14 @@ def test_a_table_flipped_once_is_each_arm_flipped_and_all_of_them(seeds):
         assert adjusted.tolist() == s.max_t(table).tolist()
 
 
-def test_differences_that_cancel_are_no_evidence_whatever_their_rounding():
+def test_differences_that_cancel_have_p_value_one_despite_rounding():
     rng = np.random.default_rng(6)
     for _ in range(50):
         half = rng.integers(1, 9, 4) / 10
         assert s.sign_flip(rng.permutation([*half, *-half])) == 1
 
 
-def test_many_seeds_are_sampled_and_stay_near_the_t_test():
+def test_sampled_p_values_are_close_to_the_t_test():
     rng = np.random.default_rng(1)
     for shift in (0.0, 0.4, 0.8):
         d = rng.normal(shift, 1, size=24)
@@ -140,7 +140,7 @@ def test_many_seeds_are_sampled_and_stay_near_the_t_test():
 
 
 @pytest.mark.parametrize(("alpha", "seeds"), [(0.5, 2), (0.25, 3), (0.05, 6), (0.03125, 6), (0.01, 8)])
-def test_too_few_seeds(alpha, seeds):
+def test_seeds_to_resolve_is_the_smallest_sufficient_number(alpha, seeds):
     assert s.seeds_to_resolve(alpha) == seeds
     assert s.smallest_p(seeds) <= alpha < s.smallest_p(seeds - 1)
 
@@ -150,13 +150,13 @@ def test_three_seeds_can_never_reach_significance():
     assert min(s.sign_flip(rng.normal(100, 1, 3)) for _ in range(50)) == 0.25
 
 
-def test_holm_is_the_textbook_one():
+def test_holm_equals_a_textbook_example():
     p = [0.01, 0.02, 0.03, 0.04]
     assert s.holm(p).tolist() == pytest.approx([0.04, 0.06, 0.06, 0.06])
     assert s.holm([0.9, 0.9]).tolist() == [1, 1]
 
 
-def test_intervals():
+def test_intervals_equal_scipy_and_bca_is_narrower():
     d = np.random.default_rng(3).normal(0.01, 0.01, 12)
     low, high = s.t_interval(d)
     expected = stats.t.interval(0.95, 11, loc=d.mean(), scale=stats.sem(d))
@@ -170,13 +170,13 @@ def test_intervals():
     assert s.bca_interval([0.1, 0.1, 0.1]) == (0.1, 0.1)
 
 
-def test_t_interval_covers_as_often_as_it_says():
+def test_the_t_interval_has_its_nominal_coverage():
     rng = np.random.default_rng(5)
     hits = sum(low <= 0 <= high for low, high in (s.t_interval(rng.normal(size=6)) for _ in range(4000)))
     assert stats.binomtest(hits, 4000, 0.95).pvalue > 0.001
 
 
-def test_improvement():
+def test_improvement_counts_ties_one_half():
     share, low, high = s.improvement([1, 1, 1, -1, 0, 1])
     assert share == 4.5 / 6
     assert 0 < low < share < high < 1
@@ -185,14 +185,14 @@ def test_improvement():
     assert math.isnan(s.improvement([])[0])
 
 
-def test_detectable_is_what_is_found_four_times_in_five():
+def test_the_detectable_effect_is_found_with_80_percent_power():
     effect = s.detectable(0.02, 12)
     rng = np.random.default_rng(7)
     found = sum(s.sign_flip(rng.normal(effect, 0.02, 12)) <= 0.05 for _ in range(600))
     assert 0.74 < found / 600 < 0.86
 
 
-def test_detectable_and_seeds_needed_answer_each_other():
+def test_seeds_needed_is_the_inverse_of_detectable():
     for arms in (1, 3):
         seeds = s.seeds_needed(0.015, 0.02, arms=arms)
         assert s.detectable(0.02, seeds, arms=arms) <= 0.015 < s.detectable(0.02, seeds - 1, arms=arms)
@@ -203,7 +203,7 @@ def test_detectable_and_seeds_needed_answer_each_other():
     assert s.detectable(0.02, 3) == math.inf
 
 
-def test_pairing_gain_is_one_without_and_large_with_something_shared():
+def test_pairing_gain_is_one_for_independent_runs_and_large_for_correlated_runs():
     rng = np.random.default_rng(2)
     a, b, shared = rng.normal(size=(3, 4000))
     assert s.pairing_gain(a, b) == pytest.approx(1, abs=0.1)
@@ -211,6 +211,6 @@ def test_pairing_gain_is_one_without_and_large_with_something_shared():
     assert s.pairing_gain([1, 2], [1, 2]) == math.inf
 
 
-def test_what_is_not_finite_is_refused():
+def test_a_value_that_is_not_finite_raises_an_error():
     with pytest.raises(ValueError, match="finite"):
         s.sign_flip([1.0, math.inf])

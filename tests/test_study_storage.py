@@ -23,18 +23,18 @@ def trial(seed=0):
 RESULT = Result(metrics={"mAP50-95": 0.5}, classes={"AP50-95": {"crazing": 0.4}}, costs={"seconds": 3.0})
 
 
-def test_a_trial_is_added_once(tmp_path):
+def test_each_trial_is_added_only_once(tmp_path):
     storage = Storage(tmp_path, create=True)
     assert len(storage.add([trial(), trial(1), trial()])) == 2
     assert len(storage.add([trial(), trial(2)])) == 3
     assert len(Storage(tmp_path).rows()) == 3
 
 
-def test_a_result_comes_back_as_it_was_and_never_changes(tmp_path):
+def test_a_stored_result_is_read_unchanged_and_cannot_be_overwritten(tmp_path):
     storage = Storage(tmp_path, create=True)
     (row,) = storage.add([trial()])
     assert storage.claim(row)
-    assert not storage.claim(row), "only one gets it"
+    assert not storage.claim(row), "an attempt can be claimed only once"
     storage.report(row, 1, 0.2)
     storage.finish(row, RESULT, "mAP50-95", [{"epoch": 1, "mAP50-95": 0.2}])
     (row,) = Storage(tmp_path).rows()
@@ -45,7 +45,7 @@ def test_a_result_comes_back_as_it_was_and_never_changes(tmp_path):
     assert storage.rows()[0].result == RESULT
 
 
-def test_failures_are_kept_and_tried_again_only_when_asked(tmp_path):
+def test_failures_are_stored_and_retried_only_with_retry(tmp_path):
     storage = Storage(tmp_path, create=True)
     (row,) = storage.add([trial()])
     storage.claim(row)
@@ -54,7 +54,7 @@ def test_failures_are_kept_and_tried_again_only_when_asked(tmp_path):
     assert [row.state for row in storage.add([trial()], retry=True)] == ["failed", "waiting"]
 
 
-def test_optuna_itself_opens_the_study(tmp_path):
+def test_optuna_can_open_the_study(tmp_path):
     (tmp_path / "study").mkdir()
     storage = Storage(tmp_path / "study", create=True)
     (row,) = storage.add([trial()])
@@ -66,7 +66,7 @@ def test_optuna_itself_opens_the_study(tmp_path):
     assert study.trials[0].intermediate_values == {1: 0.2}
 
 
-def test_many_claims_at_once_give_each_trial_to_one(tmp_path):
+def test_each_trial_is_claimed_by_one_of_several_machines(tmp_path):
     rows = Storage(tmp_path, create=True).add([trial(seed) for seed in range(12)])
 
     def machine(_):
@@ -78,8 +78,8 @@ def test_many_claims_at_once_give_each_trial_to_one(tmp_path):
     assert sorted(taken) == list(range(12))
 
 
-def test_several_machines_at_one_storage(tmp_path):
-    """Two folders, one URL: the study is shared, and a lost machine's trial is begun anew."""
+def test_several_machines_share_one_storage(tmp_path):
+    """Two folders, one URL: the study is shared, and the trial of a lost machine gets a new attempt."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     for name in "ab":
         (tmp_path / name / "study").mkdir(parents=True)
@@ -93,14 +93,14 @@ def test_several_machines_at_one_storage(tmp_path):
     assert [row.number for row in first.ours(first.rows())] == [0]
     assert [row.number for row in second.ours(second.rows())] == [1]
     assert [row.state for row in second.add([trial(0), trial(1)])] == ["running", "running"]
-    with sqlite3.connect(tmp_path / "shared.db") as connection:  # the first machine was last heard long ago
+    with sqlite3.connect(tmp_path / "shared.db") as connection:  # the last heartbeat of the first machine was long ago
         connection.execute("update trial_heartbeats set heartbeat = '2001-01-01' where trial_id = 1")
     again = second.add([trial(0), trial(1)])
     assert [(row.key, row.state) for row in again if row.state != "failed"] == [
         (rows[1].key, "running"), (rows[0].key, "waiting")]
 
 
-def test_machines_that_add_the_same_trials_at_once_add_them_once(tmp_path):
+def test_machines_that_add_the_same_trials_at_the_same_time_add_each_once(tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     for name in "abcd":
         (tmp_path / name / "study").mkdir(parents=True)
@@ -130,10 +130,10 @@ def test_a_plan_of_any_length_is_stored_once_and_replaced(tmp_path):
 
     with pytest.raises(KeyError):
         fail()
-    assert storage.plan() == "", "what fails is rolled back"
+    assert storage.plan() == "", "a failed transaction is rolled back"
 
 
-def test_what_is_added_is_what_optuna_would_have_added(tmp_path):
+def test_added_trials_equal_those_that_optuna_adds(tmp_path):
     storage = Storage(tmp_path, create=True)
     storage.add([trial(0), trial(1)])
     attributes = {"key": trial(2).key, "arm": "none", "seed": 2, "trial": _jsonable(asdict(trial(2)))}
@@ -146,19 +146,19 @@ def test_what_is_added_is_what_optuna_would_have_added(tmp_path):
     assert [one.number for one in storage._rdb.get_all_trials(storage._study)] == [0, 1, 2, 3]
 
 
-def test_a_machine_that_was_given_up_and_comes_back_changes_nothing(tmp_path):
+def test_a_machine_that_returns_after_it_was_declared_lost_changes_nothing(tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     storage = Storage(tmp_path, url, create=True)
     (row,) = storage.add([trial()])
     assert storage.claim(row)
-    storage._rdb.set_trial_state_values(row.id, optuna.trial.TrialState.FAIL)  # as another machine does after the silence
+    storage._rdb.set_trial_state_values(row.id, optuna.trial.TrialState.FAIL)  # as another machine does
     storage.report(row, 1, 0.2)
     storage.finish(row, RESULT, "mAP50-95")
     assert [row.state for row in storage.rows()] == ["failed"]
-    assert not storage.claim(row), "what is over cannot be claimed"
+    assert not storage.claim(row), "a finished attempt cannot be claimed"
 
 
-def test_a_silent_machine_s_trial_is_known_as_lost(tmp_path):
+def test_a_trial_without_heartbeats_counts_as_lost(tmp_path):
     storage = Storage(tmp_path, f"sqlite:///{tmp_path / 'shared.db'}", create=True)
     (row,) = storage.add([trial()])
     storage.claim(row)
@@ -167,7 +167,7 @@ def test_a_silent_machine_s_trial_is_known_as_lost(tmp_path):
     assert [row.lost for row in storage.rows()] == [True]
 
 
-def test_a_machine_that_dies_while_it_takes_a_trial_is_known_as_lost_too(tmp_path, monkeypatch):
+def test_a_trial_whose_machine_dies_during_the_claim_counts_as_lost(tmp_path, monkeypatch):
     storage = Storage(tmp_path, f"sqlite:///{tmp_path / 'shared.db'}", create=True)
     (row,) = storage.add([trial()])
 
@@ -183,7 +183,7 @@ def test_a_machine_that_dies_while_it_takes_a_trial_is_known_as_lost_too(tmp_pat
     assert [row.state for row in storage.add([trial()])] == ["failed", "waiting"]
 
 
-def test_a_long_curve_comes_back_whole(tmp_path):
+def test_a_long_curve_is_stored_in_pieces_and_read_unchanged(tmp_path):
     curve = [{"epoch": epoch, **{f"metric{i}": 0.123456789 + epoch for i in range(12)}} for epoch in range(500)]
     storage = Storage(tmp_path, create=True)
     (row,) = storage.add([trial()])
@@ -192,7 +192,7 @@ def test_a_long_curve_comes_back_whole(tmp_path):
     assert list(storage.rows()[0].curve) == curve
     with closing(sqlite3.connect(tmp_path / "study.db")) as connection:
         (longest,) = connection.execute("select max(length(value_json)) from trial_user_attributes").fetchone()
-    assert longest < 65_535, "what MySQL takes"
+    assert longest < 65_535, "largest TEXT value in MySQL"
 
 
 @pytest.mark.parametrize("points", [
@@ -204,7 +204,7 @@ def test_a_long_curve_comes_back_whole(tmp_path):
     [{"epoch": 1, 'x"epoch': 9, "mAP50-95": 0.1}],
     [{"epoch": 1, "mAP50": 0.2}], [],
 ])
-def test_a_curve_is_read_off_its_text_as_json_reads_it(tmp_path, points):
+def test_by_epoch_equals_the_parsed_json(tmp_path, points):
     storage = Storage(tmp_path, create=True)
     (row,) = storage.add([trial()])
     storage.claim(row)
@@ -219,11 +219,11 @@ def test_a_curve_is_read_off_its_text_as_json_reads_it(tmp_path, points):
     ("postgresql+nodriver://u:secret@h/d", "Expected: postgresql"),
     ("mysql+mysqlconnector://u:secret@h/d", "pip install mysql-connector-python"),
 ])
-def test_a_url_that_cannot_be_used_is_explained_without_its_password(tmp_path, monkeypatch, url, says):
+def test_the_error_for_a_wrong_url_does_not_show_its_password(tmp_path, monkeypatch, url, says):
     monkeypatch.setitem(sys.modules, "mysql", None)
-    with pytest.raises(GraftError, match=re.escape(says)) as told:
+    with pytest.raises(GraftError, match=re.escape(says)) as caught:
         Storage(tmp_path, url, create=True)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("damage", "says"), [
@@ -231,7 +231,7 @@ def test_a_url_that_cannot_be_used_is_explained_without_its_password(tmp_path, m
     (lambda db: sql(db, "update alembic_version set version_num = 'v9.9.9'"), "another version of Optuna"),
     (lambda db: sql(db, "update study_user_attributes set value_json = 7"), "another version of yolograft"),
 ])
-def test_what_cannot_be_read_is_explained_and_left_as_it_is(tmp_path, damage, says):
+def test_a_data_base_that_cannot_be_read_raises_an_error_and_is_not_changed(tmp_path, damage, says):
     Storage(tmp_path, create=True).close()
     damage(tmp_path / "study.db")
     before = (tmp_path / "study.db").read_bytes()
@@ -245,8 +245,8 @@ def sql(path, text):
         connection.execute(text)
 
 
-def test_a_locked_data_base_is_waited_for_and_then_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 0.2)
+def test_a_locked_data_base_raises_an_error_after_the_timeout(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_LOCK_TIMEOUT", 0.2)
     storage = Storage(tmp_path, create=True)
     with sqlite3.connect(tmp_path / "study.db") as other:
         other.execute("begin exclusive")
@@ -256,7 +256,7 @@ def test_a_locked_data_base_is_waited_for_and_then_explained(tmp_path, monkeypat
     assert len(storage.add([trial()])) == 1
 
 
-def test_a_full_disk_is_explained_and_nothing_is_lost(tmp_path):
+def test_a_full_disk_raises_an_error_and_loses_no_trial(tmp_path):
     storage = Storage(tmp_path, create=True)
     storage.add([trial()])
     pages = (tmp_path / "study.db").stat().st_size // 4096
@@ -269,7 +269,7 @@ def test_a_full_disk_is_explained_and_nothing_is_lost(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["what?", "a%20b", "a#b", "空格 名"])
-def test_a_folder_may_have_any_name_and_be_moved(tmp_path, name):
+def test_a_folder_can_have_any_name_and_be_renamed(tmp_path, name):
     (tmp_path / name).mkdir()
     storage = Storage(tmp_path / name, create=True)
     storage.add([trial()])
@@ -278,7 +278,7 @@ def test_a_folder_may_have_any_name_and_be_moved(tmp_path, name):
     assert [row.key for row in Storage(tmp_path / "moved").rows()] == [trial().key]
 
 
-def test_no_study_is_said(tmp_path):
+def test_a_missing_study_raises_an_error(tmp_path):
     with pytest.raises(GraftError, match=r"no study\.db"):
         Storage(tmp_path)
     with pytest.raises(GraftError, match="has no study"):

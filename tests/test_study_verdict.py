@@ -18,7 +18,7 @@ def shifted(by, noise=0.0005):
 
 
 @pytest.mark.parametrize(("by", "word"), [(0.02, Word.HELPS), (-0.02, Word.HURTS), (0.0, Word.UNDECIDED)])
-def test_the_four_words(by, word):
+def test_a_clear_difference_helps_or_hurts(by, word):
     (verdict,) = judge(scores(BASE, shifted(by)), "arm0")
     assert verdict.word is word
     assert str(word) == word.value
@@ -27,13 +27,13 @@ def test_the_four_words(by, word):
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 3, 5])
-def test_fewer_than_six_seeds_are_too_few_whatever_they_show(seeds):
+def test_fewer_than_six_seeds_are_always_too_few(seeds):
     (verdict,) = judge(scores(BASE[:seeds], shifted(0.3)[:seeds]), "arm0")
     assert verdict.word is Word.FEW
     assert "at least 6" in verdict.why()
 
 
-def test_runs_without_their_pair_do_not_count():
+def test_runs_without_a_paired_run_are_not_used():
     table = scores(BASE, shifted(0.02))
     del table["arm0"][3]
     (verdict,) = judge(table, "arm0")
@@ -54,11 +54,11 @@ def test_the_reason_names_the_numbers():
     assert helps.spread < nothing.spread
 
 
-def wrong_words(rng, arms, seeds, draw, real=0, studies=1200):
-    """How many studies say, wrongly, that one of their null arms helps, and that one helps or hurts."""
+def false_verdicts(rng, arms, seeds, draw, real=0, studies=1200):
+    """Count the studies in which a null arm helps, and those in which a null arm helps or hurts."""
     helps = either = 0
     for _ in range(studies):
-        shared = rng.normal(0, 0.02, seeds)  # what the seed does to all arms alike
+        shared = rng.normal(0, 0.02, seeds)  # effect of the seed on all arms
         base = shared + draw(rng, seeds)
         rows = [shared + draw(rng, seeds) + (0.05 if i < real else 0) for i in range(arms)]
         words = quick_words(np.array(rows) - base)[real:]
@@ -68,17 +68,17 @@ def wrong_words(rng, arms, seeds, draw, real=0, studies=1200):
 
 
 def quick_words(table):
-    """The verdict's own rule, without the intervals that take its time; the next test holds them together."""
+    """The rule of the verdict without the slow intervals; the next test checks that both agree."""
     p_values = adjust(table)[2]
     return [choose(table.shape[1], d.mean(), p) for p, d in zip(p_values, table, strict=True)]
 
 
-def test_the_quick_rule_is_the_verdict():
+def test_the_quick_rule_equals_the_verdict():
     rng = np.random.default_rng(11)
     for _ in range(30):
         base, rows = rng.normal(0.7, 0.01, 6), rng.normal(0.71, 0.01, (3, 6))
-        said = [v.word for v in judge(scores(base, *rows), "arm0")]
-        assert said == quick_words(rows - base)
+        verdicts = [v.word for v in judge(scores(base, *rows), "arm0")]
+        assert verdicts == quick_words(rows - base)
 
 
 def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):
@@ -95,16 +95,16 @@ def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):
     pytest.param(lambda rng, n: rng.exponential(0.01, n), id="skewed"),
 ])
 @pytest.mark.parametrize(("arms", "real"), [(1, 0), (4, 0), (4, 2)])
-def test_calibration_helps_is_wrongly_said_in_at_most_one_study_in_twenty(draw, arms, real):
-    """The error rate is over the whole study, with and without arms that do help."""
+def test_the_family_wise_error_rate_is_at_most_five_percent(draw, arms, real):
+    """Family-wise error rate, with and without arms that have an effect."""
     studies = 1200
-    helps, either = wrong_words(np.random.default_rng(20), arms, 6, draw, real, studies)
-    limit = stats.binom.ppf(0.9999, studies, 0.05)  # what a true rate of 5% would hardly exceed
+    helps, either = false_verdicts(np.random.default_rng(20), arms, 6, draw, real, studies)
+    limit = stats.binom.ppf(0.9999, studies, 0.05)  # 99.99% quantile at a true rate of 5%
     assert either <= limit
     assert helps <= stats.binom.ppf(0.9999, studies, 0.025)
 
 
-def test_calibration_has_power_to_find_what_is_there():
+def test_a_large_effect_is_found_with_high_power():
     rng = np.random.default_rng(21)
     found = sum(quick_words(rng.normal(0.03, 0.01, (3, 6)))[0] is Word.HELPS for _ in range(200))
     assert found > 190

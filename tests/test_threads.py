@@ -14,12 +14,12 @@ CODE = {
 }
 
 
-def threads_in(code, given, folder):
-    """What a process answers in which `ultralytics` sets the variable as 8.3.0 does: always."""
+def threads_in(code, value, folder):
+    """Run code in a process in which `ultralytics` always sets the variable, as 8.3.0 does."""
     (folder / "ultralytics.py").write_text("import os\nos.environ['OMP_NUM_THREADS'] = '1'\n")
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     environment |= {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
-    environment |= {"OMP_NUM_THREADS": given} if given is not None else {}
+    environment |= {"OMP_NUM_THREADS": value} if value is not None else {}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
@@ -31,7 +31,7 @@ def cpus():
 
 @pytest.mark.parametrize("order", ["yolograft first, no /proc", "yolograft alone", pytest.param(
     "ultralytics first", marks=pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="needs /proc"))])
-def test_what_the_user_set_is_told_from_what_ultralytics_sets(tmp_path, cpus, order):
+def test_a_value_of_the_user_is_distinguished_from_that_of_ultralytics(tmp_path, cpus, order):
     assert threads_in(CODE[order], None, tmp_path) == cpus
     assert threads_in(CODE[order], "3", tmp_path) == 3
     assert threads_in(CODE[order], "1", tmp_path) == 1
@@ -39,7 +39,7 @@ def test_what_the_user_set_is_told_from_what_ultralytics_sets(tmp_path, cpus, or
     assert threads_in(CODE[order], "many", tmp_path) == cpus
 
 
-def test_what_the_user_sets_in_python_before_ultralytics_is_imported_counts(tmp_path):
+def test_a_value_set_in_python_before_the_import_of_ultralytics_is_used(tmp_path):
     assert threads_in(CODE["set in Python"], None, tmp_path) == 1
 
 
@@ -54,7 +54,7 @@ def test_threads_on_a_system_without_affinity(monkeypatch):
     assert share(1) == 1
 
 
-def test_the_share_that_a_study_gives_decides_first(monkeypatch):
+def test_the_share_of_a_study_has_priority(monkeypatch):
     from yolograft.errors import HostError
     from yolograft.threads import share
 

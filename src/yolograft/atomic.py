@@ -21,7 +21,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
 
     Args:
         path: the file to create or replace. Its folder must exist.
-        write: creates the file at the path that it is given.
+        write: called with the path of the temporary file, which it must create.
 
     Raises:
         OSError: the file cannot be written. The temporary file is removed and `path` is unchanged, as after any other

@@ -1,7 +1,7 @@
-"""The one way to replace an attribute of a class, a module or an object for a while, and to put it back.
+"""Temporary replacement of attributes of classes, modules and objects; the only place that does it.
 
-Replacements of the same attribute may nest, overlap and come from several threads: the attribute shows the newest
-replacement that is still active, and its original value comes back when none is left. Standard library only.
+Replacements of the same attribute can be nested, overlap and come from several threads. The attribute has the value of the
+newest active replacement. When no replacement is active, it has its original value again. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["patched"]
 
-_MISSING = object()  # the owner itself has no such attribute: it inherits it, or nobody has it
+_MISSING = object()  # the owner itself does not define the attribute: it inherits it, or it does not exist
 
 
 @dataclass(eq=False)
@@ -28,43 +28,43 @@ class _Replacement:
 class _Attribute:
     """One attribute with its original value and its active replacements, oldest first."""
 
-    owner: Any  # held so that its id stays its own
+    owner: Any  # a reference, so that the id is not reused
     name: str
     original: Any
     active: list[_Replacement] = field(default_factory=list)
 
-    def show(self) -> None:
-        """Give the attribute the value that it must have now; touches nothing that is right already."""
-        wanted = self.active[-1].value if self.active else self.original
-        if vars(self.owner).get(self.name, _MISSING) is wanted:
+    def update(self) -> None:
+        """Set the attribute to the value that it must have now, unless it already has it."""
+        target = self.active[-1].value if self.active else self.original
+        if vars(self.owner).get(self.name, _MISSING) is target:
             return
-        if wanted is _MISSING:
+        if target is _MISSING:
             delattr(self.owner, self.name)
         else:
-            setattr(self.owner, self.name, wanted)
+            setattr(self.owner, self.name, target)
 
 
-_LOCK = RLock()  # re-entrant: an owner's own __setattr__ may use `patched`
-_ATTRIBUTES: dict[tuple[int, str], _Attribute] = {}  # all attributes of this process that are replaced now
+_LOCK = RLock()  # re-entrant, since the __setattr__ of an owner can use `patched`
+_ATTRIBUTES: dict[tuple[int, str], _Attribute] = {}  # all attributes of this process with active replacements
 
 
 @contextmanager
 def patched(*replacements: tuple[Any, str, Any]) -> Iterator[None]:
-    """Replace attributes inside a `with` block, each given as (owner, name, value), for the whole process.
+    """Context manager: replace attributes, each an (owner, name, value) tuple, for the whole process.
 
-    Owners are classes, modules, or objects with a `__dict__` in which `setattr` stores the attribute. On leaving, by
-    whatever way, an owner has its own value again, or none where it had inherited the attribute.
+    Owners are classes, modules, or objects with a `__dict__` in which `setattr` stores the attribute. When the block ends,
+    also after an exception, an owner has its original value again. An attribute that was inherited is deleted again.
 
     Raises:
-        AttributeError, TypeError: an owner refuses the attribute; the replacements before it are undone.
+        AttributeError, TypeError: an owner does not allow setting the attribute; the earlier replacements are undone.
     """
-    mine = [_Replacement(*one) for one in replacements]
+    entries = [_Replacement(*one) for one in replacements]
     try:
-        for one in mine:
+        for one in entries:
             _enter(one)
         yield
     finally:
-        _leave(mine)
+        _leave(entries)
 
 
 def _enter(one: _Replacement) -> None:
@@ -72,22 +72,22 @@ def _enter(one: _Replacement) -> None:
         original = vars(one.owner).get(one.name, _MISSING)
         attribute = _ATTRIBUTES.setdefault((id(one.owner), one.name), _Attribute(one.owner, one.name, original))
         attribute.active.append(one)
-        attribute.show()
+        attribute.update()
 
 
-def _leave(mine: list[_Replacement]) -> None:
-    """Remove these replacements, entered or not; a second call changes nothing, so Ctrl-C inside starts it again."""
+def _leave(entries: list[_Replacement]) -> None:
+    """Remove these replacements, if they are active. Removing one twice has no effect, so Ctrl-C only repeats a removal."""
     raised: BaseException | None = None
-    left = list(reversed(mine))
-    while left:
+    remaining = list(reversed(entries))
+    while remaining:
         try:
-            _remove(left[0])
+            _remove(remaining[0])
         except KeyboardInterrupt as interrupt:
             raised = interrupt
             continue
-        except Exception as error:  # the others must be put back all the same
+        except Exception as error:  # the other attributes must be restored too
             raised = raised or error
-        left.pop(0)
+        remaining.pop(0)
     if raised is not None:
         raise raised
 
@@ -99,6 +99,6 @@ def _remove(one: _Replacement) -> None:
             return
         if one in attribute.active:
             attribute.active.remove(one)
-        attribute.show()
+        attribute.update()
         if not attribute.active:
             del _ATTRIBUTES[id(one.owner), one.name]

@@ -1,8 +1,8 @@
-"""How many CPU threads a process may use: what the user asked for, or an equal share of the available CPUs.
+"""How many CPU threads a process may use: the number that the user set, or an equal share of the available CPUs.
 
 Importing Ultralytics sets `OMP_NUM_THREADS=1` in the process (where it is not set, or always in 8.3.0), which then looks
-like a user's wish. `yolograft/__init__.py` therefore imports this module first: it records the variable before anything
-of ours imports Ultralytics.
+like a setting of the user. `yolograft/__init__.py` therefore imports this module first, so that the variable is recorded
+before any other module of this package imports Ultralytics.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from yolograft.errors import HostError
 
-__all__ = ["SHARE", "asked", "share"]
+__all__ = ["SHARE", "requested", "share"]
 
-SHARE = "YOLOGRAFT_THREADS"  # a study sets it for each trial, since Ultralytics can overwrite OMP_NUM_THREADS
+SHARE = "YOLOGRAFT_THREADS"  # a study sets it in each trial's process, since Ultralytics can overwrite OMP_NUM_THREADS
 _NAME = "OMP_NUM_THREADS"
 
 
-def _at_start() -> str:
+def _initial_value() -> str:
     """Return the variable's value before Ultralytics was imported; empty if it was not set."""
     value = os.environ.get(_NAME, "")
     if value != "1" or "ultralytics" not in sys.modules:
@@ -28,24 +28,24 @@ def _at_start() -> str:
         entries = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:  # not Linux: this 1 is Ultralytics' own more often than a user's
         return ""
-    found = (entry.partition(b"=")[2] for entry in entries if entry.startswith(f"{_NAME}=".encode()))
-    return next(found, b"").decode(errors="replace")
+    values = (entry.partition(b"=")[2] for entry in entries if entry.startswith(f"{_NAME}=".encode()))
+    return next(values, b"").decode(errors="replace")
 
 
-_START = _at_start()
+_START = _initial_value()
 
 
-def asked() -> int | None:
+def requested() -> int | None:
     """Return the number of threads that a study gave this process, or that the user set in OMP_NUM_THREADS, or None.
 
     Raises:
         HostError: `YOLOGRAFT_THREADS` is not a positive whole number.
     """
-    given = os.environ.get(SHARE, "")
-    if given:
-        if not given.isdecimal() or int(given) < 1:
-            raise HostError(f"{SHARE}={given} is not a positive whole number.")
-        return int(given)
+    value = os.environ.get(SHARE, "")
+    if value:
+        if not value.isdecimal() or int(value) < 1:
+            raise HostError(f"{SHARE}={value} is not a positive whole number.")
+        return int(value)
     value = os.environ.get(_NAME, "")
     if value == "1" and "ultralytics" in sys.modules:
         value = _START
@@ -60,8 +60,8 @@ def share(processes: int) -> int:
         processes: how many of them run at a time, at least 1.
 
     Returns:
-        What `asked` returns; otherwise the CPUs that this process may use (its affinity mask) divided by
+        What `requested` returns; otherwise the CPUs that this process may use (its affinity mask) divided by
         `processes`, at least 1.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked() or max(1, cpus // processes)
+    return requested() or max(1, cpus // processes)

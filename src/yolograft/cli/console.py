@@ -43,7 +43,7 @@ def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], ho
     plan = engine.begin(asked_plan, folder)
     print(f"{len(plan.arms)} arms x {len(plan.seeds)} seeds = {len(plan.trials())} trials; the verdict is on {plan.metric}, "
           f"against '{plan.baseline}'.")
-    for warning in [*engine.host_warnings(plan), *engine.forewarn(plan)]:
+    for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
         print(f"WARNING: {warning}", flush=True)
     try:
         with _stoppable():

@@ -94,7 +94,7 @@ def test(trial: Any, folder: Path) -> dict[str, float]:
     if not found.get("test"):
         raise DataError(f"data={settings['data']} has no test split: it names only train and val.")
     metrics: dict[str, float] = evaluate(folder / BEST, settings, folder / "test", split="test",
-                                         threads=threads.asked())["metrics"]
+                                         threads=threads.requested())["metrics"]
     return metrics
 
 

@@ -71,7 +71,7 @@ class LessonTrainer:
         choice = (self.state or {}).get("choice")
         self.kept = select.Choice(*choice) if choice else None  # measured again, another could come out: another run
         super().__init__(*(() if cfg is None else (cfg,)), overrides=overrides, _callbacks=_callbacks)  # type: ignore[call-arg]
-        if number := (self.state or {}).get("threads") or threads.asked():  # before `speed` chooses, which then sets its own
+        if number := (self.state or {}).get("threads") or threads.requested():  # before `speed` sets its own
             torch.set_num_threads(number)
         for event, callback in (("on_pretrain_routine_end", LessonTrainer._restore),
                                 ("on_train_epoch_start", LessonTrainer._begin_epoch),

@@ -1,6 +1,6 @@
-"""The study: arms x seeds on one data set, run so that nothing is lost, judged so that it can be believed.
+"""A study: every arm is trained with every seed on one data set, and each arm is compared with the baseline.
 
-Importing this package imports neither torch nor scipy nor Optuna: a public name is loaded when first used.
+Importing this package does not import torch, scipy or Optuna. A public name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from yolograft.study.trial import Trial
     from yolograft.study.verdict import Verdict
 
-_HOMES = {"Arm": "arms", "Study": "study", "Trial": "trial", "Verdict": "verdict", "run": "engine",
+_MODULES = {"Arm": "arms", "Study": "study", "Trial": "trial", "Verdict": "verdict", "run": "engine",
           "status": "progress"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

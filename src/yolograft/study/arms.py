@@ -1,12 +1,12 @@
-"""The text form of a study's arms: what is compared with what.
+"""Parser for the arms of a study: text -> `Arm` values.
 
     arms       ITEM; ITEM; ...            "none; se@8; se@8 lr0=0.005; cbam@p3,p4,p5; aa"
-    ITEM       GRAFT [key=value ...]      a graft (or `none`), with train arguments of its own
-             | positions(BLOCK)           one arm for each row of backbone and neck
-             | blocks(SITE)               every block at one site
-             | ratios(BLOCK, SITE)        one block at one site with ratio 2, 4, 8, 16, 32
-             | aa | params | gate1 | scale     a control; `params` and `gate1` belong to the graft before
-                                               them, unless they name one: `params(GRAFT)`
+    ITEM       GRAFT [key=value ...]      a graft (or `none`), and train arguments for this arm only
+             | positions(BLOCK)           one arm per row of the backbone and the neck
+             | blocks(SITE)               one arm per block, all at one site
+             | ratios(BLOCK, SITE)        one arm per ratio (2, 4, 8, 16, 32) of one block at one site
+             | aa | params | gate1 | scale     a control; `params` and `gate1` use the graft of the arm before
+                                               them, or the one in parentheses: `params(GRAFT)`
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from yolograft.study.trial import Host
 __all__ = ["CONTROLS", "Arm", "parse_arms", "read_value"]
 
 CONTROLS = {
-    "aa": "the baseline again, its initial weights moved by one part in a million: what no change looks like",
-    "params": "a plain 1x1 convolution with about as many parameters, at the same sites",
+    "aa": "the baseline with its initial weights perturbed by one part in a million: shows the noise of training",
+    "params": "a plain 1x1 convolution with about as many parameters as the block, at the same sites",
     "gate1": "the block with its gates fixed at 1",
-    "scale": "the bare host at the next scale (n to s): what the same effort buys elsewhere",
+    "scale": "the bare host at the next larger scale (n to s), to compare the cost of the block with a larger model",
 }
 _HELPERS = ("positions", "blocks", "ratios")
 _RATIOS = (2, 4, 8, 16, 32)
@@ -40,7 +40,7 @@ _GRAMMAR = "Expected a graft with train arguments, as in 'se@8 lr0=0.005', or on
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One configuration in a study: a graft or the bare host, perhaps a control, and its train arguments."""
+    """One configuration in a study: a graft or the bare host, with its own train arguments; it can be a control."""
 
     name: str
     graft: str = "none"
@@ -49,42 +49,42 @@ class Arm:
 
     @property
     def role(self) -> str:
-        """Which control the arm is, `scale` among them, which is none to the trial; empty for what one might want itself."""
+        """Name of the control that this arm is, `scale` included; empty if the arm is no control."""
         word = re.split(r"[ (]", self.name)[0]
         return word if word in CONTROLS else ""
 
     @property
     def bare(self) -> bool:
-        """Whether this is the bare host under the study's own settings: the natural baseline."""
+        """Whether this is the bare host with the settings of the study: the default baseline."""
         return self.graft == "none" and not self.control and not self.settings
 
 
 def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> tuple[Arm, ...]:
-    """Read the arms, with helpers expanded; refuses what is unknown, and two arms that would train the same.
+    """Parse the arms, expand the helpers, and check that all arms differ.
 
-    Without a host, which a study that is only looked at does not need, nothing is checked or expanded.
+    Without a host, helpers are not expanded and nothing is checked. This is enough to display a recorded study.
 
     >>> from yolograft.study import dummy
     >>> [arm.name for arm in parse_arms("none; se@8; se@8 lr0=0.005; aa", dummy, model="yolo11n.pt")]
     ['none', 'se@8', 'se@8 lr0=0.005', 'aa']
 
     Raises:
-        SpecError: an item is none of the known forms.
-        GraftError: two arms are the same, or the host does not know a block.
+        SpecError: an item has none of the forms above.
+        GraftError: two arms are the same, or the host has no block of that name.
     """
-    items = [item for one in ([text] if isinstance(text, str) else text) for item in split_outside(str(one), ";")]
+    items = [item for line in ([text] if isinstance(text, str) else text) for item in split_outside(str(line), ";")]
     arms: list[Arm] = []
     for item in filter(None, map(str.strip, items)):
         arms += _expand(item, arms, host, model)
     if not arms:
         raise SpecError(f"The study has no arms. {_GRAMMAR}.")
     if host is not None:
-        _refuse_duplicates(arms, host)
+        _check_distinct(arms, host)
     return tuple(arms)
 
 
 def read_value(text: str) -> Any:
-    """Read a train argument's value: a number, a truth value, None, a list, or else the text as it is."""
+    """Parse the value of a train argument: a number, a boolean, None or a list; any other text is returned unchanged."""
     try:
         value = parse_value(text)
     except SpecError:  # a path, a device list such as 0,1, ...
@@ -92,69 +92,69 @@ def read_value(text: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _expand(item: str, before: Sequence[Arm], host: Host | None, model: str) -> list[Arm]:
+def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -> list[Arm]:
     words = [word for word in split_outside(item, " ") if word.strip()]
     split = len(words)
     while split and _SETTING.fullmatch(words[split - 1]):
         split -= 1
-    head = " ".join(words[:split])
+    name_part = " ".join(words[:split])
     settings = {key: read_value(value) for key, _, value in (word.partition("=") for word in words[split:])}
     suffix = "".join(f" {word}" for word in words[split:])
-    call = _CALL.fullmatch(head)
-    if not head:
-        head = "none"  # "lr0=0.005" alone: the bare host with other train arguments
+    call = _CALL.fullmatch(name_part)
+    if not name_part:
+        name_part = "none"  # "lr0=0.005" alone is the bare host with this train argument
     elif call and call["name"] in CONTROLS:
-        return [_control(call["name"], call["inside"], settings, suffix, before, model)]
+        return [_control(call["name"], call["inside"], settings, suffix, previous, model)]
     elif call and call["name"] in _HELPERS and host is not None:
         grafts = _helper(call["name"], call["inside"] or "", host, model)
         return [Arm(name=graft + suffix, graft=graft, settings=settings) for graft in grafts]
-    elif call and head.lower() != "none":
-        raise SpecError(f"'{head}' is not an arm.{nearest(call['name'], [*_HELPERS, *CONTROLS])} {_GRAMMAR}.")
-    graft = str(Graft.parse(head))
+    elif call and name_part.lower() != "none":
+        raise SpecError(f"'{name_part}' is not an arm.{nearest(call['name'], [*_HELPERS, *CONTROLS])} {_GRAMMAR}.")
+    graft = str(Graft.parse(name_part))
     return [Arm(name=graft + suffix, graft=graft, settings=settings)]
 
 
-def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: str, before: Sequence[Arm],
+def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: str, previous: Sequence[Arm],
              model: str) -> Arm:
     if name == "scale":
         if inside:
-            raise SpecError(f"'scale({inside})' is not a control: 'scale' is the bare host at the next scale and takes "
-                            "nothing.")
+            raise SpecError(f"'scale({inside})' is not a control: 'scale' is the bare host at the next scale and takes no "
+                            "argument.")
         larger = _SCALE.sub(lambda m: m["family"] + _NEXT[m["scale"]], model)
         if larger == model:
-            raise SpecError(f"'scale' cannot tell which model comes after '{model}': its name ends in none of the scales "
-                            f"{', '.join(_NEXT)}. Write the arm out: 'none model=LARGER'.")
+            raise SpecError(f"'scale' cannot tell which model comes after '{model}': its name has none of the scale letters "
+                            f"{', '.join(_NEXT)}. Name the larger model: 'none model=LARGER'.")
         return Arm(name=f"scale{suffix}", settings={"model": larger, **settings})
     if name == "aa":
         if inside:
-            raise SpecError(f"'aa({inside})' is not a control: 'aa' is the baseline again and takes nothing.")
+            raise SpecError(f"'aa({inside})' is not a control: 'aa' is a copy of the baseline and takes no argument.")
         return Arm(name=f"aa{suffix}", control="aa", settings=settings)
-    grafted = [arm.graft for arm in before if arm.graft != "none" and not arm.control]
+    grafted = [arm.graft for arm in previous if arm.graft != "none" and not arm.control]
     target = str(Graft.parse(inside)) if inside else (grafted or ["none"])[-1]
     if target == "none":
-        raise SpecError(f"'{name}' is the control of a graft: put it after one, as in 'se@8; {name}', or "
-                        f"name it: '{name}(se@8)'.")
+        raise SpecError(f"'{name}' is the control of a graft: put it after that graft, as in 'se@8; {name}', or "
+                        f"name the graft: '{name}(se@8)'.")
     return Arm(name=f"{name}({target}){suffix}", graft=target, control=name, settings=settings)
 
 
 def _helper(name: str, inside: str, host: Host, model: str) -> list[str]:
-    given = [piece.strip() for piece in split_outside(inside, ",") if piece.strip()]
-    if name == "positions" and len(given) == 1:
-        return [str(Graft.parse(f"{given[0]}@{row}")) for row in host.rows(model)]
-    if name == "blocks" and given:
-        return [str(Graft.parse(f"{block}@{','.join(given)}")) for block in host.blocks()]
-    if name == "ratios" and len(given) >= 2:
-        return [str(Graft.parse(f"{given[0]}(ratio={ratio})@{','.join(given[1:])}")) for ratio in _RATIOS]
+    arguments = [piece.strip() for piece in split_outside(inside, ",") if piece.strip()]
+    if name == "positions" and len(arguments) == 1:
+        return [str(Graft.parse(f"{arguments[0]}@{row}")) for row in host.rows(model)]
+    if name == "blocks" and arguments:
+        return [str(Graft.parse(f"{block}@{','.join(arguments)}")) for block in host.blocks()]
+    if name == "ratios" and len(arguments) >= 2:
+        return [str(Graft.parse(f"{arguments[0]}(ratio={ratio})@{','.join(arguments[1:])}")) for ratio in _RATIOS]
     example = {"positions": "positions(se)", "blocks": "blocks(8)", "ratios": "ratios(se, 8)"}[name]
-    raise SpecError(f"'{name}({inside})' is incomplete. Expected something like '{example}'.")
+    raise SpecError(f"'{name}({inside})' is incomplete. Expected a form such as '{example}'.")
 
 
-def _refuse_duplicates(arms: Sequence[Arm], host: Host) -> None:
+def _check_distinct(arms: Sequence[Arm], host: Host) -> None:
     seen: dict[str, str] = {}
     for arm in arms:
         identity = repr((host.spell(arm.graft), arm.control, sorted(arm.settings.items(), key=repr)))
         if identity in seen:
-            raise GraftError(f"The arms '{seen[identity]}' and '{arm.name}' are the same: spelled in full, "
-                             f"both are '{host.spell(arm.graft)}'. To see how much two equal runs differ, "
-                             "add the arm 'aa'.")
+            raise GraftError(f"The arms '{seen[identity]}' and '{arm.name}' are the same: with all settings "
+                             f"written out, both are '{host.spell(arm.graft)}'. To measure how much two equal "
+                             "configurations differ, add the arm 'aa'.")
         seen[identity] = arm.name

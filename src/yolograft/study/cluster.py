@@ -1,10 +1,11 @@
-"""Trials on a Ray cluster: each is a Ray task that runs the trial's process as this machine would, and watches it.
+"""Executor for a Ray cluster: each trial is a Ray task, which starts the trial's process on its node and watches it.
 
-Ray finds a node with a free CPU and a free share of a GPU, and starts the task again elsewhere when its node is lost. A
-trial that fails by itself fails in its own process, below the task, so that Ray has nothing to retry.
+Ray finds a node with a free CPU and a free share of a GPU. If the node is lost, Ray starts the task again on another node.
+An error in a trial ends only the trial's own process, not the Ray task, so Ray does not retry it.
 
-Where the study's folder is shared by the nodes (NFS or the like) a trial keeps its files there, and goes on from its last
-epoch when its node was lost. Elsewhere it works in a folder of the node's, starts over, and its files are sent when it ends.
+If the nodes share the study's folder (for example by NFS), a trial writes its files there, and after the loss of its node it
+resumes from its last epoch. If they do not share it, a trial works in a temporary folder of its node, starts from the
+beginning after a loss, and sends its files when it ends.
 """
 
 from __future__ import annotations
@@ -26,35 +27,36 @@ from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
 __all__ = ["Cluster"]
 
-_LOOK = 0.05  # seconds between a task's looks at its trial
-_LEFT_BEHIND = ("lock", "state.pt", "*.part")  # what no other machine has a use for
+_POLL = 0.05  # seconds between two polls of the trial's process
+_LOCAL_FILES = ("lock", "state.pt", "*.part")  # files that are of no use on another machine
 
 
 class Cluster:
     """An executor whose slots are spread over a Ray cluster's nodes.
 
     Args:
-        address: the cluster's, or `auto` for the one that this machine belongs to; None starts one on this machine.
-        slots: how many trials run at a time; by default as many as the cluster has room for.
-        per_gpu: how many trials share a GPU.
+        address: address of the cluster, or `auto` for the cluster of this machine; None starts a cluster on this machine.
+        slots: number of trials that run at the same time; by default as many as the cluster has resources for.
+        per_gpu: number of trials that share one GPU.
     """
 
     def __init__(self, address: str | None = None, slots: int | None = None, per_gpu: int = 1) -> None:
         try:
             import ray
         except ModuleNotFoundError:
-            raise GraftError("executor=ray needs Ray: pip install 'yolograft[ray]'. Without it: executor=local.") from None
+            raise GraftError("executor=ray needs Ray: pip install 'yolograft[ray]'. Or use executor=local.") from None
         self._ray: Any = ray
-        self._mine = not ray.is_initialized()
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU keeps the node's own setting
-        if self._mine:
+        self._owns_cluster = not ray.is_initialized()
+        # a task without a GPU keeps CUDA_VISIBLE_DEVICES of its node
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if self._owns_cluster:
             try:
-                _knock(address)
+                _check_address(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, ValueError, RuntimeError) as error:
                 why = str(error).splitlines()[0]
                 raise GraftError(f"No Ray cluster answers at address={address}: {why}. Start one with: "
-                                 "ray start --head; or leave address out for one on this machine.") from error
+                                 "ray start --head. To start a cluster on this machine, omit address.") from error
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         self._share = {"num_cpus": 1, "num_gpus": 1 / per_gpu if gpus else 0}
@@ -62,14 +64,14 @@ class Cluster:
         self._run = ray.remote(max_retries=-1)(_run)
 
     def start(self, trial: Trial, folder: Path, slot: int) -> _Task:
-        """Hand a trial to the cluster; the slot only says that there is room."""
+        """Submit a trial to the cluster; Ray chooses the node, so `slot` is not used."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "trial.json", trial)
         return _Task(self._ray, self._run.options(**self._share).remote(trial, str(folder.resolve())), folder)
 
     def close(self) -> None:
-        """Leave the cluster; one that was started for this study ends."""
-        if self._mine:
+        """Disconnect from the cluster, and stop it if it was started for this study."""
+        if self._owns_cluster:
             self._ray.shutdown()
 
 
@@ -93,26 +95,30 @@ class _Task:
         return outcome
 
     def stop(self) -> None:
-        # the task's process ends, and takes the trial's along; what that has saved in a shared folder stays
+        # ends the task's process, and with it the trial's process; files in a shared folder stay
         self._ray.cancel(self._reference, force=True)
 
 
-def _knock(address: str | None) -> None:
-    """Raise if nobody listens at HOST:PORT, which Ray would wait minutes for."""
+def _check_address(address: str | None) -> None:
+    """Raise `OSError` if no server listens at HOST:PORT; Ray itself would wait for minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _run(trial: Trial, home: str) -> tuple[Result | Failure, bytes]:
-    """Run a trial on this node: the task. Returns what came out, and its files if the node does not share the folder."""
-    there = read_json(Trial, Path(home) / "trial.json") if Path(home).is_dir() else None
-    shared = there is not None and there.key == trial.key
+    """Run a trial on this node (the body of the Ray task).
+
+    Returns:
+        The outcome, and a ZIP archive of the trial's files; the archive is empty if this node shares the study's folder.
+    """
+    stored = read_json(Trial, Path(home) / "trial.json") if Path(home).is_dir() else None
+    shared = stored is not None and stored.key == trial.key
     folder = Path(home) if shared else Path(tempfile.mkdtemp(prefix="yolograft-"))
     job = Local().start(trial, folder, 0)
     try:
         while (outcome := job.poll()) is None:
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
     finally:
         job.stop()
     if shared:
@@ -123,7 +129,7 @@ def _run(trial: Trial, home: str) -> tuple[Result | Failure, bytes]:
 
 
 def _pack(folder: Path) -> bytes:
-    skipped = {path for pattern in _LEFT_BEHIND for path in folder.rglob(pattern)}
+    skipped = {path for pattern in _LOCAL_FILES for path in folder.rglob(pattern)}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as packed:
         for path in sorted(folder.rglob("*")):

@@ -1,8 +1,9 @@
-"""A host that trains nothing: for the tests, for measuring a study's own overhead, and for trying one out.
+"""A fake host that trains nothing, for tests, for measuring the overhead of a study, and for trying a study out.
 
-Its numbers follow from a trial's arm and seed alone. Train arguments steer it: `epochs`, `pause` (seconds per
-epoch), `noise`, `shared` (what a seed does to all arms alike), `effect` (of any graft), and `fail` (a word:
-see `_misbehave`).
+Its metrics are computed from the arm and the seed of a trial. Train arguments control it: `epochs`, `pause` (seconds per
+epoch), `noise` (standard deviation of a run), `shared` (standard deviation of a seed's effect, equal for all arms),
+`effect` (added to every arm with a graft) and `fail` (the kind of failure: see `_fail`). Plans store its import path, so
+the module keeps its name.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ _KNOWN = {"model", "data", "epochs", "imgsz", "batch", "lr0", "freeze",
 _CLASSES = ("crazing", "inclusion", "patches")
 
 
-def _draw(*what: object) -> float:
-    return random.Random(hashlib.sha256(repr(what).encode()).hexdigest()).gauss(0, 1)
+def _gaussian(*key: object) -> float:
+    return random.Random(hashlib.sha256(repr(key).encode()).hexdigest()).gauss(0, 1)
 
 
 def train(trial: Trial, folder: Path, report: Report) -> Result:
-    """Pretend: one line per epoch in `checkpoint.json`, from which a second call goes on."""
+    """Pretend to train. The epoch is saved in `checkpoint.json`, from which a second call resumes."""
     s = trial.settings
-    _misbehave(str(s.get("fail", "")))
+    _fail(str(s.get("fail", "")))
     epochs, checkpoint = int(s.get("epochs", 3)), folder / "checkpoint.json"
     start = json.loads(checkpoint.read_text())["epoch"] + 1 if checkpoint.exists() else 1
     noise, shared = float(s.get("noise", 0.01)), float(s.get("shared", 0.02))
     effect = float(s.get("effect", 0)) if trial.graft != "none" else 0.0
-    final = 0.7 + shared * _draw("seed", trial.seed) + effect
-    final += noise * _draw(trial.graft, trial.control, trial.seed, s.get("lr0"))
+    final = 0.7 + shared * _gaussian("seed", trial.seed) + effect
+    final += noise * _gaussian(trial.graft, trial.control, trial.seed, s.get("lr0"))
     for epoch in range(start, epochs + 1):
         time.sleep(float(s.get("pause", 0)))
         value = final * (1 - 0.6 ** epoch)
@@ -61,30 +62,30 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
 
 
 def test(trial: Trial, folder: Path) -> dict[str, float]:
-    """Pretend again, with noise of the test split's own."""
+    """Pretend to score the test split, with noise that is independent of the validation noise."""
     if trial.settings.get("fail") == "no-test":
         raise DataError("The data set has no test split.")
     effect = float(trial.settings.get("effect", 0)) if trial.graft != "none" else 0.0
-    return {"mAP50-95": 0.7 + effect + 0.01 * _draw("test", trial.graft, trial.seed)}
+    return {"mAP50-95": 0.7 + effect + 0.01 * _gaussian("test", trial.graft, trial.seed)}
 
 
-def _misbehave(how: str) -> None:
-    if how.startswith("full:") and Path(how[5:]).exists():
+def _fail(kind: str) -> None:
+    if kind.startswith("full:") and Path(kind[5:]).exists():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if how == "error":
+    if kind == "error":
         raise RuntimeError("the dummy was told to fail")
-    if how == "memory":
+    if kind == "memory":
         raise MemoryError("the dummy has no memory left")
-    if how == "exit":
+    if kind == "exit":
         raise SystemExit("the dummy left")
-    if how == "crash":
+    if kind == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if how == "nan":
+    if kind == "nan":
         Result(metrics={"mAP50-95": float("nan")}).check()
 
 
 def spell(graft: str) -> str:
-    """Spell the settings of the three blocks that the dummy knows."""
+    """Return a graft with all settings written out, for the three blocks that the dummy knows."""
     parts = []
     for part in Graft.parse(graft).parts:
         if part.block not in _DEFAULTS:
@@ -96,42 +97,42 @@ def spell(graft: str) -> str:
 
 
 def rows(model: str) -> list[str]:
-    """Eleven rows of backbone and twelve of neck, as YOLO11 has."""
+    """Return eleven rows of the backbone and twelve of the neck, as in YOLO11."""
     return [f"backbone.{i}" for i in range(11)] + [f"neck.{i}" for i in range(11, 23)]
 
 
 def blocks() -> list[str]:
-    """Return the three blocks' names."""
+    """Return the names of the three blocks."""
     return sorted(_DEFAULTS)
 
 
 def check(model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
-    """Refuse unknown train arguments."""
+    """Raise `DataError` for an unknown train argument."""
     for key in settings:
         if key not in _KNOWN:
             raise DataError(f"No train argument is named '{key}'.{nearest(key, _KNOWN)}")
 
 
 def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Hash `data` if it is a file; a name that ends in .yaml must be one."""
+    """Return the hash of `data` if it is a file, else its name; raises `DataError` for a .yaml file that does not exist."""
     path = Path(str(settings.get("data", "")))
     if path.is_file():
         return {"data": hashlib.sha256(path.read_bytes()).hexdigest()[:20]}
     if path.suffix == ".yaml":
-        raise DataError(f"The data set '{path}' is not there.")
+        raise DataError(f"The data set '{path}' does not exist.")
     return {"data": str(path)}
 
 
 def pictures(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return that there are none."""
+    """Return an empty description: the dummy has no data set."""
     return {}
 
 
 def versions() -> dict[str, str]:
-    """Return the dummy's version, or the one that the environment pretends."""
+    """Return the version of the dummy, which tests can set in YOLOGRAFT_DUMMY_VERSION."""
     return {"dummy": os.environ.get("YOLOGRAFT_DUMMY_VERSION", "1")}
 
 
 def hardware() -> dict[str, str]:
-    """Return nothing much."""
+    """Return the number of CPU cores."""
     return {"cpu": f"{os.cpu_count()} cores"}

@@ -1,7 +1,8 @@
-"""The held-out test split: scored once, for the arm that validation chose and the baseline, after everything else.
+"""Evaluation on the held-out test split: once, after the study is complete, for the baseline and the best arm.
 
-Validation chooses among many arms, so the chosen one's validation score flatters it; a split that chose nothing does not.
-It keeps that virtue only while it is looked at once: the answer is written down, and later arms do not reopen it.
+The arm with the best validation score is selected among many, so its validation score is biased upwards. Its score on a
+test split that played no part in the selection is unbiased, but only if the split is used once. The result is therefore
+stored, and arms that are added later do not change it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _FILE = "test.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Holdout:
-    """What came out on the held-out split.
+    """Scores on the held-out test split.
 
     Attributes:
-        arm: the arm that validation chose.
-        among: how many arms it was chosen from.
+        arm: the arm with the best mean validation score.
+        among: number of arms from which it was selected.
         metric: the study's metric.
-        baseline: what it is compared with.
-        scores: arm -> seed -> the metric on the test split, for these two.
+        baseline: the arm that it is compared with.
+        scores: arm -> seed -> the metric on the test split, for the best arm and the baseline.
     """
 
     arm: str
@@ -42,12 +43,12 @@ class Holdout:
     scores: Mapping[str, Mapping[int, float]]
 
     def verdict(self) -> Verdict:
-        """Judge the chosen arm on the test split, where it is the only one."""
+        """Return the verdict on the selected arm; no correction is needed, since it is the only one on this split."""
         return judge(self.scores, self.baseline)[0]
 
 
 def read(study: Study) -> Holdout | None:
-    """Return what was written when the split was scored, or None if it has not been."""
+    """Return the stored scores, or None if the test split has not been scored."""
     file = study.folder / _FILE
     if not file.is_file():
         return None
@@ -57,42 +58,43 @@ def read(study: Study) -> Holdout | None:
 
 
 def score(study: Study) -> Holdout:
-    """Score the test split, or return what was found when that was done.
+    """Score the test split, or return the stored scores if it was scored before.
 
     Raises:
         GraftError: the study is not complete, the data set has no test split, or scoring failed.
     """
-    found = read(study)
-    if found is not None:
-        return found
+    holdout = read(study)
+    if holdout is not None:
+        return holdout
     baseline, metric = study.plan.baseline, study.plan.metric
     scores = {arm: by for arm, by in study.scores().items() if len(by) == len(study.plan.seeds)}
     if len(scores) + len(study.stopped) < len(study.plan.arms) or baseline not in scores or len(study.plan.arms) < 2:
-        raise GraftError("The held-out test split is scored once, after everything else: the study must be complete first.")
+        raise GraftError("The held-out test split is scored once, at the end: the study must be complete first.")
     arms = [arm for arm in study.plan.arms if arm.name != baseline]
-    wanted = [arm.name for arm in arms if not arm.role] or [arm.name for arm in arms]  # nobody would choose a control
-    arm = max((one for one in wanted if one in scores), key=lambda one: mean(scores[one].values()), default="")
+    candidates = [arm.name for arm in arms if not arm.role] or [arm.name for arm in arms]  # a control is not a candidate
+    arm = max((one for one in candidates if one in scores), key=lambda one: mean(scores[one].values()), default="")
     if not arm:
-        raise GraftError("The held-out test split is scored for the arm that validation chose, and racing stopped them all.")
-    table = {one: {seed: _one(study, one, seed, metric) for seed in study.plan.seeds} for one in (baseline, arm)}
-    found = Holdout(arm=arm, among=len(wanted), metric=metric, baseline=baseline, scores=table)
-    text = json.dumps(asdict(found))
+        raise GraftError("The held-out test split is scored for the best arm, but the race stopped all arms.")
+    test_scores = {name: {seed: _score_trial(study, name, seed, metric) for seed in study.plan.seeds}
+                   for name in (baseline, arm)}
+    holdout = Holdout(arm=arm, among=len(candidates), metric=metric, baseline=baseline, scores=test_scores)
+    text = json.dumps(asdict(holdout))
     atomic_write(study.folder / _FILE, lambda part: part.write_text(text, encoding="utf-8"))
-    return found
+    return holdout
 
 
-def _one(study: Study, arm: str, seed: int, metric: str) -> float:
+def _score_trial(study: Study, arm: str, seed: int, metric: str) -> float:
     folder = study.folder_of(study.latest[arm, seed].key)
     if not folder.is_dir():
         raise GraftError(f"The held-out test split cannot be scored here: '{arm}' with seed {seed} was trained on another "
-                         f"machine, which has its network. Copy its {folder.name} into '{folder.parent}'.")
+                         f"machine. Copy the folder {folder.name} from there into '{folder.parent}'.")
     trial = next(one for one in study.plan.trials() if (one.arm, one.seed) == (arm, seed))
     write_json(folder / "trial.json", trial)
     process = launch(folder, environment(1), "test")
     try:
         process.wait()
     finally:
-        end(process)  # Ctrl-C does not reach it: it is in a session of its own
+        end(process)  # the process has its own session, so Ctrl-C does not reach it
     result = read_json(Result, folder / _FILE)
     if result is None:
         failure = read_json(Failure, folder / "failure.json")

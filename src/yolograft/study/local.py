@@ -1,4 +1,4 @@
-"""Trials on this machine: each in a process of its own, which ends when this one does, however it ends."""
+"""Executor for this machine: each trial runs in its own process, which ends when the study's process ends or is killed."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ __all__ = ["Executor", "Job", "Local", "end", "environment", "find_devices", "la
 
 
 class Job(Protocol):
-    """A trial that runs somewhere."""
+    """A running trial."""
 
     def poll(self) -> Result | Failure | None:
-        """Return what came out, or None while it runs."""
+        """Return the outcome, or None while the trial runs."""
 
     def stop(self) -> None:
-        """End it now; what it has saved stays."""
+        """Stop the trial now; the files that it has written stay."""
 
 
 class Executor(Protocol):
-    """A number of slots in which trials run."""
+    """Something that runs trials in a fixed number of slots."""
 
     @property
     def slots(self) -> int:
-        """How many trials run at a time."""
+        """Number of trials that run at the same time."""
 
     def start(self, trial: Trial, folder: Path, slot: int) -> Job:
-        """Run a trial, with its files in `folder`, in a free slot."""
+        """Start a trial in a free slot, with its files in `folder`."""
 
     def close(self) -> None:
-        """Let go of whatever the executor holds."""
+        """Release the resources of the executor."""
 
 
 @dataclass(frozen=True)
 class Local:
-    """Processes on this machine; slot i uses device i modulo their number, so small models can share a GPU.
+    """Runs trials as processes on this machine.
+
+    Slot i uses device i modulo the number of devices, so several small models can share a GPU.
 
     Attributes:
-        slots: how many trials run at a time.
-        devices: what CUDA_VISIBLE_DEVICES may be set to; empty leaves it alone.
+        slots: number of trials that run at the same time.
+        devices: values for CUDA_VISIBLE_DEVICES; if empty, the variable is not changed.
     """
 
     slots: int = 1
@@ -63,31 +65,34 @@ class Local:
         return _Process(launch(folder, variables), folder)
 
     def close(self) -> None:
-        """Nothing is held between trials."""
+        """Do nothing: this executor holds no resources."""
 
 
 def environment(slots: int) -> dict[str, str]:
-    """Return the environment of a worker where `slots` of them run at a time: what it may import, and its threads.
+    """Return the environment variables of a worker (import path and number of threads) when `slots` workers run at once.
 
     YOLOGRAFT_THREADS repeats OMP_NUM_THREADS, which Ultralytics may change in the worker.
     """
-    count = str(threads.share(slots))  # by default torch takes every core for each of the trials at once
+    count = str(threads.share(slots))  # by default torch uses all cores in every worker
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "OMP_NUM_THREADS": count, "YOLOGRAFT_THREADS": count}
 
 
 def launch(folder: Path, variables: Mapping[str, str], *mode: str) -> subprocess.Popen[bytes]:
-    """Start a worker on the trial in `folder`, which ends when its standard input closes: when this process dies."""
+    """Start a worker process for the trial in `folder`.
+
+    The worker ends when its standard input closes, which happens when this process ends or is killed.
+    """
     with (folder / "log.txt").open("ab") as log:
-        # a session of its own: Ctrl-C reaches this process alone, which then ends the trial
+        # in a new session, so that Ctrl-C reaches only this process, which then stops the worker
         return subprocess.Popen([sys.executable, "-m", "yolograft.study.worker", str(folder), *mode],
                                 stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables, start_new_session=True)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a worker, with its children, if it still runs."""
+    """Stop a worker and its child processes, if it still runs."""
     if process.stdin:
-        process.stdin.close()  # the worker then kills its children and itself
+        process.stdin.close()  # the worker then kills its child processes and itself
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:
@@ -107,25 +112,25 @@ class _Process:
         if self.process.stdin:
             self.process.stdin.close()
         result = read_json(Result, self.folder / "result.json")
-        return result or read_json(Failure, self.folder / "failure.json") or self._death(code)
+        return result or read_json(Failure, self.folder / "failure.json") or self._exit_failure(code)
 
     def stop(self) -> None:
         end(self.process)
 
-    def _death(self, code: int) -> Failure:
+    def _exit_failure(self, code: int) -> Failure:
         log = self.folder / "log.txt"
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         tail = [line.strip() for line in lines if line.strip()][-1:] or ["none"]
         if code < 0:
-            hint = " (often the system's own out-of-memory killer)" if -code == signal.SIGKILL else ""
-            how = f"was ended by {signal.Signals(-code).name}{hint}"
+            hint = " (often sent by the out-of-memory killer of the operating system)" if -code == signal.SIGKILL else ""
+            how = f"was killed by {signal.Signals(-code).name}{hint}"
         else:
-            how = f"left with code {code}"
-        return Failure(reason=f"The process {how}; its last words: {tail[0][:300]}", log=str(log))
+            how = f"exited with code {code}"
+        return Failure(reason=f"The process {how}; the last line of its log: {tail[0][:300]}", log=str(log))
 
 
 def find_devices() -> tuple[str, ...]:
-    """Return the GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    """Return the GPUs that this process may use, as values for CUDA_VISIBLE_DEVICES."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return tuple(name for name in allowed.split(",") if name.strip() and name.strip() != "-1")

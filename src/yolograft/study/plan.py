@@ -1,4 +1,4 @@
-"""The plan: arms x seeds under one set of train arguments, as words, as YAML, and as a list of trials."""
+"""The plan of a study: arms, seeds and train arguments; read from a command line or YAML, and expanded to trials."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from yolograft.study.trial import Host, Trial, host_name, load_host
 __all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
-_OWN = ("arms", "seeds", "metric", "baseline", "host", "race")
-_RECORDS = ("pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
+_STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race")
+_RECORD_KEYS = ("pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
 _HOST = "ultralytics"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a study will run, and everything needed to run it again.
+    """Everything that is needed to run a study, and to run it again.
 
     Attributes:
-        arms: what is compared.
-        seeds: one run of every arm for each.
-        settings: train arguments that all arms share, `model` and `data` among them.
-        metric: what the verdict is about; chosen before the study, since a choice after it is one more
-            selection.
+        arms: the configurations that are compared.
+        seeds: every arm is trained once with each seed.
+        settings: train arguments of all arms, `model` and `data` included.
+        metric: the metric that is tested. It is fixed before the study, since choosing it afterwards is a further selection,
+            which the error rate does not include.
         baseline: the name of the arm that the others are compared with.
-        host: the name of the module that trains (see `trial.load_host`).
-        race: whether arms that can hardly win any more get no further seeds (see `race`); once true it is on record.
-        spelled: arm -> its graft with every setting spelled, so that a changed default is noticed.
-        pictures, fingerprints, versions, hardware: what the study was begun with.
+        host: the stored name of the host (see `trial.load_host`).
+        race: whether arms that can hardly win are stopped early (see `race`); once true, it stays true in the record.
+        spelled: arm -> its graft with all settings written out, so that a changed default is detected.
+        pictures, fingerprints, versions, hardware: description of the data, file hashes, package versions and machine
+            at the start of the study.
     """
 
     arms: tuple[Arm, ...]
@@ -57,15 +58,14 @@ class Plan:
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Plan:
-        """Read a plan from keys and values, from a command line or a YAML file, and check it.
+        """Read a plan from the keys and values of a command line or a YAML file, and check it.
 
-        Whatever is not the study's own (arms, seeds, metric, baseline, host) is a train argument for all
-        arms.
+        All keys except those of the study (arms, seeds, metric, baseline, host, race) are train arguments of all arms.
 
         Raises:
-            GraftError: something is unknown, missing or twice there; the message names it.
+            GraftError: a key or value is unknown, missing or duplicated; the message names it.
         """
-        plan = cls._understand(words, recorded=False)
+        plan = cls._parse(words, recorded=False)
         host = load_host(plan.host)
         for arm in plan.arms:
             both = {**plan.settings, **arm.settings}
@@ -79,40 +79,42 @@ class Plan:
         return plan
 
     @classmethod
-    def _understand(cls, words: Mapping[str, Any], *, recorded: bool) -> Plan:
-        own = {key: value for key, value in words.items() if key in _OWN}
+    def _parse(cls, words: Mapping[str, Any], *, recorded: bool) -> Plan:
+        study_keys = {key: value for key, value in words.items() if key in _STUDY_KEYS}
         settings = train_arguments(words)
         for needed, example in (("data", "data=NEU-DET.yaml"), ("model", "model=yolo11n.pt")):
             if not settings.get(needed):
-                raise SpecError(f"The study names no {needed}. Say, for instance: {example}")
+                raise SpecError(f"The study names no {needed}. Add for example: {example}")
         if "seed" in settings:
             raise SpecError(f"A study has seeds, not one seed: write seeds={settings['seed']} or seeds=6.")
-        if not own.get("arms"):
-            raise SpecError('The study names no arms. Say, for instance: arms="none; se@8; cbam@8"')
-        named = host_name(str(own.get("host") or _HOST))
-        metric = str(own.get("metric") or "mAP50-95")
+        if not study_keys.get("arms"):
+            raise SpecError('The study names no arms. Add for example: arms="none; se@8; cbam@8"')
+        host_key = host_name(str(study_keys.get("host") or _HOST))
+        metric = str(study_keys.get("metric") or "mAP50-95")
         if metric not in METRICS:
             raise SpecError(f"No metric is named '{metric}'.{nearest(metric, METRICS)} Known: "
                             f"{', '.join(METRICS)}.")
-        host = None if recorded else load_host(named)
-        settings = {**getattr(host, "DEFAULTS", {}), **settings}  # spelled out, so that a new default asks a new question
-        arms = parse_arms(own["arms"], host, model=str(settings["model"]))
-        arms, baseline = _with_baseline(arms, own.get("baseline"))
-        race = own.get("race", False)
+        host = None if recorded else load_host(host_key)
+        # stored with every trial, so that a changed default gives new trials
+        settings = {**getattr(host, "DEFAULTS", {}), **settings}
+        arms = parse_arms(study_keys["arms"], host, model=str(settings["model"]))
+        arms, baseline = _with_baseline(arms, study_keys.get("baseline"))
+        race = study_keys.get("race", False)
         race = read_value(race) if isinstance(race, str) else race
         if not isinstance(race, bool):
             raise SpecError(f"race={race} must be True or False.")
-        seeds = _seeds(own.get("seeds", 6))
+        seeds = _seeds(study_keys.get("seeds", 6))
         if race and not recorded and len(seeds) < seeds_to_race(len(arms) - 1):
-            raise SpecError(f"A race of {len(arms) - 1} arms over {len(seeds)} seeds has no winner: with Holm's correction "
-                            f"no arm can reach p <= 0.05. Say seeds={seeds_to_race(len(arms) - 1)} or more, or race=False.")
-        return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=named, race=race)
+            raise SpecError(f"A race of {len(arms) - 1} arms over {len(seeds)} seeds cannot have a winner: with Holm's "
+                            f"correction no arm can reach p <= 0.05. Use seeds={seeds_to_race(len(arms) - 1)} or more, or "
+                            "race=False.")
+        return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_key, race=race)
 
     @classmethod
     def read(cls, path: str | Path, *, recorded: bool = False) -> Plan:
-        """Read a plan from YAML: hand-written, or written by an earlier run with what it was begun with.
+        """Read a plan from a YAML file, written by hand or by an earlier run.
 
-        With `recorded`, an earlier run's plan is taken at its word: what it names need not be on this
+        With `recorded`, the plan of an earlier run is read without checks: its data and weights need not be on this
         machine.
         """
         words = read_words(Path(path))
@@ -120,24 +122,24 @@ class Plan:
 
     @classmethod
     def recorded(cls, words: Mapping[str, Any]) -> Plan:
-        """Return the plan that an earlier run recorded, without a check of whether it can run here."""
-        return replace(cls._understand(words, recorded=True), spelled=words.get("spelled") or {},
+        """Return the plan that an earlier run recorded, without checking that it can run on this machine."""
+        return replace(cls._parse(words, recorded=True), spelled=words.get("spelled") or {},
                        pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
                        hardware=words.get("hardware") or {})
 
     def write(self, path: Path) -> None:
-        """Write the plan as YAML for `read`: with what each arm means in full, and what it ran on."""
+        """Write the plan as YAML for `read`, with the settings of each arm written out, versions and hardware."""
         text = self.text()
         atomic_write(path, lambda part: part.write_text(text, encoding="utf-8"))
 
     def text(self) -> str:
-        """Return the plan as the YAML that `write` writes."""
+        """Return the plan as YAML text."""
         return ("# A study's plan. Run it again: yolograft study plan.yaml\n"
                 + yaml.safe_dump(self.words(), sort_keys=False, allow_unicode=True, width=110))
 
     def words(self) -> dict[str, Any]:
-        """Return the plan as `of` takes it, with the record of what it was begun with."""
+        """Return the plan as keys and values for `of`, with the recorded hashes, versions and hardware."""
         return {
             **{key: _plain(value) for key, value in self.settings.items()},
             "arms": [arm.name for arm in self.arms], "seeds": list(self.seeds), "metric": self.metric,
@@ -148,7 +150,7 @@ class Plan:
         }
 
     def trials(self) -> list[Trial]:
-        """Return every trial, seed by seed: a study stopped at any moment has many pairs."""
+        """Return all trials, ordered by seed, so that a study that stops early has as many complete pairs as possible."""
         return list(self._trials)
 
     @cached_property
@@ -167,30 +169,30 @@ class Plan:
         return replace(self, seeds=tuple(seeds))
 
     def compare(self, words: Mapping[str, Any]) -> None:
-        """Refuse to take up a recorded plan whose versions, defaults or data are not what they were."""
-        prints = words.get("fingerprints") or {}
+        """Compare this plan with a recorded one; raises `DataError` if versions, defaults, data or weights have changed."""
+        fingerprints = words.get("fingerprints") or {}
         pairs: list[tuple[str, Mapping[str, str], Mapping[str, str]]] = [
             ("other versions", words.get("versions") or {}, self.versions),
             ("other defaults", {arm: text for arm, text in (words.get("spelled") or {}).items()
                                 if arm in self.spelled}, self.spelled),
-            *(("other data or weights", prints.get(arm) or {}, now)
+            *(("other data or weights", fingerprints.get(arm) or {}, now)
               for arm, now in self.fingerprints.items()),
         ]
         for noun, then, now in pairs:
             changed = [f"{key}: {was} then, {now.get(key)} now" for key, was in then.items()
                        if was != now.get(key)]
             if changed:
-                raise DataError(f"This study was begun with {noun} ({'; '.join(changed)}). Its runs cannot "
-                                "be compared with new ones. Restore what it was begun with, or begin a new "
-                                "study in another folder.")
+                raise DataError(f"This study was started with {noun} ({'; '.join(changed)}). Its runs cannot "
+                                "be compared with new ones. Restore the recorded state, or start a new study in another "
+                                "folder.")
 
 
 def read_words(path: Path) -> dict[str, Any]:
-    """Read the keys and values of a plan's file; raises `DataError`."""
+    """Read the keys and values of a plan file; raises `DataError` if it is missing or no YAML mapping."""
     try:
         words = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"There is no plan '{path}'.") from None
+        raise DataError(f"The plan '{path}' does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The plan '{path}' cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -202,9 +204,9 @@ def read_words(path: Path) -> dict[str, Any]:
 
 
 def train_arguments(words: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is not the study's own: the train arguments that all arms share, `model` and `data` among them."""
+    """Return the train arguments of all arms, `model` and `data` included: all keys that are not keys of the study."""
     return {str(key): read_value(value) if isinstance(value, str) else value
-            for key, value in words.items() if key not in _OWN and key not in _RECORDS}
+            for key, value in words.items() if key not in _STUDY_KEYS and key not in _RECORD_KEYS}
 
 
 def _check(host: Host, arm: Arm, settings: Mapping[str, Any]) -> None:
@@ -213,30 +215,29 @@ def _check(host: Host, arm: Arm, settings: Mapping[str, Any]) -> None:
     except GraftError as error:
         if "model" not in arm.settings:
             raise
-        # the study's own model was opened: it is this arm's other one that is wanting
-        why = str(error).partition(" Did you mean")[0].strip()  # what is near is the study's own model, which is not meant
-        raise type(error)(f"The arm '{arm.name}' trains another model, {settings['model']}, which must be there before the "
-                          f"study begins. {why} Put that file there, write the arm out with another one "
-                          "('none model=PATH'), or leave the arm out.") from error
+        why = str(error).partition(" Did you mean")[0].strip()  # the suggestion would be the model of the study
+        raise type(error)(f"The arm '{arm.name}' trains another model, {settings['model']}, which must exist before the "
+                          f"study starts. {why} Add that file, name another model in the arm ('none model=PATH'), or "
+                          "remove the arm.") from error
 
 
-def _with_baseline(arms: tuple[Arm, ...], asked: str | None) -> tuple[tuple[Arm, ...], str]:
+def _with_baseline(arms: tuple[Arm, ...], requested: str | None) -> tuple[tuple[Arm, ...], str]:
     names = [arm.name for arm in arms]
-    if asked is not None and asked not in names:
-        if asked != "none":
-            raise SpecError(f"The baseline '{asked}' is not an arm.{nearest(asked, names)} Arms: "
+    if requested is not None and requested not in names:
+        if requested != "none":
+            raise SpecError(f"The baseline '{requested}' is not an arm.{nearest(requested, names)} Arms: "
                             f"{'; '.join(names)}.")
-        asked = None
-    if asked is not None:
-        return arms, asked
+        requested = None
+    if requested is not None:
+        return arms, requested
     bare = next((arm.name for arm in arms if arm.bare), None)
     if bare is not None:
         return arms, bare
-    return (Arm(name="none"), *arms), "none"  # a comparison needs something to compare with
+    return (Arm(name="none"), *arms), "none"  # every study needs a baseline
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
-    """Read a number of seeds (6 is 0 to 5) or a list of them."""
+    """Parse a number of seeds (6 means 0 to 5) or a list of seeds."""
     raw = read_value(value) if isinstance(value, str) else value
     if isinstance(raw, str):
         raw = [read_value(piece) for piece in raw.split(",")]

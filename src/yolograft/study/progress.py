@@ -1,4 +1,4 @@
-"""The standing of a study, for a terminal: the same table live, while it runs, and from another terminal."""
+"""Progress of a study in a terminal: a table of the arms, shown live during a run or printed by `yolograft status`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from yolograft.study.engine import Running, forewarn
+from yolograft.study.engine import Running, power_warnings
 from yolograft.study.study import Study
 from yolograft.study.verdict import Word
 
@@ -25,7 +25,7 @@ _STYLES = {Word.HELPS: "bold green", Word.HURTS: "bold red", Word.UNDECIDED: "",
 
 
 def standing(study: Study) -> Table:
-    """Return the table of arms: their runs and mean, the paired difference, and the verdict so far."""
+    """Return a table of the arms: finished runs, mean, mean paired difference, interval, p-value and verdict so far."""
     plan, verdicts = study.plan, {verdict.arm: verdict for verdict in study.verdicts()}
     table = Table(title=f"{plan.metric}, against {plan.baseline}", title_justify="left")
     for name in ("arm", "runs", "failed", "mean", "difference", "95% interval", "adjusted p", "verdict"):
@@ -47,33 +47,33 @@ def standing(study: Study) -> Table:
 
 
 def status(folder: str | Path, *, storage: str | None = None) -> str:
-    """Return what there is to say of a study now: whether it runs, how far it is, its standing."""
+    """Return the state of a study as text: whether it runs, its finished trials, the table of arms, and failures."""
     study = Study.load(folder, storage=storage)
     total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
-    begun = {which: row for which, row in study.latest.items() if row.state == "running"}
-    held = _is_running(study.folder)
-    going = [which for which, row in begun.items() if held or (storage and not row.lost)]
-    alive, counts = held or bool(going), {"running": len(going), "interrupted": len(begun) - len(going),
+    started = {which: row for which, row in study.latest.items() if row.state == "running"}
+    locked = _is_running(study.folder)
+    active = [which for which, row in started.items() if locked or (storage and not row.lost)]
+    alive, counts = locked or bool(active), {"running": len(active), "interrupted": len(started) - len(active),
                                           "failed": len(study.failures())}
     state = "complete" if done == total else "running" if alive else "not running"
     console = Console(file=io.StringIO(), width=120, record=True)
     console.print(f"Study {study.folder}: {state}; {done} of {total} trials done"
                   + "".join(f", {count} {word}" for word, count in counts.items() if count) + ".", highlight=False)
-    for (arm, seed), row in begun.items():
-        console.print(f"  {'running' if (arm, seed) in going else 'interrupted'}: {arm}, seed {seed}"
+    for (arm, seed), row in started.items():
+        console.print(f"  {'running' if (arm, seed) in active else 'interrupted'}: {arm}, seed {seed}"
                       + (f", on {row.owner.partition(':')[0]}" if storage else ""), highlight=False)
     console.print(standing(study))
     for (arm, reason), seeds in _grouped(study.failures()).items():
         console.print(f"failed: {arm}, seed {', '.join(map(str, seeds))}: {reason}", highlight=False)
-    for warning in forewarn(study.plan):
+    for warning in power_warnings(study.plan):
         console.print(warning, highlight=False)
     early = [f"{tau:+.2f} after epoch {epoch} ({100 * share:.0f}%)" for epoch, tau, share in study.milestones()
              if math.isfinite(tau)]
     if early:
-        console.print("Would fewer epochs have ranked the arms alike? Kendall's tau with the final means: "
+        console.print("Would fewer epochs have given the same ranking of the arms? Kendall's tau with the final means: "
                       f"{', '.join(early)}.", highlight=False)
     if done < total and not alive:
-        console.print(f"Go on: yolograft study {study.folder / 'plan.yaml'}" + (" storage=URL" if storage else "")
+        console.print(f"Resume: yolograft study {study.folder / 'plan.yaml'}" + (" storage=URL" if storage else "")
                       + (" retry=true" if study.failures() else ""), highlight=False)
     return console.export_text()
 
@@ -96,7 +96,7 @@ def _is_running(folder: Path) -> bool:
 
 
 def line(study: Study, left: float) -> str:
-    """Return how far a study is, in one line."""
+    """Return the progress of a study in one line."""
     total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
     failed = len(study.failures())
     return f"{done} of {total} trials" + (f", {failed} failed" if failed else "") + (
@@ -104,13 +104,13 @@ def line(study: Study, left: float) -> str:
 
 
 class Lines:
-    """A `View` for a log: a line whenever a trial has ended."""
+    """A `View` for a log file: prints one line after each trial."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console, self._last = console or Console(), ""
 
     def __call__(self, study: Study, running: Sequence[Running], left: float) -> None:
-        """Print the line if its count has changed."""
+        """Print the progress if the number of finished or failed trials has changed."""
         text = line(study, left)
         if text.partition(", about")[0] != self._last:
             self._last = text.partition(", about")[0]
@@ -118,7 +118,7 @@ class Lines:
 
 
 class LiveView:
-    """A `View` for `run`: redraws the standing in the terminal while the study runs.
+    """A `View` for a terminal: redraws the table of arms during a run.
 
     >>> with LiveView() as view:  # doctest: +SKIP
     ...     run(plan, folder, view=view)
@@ -135,11 +135,11 @@ class LiveView:
         self._live.__exit__(None, None, None)
 
     def __call__(self, study: Study, running: Sequence[Running], left: float) -> None:
-        """Draw the standing as it is now."""
-        self._live.update(_picture(study, running, left))
+        """Draw the table and the running trials."""
+        self._live.update(_layout(study, running, left))
 
 
-def _picture(study: Study, running: Sequence[Running], left: float) -> RenderableType:
+def _layout(study: Study, running: Sequence[Running], left: float) -> RenderableType:
     lines = [line(study, left)]
     epochs = study.plan.settings.get("epochs", "?")
     lines += [f"  {one.row.arm}, seed {one.row.seed}: epoch {one.epoch} of "
@@ -149,7 +149,7 @@ def _picture(study: Study, running: Sequence[Running], left: float) -> Renderabl
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them.
+    """Format a number of seconds.
 
     >>> duration(7380)
     '2 h 3 min'

@@ -1,21 +1,18 @@
-"""Racing: which arms need no further seeds, because they cannot, or can hardly, come out as helpful any more.
+"""Racing: early stopping of arms that cannot, or can hardly, get the verdict "helps".
 
-An arm is stopped for one of two reasons, looked at after each seed:
+After each seed an arm is stopped for one of two reasons:
 
-1. *It cannot win.* Whatever the seeds to come show, its p-value after the last one is at least
-   2 c / 2^n, where n is the number of planned seeds and c counts the sign patterns of its differences so far
-   whose sum is no smaller than the observed one: all of them stay as extreme if every further difference is
-   large and positive, each with its mirror image. Where these best cases, corrected by Holm over all arms,
-   are above alpha for an arm, it cannot be said to help. This is curtailed sampling, and costs nothing: no
-   verdict "helps" is lost. (Halperin et al. 1982 and Lan, Simon and Halperin 1982 on stopping when the end
-   is decided.)
-2. *It can hardly win.* The upper bound of its mean difference is below zero: Student's one-sided bound at a
-   risk shared evenly over the looks (Bonferroni), as in Maron and Moore's races (1994) with a bound for means
-   of near-normal differences instead of Hoeffding's. An arm whose true effect is at least zero is stopped so
-   with probability `risk` at most.
+1. *It cannot win* (curtailed sampling: Halperin et al. 1982; Lan, Simon and Halperin 1982). The p-value after the last
+   seed has the lower bound 2 c / 2^n. Here n is the number of planned seeds, and c is the number of sign patterns of the
+   differences so far whose sum is at least as large as the observed sum. The bound is reached if every later difference
+   is large and positive. An arm is stopped if its bound, corrected by Holm over all arms, is above alpha. No verdict
+   "helps" is lost by this rule.
+2. *It can hardly win.* The one-sided upper confidence bound of the mean difference is below zero. The risk is divided
+   evenly over the interim looks (Bonferroni), as in the races of Maron and Moore (1994), with Student's t bound instead
+   of Hoeffding's. An arm with a true effect of at least zero is stopped by this rule with probability `risk` at most.
 
-What stopping does to the error rates is `verdict`'s business: arms that were stopped early would make the joint
-max-T distribution too narrow, so a study that raced is judged by Holm's correction, over all arms it planned.
+`verdict` takes the stopping into account: the joint max-T distribution of arms that were stopped early would be too narrow,
+so the verdicts of a race use Holm's correction over all planned arms.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ _RISK = 0.05  # how often an arm that helps at all may be stopped by it, over al
 
 
 def seeds_to_race(arms: int, alpha: float = 0.05) -> int:
-    """Return the number of seeds below which no arm of a race can be said to help: Holm's first step must be in reach.
+    """Return the smallest number of seeds with which an arm of a race can be significant after Holm's correction.
 
     >>> [seeds_to_race(arms) for arms in (1, 3, 10)]
     [6, 7, 9]
@@ -45,14 +42,14 @@ def seeds_to_race(arms: int, alpha: float = 0.05) -> int:
 
 def stopped(scores: Mapping[str, Mapping[int, float]], baseline: str, seeds: Sequence[int], *,
             alpha: float = 0.05, risk: float = _RISK) -> dict[str, int]:
-    """Return the arms to stop, with the number of pairs after which each was.
+    """Return the arms to stop, each with the number of pairs after which it is stopped.
 
     Args:
-        scores: arm -> seed -> the metric (higher is better), as far as they are known.
+        scores: arm -> seed -> the metric (higher is better) of the finished runs.
         baseline: the arm that the others are compared with.
-        seeds: all that were planned, in the order in which they are run.
-        alpha: the error rate of the study's verdicts.
-        risk: how often an arm that helps at all may be stopped by the second rule.
+        seeds: all planned seeds, in the order in which they are run.
+        alpha: family-wise error rate of the study.
+        risk: largest probability that the second rule stops an arm whose true effect is not negative.
     """
     arms = [arm for arm in scores if arm != baseline]
     rows = [row[~np.isnan(row)] for row in differences(scores, baseline, arms, seeds)]
@@ -67,8 +64,8 @@ def stopped(scores: Mapping[str, Mapping[int, float]], baseline: str, seeds: Seq
 
 
 def _best_case(values: NDArray[np.float64], planned: int) -> float:
-    """Return a bound below which the sign-flip p-value of all planned seeds cannot be, given the first ones."""
-    if planned > statistics.EXACT:  # whose final p-value is itself sampled
+    """Return a lower bound of the sign-flip p-value over all planned seeds, given the differences of the first seeds."""
+    if planned > statistics.EXACT:  # the final p-value is itself estimated from a sample
         return 0.0
     return 2.0 * statistics.as_large(values) / 2.0**planned
 
@@ -77,14 +74,14 @@ def _is_below(values: NDArray[np.float64], planned: int, risk: float) -> bool:
     n = len(values)
     if n < _FIRST or not risk or not values.any():
         return False
-    looks = max(1, planned - _FIRST)  # after the last seed there is nothing to save
+    looks = max(1, planned - _FIRST)  # after the last seed there is nothing left to stop
     reach = stats.t.ppf(1 - risk / looks, n - 1) * values.std(ddof=1) / np.sqrt(n)
     return bool(values.mean() + reach < 0)
 
 
 def differences(scores: Mapping[str, Mapping[int, float]], baseline: str, arms: Sequence[str],
                 seeds: Sequence[int]) -> NDArray[np.float64]:
-    """Return arms x seeds: arm minus baseline, NaN where either was not run."""
+    """Return an (arms, seeds) table of arm minus baseline; NaN if one run of the pair is missing."""
     base, nan = scores.get(baseline, {}), float("nan")
     rows = [[scores[arm].get(seed, nan) - base.get(seed, nan) for seed in seeds] for arm in arms]
     return np.asarray(rows, dtype=np.float64).reshape(len(arms), len(seeds))

@@ -1,7 +1,7 @@
-"""What may be said of paired runs: tests, intervals, corrections and power. Numbers in, numbers out.
+"""Statistics of paired runs: permutation tests, multiple-testing corrections, confidence intervals and power.
 
-An arm's *differences* are arm minus baseline, one number per seed; in a table of differences each row is an
-arm, each column a seed, and NaN marks a pair that was not run. docs/study.md names each method's source.
+The *differences* of an arm are arm minus baseline, one number per seed. A table of differences has one row per arm and one
+column per seed; NaN marks a missing pair. docs/study.md names the source of each method.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-EXACT = 16  # seeds up to which each of the 2^n sign patterns is visited; beyond, a fixed sample of as many
-_SIMULATED = 10  # seeds up to which power is simulated
-_TIE = 1e-9  # so close, in root sums of squares, two patterns tie in real arithmetic, and must in floating point
+EXACT = 16  # largest number of seeds with exact tests (all 2^n sign patterns); with more, 2^16 sampled patterns
+_SIMULATED = 10  # largest number of seeds for which power is simulated
+_TIE = 1e-9  # tolerance for ties, relative to the root sum of squares: equal sums can differ by rounding
 
 
 def smallest_p(seeds: int) -> float:
-    """Return the smallest two-sided p-value that a sign-flip test of so many seeds can reach: 2 / 2^n.
+    """Return the smallest two-sided p-value that a sign-flip test with this number of seeds can have: 2 / 2^n.
 
     >>> smallest_p(3), smallest_p(6)
     (0.25, 0.03125)
@@ -51,7 +51,7 @@ def smallest_p(seeds: int) -> float:
 
 
 def seeds_to_resolve(alpha: float = 0.05) -> int:
-    """Return the number of seeds below which no result whatever is significant at `alpha`.
+    """Return the smallest number of seeds with which a sign-flip test can be significant at `alpha`.
 
     >>> seeds_to_resolve(0.05)
     6
@@ -61,20 +61,20 @@ def seeds_to_resolve(alpha: float = 0.05) -> int:
 
 @lru_cache(maxsize=8)
 def _signs(n: int) -> Array:
-    """Return patterns x n signs whose first row is all ones: all 2^n, or a fixed sample of 2^16 of them."""
+    """Return sign patterns as (patterns, n), all ones first: all 2^n patterns, or a fixed random sample of 2^16."""
     if n <= EXACT:
         bits = np.arange(2**n)[:, None] >> np.arange(n)[None, :] & 1
         return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
-    # that the observed pattern belongs to it keeps a sampled p-value valid (Phipson and Smyth 2010)
+    # a sampled p-value is valid if the sample contains the observed pattern (Phipson and Smyth 2010)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**EXACT, n))
     signs[0] = 1.0
     return signs
 
 
 def _statistics(table: Array) -> Array:
-    """Return arms x patterns: |sum of flipped differences| over their root sum of squares.
+    """Return the test statistic, (arms, patterns): |sum of the flipped differences| / root of their sum of squares.
 
-    It grows with Student's t of the same differences, so both order the patterns alike.
+    It is an increasing function of |Student's t| of the same differences, so both rank the patterns equally.
     """
     filled = np.nan_to_num(table, nan=0.0)
     scale = np.sqrt((filled**2).sum(axis=1))
@@ -96,7 +96,9 @@ def _finite(differences: ArrayLike) -> Array:
 
 
 def sign_flip(differences: ArrayLike) -> float:
-    """Return the two-sided p-value of differences symmetric about 0 (Fisher 1935): exact up to 16 seeds.
+    """Return the two-sided p-value of the paired sign-flip permutation test (Fisher 1935): exact up to 16 seeds.
+
+    The null hypothesis is that the differences are distributed symmetrically about 0.
 
     >>> sign_flip([0.01, 0.02, 0.01, 0.03, 0.02, 0.01])
     0.03125
@@ -105,7 +107,7 @@ def sign_flip(differences: ArrayLike) -> float:
 
 
 def as_large(differences: ArrayLike) -> int:
-    """Return how many sign patterns of these differences have a sum at least as large as they have themselves.
+    """Count the sign patterns of these differences whose sum is at least as large as the observed sum.
 
     >>> as_large([0.02, 0.01, 0.03]), as_large([0.02, -0.01, 0.03])
     (1, 2)
@@ -118,36 +120,36 @@ def as_large(differences: ArrayLike) -> int:
 
 
 def max_t(differences: ArrayLike) -> Array:
-    """Return p-values adjusted over all arms by Westfall and Young's step-down max-T on joint sign flips.
+    """Return p-values adjusted over all arms by Westfall and Young's step-down max-T procedure with joint sign flips.
 
-    A seed's sign is flipped in all arms at once, which keeps the arms' correlation (they share the baseline)
-    and the resolution of 2 / 2^n, however many arms there are. Arms may have different numbers of seeds.
+    The sign of a seed is flipped in all arms at once. This keeps the correlation between the arms (they share the baseline)
+    and the smallest possible p-value of 2 / 2^n for any number of arms. Arms can have different numbers of seeds.
     """
     return sign_flips(differences)[1]
 
 
 def sign_flips(differences: ArrayLike) -> tuple[Array, Array]:
-    """Return `sign_flip` of each arm, and `max_t` of all, by flipping once."""
+    """Return `sign_flip` of each arm and `max_t` of all arms, computed with the same sign flips."""
     table = _table(differences)
     if not table.size:
         return np.ones(len(table)), np.ones(len(table))
     flipped = _statistics(table)
     observed = flipped[:, 0]
-    line = observed - _TIE
-    singles = (flipped >= line[:, None]).mean(axis=1)
-    for arm in np.flatnonzero(np.isnan(table).any(axis=1)):  # fewer seeds have patterns of their own
+    threshold = observed - _TIE
+    singles = (flipped >= threshold[:, None]).mean(axis=1)
+    for arm in np.flatnonzero(np.isnan(table).any(axis=1)):  # an arm with missing pairs has fewer patterns
         singles[arm] = sign_flip(table[arm])
     adjusted, best = np.empty(len(table)), np.zeros(flipped.shape[1])
     order = np.argsort(-observed, kind="stable")
-    for arm in order[::-1]:  # each competes with those that are no clearer
+    for arm in order[::-1]:  # step-down: compare each arm with the arms whose statistic is not larger
         np.maximum(best, flipped[arm], out=best)
-        adjusted[arm] = (best >= line[arm]).mean()
+        adjusted[arm] = (best >= threshold[arm]).mean()
     adjusted[order] = np.maximum.accumulate(adjusted[order])
     return singles, adjusted
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Return p-values adjusted by Holm's step-down form of Bonferroni (1979).
+    """Return p-values adjusted by the step-down procedure of Holm (1979).
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -161,19 +163,19 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return Student's interval of the mean; (-inf, inf) from fewer than two values."""
+    """Return Student's t confidence interval of the mean; (-inf, inf) for fewer than two values."""
     row = _finite(values)
     if row.size < 2:
         return -math.inf, math.inf
-    reach = float(stats.t.ppf(0.5 + level / 2, row.size - 1)) * float(row.std(ddof=1)) / math.sqrt(row.size)
-    return float(row.mean()) - reach, float(row.mean()) + reach
+    half_width = float(stats.t.ppf(0.5 + level / 2, row.size - 1)) * float(row.std(ddof=1)) / math.sqrt(row.size)
+    return float(row.mean()) - half_width, float(row.mean()) + half_width
 
 
 def bca_interval(values: ArrayLike, level: float = 0.95, *, resamples: int = 9999) -> tuple[float, float]:
-    """Return the mean's bias-corrected and accelerated bootstrap interval (Efron 1987), by scipy.
+    """Return the bias-corrected and accelerated (BCa) bootstrap interval of the mean (Efron 1987), computed by scipy.
 
-    From so few values as seeds usually are it is too narrow (docs/study.md has the measured coverage): it
-    stands beside Student's interval, not in its place.
+    With as few values as a study has seeds it is too narrow (docs/study.md gives the measured coverage). A report therefore
+    shows it in addition to Student's interval, which it does not replace.
     """
     row = _finite(values)
     if row.size < 2:
@@ -183,7 +185,7 @@ def bca_interval(values: ArrayLike, level: float = 0.95, *, resamples: int = 999
     options: dict[str, Any] = {"confidence_level": level, "n_resamples": resamples, "method": "BCa"}
     options["rng" if _takes_rng() else "random_state"] = np.random.default_rng(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a degenerate resample is answered by the fallback below
+        warnings.simplefilter("ignore")  # degenerate resamples give NaN; then the t interval below is used
         interval = stats.bootstrap((row,), np.mean, **options).confidence_interval
     low, high = float(interval.low), float(interval.high)
     return (low, high) if math.isfinite(low) and math.isfinite(high) else t_interval(row, level)
@@ -191,14 +193,14 @@ def bca_interval(values: ArrayLike, level: float = 0.95, *, resamples: int = 999
 
 @lru_cache(maxsize=1)
 def _takes_rng() -> bool:
-    return tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 15)  # which renamed `random_state`
+    return tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 15)  # scipy 1.15 renamed `random_state` to `rng`
 
 
 def improvement(differences: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
-    """Return the probability that a run with the arm beats its paired baseline, and its interval.
+    """Return the probability of improvement P(arm > baseline) of a paired run, and its confidence interval.
 
-    Bouthillier et al. 2021, who ask for 0.75 before an effect is worth having; ties count one half. The
-    interval is Wilson's (1927) for a proportion: a bootstrap of six pairs that agree would claim certainty.
+    Bouthillier et al. (2021) recommend 0.75 as the threshold of a meaningful effect. A tie counts one half. The interval is
+    Wilson's (1927) for a proportion, since a bootstrap interval of six equal outcomes would have width 0.
     """
     row = _finite(differences)
     if not row.size:
@@ -207,17 +209,17 @@ def improvement(differences: ArrayLike, level: float = 0.95) -> tuple[float, flo
     z = float(stats.norm.ppf(0.5 + level / 2))
     n = row.size
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return share, max(0.0, centre - reach), min(1.0, centre + reach)
+    half_width = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return share, max(0.0, centre - half_width), min(1.0, centre + half_width)
 
 
 def _power(effect: float, spread: float, seeds: int, alpha: float) -> float:
-    """Return a two-sided paired t-test's power (Cohen 1988): that of the sign-flip test is close to it."""
+    """Return the power of a two-sided paired t-test (Cohen 1988), which approximates that of the sign-flip test."""
     if seeds < 2 or smallest_p(seeds) > alpha:
         return 0.0
     critical = float(stats.t.ppf(1 - alpha / 2, seeds - 1))
     shift = effect / spread * math.sqrt(seeds)
-    if shift > 37:  # beyond what the noncentral t can be evaluated at; the power is 1 long before
+    if shift > 37:  # scipy cannot evaluate the noncentral t here, and the power is already 1
         return 1.0
     upper = float(stats.nct.sf(critical, seeds - 1, shift))
     lower = float(stats.nct.cdf(-critical, seeds - 1, shift))
@@ -226,9 +228,10 @@ def _power(effect: float, spread: float, seeds: int, alpha: float) -> float:
 
 @lru_cache(maxsize=64)
 def _detectable(seeds: int, arms: int, alpha: float, power: float) -> float:
-    """Return `detectable` in units of the spread. Few seeds are simulated: their sign flips have less power than t.
+    """Return `detectable` in units of the standard deviation.
 
-    One arm has the effect and the others none; all share the baseline, which correlates their differences by 1/2.
+    Few seeds are simulated, since the sign-flip test then has less power than the t-test. In the simulation one arm has an
+    effect and the others have none; all share the baseline, so their differences have a correlation of 1/2.
     """
     if seeds > _SIMULATED:
         share = max(alpha / arms, smallest_p(seeds))
@@ -236,9 +239,9 @@ def _detectable(seeds: int, arms: int, alpha: float, power: float) -> float:
     studies = max(100, 2000 * 2**6 // 2**seeds // min(arms, 8))
     noise = np.random.default_rng(0).normal(size=(studies, arms + 1, seeds))
     null = (noise[:, 1:] - noise[:, :1]) / math.sqrt(2)
-    signs = _signs(seeds)[: 2 ** (seeds - 1)]  # each of the others mirrors one of these
+    signs = _signs(seeds)[: 2 ** (seeds - 1)]  # each other pattern is the negative of one of these
 
-    def found(effect: float) -> float:
+    def power_at(effect: float) -> float:
         table = null.copy()
         table[:, 0] += effect
         unit = table / np.sqrt((table**2).sum(axis=2, keepdims=True))
@@ -247,24 +250,24 @@ def _detectable(seeds: int, arms: int, alpha: float, power: float) -> float:
         return float(((p <= alpha) & (table[:, 0].sum(axis=1) > 0)).mean())
 
     low, high = 0.0, 50.0
-    if found(high) < power:
+    if power_at(high) < power:
         return math.inf
     while high - low > 0.01:
         middle = (low + high) / 2
-        low, high = (low, middle) if found(middle) >= power else (middle, high)
+        low, high = (low, middle) if power_at(middle) >= power else (middle, high)
     return high
 
 
 def detectable(spread: float, seeds: int, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the smallest true effect that a study of so many seeds finds with probability `power`.
+    """Return the smallest true effect that a study with this number of seeds detects with probability `power`.
 
     Args:
         spread: the standard deviation of the paired differences.
-        seeds: how many pairs each arm has.
-        arms: how many arms share the error rate. Up to 10 seeds the study's own test is simulated; beyond, it is
-            close to a paired t-test's at Bonferroni's share, a little more than max-T asks.
-        alpha: the error rate over the whole study.
-        power: how often a real effect of this size would be found.
+        seeds: number of pairs of each arm.
+        arms: number of arms that share the error rate. Up to 10 seeds the max-T test itself is simulated. With more seeds
+            the paired t-test with Bonferroni's correction is used, which is slightly conservative.
+        alpha: family-wise error rate of the study.
+        power: probability of detecting an effect of this size.
     """
     if seeds < 2 or smallest_p(seeds) > alpha or math.isnan(spread):
         return math.inf
@@ -275,13 +278,13 @@ def detectable(spread: float, seeds: int, *, arms: int = 1, alpha: float = 0.05,
 
 def seeds_needed(effect: float, spread: float, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8,
                  most: int = 10_000) -> int | None:
-    """Return how many seeds find a true `effect` with probability `power`; None if more than `most`."""
+    """Return the number of seeds that detects a true `effect` with probability `power`; None if it is above `most`."""
     if not effect > 0:
         return None
     low, high = seeds_to_resolve(alpha), most
     if detectable(spread, high, arms=arms, alpha=alpha, power=power) > effect:
         return None
-    while low < high:  # detectable() falls as seeds grow
+    while low < high:  # bisection: detectable() decreases as the number of seeds increases
         middle = (low + high) // 2
         if detectable(spread, middle, arms=arms, alpha=alpha, power=power) <= effect:
             high = middle
@@ -291,14 +294,14 @@ def seeds_needed(effect: float, spread: float, *, arms: int = 1, alpha: float = 
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
-    """Return Kendall's tau-b (1945) of two lists of numbers; NaN where one is constant."""
+    """Return Kendall's rank correlation tau-b (1945) of two lists of numbers; NaN if one list is constant."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a constant list is answered by NaN
+        warnings.simplefilter("ignore")  # for a constant list scipy returns NaN and warns
         return float(stats.kendalltau(first, second).statistic)
 
 
 def pairing_gain(arm: Sequence[float], baseline: Sequence[float]) -> float:
-    """Return the unpaired difference's variance over the paired one's: what pairing saves in seeds."""
+    """Return the variance of the unpaired difference divided by that of the paired one: the saving in seeds by pairing."""
     a, b = np.asarray(arm, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     paired = float((a - b).var(ddof=1))
     return float(a.var(ddof=1) + b.var(ddof=1)) / paired if paired > 0 else math.inf

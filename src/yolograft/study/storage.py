@@ -1,9 +1,9 @@
-"""Where a study's trials are kept: an Optuna storage, SQLite under the study's folder unless a URL is given.
+"""Storage of a study's trials: an Optuna storage, by default an SQLite file in the study's folder.
 
-One Optuna trial is one attempt at one of our trials; its user attributes carry the key, the trial, and the
-result or the reason for having none. Optuna sees to it that a finished trial never changes and that of
-several machines only one gets a waiting trial; here is what these attributes mean, and nothing of how trials
-are run. Trials are added, and read, by SQL of our own on Optuna's tables: its own ways do so one by one.
+One Optuna trial is one attempt at a trial of the study. Its user attributes hold the key, the trial, and the result or
+the reason of the failure. Optuna guarantees that a finished trial does not change, and that only one of several machines
+gets a waiting trial. This module adds and reads trials with its own SQL on Optuna's tables, since Optuna's functions
+handle one trial at a time.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from yolograft.study.trial import Failure, Result, Trial
 
 __all__ = ["HEARTBEAT", "Row", "Storage"]
 
-HEARTBEAT = 60  # seconds; a machine that is silent for three of them has lost its trials
+HEARTBEAT = 60  # seconds; a machine without a heartbeat for three times as long counts as lost
 _FORMAT = 1
-_PLAN = "yolograft-plan"  # the attribute of the study that holds its plan, perhaps in pieces
+_PLAN = "yolograft-plan"  # the study attribute with the plan; a long plan is stored in pieces
 _SHORT = ("key", "arm", "seed", "owner", "reason")
-_LONG = ("result", "curve")  # which may be in pieces
-_PATIENCE = 120  # seconds that a writer waits for another to release the data base
+_LONG = ("result", "curve")  # long values are stored in pieces
+_LOCK_TIMEOUT = 120  # seconds that a writer waits for a locked data base
 _PIECE = 40_000  # characters of one attribute: MySQL's TEXT holds 65,535 bytes, and a curve of 300 epochs takes more
-_QUIET = threading.Lock()  # what Python warns of is the whole process' affair: two threads would leave it changed
-_ATTEMPTS = 5  # at making the tables, which other machines may be making in the same moment
+_WARNINGS_LOCK = threading.Lock()  # warning filters are global to the process, so two threads must not change them at once
+_ATTEMPTS = 5  # attempts to create the tables, since another machine can create them at the same time
 _DRIVERS = {"postgresql": "psycopg2-binary", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'",
             "mysql": "mysqlclient", "mysqldb": "mysqlclient", "mariadb": "mysqlclient",
-            "mysqlconnector": "mysql-connector-python"}  # others are called as they are
+            "mysqlconnector": "mysql-connector-python"}  # other packages have the name of the driver
 _URLS = "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE or mysql+pymysql://USER:PASSWORD@HOST/DATABASE"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One attempt at a trial, as the storage knows it.
+    """One attempt at a trial, as stored.
 
-    `state` is waiting, running, complete or failed; a running one is `lost` if its machine has been silent for too long.
-    `points` is the JSON of `curve`, which as objects takes twice the memory and most of the time to read.
+    `state` is waiting, running, complete or failed. A running attempt is `lost` if its machine sends no heartbeat any more.
+    `points` is `curve` as JSON text, which needs half the memory of the objects and is faster to read.
     """
 
     id: int
@@ -72,26 +72,26 @@ class Row:
 
     @property
     def curve(self) -> tuple[Mapping[str, float], ...]:
-        """What was reported after each epoch, read from `points` every time."""
+        """Epoch and metrics after each epoch, parsed from `points` on every access."""
         return tuple(json.loads(self.points))
 
     def by_epoch(self, metric: str) -> dict[int, float]:
-        """Return epoch -> a metric, where it was reported; a quarter of the time that `curve` takes, if it always was."""
+        """Return epoch -> a metric, for the epochs that have it; four times faster than `curve` if all have it."""
         epochs = re.findall(r'"epoch": (\d+)[,}]', self.points)
         values = re.findall(rf'"{re.escape(metric)}": ([^,}}]+)', self.points)
-        # a backslash may hide a quote within some name
+        # with a backslash, a name can contain a quote, which the patterns above do not handle
         if len(epochs) == len(values) == self.points.count("{") and "\\" not in self.points:
             return dict(zip(map(int, epochs), map(float, values), strict=True))
         return {int(point["epoch"]): point[metric] for point in self.curve if metric in point}
 
 
 class Storage:
-    """A study in an Optuna storage.
+    """The trials of a study in an Optuna storage.
 
     Args:
-        folder: the study's folder; its SQLite file lies there, and its name is the study's.
-        url: a PostgreSQL or MySQL URL instead, as SQLAlchemy spells it, for several machines at one study.
-        create: whether to begin a study that is not there yet.
+        folder: the study's folder. Its name is the name of the study; by default it holds the SQLite file.
+        url: SQLAlchemy URL of a PostgreSQL or MySQL data base, with which several machines can work on one study.
+        create: whether to create the study if it does not exist.
     """
 
     def __init__(self, folder: Path, url: str | None = None, *, create: bool = False) -> None:
@@ -99,36 +99,35 @@ class Storage:
         self.owner = f"{socket.gethostname()}:{self.folder}"
         file = self.folder / "study.db"
         if url is None and not create and not file.exists():
-            raise GraftError(f"There is no study in '{folder}': it has no study.db. If its trials are kept "
-                             "elsewhere, "
-                             "say so: storage=URL.")
-        self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name may hold ? or %
-        self._where = _hidden(url) if url else f"'{file}'"
+            raise GraftError(f"There is no study in '{folder}': it has no study.db. If its trials are in a data "
+                             "base on a server, add storage=URL.")
+        self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name can have ? or %
+        self._where = _without_password(url) if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._explained():
-            options: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": _PATIENCE}}}
+        with self._translated_errors():
+            options: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": _LOCK_TIMEOUT}}}
             if self.shared:
                 options = {"engine_kwargs": {"pool_pre_ping": True},
                            "heartbeat_interval": HEARTBEAT, "grace_period": 3 * HEARTBEAT}
             self._rdb = self._connect(options)
             if self._url.startswith("sqlite"):
-                _write_first(self._rdb.engine)
+                _configure_sqlite(self._rdb.engine)
             self._study = self._open(self.folder.name, create)
 
     def _connect(self, options: dict[str, Any]) -> RDBStorage:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with _quiet():
+                with _hidden_warnings():
                     return RDBStorage(self._url, **options)
             except ImportError as error:
                 dialect, _, driver = self._url.partition(":")[0].partition("+")
                 package = _DRIVERS.get(driver or dialect, driver or dialect)
                 raise GraftError(f"{self._where} needs a driver that is not installed: pip install {package}") from error
             except SQLAlchemyError as error:
-                # Two processes that create the tables at once: the later one finds a table, or Optuna's version row.
+                # Two processes create the tables at once: the second one finds a table, or Optuna's version row.
                 text = str(error)
-                both = "already exists" in text or (isinstance(error, IntegrityError) and "alembic_version" in text)
-                if not both or attempt == _ATTEMPTS:
+                created_twice = "already exists" in text or (isinstance(error, IntegrityError) and "alembic_version" in text)
+                if not created_twice or attempt == _ATTEMPTS:
                     raise
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError  # the last attempt returns or raises
@@ -136,12 +135,12 @@ class Storage:
     def _open(self, name: str, create: bool) -> int:
         known = {study.study_name: study._study_id for study in self._rdb.get_all_studies()}
         if not self.shared and len(known) == 1:
-            name = next(iter(known))  # the folder may have been moved or copied since
+            name = next(iter(known))  # the folder may have been renamed or copied
         if name not in known and not create:
             raise GraftError(f"{self._where} has no study '{name}'. It has: "
                              f"{', '.join(sorted(known)) or 'none'}.")
         if name not in known:
-            with suppress(optuna.exceptions.DuplicatedStudyError):  # another machine began it in this moment
+            with suppress(optuna.exceptions.DuplicatedStudyError):  # another machine has just created it
                 study = self._rdb.create_new_study([StudyDirection.MAXIMIZE], name)
                 self._rdb.set_study_user_attr(study, "yolograft_format", _FORMAT)
                 return study
@@ -155,14 +154,14 @@ class Storage:
 
     def rows(self) -> list[Row]:
         """Return every attempt, oldest first."""
-        with self._explained():
+        with self._translated_errors():
             lost = set(self._rdb._get_stale_trial_ids(self._study)) if self.shared else ()
             with self._rdb.engine.connect() as connection:
                 found = self._rows(connection)
         return [replace(row, lost=True) if row.id in lost else row for row in found]
 
     def _rows(self, connection: Connection) -> list[Row]:
-        # Optuna's own reading builds an object for every epoch of every trial: ten times as long, of 10,000 trials
+        # Optuna's own functions create an object for each epoch of each trial, which takes ten times as long
         one, note = TrialModel.__table__.c, TrialUserAttributeModel.__table__.c
         trials = connection.execute(
             select(one.trial_id, one.number, one.state, one.datetime_start, one.datetime_complete)
@@ -178,27 +177,27 @@ class Storage:
 
     @contextmanager
     def locked(self) -> Iterator[Connection]:
-        """Open a transaction that other processes' and hosts' `locked` transactions on this study wait for.
+        """Open an exclusive transaction: other `locked` transactions on this study wait for it.
 
-        It is committed at the end, or rolled back if something is raised.
+        It is committed at the end, or rolled back after an exception.
         """
-        with self._explained(), self._rdb.engine.begin() as connection:
-            study = StudyModel.__table__.c  # SQLite locks the whole file instead: see `_write_first`
+        with self._translated_errors(), self._rdb.engine.begin() as connection:
+            study = StudyModel.__table__.c  # SQLite locks the whole file instead: see `_configure_sqlite`
             connection.execute(select(study.study_id).where(study.study_id == self._study).with_for_update())
             yield connection
 
     def plan(self, connection: Connection | None = None) -> str | None:
-        """Return the text that `write_plan` stored, or None; in a transaction if one is given."""
+        """Return the text that `write_plan` stored, or None; read in the transaction `connection` if there is one."""
         if connection is None:
-            with self._explained(), self._rdb.engine.connect() as opened:
+            with self._translated_errors(), self._rdb.engine.connect() as opened:
                 return self.plan(opened)
         table = StudyUserAttributeModel.__table__
         found = connection.execute(select(table.c.key, table.c.value_json).where(self._is_plan())).all()
-        text = _whole(dict(map(tuple, found)), _PLAN)
+        text = _joined(dict(map(tuple, found)), _PLAN)
         return str(json.loads(text)) if text else None
 
     def write_plan(self, connection: Connection, text: str) -> None:
-        """Store a study's plan for all hosts, in place of an earlier one, in a `locked` transaction."""
+        """Store or replace the plan for all machines, in a `locked` transaction."""
         table = StudyUserAttributeModel.__table__
         connection.execute(delete(table).where(self._is_plan()))
         connection.execute(insert(table), [{"study_id": self._study, "key": key, "value_json": piece}
@@ -209,12 +208,13 @@ class Storage:
         return and_(note.study_id == self._study, or_(note.key == _PLAN, note.key.like(f"{_PLAN}.%")))
 
     def add(self, trials: Iterable[Trial], *, retry: bool = False) -> list[Row]:
-        """Make sure that every trial is there, once; with `retry`, failed ones get another attempt.
+        """Add the trials that have no attempt yet; with `retry`, failed trials get another attempt.
 
-        In one transaction, for which the study is locked: of two machines that add the same trials, one does.
+        One transaction locks the study, so if two machines add the same trials, each trial is added once.
         """
         if self.shared:
-            with self._explained(), _quiet():  # what a lost machine was running becomes an attempt without a reason
+            # attempts of a lost machine become failed attempts without a reason
+            with self._translated_errors(), _hidden_warnings():
                 fail_stale_trials(optuna.load_study(study_name=self.folder.name, storage=self._rdb))
         with self.locked() as connection:
             settled = {row.key for row in self._rows(connection)
@@ -224,7 +224,7 @@ class Storage:
         return self.rows()
 
     def _insert(self, connection: Connection, trials: Iterable[Trial]) -> None:
-        """Add waiting attempts, as Optuna's `create_new_trial` does one by one, counting those before each."""
+        """Add waiting attempts in the same form as Optuna's `create_new_trial`, all at once."""
         table, notes = TrialModel.__table__, []
         number = connection.execute(select(func.count()).where(table.c.study_id == self._study)).scalar_one()
         for place, trial in enumerate(trials, number):
@@ -237,37 +237,37 @@ class Storage:
             connection.execute(insert(TrialUserAttributeModel.__table__), notes)
 
     def claim(self, row: Row) -> bool:
-        """Take a waiting attempt; False if another machine was faster."""
-        self.beat(row)  # first: a running attempt without a heartbeat would never be known as lost
-        with self._explained():
+        """Mark a waiting attempt as running on this machine; return False if another machine has taken it."""
+        self.beat(row)  # before the claim, since a running attempt without a heartbeat would never count as lost
+        with self._translated_errors():
             try:
                 if not self._rdb.set_trial_state_values(row.id, TrialState.RUNNING):
                     return False
-            except UpdateFinishedTrialError:  # so much faster that it is through with it
+            except UpdateFinishedTrialError:  # another machine has already finished it
                 return False
             self._rdb.set_trial_user_attr(row.id, "owner", self.owner)
             return True
 
     def ours(self, rows: Iterable[Row]) -> list[Row]:
-        """Return what an earlier process of this folder was running when it ended."""
+        """Return the attempts that an earlier process of this folder was running when it ended."""
         running = (row for row in rows if row.state == "running")
         return [row for row in running if row.owner == self.owner or not self.shared]
 
     def beat(self, row: Row) -> None:
-        """Tell other machines that this one still runs the attempt."""
+        """Send a heartbeat: this machine still runs the attempt."""
         if self.shared:
-            with self._explained():
+            with self._translated_errors():
                 self._rdb.record_heartbeat(row.id)
 
     def report(self, row: Row, epoch: int, value: float) -> None:
-        """Record the metric after an epoch, for dashboards and for racing."""
-        with self._explained(), self._given_up():
+        """Record the metric after an epoch, for dashboards."""
+        with self._translated_errors(), self._ignoring_lost():
             self._rdb.set_trial_intermediate_value(row.id, epoch, value)
 
     def finish(self, row: Row, outcome: Result | Failure, metric: str,
                curve: Iterable[Mapping[str, float]] = ()) -> None:
-        """Record what came out, for good."""
-        with self._explained(), self._given_up():
+        """Record the final outcome of an attempt."""
+        with self._translated_errors(), self._ignoring_lost():
             if isinstance(outcome, Failure):
                 self._rdb.set_trial_user_attr(row.id, "reason", outcome.reason)
                 self._rdb.set_trial_state_values(row.id, TrialState.FAIL)
@@ -278,8 +278,8 @@ class Storage:
             self._rdb.set_trial_state_values(row.id, TrialState.COMPLETE, [outcome.metrics[metric]])
 
     @contextmanager
-    def _given_up(self) -> Iterator[None]:
-        """Let go of an attempt that the other machines gave up, since this one was silent for so long: theirs counts."""
+    def _ignoring_lost(self) -> Iterator[None]:
+        """Ignore the error if other machines have declared this attempt lost: then their new attempt counts."""
         try:
             yield
         except UpdateFinishedTrialError:
@@ -287,61 +287,58 @@ class Storage:
                 raise
 
     def close(self) -> None:
-        """Let go of the data base."""
+        """Close all connections to the data base."""
         self._rdb.remove_session()
         self._rdb.engine.dispose()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
             causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
-            said = " ".join(dict.fromkeys(causes))
+            cause = " ".join(dict.fromkeys(causes))
             where = self._where
             if isinstance(error, ArgumentError):
-                raise GraftError(f"{where} is no data base's URL. Expected: {_URLS}.") from error
-            if "full" in said or "No space left" in said:
-                raise GraftError(f"The disk is full: {where} takes no more. What is finished is kept; free "
-                                 "some space "
-                                 "and start the study again.") from error
-            if "locked" in said:
-                raise GraftError(f"Another program holds {where} locked. Close it and start the study again; "
-                                 "what is "
-                                 "finished is kept.") from error
-            if "version" in said or "schema" in said:
+                raise GraftError(f"{where} is not the URL of a data base. Expected: {_URLS}.") from error
+            if "full" in cause or "No space left" in cause:
+                raise GraftError(f"The disk is full: {where} cannot be written. Finished trials are saved. Free "
+                                 "some disk space, then start the study again.") from error
+            if "locked" in cause:
+                raise GraftError(f"Another program has locked {where}. Close it, then start the study again. "
+                                 "Finished trials are saved.") from error
+            if "version" in cause or "schema" in cause:
                 raise GraftError(f"{where} was written by another version of Optuna than the installed "
-                                 f"{optuna.__version__}: {said[:300]}") from error
-            if "not a database" in said or "malformed" in said:
-                raise GraftError(f"{where} is damaged or is no data base: {said[:200]}") from error
-            raise GraftError(f"{where} cannot be used: {said[:300]}\nWhat is finished is kept.") from error
+                                 f"{optuna.__version__}: {cause[:300]}") from error
+            if "not a database" in cause or "malformed" in cause:
+                raise GraftError(f"{where} is damaged or is no data base: {cause[:200]}") from error
+            raise GraftError(f"{where} cannot be used: {cause[:300]}\nFinished trials are saved.") from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Say nothing of Optuna's heartbeat meanwhile, which it has called experimental for years."""
-    with _QUIET, warnings.catch_warnings():
+def _hidden_warnings() -> Iterator[None]:
+    """Hide Optuna's warning that its heartbeat is experimental."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
 
 
-def _write_first(engine: Engine) -> None:
-    """Begin each SQLite transaction as a writer, and write ahead.
+def _configure_sqlite(engine: Engine) -> None:
+    """Configure SQLite: take the write lock at the start of each transaction, and use a write-ahead log.
 
-    Optuna claims a trial by reading its state and then writing it; where the reader becomes a writer half
-    way, as SQLite's transactions do by default, two processes can both read "waiting" (PostgreSQL and MySQL
-    lock the row).
+    Optuna claims a trial by reading its state and then writing it. By default an SQLite transaction takes the write lock
+    only at its first write, so two processes could both read "waiting". PostgreSQL and MySQL lock the row.
 
-    The write-ahead log makes a commit ten times as fast, since it waits for no disk: a process that is killed loses
-    nothing, and a machine that loses power loses its last commits at most, never the file. A trial whose end is lost so
-    has its result in its folder, and is not trained again.
+    With the write-ahead log a commit does not wait for the disk and is ten times faster. A killed process loses nothing. A
+    power failure can lose the last commits but does not damage the file. If the end of a trial is lost in this way, its
+    result is still in its folder, and it is not trained again.
     """
 
-    engine.dispose()  # the connections that were opened before this was said
+    engine.dispose()  # close the connections that were opened without this configuration
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, record: object) -> None:
-        connection.isolation_level = None  # the driver's own, later BEGIN stays away
+        connection.isolation_level = None  # the driver sends no BEGIN of its own
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
 
@@ -353,15 +350,15 @@ def _write_first(engine: Engine) -> None:
 def _row(trial: Any, notes: Mapping[str, str]) -> Row:
     states = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running", TrialState.COMPLETE: "complete"}
     short = {name: json.loads(notes[name]) for name in _SHORT if name in notes}
-    result = _whole(notes, "result") if trial.state is TrialState.COMPLETE else ""
+    result = _joined(notes, "result") if trial.state is TrialState.COMPLETE else ""
     lasted = trial.datetime_start is not None and trial.datetime_complete is not None
     return Row(id=trial.trial_id, number=trial.number, **short, state=states.get(trial.state, "failed"),
-               result=Result(**json.loads(result)) if result else None, points=_whole(notes, "curve") or "[]",
+               result=Result(**json.loads(result)) if result else None, points=_joined(notes, "curve") or "[]",
                seconds=(trial.datetime_complete - trial.datetime_start).total_seconds() if lasted else 0.0)
 
 
 def _pieces(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Return an attribute's name and JSON, or those of the pieces of a long one: `name.0`, `name.1`, ..."""
+    """Yield an attribute's name and JSON text; a long text is split into pieces `name.0`, `name.1`, ..."""
     text = json.dumps(value)
     if len(text) <= _PIECE:
         yield name, text
@@ -370,16 +367,16 @@ def _pieces(name: str, value: Any) -> Iterator[tuple[str, str]]:
         yield f"{name}.{place}", json.dumps(text[start:start + _PIECE])
 
 
-def _whole(notes: Mapping[str, str], name: str) -> str:
-    """Return the JSON of an attribute that may be in pieces; nothing if it is not there."""
+def _joined(notes: Mapping[str, str], name: str) -> str:
+    """Return the JSON text of an attribute, joined from its pieces; empty if the attribute does not exist."""
     if name in notes or f"{name}.0" not in notes:
         return notes.get(name, "")
     places = range(sum(key.startswith(f"{name}.") for key in notes))
     return "".join(json.loads(notes[f"{name}.{place}"]) for place in places)
 
 
-def _hidden(url: str) -> str:
-    """Return a URL as it may be shown: without its password."""
+def _without_password(url: str) -> str:
+    """Return a URL for messages, without its password."""
     try:
         return f"storage={make_url(url).render_as_string(hide_password=True)}"
     except ArgumentError:

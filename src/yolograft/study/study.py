@@ -1,4 +1,4 @@
-"""The study as it stands: its plan, its trials' results, and what may be said of them."""
+"""A study: its plan, the results of its trials so far, and the verdicts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Study"]
 
 @dataclass(frozen=True)
 class Study:
-    """A plan and a snapshot of what is known of its trials.
+    """A plan, and a snapshot of its trials' attempts and results.
 
     >>> Study.load("runs/study").verdicts()  # doctest: +SKIP
     [Verdict(arm='se@8', word=<Word.UNDECIDED: 'no evidence either way'>, ...)]
@@ -33,11 +33,11 @@ class Study:
 
     @classmethod
     def load(cls, folder: str | Path, *, storage: str | None = None) -> Study:
-        """Read a study from its folder, whether or not it runs; raises `GraftError` if there is none."""
+        """Read a study from its folder, also while it runs; raises `GraftError` if the folder holds no study."""
         folder = Path(folder)
         opened = Storage(folder, storage)
         try:
-            text = opened.plan() if opened.shared else None  # with what other hosts added
+            text = opened.plan() if opened.shared else None  # includes what other machines have added
             plan = Plan.read(folder / "plan.yaml", recorded=True) if text is None else Plan.recorded(yaml.safe_load(text))
             return cls(folder, plan, tuple(opened.rows()))
         finally:
@@ -45,7 +45,7 @@ class Study:
 
     @cached_property
     def latest(self) -> Mapping[tuple[str, int], Row]:
-        """(arm, seed) -> the attempt that counts: the complete one if there is one, else the newest."""
+        """(arm, seed) -> the complete attempt at that trial, or the newest attempt if none is complete."""
         by_key: dict[str, Row] = {}
         for row in self.rows:
             if row.key not in by_key or by_key[row.key].state != "complete":
@@ -55,26 +55,26 @@ class Study:
 
     @cached_property
     def results(self) -> Mapping[str, Mapping[int, Result]]:
-        """Arm -> seed -> result, for every arm of the plan and what is finished."""
-        found: dict[str, dict[int, Result]] = {arm.name: {} for arm in self.plan.arms}
+        """Arm -> seed -> result of every finished trial; all arms of the plan are keys."""
+        by_arm: dict[str, dict[int, Result]] = {arm.name: {} for arm in self.plan.arms}
         for (arm, seed), row in self.latest.items():
             if row.result is not None:
-                found[arm][seed] = row.result
-        return found
+                by_arm[arm][seed] = row.result
+        return by_arm
 
     def scores(self, metric: str | None = None) -> dict[str, dict[int, float]]:
-        """Arm -> seed -> a metric, the plan's own unless named."""
+        """Return arm -> seed -> a metric, by default the metric of the plan."""
         name = metric or self.plan.metric
         return {arm: {seed: one.metrics[name] for seed, one in by_seed.items() if name in one.metrics}
                 for arm, by_seed in self.results.items()}
 
     def verdicts(self, metric: str | None = None) -> list[Verdict]:
-        """Return a verdict on each arm but the baseline, by the plan's metric unless another is named."""
+        """Return a verdict on each arm except the baseline, by default for the metric of the plan."""
         return judge(self.scores(metric), self.plan.baseline, stopped=self.stopped if self.plan.race else None)
 
     @cached_property
     def stopped(self) -> Mapping[str, int]:
-        """The arms that racing stopped, with the number of pairs after which each was; none if all were run anyway."""
+        """Arm -> number of pairs after which the race stopped it; without arms whose runs were completed later."""
         if not self.plan.race:
             return {}
         out = race.stopped(self.scores(), self.plan.baseline, self.plan.seeds)
@@ -86,10 +86,10 @@ class Study:
         return {which: row.by_epoch(self.plan.metric) for which, row in self.latest.items() if row.state == "complete"}
 
     def fidelity(self) -> list[tuple[int, float, float]]:
-        """Return (epoch, tau, share of the epochs): how well the arms' means so early would have ranked them.
+        """Return (epoch, tau, share of the epochs) for each recorded epoch: whether fewer epochs rank the arms equally.
 
-        Kendall's tau-b (1945) between the arms' means after each recorded epoch and their final ones, over the seeds that
-        all arms with a result have: whether fewer epochs would do. Empty while fewer than three arms have runs in common.
+        tau is Kendall's tau-b (1945) between the arms' means after that epoch and their final means, over the seeds that all
+        arms with a result have. Empty while fewer than three arms have seeds in common.
         """
         return self._fidelity(self._shared[2])
 
@@ -101,8 +101,11 @@ class Study:
 
     @cached_property
     def _shared(self) -> tuple[list[str], list[int], list[int]]:
-        """The arms with a result, the seeds that they all have, and the epochs of all these; none below three arms."""
-        arms = [arm.name for arm in self.plan.arms if self.results[arm.name]]  # without those that failed everywhere
+        """The arms with a result, the seeds common to all of them, and the epochs common to all these runs.
+
+        All three are empty with fewer than three arms.
+        """
+        arms = [arm.name for arm in self.plan.arms if self.results[arm.name]]  # without arms whose trials all failed
         seeds = [seed for seed in self.plan.seeds if all(self.curves.get((arm, seed)) for arm in arms)]
         if len(arms) < 3 or not seeds:
             return [], [], []
@@ -117,12 +120,12 @@ class Study:
         return [(epoch, statistics.rank_correlation(sums, final), epoch / known[-1]) for epoch, sums in early]
 
     def agreement(self, other: Study) -> float:
-        """Return Kendall's tau-b between the arms' means here and there: whether a cheaper study ranks them alike.
+        """Return Kendall's tau-b between the arms' means of two studies: whether a cheaper study ranks them equally.
 
         >>> Study.load("runs/study/at-224").agreement(Study.load("runs/study/at-640"))  # doctest: +SKIP
         0.67
 
-        Arms count by name, and with all the seeds that they have; NaN with fewer than three in common.
+        Arms are matched by name, each with all its seeds; NaN with fewer than three common arms.
         """
         ours, theirs = self.scores(), other.scores(self.plan.metric)
         arms = [arm for arm, by in ours.items() if by and theirs.get(arm)]
@@ -132,10 +135,10 @@ class Study:
                                            [mean(theirs[arm].values()) for arm in arms])
 
     def folder_of(self, key: str) -> Path:
-        """Return where a trial keeps its files."""
+        """Return the folder of a trial's files."""
         return self.folder / "trials" / key
 
     def failures(self) -> dict[tuple[str, int], str]:
-        """(arm, seed) -> why that trial failed."""
+        """Return (arm, seed) -> the reason why that trial failed."""
         failed = ((which, row) for which, row in self.latest.items() if row.state == "failed")
         return {which: row.reason for which, row in failed if row.reason}

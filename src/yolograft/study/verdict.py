@@ -1,4 +1,4 @@
-"""The verdict: what a study may say of each arm against the baseline, in words, with the numbers behind."""
+"""Verdicts: for each arm one of four words about its difference from the baseline, and the statistics behind it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Verdict", "Word", "adjust", "choose", "differences", "judge"]
 
 
 class Word(str, Enum):
-    """The four things that a study may say."""
+    """The four possible verdicts."""
 
     HELPS = "helps"
     HURTS = "hurts"
@@ -29,21 +29,21 @@ class Word(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What may be said of one arm against the baseline, by one metric.
+    """Statistics and verdict of one arm compared with the baseline, for one metric.
 
     Attributes:
         arm: the arm's name.
         word: helps, hurts, no evidence either way, or too few runs to say.
         differences: arm minus baseline, by seed.
         mean: the mean difference.
-        t_interval: Student's 95% interval of the mean difference, for this arm alone.
-        bca_interval: the BCa bootstrap's.
-        p: the exact sign-flip test's two-sided p-value, for this arm alone.
-        p_holm: the same after Holm's correction over all arms of the study.
-        p_adjusted: Westfall and Young's max-T over all arms, or Holm's if the study raced: what the word rests on.
-        better: the probability that a run with the arm beats its paired baseline, and its interval.
-        detectable: the smallest true effect that this many seeds would have found four times in five.
-        stopped: the number of pairs after which racing gave the arm no more seeds; None if it had them all.
+        t_interval: Student's 95% confidence interval of the mean difference, not corrected for other arms.
+        bca_interval: 95% BCa bootstrap interval of the mean difference.
+        p: two-sided p-value of the paired sign-flip permutation test, not corrected for other arms.
+        p_holm: `p` after Holm's correction over all arms of the study.
+        p_adjusted: the p-value that determines the word: max-T (Westfall and Young) over all arms, or Holm's after a race.
+        better: probability that a run of the arm is better than its paired baseline run, with its 95% interval.
+        detectable: smallest true effect that this number of seeds detects with a power of 80%.
+        stopped: number of pairs after which the race stopped the arm; None if it was not stopped.
     """
 
     arm: str
@@ -61,7 +61,7 @@ class Verdict:
 
     @property
     def seeds(self) -> int:
-        """How many pairs the verdict rests on."""
+        """Number of pairs."""
         return len(self.differences)
 
     @property
@@ -70,7 +70,7 @@ class Verdict:
         return float(np.std(list(self.differences.values()), ddof=1)) if self.seeds > 1 else float("nan")
 
     def why(self) -> str:
-        """Return one sentence that gives the reason for the word."""
+        """Return one sentence with the reason for the word."""
         if self.word is Word.FEW:
             need = statistics.seeds_to_resolve()
             return (f"{self.seeds} paired seeds cannot reach p <= 0.05 whatever they show (the smallest "
@@ -89,44 +89,46 @@ class Verdict:
 
 def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: float = 0.05,
           stopped: Mapping[str, int] | None = None) -> list[Verdict]:
-    """Return a verdict on every arm but the baseline, in the order given.
+    """Return a verdict on every arm except the baseline, in the order of `scores`.
 
-    The words "helps" and "hurts" are said wrongly, of any arm of the whole study, with probability `alpha` at
-    most: they rest on p-values adjusted over all arms, those that were stopped early included.
+    The p-values are adjusted over all arms, including arms that were stopped early. The family-wise error rate is therefore
+    at most `alpha`: this is the probability that at least one arm without an effect gets the verdict "helps" or "hurts".
 
     Args:
         scores: arm -> seed -> the metric (higher is better).
         baseline: the arm that the others are compared with.
-        alpha: the error rate over the whole study.
-        stopped: for a study that raced, the arms that were stopped, with the number of pairs after which each was.
+        alpha: family-wise error rate of the study.
+        stopped: for a race, arm -> number of pairs after which it was stopped; None if the study was no race.
     """
     arms = [arm for arm in scores if arm != baseline]
-    seeds, gone = sorted(scores.get(baseline, {})), stopped or {}
+    seeds, stopped_after = sorted(scores.get(baseline, {})), stopped or {}
     table = differences(scores, baseline, arms, seeds)
-    singles, held, adjusted = adjust(table, None if stopped is None else [arm in gone for arm in arms])
-    return [_verdict(arm, dict(_pairs(seeds, row)), len(arms), alpha, (singles[i], held[i], adjusted[i]), gone.get(arm))
+    unadjusted, holm, adjusted = adjust(table, None if stopped is None else [arm in stopped_after for arm in arms])
+    return [_verdict(arm, dict(_pairs(seeds, row)), len(arms), alpha, (unadjusted[i], holm[i], adjusted[i]),
+                     stopped_after.get(arm))
             for i, (arm, row) in enumerate(zip(arms, table, strict=True))]
 
 
 def adjust(table: NDArray[np.float64],
            stopped: Sequence[bool] | None = None) -> tuple[list[float], list[float], list[float]]:
-    """Return each arm's sign-flip p-value, the same after Holm's correction, and the p-value that its word rests on.
+    """Return the p-values of each arm: unadjusted, after Holm's correction, and the one that determines its word.
 
-    That is max-T's; or Holm's if the study raced (`stopped` is given). Flipping the few seeds of a stopped arm would
-    show too little of what it might have shown; but a surviving arm's own p-value is that of a study without racing,
-    so that Holm's correction over all arms, the stopped ones counted as lost, holds whatever the rule of stopping.
+    The last is max-T's, or Holm's after a race (`stopped` is not None). After a race max-T would be invalid, since the
+    stopped arms have few sign patterns and make the joint distribution too narrow. An arm that was not stopped has the same
+    unadjusted p-value as without a race. Holm's correction, with p = 1 for stopped arms, is therefore valid for any stopping
+    rule.
     """
     if stopped is not None:
-        singles = [statistics.sign_flip(row) for row in table]
-        raced = [1.0 if out else p for p, out in zip(singles, stopped, strict=True)]
-        held = statistics.holm(raced).tolist()
-        return singles, held, held
+        unadjusted = [statistics.sign_flip(row) for row in table]
+        raced = [1.0 if out else p for p, out in zip(unadjusted, stopped, strict=True)]
+        holm = statistics.holm(raced).tolist()
+        return unadjusted, holm, holm
     alone, adjusted = statistics.sign_flips(table)
     return alone.tolist(), statistics.holm(alone).tolist(), adjusted.tolist()
 
 
 def choose(seeds: int, mean: float, p_adjusted: float, *, alpha: float = 0.05, stopped: bool = False) -> Word:
-    """Return the word for an arm with so many paired seeds, this mean difference and this adjusted p-value."""
+    """Return the word for an arm, given its number of paired seeds, mean difference and adjusted p-value."""
     if stopped:
         return Word.UNDECIDED
     if seeds < statistics.seeds_to_resolve(alpha):

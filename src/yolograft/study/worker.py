@@ -1,6 +1,6 @@
-"""The process that runs one trial: `python -m yolograft.study.worker FOLDER`. It ends with its parent.
+"""The process that runs one trial: `python -m yolograft.study.worker FOLDER`. It ends when its parent process ends.
 
-With the word `test` behind, it scores the trial's network on the held-out split instead.
+`python -m yolograft.study.worker FOLDER test` scores the trial's network on the held-out split instead.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial,
 
 __all__ = ["main", "perform", "score"]
 
-_PATIENCE = 60.0  # seconds that a previous process of the same trial gets to notice that its parent is gone
+_LOCK_TIMEOUT = 60.0  # seconds to wait for an earlier process of the same trial, which ends after its parent
 
 
 def perform(folder: Path) -> Result | Failure:
-    """Run the trial described in `folder`, unless it has its result; never raises what a trial can cause."""
+    """Run the trial in `folder`, or return its result if it has one; an error in the trial gives a `Failure`."""
     trial = read_json(Trial, folder / "trial.json")
     if trial is None:
         raise FileNotFoundError(folder / "trial.json")
-    # the kernel releases this lock whenever and however its process ends
-    with FileLock(folder / "lock", timeout=_PATIENCE):
+    # the operating system releases this lock when the process ends, even if it is killed
+    with FileLock(folder / "lock", timeout=_LOCK_TIMEOUT):
         done = read_json(Result, folder / "result.json")
         if done is not None:
             return done
         (folder / "failure.json").unlink(missing_ok=True)
-        for left in folder.glob(PARTS):  # a process that was killed while it wrote, perhaps a whole checkpoint
-            left.unlink(missing_ok=True)
+        for part in folder.glob(PARTS):  # temporary files of a process that was killed while it wrote
+            part.unlink(missing_ok=True)
         try:
             host = load_host(trial.host)
             _compare_versions(trial, host)
-            found = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
-            result = found if isinstance(found, Result) else Result(**found)
-            if (folder / "images.npz").is_file():  # here, where trials run side by side, and not in every report
-                from yolograft.study.images import keep_drawn
+            returned = host.train(trial, folder, _reporter(folder / "epochs.jsonl"))
+            result = returned if isinstance(returned, Result) else Result(**returned)
+            if (folder / "images.npz").is_file():  # computed here, where trials run in parallel, and reused by every report
+                from yolograft.study.images import store_resampled_ap
 
-                keep_drawn(folder)
+                store_resampled_ap(folder)
             write_json(folder / "result.json", result.check())
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # a library may raise anything, SystemExit included
+        except BaseException as error:  # a library can raise any exception, even SystemExit
             traceback.print_exc()
             failure = Failure(reason=_reason(error), log=str(folder / "log.txt"))
             write_json(folder / "failure.json", failure)
@@ -63,16 +63,16 @@ def perform(folder: Path) -> Result | Failure:
 
 
 def _compare_versions(trial: Trial, host: Any) -> None:
-    """Refuse to train on a machine whose packages are not those that the study was begun with."""
-    here = {"yolograft": __version__, **host.versions()} if trial.versions else {}
-    unlike = [f"{name} {here.get(name, 'none')} here, {wanted} in the study"
-              for name, wanted in trial.versions.items() if here.get(name) != wanted]
-    if unlike:
-        raise GraftError(f"The machine {socket.gethostname()} has other versions than the study: {'; '.join(unlike)}.")
+    """Raise `GraftError` if the packages of this machine have other versions than those of the study."""
+    installed = {"yolograft": __version__, **host.versions()} if trial.versions else {}
+    different = [f"{name} {installed.get(name, 'none')} here, {wanted} in the study"
+              for name, wanted in trial.versions.items() if installed.get(name) != wanted]
+    if different:
+        raise GraftError(f"The machine {socket.gethostname()} has other versions than the study: {'; '.join(different)}.")
 
 
 def score(folder: Path) -> Result | Failure:
-    """Score the network of the trial in `folder` on the held-out split, into `test.json`."""
+    """Evaluate the network of the trial in `folder` on the held-out split, and write `test.json`."""
     trial = read_json(Trial, folder / "trial.json")
     if trial is None:
         raise FileNotFoundError(folder / "trial.json")
@@ -104,14 +104,14 @@ def _reporter(path: Path) -> Report:
             raise DivergedError(f"Training diverged in epoch {epoch}: {broken}.")
         record = json.dumps({"epoch": epoch, **{key: float(value) for key, value in metrics.items()}})
         with path.open("a+", encoding="utf-8") as file:
-            torn = file.tell() > 0 and not path.read_bytes().endswith(b"\n")
-            file.write(("\n" if torn else "") + record + "\n")
+            is_incomplete = file.tell() > 0 and not path.read_bytes().endswith(b"\n")
+            file.write(("\n" if is_incomplete else "") + record + "\n")
 
     return report
 
 
 def _follow_parent() -> None:
-    """End this process and its children when standard input closes: the parent is gone, however it went."""
+    """Kill this process and its child processes when standard input closes, which means that the parent has ended."""
 
     def watch() -> None:
         while os.read(0, 4096):
@@ -124,7 +124,7 @@ def _follow_parent() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the trial in the folder named; 0 when there is a result, 1 when the trial failed."""
+    """Run the trial in the folder `argv[0]`; return 0 if it has a result, 1 if it failed."""
     _follow_parent()
     work = score if argv[1:] == ["test"] else perform
     return 0 if isinstance(work(Path(argv[0])), Result) else 1
