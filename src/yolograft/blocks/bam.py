@@ -16,7 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import hidden, number, one_of, whole
+from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
 from yolograft.blocks._vector import average
 
 __all__ = ["BAM"]
@@ -58,11 +58,11 @@ class BAM(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number("bam", "ratio", ratio, least=1)
-        whole("bam", "minimum", minimum)
-        whole("bam", "dilation", dilation)
-        one_of("bam", "combine", combine, ("sum", "product", "max"))
-        width = hidden(channels, ratio, minimum)
+        check_number("bam", "ratio", ratio, minimum=1)
+        check_integer("bam", "minimum", minimum)
+        check_integer("bam", "dilation", dilation)
+        check_choice("bam", "combine", combine, ("sum", "product", "max"))
+        width = hidden_channels(channels, ratio, minimum)
         self.combine = combine
         self.channel = nn.Sequential(nn.Conv2d(channels, width, 1), BatchNorm(width), nn.ReLU(),
                                      nn.Conv2d(width, channels, 1))

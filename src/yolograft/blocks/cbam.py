@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import average, dense, spread
+from yolograft.blocks._settings import check_bool, check_choice, check_integer, check_number, hidden_channels
+from yolograft.blocks._vector import average, linear_1x1, unsqueeze_hw
 
 __all__ = ["CBAM"]
 
@@ -61,26 +61,26 @@ class CBAM(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number("cbam", "ratio", ratio, least=1)
-        whole("cbam", "minimum", minimum)
-        whole("cbam", "kernel_size", kernel_size, odd=True)
-        flag("cbam", "bias", bias)
-        flag("cbam", "norm", norm)
-        one_of("cbam", "init", init, INITS)
-        width = hidden(channels, ratio, minimum)
+        check_number("cbam", "ratio", ratio, minimum=1)
+        check_integer("cbam", "minimum", minimum)
+        check_integer("cbam", "kernel_size", kernel_size, odd=True)
+        check_bool("cbam", "bias", bias)
+        check_bool("cbam", "norm", norm)
+        check_choice("cbam", "init", init, INITS)
+        width = hidden_channels(channels, ratio, minimum)
         self.init = init
         self.fc1 = nn.Conv2d(channels, width, 1, bias=bias)
         self.fc2 = nn.Conv2d(width, channels, 1, bias=bias)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm = BatchNorm(1) if norm else nn.Identity()
         if init == "identity":
-            silence(self.fc2, self.norm if norm else self.conv)
+            zero_init(self.fc2, self.norm if norm else self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1), then by (B, 1, H, W)."""
         z = torch.stack((average(x, 2, 3), x.amax((2, 3))))
-        channel = dense(self.fc2, F.relu(dense(self.fc1, z))).sum(0)
-        x = x * spread(gate(channel, self.init))
+        channel = linear_1x1(self.fc2, F.relu(linear_1x1(self.fc1, z))).sum(0)
+        x = x * unsqueeze_hw(gate(channel, self.init))
         spatial = self.norm(self.conv(torch.cat((average(x, 1, keepdim=True), x.amax(1, keepdim=True)), 1)))
         return x * gate(spatial, self.init)
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import hidden, number, one_of, whole
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
 from yolograft.blocks._vector import average
 
 __all__ = ["CoordAtt"]
@@ -45,17 +45,17 @@ class CoordAtt(nn.Module):
         self, channels: int, *, ratio: float = 32, minimum: int = 8, init: str = "identity"
     ) -> None:
         super().__init__()
-        number("coordatt", "ratio", ratio, least=1)
-        whole("coordatt", "minimum", minimum)
-        one_of("coordatt", "init", init, INITS)
-        width = hidden(channels, ratio, minimum)
+        check_number("coordatt", "ratio", ratio, minimum=1)
+        check_integer("coordatt", "minimum", minimum)
+        check_choice("coordatt", "init", init, INITS)
+        width = hidden_channels(channels, ratio, minimum)
         self.init = init
         self.conv1 = nn.Conv2d(channels, width, 1)
         self.norm = nn.BatchNorm2d(width)
         self.conv_h = nn.Conv2d(width, channels, 1)
         self.conv_w = nn.Conv2d(width, channels, 1)
         if init == "identity":
-            silence(self.conv_h, self.conv_w)
+            zero_init(self.conv_h, self.conv_w)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, H, 1) and (B, C, 1, W)."""

@@ -15,8 +15,8 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._attention import attend
 from yolograft.blocks._birth import INITS
-from yolograft.blocks._layout import like
-from yolograft.blocks._settings import hidden, number, one_of
+from yolograft.blocks._layout import match_memory_format
+from yolograft.blocks._settings import check_choice, check_number, hidden_channels
 
 __all__ = ["CAM", "PAM"]
 
@@ -42,9 +42,9 @@ class PAM(nn.Module):
 
     def __init__(self, channels: int, *, ratio: float = 8, init: str = "identity") -> None:
         super().__init__()
-        number("pam", "ratio", ratio, least=1)
-        one_of("pam", "init", init, INITS)
-        width = hidden(channels, ratio)
+        check_number("pam", "ratio", ratio, minimum=1)
+        check_choice("pam", "init", init, INITS)
+        width = hidden_channels(channels, ratio)
         self.widths = (width, channels)
         self.query = nn.Conv2d(channels, width, 1)
         self.key = nn.Conv2d(channels, width, 1)
@@ -56,7 +56,7 @@ class PAM(nn.Module):
         query, key, value = (layer(x).flatten(2).transpose(1, 2)[:, :, None]
                              for layer in (self.query, self.key, self.value))
         u = attend(query, key, value, scale=1.0, widths=self.widths)[:, :, 0]
-        return like(x + self.alpha * u.transpose(1, 2).unflatten(2, x.shape[2:]), x)
+        return match_memory_format(x + self.alpha * u.transpose(1, 2).unflatten(2, x.shape[2:]), x)
 
 
 @block("cam", aliases=("CAM", "CAM_Module", "ChannelAttentionModule"))
@@ -79,7 +79,7 @@ class CAM(nn.Module):
 
     def __init__(self, channels: int, *, init: str = "identity") -> None:
         super().__init__()
-        one_of("cam", "init", init, INITS)
+        check_choice("cam", "init", init, INITS)
         self.beta = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,4 +89,4 @@ class CAM(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             energy = wide @ wide.transpose(1, 2)
         weights = (energy.amax(2, keepdim=True) - energy).softmax(2).to(x.dtype)
-        return like(x + self.beta * (weights @ flat).unflatten(2, x.shape[2:]), x)
+        return match_memory_format(x + self.beta * (weights @ flat).unflatten(2, x.shape[2:]), x)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, silence
-from yolograft.blocks._layout import like
-from yolograft.blocks._settings import hidden, number, one_of
+from yolograft.blocks._birth import INITS, zero_init
+from yolograft.blocks._layout import match_memory_format
+from yolograft.blocks._settings import check_choice, check_number, hidden_channels
 
 __all__ = ["DoubleAttention"]
 
@@ -40,15 +40,15 @@ class DoubleAttention(nn.Module):
 
     def __init__(self, channels: int, *, ratio: float = 4, init: str = "identity") -> None:
         super().__init__()
-        number("double", "ratio", ratio, least=1)
-        one_of("double", "init", init, INITS)
-        width = hidden(channels, ratio)
+        check_number("double", "ratio", ratio, minimum=1)
+        check_choice("double", "init", init, INITS)
+        width = hidden_channels(channels, ratio)
         self.features = nn.Conv2d(channels, width, 1)
         self.gather = nn.Conv2d(channels, width, 1)
         self.distribute = nn.Conv2d(channels, width, 1)
         self.out = nn.Conv2d(width, channels, 1)
         if init == "identity":
-            silence(self.out)
+            zero_init(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the distributed descriptors to x: (B, C, H, W)."""
@@ -56,4 +56,4 @@ class DoubleAttention(nn.Module):
         maps = self.gather(x).flatten(2).softmax(2).to(features.dtype)
         vectors = self.distribute(x).flatten(2).softmax(1).to(features.dtype)
         z = features @ maps.transpose(1, 2) @ vectors
-        return like(x + self.out(z.unflatten(2, x.shape[2:])), x)
+        return match_memory_format(x + self.out(z.unflatten(2, x.shape[2:])), x)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import number, one_of, whole
-from yolograft.blocks._vector import average, spread
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_choice, check_integer, check_number
+from yolograft.blocks._vector import average, unsqueeze_hw
 from yolograft.errors import BlockError
 
 __all__ = ["CECA", "ECA"]
@@ -56,13 +56,13 @@ class ECA(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number(self.name, "gamma", gamma, least=0.01)
-        number(self.name, "beta", beta, least=0)
-        one_of(self.name, "init", init, INITS)
+        check_number(self.name, "gamma", gamma, minimum=0.01)
+        check_number(self.name, "beta", beta, minimum=0)
+        check_choice(self.name, "init", init, INITS)
         if kernel_size is None:
             kernel_size = odd_kernel(channels, gamma, beta)
         else:
-            whole(self.name, "kernel_size", kernel_size, odd=True)
+            check_integer(self.name, "kernel_size", kernel_size, odd=True)
             if (gamma, beta) != (2, 1):
                 raise BlockError(f"{self.name}: kernel_size={kernel_size} leaves gamma and beta nothing to "
                                  "do. Give the kernel's size, or what to derive it from.")
@@ -73,12 +73,12 @@ class ECA(nn.Module):
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False,
                               padding_mode=self.padding_mode)
         if init == "identity":
-            silence(self.conv)
+            zero_init(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
         z = self.conv(average(x, 2, 3).unsqueeze(1)).squeeze(1)
-        return x * spread(gate(z, self.init))
+        return x * unsqueeze_hw(gate(z, self.init))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._norm import GroupNorm
-from yolograft.blocks._settings import divisor, one_of, whole
+from yolograft.blocks._settings import check_choice, check_divisor, check_integer
 from yolograft.blocks._vector import average
 
 __all__ = ["ELA"]
@@ -53,16 +53,16 @@ class ELA(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        whole("ela", "kernel_size", kernel_size, odd=True)
-        divisor("ela", "width", width, channels)
-        divisor("ela", "norm_groups", norm_groups, channels)
-        one_of("ela", "init", init, INITS)
+        check_integer("ela", "kernel_size", kernel_size, odd=True)
+        check_divisor("ela", "width", width, channels)
+        check_divisor("ela", "norm_groups", norm_groups, channels)
+        check_choice("ela", "init", init, INITS)
         self.init = init
         self.conv = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2,
                               groups=channels // width, bias=False)
         self.norm = GroupNorm(norm_groups, channels)
         if init == "identity":
-            silence(self.norm)
+            zero_init(self.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, H, 1) and (B, C, 1, W)."""

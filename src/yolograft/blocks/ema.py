@@ -13,7 +13,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import GroupNorm
-from yolograft.blocks._settings import divisor
+from yolograft.blocks._settings import check_divisor
 from yolograft.blocks._vector import average
 
 __all__ = ["EMA"]
@@ -43,7 +43,7 @@ class EMA(nn.Module):
 
     def __init__(self, channels: int, *, groups: int = 8, init: str = "identity") -> None:
         super().__init__()
-        divisor("ema", "groups", groups, channels)
+        check_divisor("ema", "groups", groups, channels)
         width = channels // groups
         self.groups = groups
         self.conv1 = nn.Conv2d(width, width, 1)

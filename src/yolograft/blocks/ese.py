@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import one_of
-from yolograft.blocks._vector import average, dense, spread
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_choice
+from yolograft.blocks._vector import average, linear_1x1, unsqueeze_hw
 
 __all__ = ["ESE"]
 
@@ -39,16 +39,16 @@ class ESE(nn.Module):
 
     def __init__(self, channels: int, *, gate: str = "hardsigmoid", init: str = "identity") -> None:
         super().__init__()
-        one_of("ese", "gate", gate, ("hardsigmoid", "sigmoid"))
-        one_of("ese", "init", init, INITS)
+        check_choice("ese", "gate", gate, ("hardsigmoid", "sigmoid"))
+        check_choice("ese", "init", init, INITS)
         self.gate, self.init = gate, init
         self.fc = nn.Conv2d(channels, channels, 1)
         if init == "identity":
-            silence(self.fc)
+            zero_init(self.fc)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
-        return x * spread(gate(dense(self.fc, average(x, 2, 3)), self.init, self.gate))
+        return x * unsqueeze_hw(gate(linear_1x1(self.fc, average(x, 2, 3)), self.init, self.gate))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._pool import adaptive_average
-from yolograft.blocks._settings import hidden, number, one_of, whole
-from yolograft.blocks._vector import dense
+from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
+from yolograft.blocks._vector import linear_1x1
 from yolograft.errors import BlockError
 
 __all__ = ["FCA"]
@@ -67,11 +67,11 @@ class FCA(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        whole("fca", "frequencies", frequencies)
-        whole("fca", "size", size)
-        number("fca", "ratio", ratio, least=1)
-        whole("fca", "minimum", minimum)
-        one_of("fca", "init", init, INITS)
+        check_integer("fca", "frequencies", frequencies)
+        check_integer("fca", "size", size)
+        check_number("fca", "ratio", ratio, minimum=1)
+        check_integer("fca", "minimum", minimum)
+        check_choice("fca", "init", init, INITS)
         if frequencies not in (1, 2, 4, 8, 16, 32):
             raise BlockError(f"fca: frequencies={frequencies} is not one of 1, 2, 4, 8, 16, 32.")
         if frequencies > channels:
@@ -80,18 +80,18 @@ class FCA(nn.Module):
                              f"The nearest that works is frequencies={2 ** int(math.log2(channels))}.")
         if size % 7:
             raise BlockError(f"fca: size={size} must be a multiple of 7, as 7 or 14.")
-        width = hidden(channels, ratio, minimum)
+        width = hidden_channels(channels, ratio, minimum)
         self.size, self.init = size, init
         self.register_buffer("waves", _waves(channels, frequencies, size), persistent=False)
         self.fc1 = nn.Conv2d(channels, width, 1, bias=False)
         self.fc2 = nn.Conv2d(width, channels, 1, bias=False)
         if init == "identity":
-            silence(self.fc2)
+            zero_init(self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
         z = (adaptive_average(x, self.size, self.size) * self.waves.to(x.dtype)).sum((2, 3))
-        return x * gate(dense(self.fc2, F.relu(dense(self.fc1, z))), self.init)[:, :, None, None]
+        return x * gate(linear_1x1(self.fc2, F.relu(linear_1x1(self.fc1, z))), self.init)[:, :, None, None]
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

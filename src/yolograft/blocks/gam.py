@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import hidden, number, one_of, whole
+from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
 
 __all__ = ["GAM"]
 
@@ -45,10 +45,10 @@ class GAM(nn.Module):
         self, channels: int, *, ratio: float = 4, kernel_size: int = 7, init: str = "identity"
     ) -> None:
         super().__init__()
-        number("gam", "ratio", ratio, least=1)
-        whole("gam", "kernel_size", kernel_size, odd=True)
-        one_of("gam", "init", init, INITS)
-        width = hidden(channels, ratio)
+        check_number("gam", "ratio", ratio, minimum=1)
+        check_integer("gam", "kernel_size", kernel_size, odd=True)
+        check_choice("gam", "init", init, INITS)
+        width = hidden_channels(channels, ratio)
         self.init = init
         self.channel = nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(), nn.Conv2d(width, channels, 1))
         self.spatial = nn.Sequential(
@@ -56,7 +56,7 @@ class GAM(nn.Module):
             nn.Conv2d(width, channels, kernel_size, padding=kernel_size // 2), BatchNorm(channels),
         )
         if init == "identity":
-            silence(self.channel[-1], self.spatial[-1])
+            zero_init(self.channel[-1], self.spatial[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, H, W), twice."""

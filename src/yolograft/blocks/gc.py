@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import hidden, number, one_of, whole
-from yolograft.blocks._vector import average, dense
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
+from yolograft.blocks._vector import average, linear_1x1
 
 __all__ = ["GC"]
 
@@ -51,19 +51,19 @@ class GC(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number("gc", "ratio", ratio, least=1)
-        whole("gc", "minimum", minimum, least=2)
-        one_of("gc", "pool", pool, ("attention", "avg"))
-        one_of("gc", "fuse", fuse, ("add", "scale"))
-        one_of("gc", "init", init, INITS)
-        width = hidden(channels, ratio, minimum)
+        check_number("gc", "ratio", ratio, minimum=1)
+        check_integer("gc", "minimum", minimum, minimum=2)
+        check_choice("gc", "pool", pool, ("attention", "avg"))
+        check_choice("gc", "fuse", fuse, ("add", "scale"))
+        check_choice("gc", "init", init, INITS)
+        width = hidden_channels(channels, ratio, minimum)
         self.fuse, self.init = fuse, init
         self.attention = nn.Conv2d(channels, 1, 1) if pool == "attention" else None
         self.fc1 = nn.Conv2d(channels, width, 1)
         self.norm = nn.LayerNorm(width)
         self.fc2 = nn.Conv2d(width, channels, 1)
         if init == "identity":
-            silence(self.fc2)
+            zero_init(self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add (B, C, 1, 1) to x: (B, C, H, W), or scale x by it."""
@@ -72,7 +72,7 @@ class GC(nn.Module):
         else:
             weights = self.attention(x).flatten(2).softmax(2).to(x.dtype)
             context = (x.flatten(2) @ weights.transpose(1, 2))[..., 0]
-        t = dense(self.fc2, F.relu(self.norm(dense(self.fc1, context))))[:, :, None, None].to(x.dtype)
+        t = linear_1x1(self.fc2, F.relu(self.norm(linear_1x1(self.fc1, context))))[:, :, None, None].to(x.dtype)
         return x + t if self.fuse == "add" else x * gate(t, self.init)
 
     def extra_repr(self) -> str:

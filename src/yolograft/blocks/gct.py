@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS
-from yolograft.blocks._settings import number, one_of
+from yolograft.blocks._settings import check_choice, check_number
 
 __all__ = ["GCT"]
 
@@ -43,9 +43,9 @@ class GCT(nn.Module):
         self, channels: int, *, norm: str = "l2", epsilon: float = 1e-5, init: str = "identity"
     ) -> None:
         super().__init__()
-        one_of("gct", "norm", norm, ("l2", "l1"))
-        number("gct", "epsilon", epsilon, least=1e-8)
-        one_of("gct", "init", init, INITS)
+        check_choice("gct", "norm", norm, ("l2", "l1"))
+        check_number("gct", "epsilon", epsilon, minimum=1e-8)
+        check_choice("gct", "init", init, INITS)
         self.norm, self.epsilon = norm, epsilon
         self.alpha = nn.Parameter(torch.ones(channels))
         self.gamma = nn.Parameter(torch.zeros(channels))

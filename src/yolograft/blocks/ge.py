@@ -17,7 +17,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import flag, hidden, number, one_of, whole
+from yolograft.blocks._settings import check_bool, check_choice, check_integer, check_number, hidden_channels
 from yolograft.blocks._vector import average
 from yolograft.errors import BlockError
 
@@ -61,11 +61,11 @@ class GE(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        whole("ge", "extent", extent, least=0)
-        one_of("ge", "gather", gather, ("conv", "pool"))
-        flag("ge", "mlp", mlp)
-        number("ge", "ratio", ratio, least=1)
-        whole("ge", "minimum", minimum)
+        check_integer("ge", "extent", extent, minimum=0)
+        check_choice("ge", "gather", gather, ("conv", "pool"))
+        check_bool("ge", "mlp", mlp)
+        check_number("ge", "ratio", ratio, minimum=1)
+        check_integer("ge", "minimum", minimum)
         if gather == "conv" and (extent < 2 or extent & (extent - 1)):
             raise BlockError(f"ge: extent={extent} is no number of halvings. With gather=conv, choose 2, 4, "
                              "8 or "
@@ -76,7 +76,7 @@ class GE(nn.Module):
             raise BlockError("ge: mlp=False leaves ratio and minimum nothing to do.")
         self.extent = extent
         self.gather = _convolutions(channels, extent) if gather == "conv" else None
-        width = hidden(channels, ratio, minimum)
+        width = hidden_channels(channels, ratio, minimum)
         self.mlp = nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(),
                                  nn.Conv2d(width, channels, 1)) if mlp else nn.Identity()
         self.mix = Mix("ge", init)

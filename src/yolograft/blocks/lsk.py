@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS
-from yolograft.blocks._settings import one_of
+from yolograft.blocks._settings import check_choice
 from yolograft.blocks._vector import average
 
 __all__ = ["LSK"]
@@ -40,7 +40,7 @@ class LSK(nn.Module):
 
     def __init__(self, channels: int, *, init: str = "identity") -> None:
         super().__init__()
-        one_of("lsk", "init", init, INITS)
+        check_choice("lsk", "init", init, INITS)
         half = max(1, channels // 2)
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.far = nn.Conv2d(channels, channels, 7, padding=9, groups=channels, dilation=3)

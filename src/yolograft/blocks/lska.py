@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS
-from yolograft.blocks._settings import one_of
+from yolograft.blocks._settings import check_choice
 from yolograft.errors import BlockError
 
 __all__ = ["LSKA"]
@@ -44,7 +44,7 @@ class LSKA(nn.Module):
         super().__init__()
         if isinstance(kernel_size, bool) or not isinstance(kernel_size, int) or kernel_size not in _SPLITS:
             raise BlockError(f"lska: kernel_size={kernel_size} is not one of {', '.join(map(str, _SPLITS))}.")
-        one_of("lska", "init", init, INITS)
+        check_choice("lska", "init", init, INITS)
         local, far, dilation = _SPLITS[kernel_size]
         reach = dilation * (far // 2)
 

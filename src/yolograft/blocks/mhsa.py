@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._attention import attend
-from yolograft.blocks._birth import INITS, silence
-from yolograft.blocks._layout import like
-from yolograft.blocks._settings import divisor, one_of, whole
+from yolograft.blocks._birth import INITS, zero_init
+from yolograft.blocks._layout import match_memory_format
+from yolograft.blocks._settings import check_choice, check_divisor, check_integer
 
 __all__ = ["MHSA"]
 
@@ -42,15 +42,15 @@ class MHSA(nn.Module):
 
     def __init__(self, channels: int, *, heads: int = 4, pool: int = 1, init: str = "identity") -> None:
         super().__init__()
-        divisor("mhsa", "heads", heads, channels)
-        whole("mhsa", "pool", pool)
-        one_of("mhsa", "init", init, INITS)
+        check_divisor("mhsa", "heads", heads, channels)
+        check_integer("mhsa", "pool", pool)
+        check_choice("mhsa", "init", init, INITS)
         self.heads, self.pool, self.width = heads, pool, channels // heads
         self.query = nn.Conv2d(channels, channels, 1)
         self.key_value = nn.Conv2d(channels, 2 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
         if init == "identity":
-            silence(self.out)
+            zero_init(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add what the heads found to x: (B, C, H, W)."""
@@ -59,7 +59,7 @@ class MHSA(nn.Module):
                              for t in (self.query(x), *self.key_value(near).chunk(2, 1)))
         u = attend(query, key, value, scale=self.width**-0.5, widths=(self.width, self.width))
         # (B, N, C) is how the kernel lays its result out: seen as a channels-last map, it need not be copied
-        return like(x + self.out(u.flatten(2).transpose(1, 2).unflatten(2, x.shape[2:])), x)
+        return match_memory_format(x + self.out(u.flatten(2).transpose(1, 2).unflatten(2, x.shape[2:])), x)
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._pool import adaptive_average
-from yolograft.blocks._settings import number, one_of, whole
+from yolograft.blocks._settings import check_choice, check_integer, check_number
 from yolograft.blocks.eca import odd_kernel
 
 __all__ = ["MLCA"]
@@ -23,7 +23,7 @@ class MLCA(nn.Module):
     """ECA in every cell of a coarse grid, mixed with ECA of the whole map.
 
     p = x averaged to s x s cells; l = conv1d_k over p's channels, cell after cell; g = conv1d_k over the mean
-    of p; y = x spread((1 - w) sigmoid(g) + w sigmoid(l)), spread back by adaptive averaging; k as in ECA.
+    of p; y = x unsqueeze_hw((1 - w) sigmoid(g) + w sigmoid(l)), spread back by adaptive averaging; k as in ECA.
     With `init="identity"` both convolutions start at zero and the gates are doubled.
 
     Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 2 k. Operations: about 4 (s + 1) C per pixel.
@@ -51,17 +51,17 @@ class MLCA(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        whole("mlca", "local_size", local_size)
-        number("mlca", "local_weight", local_weight, least=0.01, most=0.99)
-        number("mlca", "gamma", gamma, least=0.01)
-        number("mlca", "beta", beta, least=0)
-        one_of("mlca", "init", init, INITS)
+        check_integer("mlca", "local_size", local_size)
+        check_number("mlca", "local_weight", local_weight, minimum=0.01, maximum=0.99)
+        check_number("mlca", "gamma", gamma, minimum=0.01)
+        check_number("mlca", "beta", beta, minimum=0)
+        check_choice("mlca", "init", init, INITS)
         kernel = odd_kernel(channels, gamma, beta)
         self.local_size, self.local_weight, self.init = local_size, local_weight, init
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
         self.conv_local = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
         if init == "identity":
-            silence(self.conv, self.conv_local)
+            zero_init(self.conv, self.conv_local)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, H, W), smooth over the grid's cells."""

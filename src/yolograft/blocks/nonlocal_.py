@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._attention import attend
-from yolograft.blocks._birth import INITS, silence
-from yolograft.blocks._layout import like
+from yolograft.blocks._birth import INITS, zero_init
+from yolograft.blocks._layout import match_memory_format
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import hidden, number, one_of, whole
+from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
 
 __all__ = ["NonLocal"]
 
@@ -56,11 +56,11 @@ class NonLocal(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number("nonlocal", "ratio", ratio, least=1)
-        one_of("nonlocal", "form", form, ("embedded", "gaussian", "dot"))
-        whole("nonlocal", "subsample", subsample)
-        one_of("nonlocal", "init", init, INITS)
-        width = hidden(channels, ratio)
+        check_number("nonlocal", "ratio", ratio, minimum=1)
+        check_choice("nonlocal", "form", form, ("embedded", "gaussian", "dot"))
+        check_integer("nonlocal", "subsample", subsample)
+        check_choice("nonlocal", "init", init, INITS)
+        width = hidden_channels(channels, ratio)
         self.form, self.subsample = form, subsample
         self.widths = (channels if form == "gaussian" else width, width)
         self.theta = nn.Conv2d(channels, width, 1) if form != "gaussian" else nn.Identity()
@@ -68,7 +68,7 @@ class NonLocal(nn.Module):
         self.g = nn.Conv2d(channels, width, 1)
         self.out = nn.Conv2d(width, channels, 1)
         self.norm = BatchNorm(channels)
-        silence(self.norm)
+        zero_init(self.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the weighted sums to x: (B, C, H, W)."""
@@ -80,7 +80,7 @@ class NonLocal(nn.Module):
         else:
             u = attend(query[:, :, None], key[:, :, None], value[:, :, None], scale=1.0, widths=self.widths)[:, :, 0]
         z = self.norm(self.out(u.transpose(1, 2).unflatten(2, x.shape[2:])))
-        return like(x + z.to(x.dtype), x)
+        return match_memory_format(x + z.to(x.dtype), x)
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -13,7 +13,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._vector import average, dense
+from yolograft.blocks._vector import average, linear_1x1
 
 __all__ = ["ParNet"]
 
@@ -48,5 +48,5 @@ class ParNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the activated sum of the three branches of x: (B, C, H, W)."""
         n = self.norm(x)
-        skip = n * dense(self.fc, average(n, 2, 3)).sigmoid()[:, :, None, None]
+        skip = n * linear_1x1(self.fc, average(n, 2, 3)).sigmoid()[:, :, None, None]
         return self.mix(x, F.silu(self.one(x) + self.three(x) + skip))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import one_of
-from yolograft.blocks._vector import average, dense
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_choice
+from yolograft.blocks._vector import average, linear_1x1
 
 __all__ = ["PSA"]
 
@@ -47,8 +47,8 @@ class PSA(nn.Module):
 
     def __init__(self, channels: int, *, form: str = "parallel", init: str = "identity") -> None:
         super().__init__()
-        one_of("psa", "form", form, ("parallel", "sequential"))
-        one_of("psa", "init", init, INITS)
+        check_choice("psa", "form", form, ("parallel", "sequential"))
+        check_choice("psa", "init", init, INITS)
         half = max(1, channels // 2)
         self.form, self.init = form, init
         self.channel_query = nn.Conv2d(channels, 1, 1)
@@ -58,7 +58,7 @@ class PSA(nn.Module):
         self.spatial_query = nn.Conv2d(channels, half, 1)
         self.spatial_value = nn.Conv2d(channels, half, 1)
         if init == "identity":
-            silence(self.norm, self.spatial_value)
+            zero_init(self.norm, self.spatial_value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1) and by (B, 1, H, W)."""
@@ -70,11 +70,11 @@ class PSA(nn.Module):
 
     def _channel(self, x: Tensor) -> Tensor:
         weights = self.channel_query(x).flatten(2).softmax(2).to(x.dtype)
-        z = dense(self.channel_value, (x.flatten(2) @ weights.transpose(1, 2))[..., 0])
-        return self.norm(dense(self.channel_out, z))[:, :, None, None].to(x.dtype)
+        z = linear_1x1(self.channel_value, (x.flatten(2) @ weights.transpose(1, 2))[..., 0])
+        return self.norm(linear_1x1(self.channel_out, z))[:, :, None, None].to(x.dtype)
 
     def _spatial(self, x: Tensor) -> Tensor:
-        weights = dense(self.spatial_query, average(x, 2, 3)).softmax(1).to(x.dtype)
+        weights = linear_1x1(self.spatial_query, average(x, 2, 3)).softmax(1).to(x.dtype)
         vector = weights @ self.spatial_value.weight.flatten(1).to(x.dtype)
         bias = weights @ self.spatial_value.bias.to(x.dtype)  # type: ignore[union-attr]
         logits = (vector[:, None] @ x.flatten(2))[:, 0] + bias[:, None]

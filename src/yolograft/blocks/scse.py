@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import average, dense
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_bool, check_choice, check_integer, check_number, hidden_channels
+from yolograft.blocks._vector import average, linear_1x1
 
 __all__ = ["ScSE"]
 
@@ -54,22 +54,22 @@ class ScSE(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number("scse", "ratio", ratio, least=1)
-        whole("scse", "minimum", minimum)
-        one_of("scse", "combine", combine, ("add", "max", "multiply"))
-        flag("scse", "bias", bias)
-        one_of("scse", "init", init, INITS)
-        width = hidden(channels, ratio, minimum)
+        check_number("scse", "ratio", ratio, minimum=1)
+        check_integer("scse", "minimum", minimum)
+        check_choice("scse", "combine", combine, ("add", "max", "multiply"))
+        check_bool("scse", "bias", bias)
+        check_choice("scse", "init", init, INITS)
+        width = hidden_channels(channels, ratio, minimum)
         self.combine, self.init = combine, init
         self.fc1 = nn.Conv2d(channels, width, 1, bias=bias)
         self.fc2 = nn.Conv2d(width, channels, 1, bias=bias)
         self.conv = nn.Conv2d(channels, 1, 1, bias=bias)
         if init == "identity":
-            silence(self.fc2, self.conv)
+            zero_init(self.fc2, self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1) and by (B, 1, H, W), and combine the two."""
-        channel = dense(self.fc2, F.relu(dense(self.fc1, average(x, 2, 3))))[:, :, None, None]
+        channel = linear_1x1(self.fc2, F.relu(linear_1x1(self.fc1, average(x, 2, 3))))[:, :, None, None]
         spatial = self.conv(x)
         if self.combine == "add":
             return x * channel.sigmoid() + x * spatial.sigmoid()

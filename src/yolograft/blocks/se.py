@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import GATES, INITS, gate, silence
-from yolograft.blocks._settings import flag, hidden, number, one_of, whole
-from yolograft.blocks._vector import average, dense, spread
+from yolograft.blocks._birth import GATES, INITS, gate, zero_init
+from yolograft.blocks._settings import check_bool, check_choice, check_integer, check_number, hidden_channels
+from yolograft.blocks._vector import average, linear_1x1, unsqueeze_hw
 
 __all__ = ["SE"]
 
@@ -64,26 +64,26 @@ class SE(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number("se", "ratio", ratio, least=1)
-        whole("se", "minimum", minimum)
-        one_of("se", "squeeze", squeeze, ("avg", "max", "off"))
-        one_of("se", "gate", gate, GATES)
-        flag("se", "bias", bias)
-        one_of("se", "init", init, INITS)
-        width = hidden(channels, ratio, minimum)
+        check_number("se", "ratio", ratio, minimum=1)
+        check_integer("se", "minimum", minimum)
+        check_choice("se", "squeeze", squeeze, ("avg", "max", "off"))
+        check_choice("se", "gate", gate, GATES)
+        check_bool("se", "bias", bias)
+        check_choice("se", "init", init, INITS)
+        width = hidden_channels(channels, ratio, minimum)
         self.squeeze, self.gate, self.init = squeeze, gate, init
         self.fc1 = nn.Conv2d(channels, width, 1, bias=bias)
         self.fc2 = nn.Conv2d(width, channels, 1, bias=bias)
         if init == "identity":
-            silence(self.fc2)
+            zero_init(self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by its gate: (B, C, 1, 1), or (B, C, H, W) without a squeeze."""
         if self.squeeze == "off":
             return x * gate(self.fc2(F.relu(self.fc1(x))), self.init, self.gate)
         z = average(x, 2, 3) if self.squeeze == "avg" else x.amax((2, 3))
-        s = dense(self.fc2, F.relu(dense(self.fc1, z)))
-        return x * spread(gate(s, self.init, self.gate))
+        s = linear_1x1(self.fc2, F.relu(linear_1x1(self.fc1, z)))
+        return x * unsqueeze_hw(gate(s, self.init, self.gate))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

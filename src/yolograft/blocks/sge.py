@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate
-from yolograft.blocks._settings import divisor, one_of
+from yolograft.blocks._settings import check_choice, check_divisor
 from yolograft.blocks._vector import average
 
 __all__ = ["SGE"]
@@ -43,8 +43,8 @@ class SGE(nn.Module):
 
     def __init__(self, channels: int, *, groups: int = 8, init: str = "identity") -> None:
         super().__init__()
-        divisor("sge", "groups", groups, channels)
-        one_of("sge", "init", init, INITS)
+        check_divisor("sge", "groups", groups, channels)
+        check_choice("sge", "init", init, INITS)
         self.groups, self.init = groups, init
         self.gamma = nn.Parameter(torch.zeros(groups, 1, 1))
         self.beta = nn.Parameter(torch.full((groups, 1, 1), 0.0 if init == "identity" else 1.0))

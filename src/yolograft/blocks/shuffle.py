@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
-from yolograft.blocks._layout import like
+from yolograft.blocks._layout import match_memory_format
 from yolograft.blocks._norm import GroupNorm
-from yolograft.blocks._settings import divisor
+from yolograft.blocks._settings import check_divisor
 from yolograft.blocks._vector import average
 
 __all__ = ["ShuffleAttention"]
@@ -45,7 +45,7 @@ class ShuffleAttention(nn.Module):
 
     def __init__(self, channels: int, *, groups: int = 8, init: str = "identity") -> None:
         super().__init__()
-        divisor("shuffle", "groups", groups, channels, times=2)
+        check_divisor("shuffle", "groups", groups, channels, parts=2)
         width = channels // (2 * groups)
         self.groups = groups
         self.channel_weight = nn.Parameter(torch.zeros(width, 1, 1))
@@ -63,7 +63,7 @@ class ShuffleAttention(nn.Module):
         u = self.spatial_weight * self.norm(two) + self.spatial_bias
         y = torch.cat((one * z.sigmoid().to(x.dtype), two * u.sigmoid().to(x.dtype)), 1)
         y = y.reshape(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
-        return self.mix(x, like(y, x))
+        return self.mix(x, match_memory_format(y, x))
 
     def extra_repr(self) -> str:
         """Show the settings that no child shows."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
-from yolograft.blocks._settings import number
+from yolograft.blocks._settings import check_number
 from yolograft.blocks._vector import average
 
 __all__ = ["SimAM"]
@@ -40,7 +40,7 @@ class SimAM(nn.Module):
 
     def __init__(self, channels: int, *, energy: float = 1e-4, init: str = "identity") -> None:
         super().__init__()
-        number("simam", "energy", energy, least=1e-8)
+        check_number("simam", "energy", energy, minimum=1e-8)
         self.energy = energy
         self.mix = Mix("simam", init)
 

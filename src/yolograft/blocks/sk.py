@@ -15,7 +15,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import divisor, number, whole
+from yolograft.blocks._settings import check_divisor, check_integer, check_number
 from yolograft.blocks._vector import average
 
 __all__ = ["SK"]
@@ -56,10 +56,10 @@ class SK(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        whole("sk", "branches", branches, least=2)
-        divisor("sk", "groups", groups, channels)
-        number("sk", "ratio", ratio, least=1)
-        whole("sk", "minimum", minimum)
+        check_integer("sk", "branches", branches, minimum=2)
+        check_divisor("sk", "groups", groups, channels)
+        check_number("sk", "ratio", ratio, minimum=1)
+        check_integer("sk", "minimum", minimum)
         width = max(minimum, round(channels / ratio))
         self.paths = nn.ModuleList(
             nn.Sequential(

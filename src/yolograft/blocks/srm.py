@@ -16,7 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import number, one_of
+from yolograft.blocks._settings import check_choice, check_number
 
 __all__ = ["SRM"]
 
@@ -41,8 +41,8 @@ class SRM(nn.Module):
 
     def __init__(self, channels: int, *, epsilon: float = 1e-5, init: str = "identity") -> None:
         super().__init__()
-        number("srm", "epsilon", epsilon, least=1e-8)
-        one_of("srm", "init", init, INITS)
+        check_number("srm", "epsilon", epsilon, minimum=1e-8)
+        check_choice("srm", "init", init, INITS)
         self.epsilon, self.init = epsilon, init
         self.style = nn.Parameter(torch.zeros(2, channels))
         self.norm = BatchNorm(channels)

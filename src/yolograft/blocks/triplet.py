@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import flag, one_of, whole
+from yolograft.blocks._settings import check_bool, check_choice, check_integer
 from yolograft.blocks._vector import average
 
 __all__ = ["Triplet"]
@@ -45,14 +45,14 @@ class Triplet(nn.Module):
         self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: str = "identity"
     ) -> None:
         super().__init__()
-        whole("triplet", "kernel_size", kernel_size, odd=True)
-        flag("triplet", "spatial", spatial)
-        one_of("triplet", "init", init, INITS)
+        check_integer("triplet", "kernel_size", kernel_size, odd=True)
+        check_bool("triplet", "spatial", spatial)
+        check_choice("triplet", "init", init, INITS)
         self.init = init
         self.cw, self.hc = _plane(kernel_size), _plane(kernel_size)
         self.hw = _plane(kernel_size) if spatial else None
         if init == "identity":
-            silence(*(module for module in self.modules() if isinstance(module, BatchNorm)))
+            zero_init(*(module for module in self.modules() if isinstance(module, BatchNorm)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by the mean of (B, C, 1, W), (B, C, H, 1) and (B, 1, H, W)."""
