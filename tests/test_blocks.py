@@ -56,7 +56,7 @@ OTHER: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 # Settings that contradict each other or the channels: (channels, settings, words of the message).
 CONTRADICTIONS: list[tuple[str, int, dict[str, Any], str]] = [
-    ("eca", 32, {"kernel_size": 3, "gamma": 3}, "leaves gamma and beta nothing to do"),
+    ("eca", 32, {"kernel_size": 3, "gamma": 3}, "gamma and beta have no effect"),
     ("ceca", 4, {"kernel_size": 11}, "largest that works is 9"),
     ("ema", 17, {}, "groups=8 does not split 17 channels"),
     ("ema", 12, {}, "groups=6"),
@@ -70,7 +70,7 @@ CONTRADICTIONS: list[tuple[str, int, dict[str, Any], str]] = [
     ("ge", 32, {"extent": 0}, "gather=pool takes 0"),
     ("ge", 32, {"extent": 6}, "power of two"),
     ("ge", 32, {"extent": 3, "gather": "pool"}, "or even"),
-    ("ge", 32, {"mlp": False, "ratio": 8}, "nothing to do"),
+    ("ge", 32, {"mlp": False, "ratio": 8}, "ratio and minimum have no effect"),
     ("lska", 32, {"kernel_size": 21}, "7, 11, 23, 35, 41, 53"),
 ]
 # Blocks whose paper's own start is an identity already: both values of `init` mean the same.

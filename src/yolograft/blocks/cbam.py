@@ -2,10 +2,10 @@
 
 Paper: Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018, arXiv:1807.06521.
 
-This is the paper's module: the channel gate has a shared two-layer perceptron with a reduction and sums an
-average and a maximum. (Some libraries call a plain C -> C convolution of the average alone "CBAM".) Like the
-authors' code, and unlike the paper's equation, the spatial convolution is followed by batch normalisation;
-`norm=False` drops it.
+This is the module of the paper: one two-layer perceptron with a reduction processes the average and the maximum, and
+the channel gate uses the sum of its two results. (Some libraries use the name "CBAM" for one C -> C convolution of the
+average.) Batch normalisation follows the spatial convolution, as in the authors' code; the paper's equation has none.
+`norm=False` removes it.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ __all__ = ["CBAM"]
 
 @block("cbam", aliases=("CBAM", "CBAMBlock", "CBAMModule", "CBAM_Module", "CBAMAttention"))
 class CBAM(nn.Module):
-    """A channel gate from the average and the maximum over H x W, then a spatial gate from those over C.
+    """A channel gate from global average and maximum pooling, then a spatial gate from pooling over the channels.
 
-    x' = x sigmoid(MLP(avg x) + MLP(max x)), MLP(z) = W2 relu(W1 z) (eq. 2);
-    y = x' sigmoid(norm(conv k x k [avg x'; max x'])), the average and maximum over channels (eq. 3).
-    With `init="identity"` the last layer of either gate starts at zero and the gates are doubled.
+    x' = x sigmoid(MLP(avg x) + MLP(max x)), MLP(z) = W2 relu(W1 z), pooled over H x W (eq. 2).
+    y = x' sigmoid(norm(conv_kxk [avg x'; max x'])), pooled over the channels (eq. 3).
+    With `init="identity"` the last layer of each gate starts at zero and the gates are doubled.
 
     Shapes: (B, C, H, W) -> (B, C, H, W).
-    Parameters: 2 C h + h + C (channel), 2 k^2 + 2 (spatial, with the norm's affine), h the hidden width.
+    Parameters: 2 C h + h + C (channel), 2 k^2 + 2 (spatial, with batch normalisation); h is the hidden width.
     Operations: 6 C + 4 k^2 per pixel, and 8 C h per image.
 
     Args:
         channels: C.
-        ratio: the reduction r; h = max(minimum, round(C / r)), and never more than C or less than 1.
+        ratio: the reduction ratio r; h = max(minimum, round(C / r)), at least 1 and at most C.
         minimum: the smallest hidden width.
         kernel_size: k of the spatial convolution, odd; 7 in the paper.
         bias: whether the perceptron has biases, as in the authors' code.
         norm: whether batch normalisation follows the spatial convolution, as in the authors' code.
-        init: `identity` or `paper`.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Woo et al., ECCV 2018, arXiv:1807.06521", year=2018, kind="mixed",
-                  use="when where matters as well as what: the usual second try after SE")
+                  use="when position matters as well as channel; often the second block to try, after SE")
 
     def __init__(
         self,
@@ -85,5 +85,5 @@ class CBAM(nn.Module):
         return x * gate(spatial, self.init)
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"init={self.init}"

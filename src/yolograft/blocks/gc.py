@@ -20,25 +20,26 @@ __all__ = ["GC"]
 
 @block("gc", aliases=("GC", "GCBlock", "ContextBlock", "GlobalContext", "GlobalContextBlock", "GCNet"))
 class GC(nn.Module):
-    """One context vector for all positions, pooled by attention, transformed, and added to x (or scaling it).
+    """Pool the map with attention into one context vector, transform it, and add it to every position.
 
-    c = sum_j softmax_j(w x_j) x_j; t = W2 relu(LN(W1 c)); y = x + t (eq. 5), or y = x sigmoid(t).
-    With `init="identity"` W2 starts at zero (and the gate of `fuse="scale"` is doubled).
+    c = sum_j softmax_j(w x_j) x_j; t = W2 relu(LN(W1 c)); y = x + t (eq. 5), or y = x sigmoid(t) with `fuse="scale"`.
+    With `init="identity"` W2 starts at zero, and the gate of `fuse="scale"` is doubled.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 2 C h + C + 3 h, and C + 1 for the attention.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 2 C h + C + 3 h, and C + 1 for the attention; h is the hidden width.
     Operations: 5 C per pixel, and 4 C h per image.
 
     Args:
         channels: C.
-        ratio: the reduction r; h = max(minimum, round(C / r)), and never more than C.
-        minimum: the smallest hidden width; the layer norm of a single unit would be constant.
-        pool: `attention` (the paper's) or `avg` (its ablation).
-        fuse: `add` (the paper's) or `scale` (its ablation, and timm's default).
-        init: `identity` or `paper`.
+        ratio: the reduction ratio r; h = max(minimum, round(C / r)), at most C.
+        minimum: the smallest hidden width, at least 2 (the layer normalisation of one unit is constant).
+        pool: `attention` (the paper) or `avg` (its ablation).
+        fuse: `add` (the paper) or `scale` (its ablation, and timm's default).
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Cao et al., ICCVW 2019, arXiv:1904.11492", year=2019, kind="global",
-                  use="scene-wide context at SE's price: a non-local block that all positions share")
+                  use="scene-wide context at about SE's cost: a non-local block with one result for all positions")
 
     def __init__(
         self,
@@ -76,5 +77,5 @@ class GC(nn.Module):
         return x + t if self.fuse == "add" else x * gate(t, self.init)
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"fuse={self.fuse}, init={self.init}"

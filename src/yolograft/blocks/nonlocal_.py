@@ -2,8 +2,8 @@
 
 Paper: Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971.
 
-The N x N matrix of pairs is never held (see `_attention`), so a 160 x 160 map fits. The paper's concatenation
-form is left out, because it cannot be had without that matrix.
+The N x N attention matrix is never allocated (see `_attention`), so a 160 x 160 map fits into memory.
+Deviation: the paper's concatenation form is left out, because it needs that matrix.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ __all__ = ["NonLocal"]
 
 @block("nonlocal", aliases=("NL", "NonLocal", "NonLocalBlock", "NonLocalAttn", "NONLocalBlock2D", "NLBlock"))
 class NonLocal(nn.Module):
-    """Each position receives a weighted sum over all positions, weighted by how alike they are.
+    """Add to each position a sum over all positions, weighted by their similarity.
 
-    y = x + BN(W u), u_i = sum_j f(x_i, x_j) g(x_j) / c(x) (eq. 1, 6), with f = exp(theta_i . phi_j)
-    (`embedded`, eq. 3), exp(x_i . x_j) (`gaussian`, eq. 2), both normalised by their sum, or theta_i . phi_j
-    / N (`dot`, eq. 4). The paper starts BN's scale at zero, an identity already: `init="identity"` and
-    `init="paper"` are the same.
+    y = x + BN(W u), u_i = sum_j f(x_i, x_j) g(x_j) / c(x) (eq. 1, 6). f is one of:
+    `embedded`: exp(theta_i . phi_j) (eq. 3), normalised by its sum;
+    `gaussian`: exp(x_i . x_j) (eq. 2), normalised by its sum;
+    `dot`: theta_i . phi_j / N (eq. 4).
+    The paper starts with a BN scale of zero, which is an identity: `init="identity"` and `init="paper"` are the same.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 4 C h + 3 h + 3 C (`gaussian`: 2 C h + h + 3 C), h = C /
-        r.
-    Operations: 8 C h + 4 N h per pixel, N = H W positions (`dot`: 8 C h + 4 h^2).
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 4 C h + 3 h + 3 C (`gaussian`: 2 C h + h + 3 C); h is the inner width.
+    Operations: 8 C h + 4 N h per pixel, with N = H W positions (`dot`: 8 C h + 4 h^2).
 
     Args:
         channels: C.
-        ratio: the reduction r; h = max(1, round(C / r)); 2 in the paper.
+        ratio: the reduction ratio r; h = max(1, round(C / r)); 2 in the paper.
         form: `embedded`, `gaussian` or `dot`.
-        subsample: s; keys and values are max-pooled by s x s (the paper's trick, s = 2).
-        init: `identity` or `paper`, which are the same here.
+        subsample: s; keys and values are max-pooled over s x s pixels; 2 in the paper.
+        init: `identity` or `paper`, which are the same for this block.
     """
 
     about = About(paper="Wang et al., CVPR 2018, arXiv:1711.07971", year=2017, kind="global",
-                  use="distant parts of the picture belong together; on p5, since time grows with N^2")
+                  use="when distant parts of the image belong together; at p5, because time grows with N^2")
 
     def __init__(
         self,
@@ -72,8 +73,8 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the weighted sums to x: (B, C, H, W)."""
-        near = x if self.subsample == 1 else F.max_pool2d(x, self.subsample, ceil_mode=True)
-        maps = (self.theta(x), self.phi(near), self.g(near))
+        pooled = x if self.subsample == 1 else F.max_pool2d(x, self.subsample, ceil_mode=True)
+        maps = (self.theta(x), self.phi(pooled), self.g(pooled))
         query, key, value = (t.flatten(2).transpose(1, 2) for t in maps)
         if self.form == "dot":
             u = query @ ((key / key.shape[1]).transpose(1, 2) @ value)
@@ -83,5 +84,5 @@ class NonLocal(nn.Module):
         return match_memory_format(x + z.to(x.dtype), x)
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"form={self.form}, subsample={self.subsample}"

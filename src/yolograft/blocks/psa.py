@@ -1,11 +1,10 @@
 """PSA: polarized self-attention.
 
-Paper: Liu, Liu, Fan, Huang, "Polarized Self-Attention: Towards High-quality Pixel-wise Regression",
-arXiv:2107.00782 (2021; Neurocomputing 2022).
+Paper: Liu, Liu, Fan, Huang, "Polarized Self-Attention: Towards High-quality Pixel-wise Regression", arXiv:2107.00782
+(2021; Neurocomputing 2022).
 
-The products are done in another order than the paper writes them: a weighted sum of W x is W of the weighted
-sum of x. That is the same value for a fraction of the work, since W then meets one vector instead of a whole
-map.
+Deviation: the order of the products. A weighted sum of W x equals W times the weighted sum of x. The value is the same,
+but W multiplies one vector and not a whole map, which is much faster.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ __all__ = ["PSA"]
 @block("psa", aliases=("PolarizedSelfAttention", "ParallelPolarizedSelfAttention", "PSA_p", "PSA_s",
                        "SequentialPolarizedSelfAttention", "PolarizedAttention"))
 class PSA(nn.Module):
-    """A channel gate and a spatial gate, each fully resolved in its own direction and squeezed in the other.
+    """A channel gate and a spatial gate; each pools only over the other dimension.
 
-    Channel: c = sigmoid(LN(Wz (Wv x softmax_HW(Wq x)))), Wv to C / 2, Wq to 1 (eq. 3).
-    Spatial: s = sigmoid(softmax_C(avg Vq x) (Vv x)), both to C / 2 (eq. 4).
-    Parallel: y = c x + s x (eq. 5); sequential: y = s(c x) c x (eq. 6).
-    With `init="identity"` LN and Vv start at zero: two gates of a half add up to 1 as they are in the
-    parallel form; in the sequential form the gates are doubled.
+    Channel gate: c = sigmoid(LN(Wz (Wv x softmax_HW(Wq x)))), with C / 2 channels after Wv and 1 after Wq (eq. 3).
+    Spatial gate: s = sigmoid(softmax_C(avg Vq x) (Vv x)), with C / 2 channels after Vq and Vv (eq. 4).
+    Parallel: y = c x + s x (eq. 5). Sequential: y = s(c x) c x (eq. 6).
+    With `init="identity"` LN and Vv start at zero. In the parallel form two gates of 0.5 add up to 1; in the sequential
+    form the gates are doubled.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 2 C^2 + 5.5 C + 1 (C even).
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 2 C^2 + 5.5 C + 1 (C even).
     Operations: 8 C per pixel, and 4 C^2 per image.
 
     Args:
         channels: C.
         form: `parallel` or `sequential`.
-        init: `identity` or `paper`.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Liu et al., arXiv:2107.00782", year=2021, kind="mixed",
-                  use="fine positions matter (keypoints, thin defects): neither direction is squeezed in its "
-                      "gate")
+                  use="when exact positions matter (keypoints, thin defects): no pooling within a gate's own dimension")
 
     def __init__(self, channels: int, *, form: str = "parallel", init: str = "identity") -> None:
         super().__init__()
@@ -81,5 +80,5 @@ class PSA(nn.Module):
         return logits.unflatten(1, x.shape[2:])[:, None].to(x.dtype)
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"form={self.form}, init={self.init}"

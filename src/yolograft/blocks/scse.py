@@ -1,8 +1,7 @@
 """scSE: concurrent spatial and channel squeeze and excitation.
 
-Paper: Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional
-Networks", MICCAI 2018, arXiv:1803.02579; the other ways to combine are from its sequel, IEEE TMI 2019,
-arXiv:1808.08127.
+Paper: Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks",
+MICCAI 2018, arXiv:1803.02579. The other values of `combine` are from the second paper, IEEE TMI 2019, arXiv:1808.08127.
 """
 
 from __future__ import annotations
@@ -22,26 +21,28 @@ __all__ = ["ScSE"]
 
 @block("scse", aliases=("scSE", "SCSEModule", "ScSEBlock", "scSEModule", "SCSEAttention"))
 class ScSE(nn.Module):
-    """SE's channel gate and a one-convolution spatial gate, side by side.
+    """SE's channel gate and a spatial gate from one 1x1 convolution, in parallel.
 
-    c = x sigmoid(W2 relu(W1 avg x)); s = x sigmoid(w x), w a 1x1 convolution to one channel; y = c + s (or
-    else). With `init="identity"` both gates' last layers start at zero. Two gates of a half add up to 1 as
-    they are; for the other ways to combine, the gates are doubled.
+    c = x sigmoid(W2 relu(W1 avg x)); s = x sigmoid(w x), with w a 1x1 convolution to one channel.
+    y = c + s, max(c, s), or x scaled by both gates (see `combine`).
+    With `init="identity"` the last layer of each gate starts at zero. With `add` two gates of 0.5 add up to 1; with
+    `max` and `multiply` the gates are doubled.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 2 C h + h + 2 C + 1 with biases, h the hidden width.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 2 C h + h + 2 C + 1 with biases; h is the hidden width.
     Operations: 6 C per pixel, and 4 C h per image.
 
     Args:
         channels: C.
-        ratio: the reduction; h = max(minimum, round(C / ratio)), and never more than C. 2 in the paper.
+        ratio: the reduction ratio r; h = max(minimum, round(C / r)), at most C; 2 in the paper.
         minimum: the smallest hidden width.
-        combine: `add` (the paper's), `max` or `multiply` (the sequel's).
-        bias: whether the layers carry biases, as in segmentation_models_pytorch; the paper writes none.
-        init: `identity` or `paper`.
+        combine: `add` (the first paper), `max` or `multiply` (the second paper).
+        bias: whether the layers have biases, as in segmentation_models_pytorch; the paper has none.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Roy et al., MICCAI 2018, arXiv:1803.02579", year=2018, kind="mixed",
-                  use="segmentation heads and small objects: SE with a cheap spatial gate beside it")
+                  use="segmentation heads and small objects: SE with a cheap spatial gate in parallel")
 
     def __init__(
         self,
@@ -77,5 +78,5 @@ class ScSE(nn.Module):
         return torch.maximum(x * channel, x * spatial) if self.combine == "max" else x * channel * spatial
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"combine={self.combine}, init={self.init}"
