@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
 from yolograft.blocks import create
-from yolograft.blocks._settings import hidden
+from yolograft.blocks._settings import hidden_channels
 
 # (channels, height = width) of the rows of YOLO11n at 640: rows 2, 4 and 16, 6 and 13, 8 and 22
 SHAPES = [(64, 160), (64, 80), (128, 40), (256, 20)]
@@ -46,13 +46,13 @@ class Attention(nn.Module):
 
 # name, its settings, the counterpart and how it is built for the same equation and width, the shapes
 PAIRS: list[tuple[str, dict, str, Callable[[int], nn.Module], list[tuple[int, int]]]] = [
-    ("se", {}, "torchvision SqueezeExcitation", lambda c: SqueezeExcitation(c, hidden(c, 16)), SHAPES),
-    ("se", {}, "timm SEModule", lambda c: timm_layers.SEModule(c, rd_channels=hidden(c, 16)), SHAPES),
+    ("se", {}, "torchvision SqueezeExcitation", lambda c: SqueezeExcitation(c, hidden_channels(c, 16)), SHAPES),
+    ("se", {}, "timm SEModule", lambda c: timm_layers.SEModule(c, rd_channels=hidden_channels(c, 16)), SHAPES),
     ("ese", {}, "timm EffectiveSEModule", timm_layers.EffectiveSEModule, SHAPES),
     ("eca", {}, "timm EcaModule", timm_layers.EcaModule, SHAPES),
     ("ceca", {}, "timm CecaModule", timm_layers.CecaModule, SHAPES),
-    ("cbam", {}, "timm CbamModule", lambda c: CbamModule(c, rd_channels=hidden(c, 16), mlp_bias=True), SHAPES),
-    ("coordatt", {}, "timm CoordAttn", lambda c: CoordAttn(c, rd_channels=hidden(c, 32, 8), bias=True), SHAPES),
+    ("cbam", {}, "timm CbamModule", lambda c: CbamModule(c, rd_channels=hidden_channels(c, 16), mlp_bias=True), SHAPES),
+    ("coordatt", {}, "timm CoordAttn", lambda c: CoordAttn(c, rd_channels=hidden_channels(c, 32, 8), bias=True), SHAPES),
     ("gc", {"ratio": 8, "fuse": "scale"}, "timm GlobalContext", timm_layers.GlobalContext, SHAPES),
     ("sk", {}, "timm SelectiveKernel",
      lambda c: timm_layers.SelectiveKernel(c, groups=32, split_input=False, rd_channels=max(32, c // 16)), SMALL),

@@ -1,4 +1,4 @@
-"""Write docs/blocks.md, the table of all blocks, from the blocks themselves: python docs/make_blocks.py"""
+"""Write docs/blocks.md, the table of all blocks, from the blocks' code: python docs/make_blocks.py"""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ CHANNELS, SIZE = 256, 20
 
 HEAD = f"""# The blocks
 
-Made from the blocks themselves by `python docs/make_blocks.py`; a test compares. `yolograft blocks` lists every setting
-and its default; each class's docstring has the equation, the shapes and the deviations from the authors' code.
+`python docs/make_blocks.py` writes this page from the blocks' code, and a test compares the two. `yolograft blocks` lists
+all settings and their defaults. The docstring of each class has the equations, the shapes, and the deviations from the
+authors' code.
 
-- **Parameters** and **MFLOPs** are for {CHANNELS} channels and a map of {SIZE} x {SIZE} (P5 of YOLO11n at 640), with
-  default settings and `init=paper`. A multiplication and an addition are two operations, and the passes over the map count:
-  an average is one operation a value, a product another, so that SE's are
-  2 x {CHANNELS} x {SIZE} x {SIZE} = 0.205 million and a little. YOLO11n's own total is 6.5 GFLOPs.
-- **Identity at birth**: a fresh block returns its input bit for bit, so a grafted pretrained model starts where the host
-  was. All do, in one of three ways: *gate* (a zeroed last layer, and a gate scaled or shifted to be 1 at 0), *mix* (the
-  result is mixed in with one learnable weight that starts at 0: one parameter more than the table says), *own* (the
-  paper's block starts as an identity by itself). `init=paper` turns the first two off.
-- **Exports**: what the exporters made of it, with a dynamic batch, height and width.
-- **Kind**: what the weights range over; *global* blocks let all positions see each other.
+- **Parameters** and **MFLOPs** are for {CHANNELS} channels and a map of {SIZE} x {SIZE} (P5 of YOLO11n at 640 pixels), with
+  the default settings and `init=paper`. A multiplication and an addition count as two operations. Operations on each value
+  of the map count as well: an average is one operation per value, a product another. SE therefore has
+  2 x {CHANNELS} x {SIZE} x {SIZE} = 0.205 million operations plus those of its two layers. All of YOLO11n has 6.5 GFLOPs.
+- **Identity initialisation**: a new block returns its input bit for bit, so a grafted pretrained model starts with the
+  host's accuracy. Every block does this, in one of three ways. *gate*: the last layer starts at zero, and the gate is
+  scaled or shifted to be 1 at 0. *mix*: a learnable weight that starts at 0 mixes the result in; this is one parameter more
+  than in the table. *published*: the published block already starts as an identity. `init=paper` turns off the first two.
+- **Exports**: the formats to which the block can be exported, with a dynamic batch size, height and width.
+- **Kind**: what the attention weights differ over. In a *global* block, each position uses the features of all positions.
 
-| block | paper | year | kind | parameters | MFLOPs | identity at birth | exports | when people use it |
+| block | paper | year | kind | parameters | MFLOPs | identity initialisation | exports | when people use it |
 |---|---|---|---|---|---|---|---|---|
 """
 
 
 class Operations(TorchDispatchMode):
-    """Counts arithmetic: two operations per multiply-add of a product, one per value that anything else computes."""
+    """Counts operations: two per multiply-add of a matrix product or convolution, one per value of any other operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,18 +52,18 @@ class Operations(TorchDispatchMode):
         packet = func._overloadpacket
         if packet in FORMULAS:
             self.total += FORMULAS[packet](*args, **(kwargs or {}), out_val=out)
-        elif not moves(func):
+        elif not is_free(func):
             sizes = [x.numel() for x in (*args, *(out if isinstance(out, tuple) else (out,))) if torch.is_tensor(x)]
             self.total += max(sizes, default=0)
         return out
 
 
-def moves(func: Any) -> bool:
-    """Say whether an operator only moves, reads or makes values."""
+def is_free(func: Any) -> bool:
+    """Return whether an operator only creates, copies or views values, which counts as no operation."""
     name = func._schema.name.removeprefix("aten::")
-    made = ("empty", "zeros", "ones", "full", "arange", "scalar_tensor", "_to_copy", "to", "detach", "lift_fresh")
-    moved = ("cat", "stack", "clone", "copy_", "constant_pad_nd", "_reshape_copy", "_unsafe_view", "index")
-    return func.is_view or name in made or name in moved
+    creating = ("empty", "zeros", "ones", "full", "arange", "scalar_tensor", "_to_copy", "to", "detach", "lift_fresh")
+    copying = ("cat", "stack", "clone", "copy_", "constant_pad_nd", "_reshape_copy", "_unsafe_view", "index")
+    return func.is_view or name in creating or name in copying
 
 
 def operations(block: nn.Module) -> int:
@@ -73,21 +74,21 @@ def operations(block: nn.Module) -> int:
     return counted.total
 
 
-def birth(name: str) -> str:
-    """Say how a fresh block is an identity; "no" if it is none."""
+def identity(name: str) -> str:
+    """Return how a new block is an identity (gate, mix or published), or "no" if it is none."""
     x = torch.randn(2, CHANNELS, 8, 8)
-    fresh, papers = (blocks.create(name, CHANNELS, init=init).eval() for init in ("identity", "paper"))
+    default, published = (blocks.create(name, CHANNELS, init=init).eval() for init in ("identity", "paper"))
     with torch.no_grad():
-        if torch.equal(papers(x), x):
-            return "own"
-        if not torch.equal(fresh(x), x):
+        if torch.equal(published(x), x):
+            return "published"
+        if not torch.equal(default(x), x):
             return "no"
-    return "mix" if any(isinstance(module, Mix) for module in fresh.modules()) else "gate"
+    return "mix" if any(isinstance(module, Mix) for module in default.modules()) else "gate"
 
 
 def exports(name: str) -> str:
-    """Try the exporters, and name those that work."""
-    block, x, done = blocks.create(name, 32).eval(), torch.randn(2, 32, 8, 8), []
+    """Try each exporter, and return the names of those that work."""
+    block, x, working = blocks.create(name, 32).eval(), torch.randn(2, 32, 8, 8), []
     axes = {"x": {0: "batch", 2: "height", 3: "width"}}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -98,10 +99,10 @@ def exports(name: str) -> str:
         }.items():
             try:
                 export()
-            except Exception:  # whatever an exporter raises means that it does not export
+            except Exception:  # exporters raise many types; any of them means that the export fails
                 continue
-            done.append(format_)
-    return ", ".join(done) or "no"
+            working.append(format_)
+    return ", ".join(working) or "no"
 
 
 def row(name: str) -> str:
@@ -109,7 +110,7 @@ def row(name: str) -> str:
     about: Any = vars(blocks.lookup(name))["about"]
     block = blocks.create(name, CHANNELS, init="paper")
     cells = (f"`{name}`", about.paper, about.year, about.kind, f"{sum(p.numel() for p in block.parameters()):,}",
-             f"{operations(block) / 1e6:.3g}", birth(name), exports(name), about.use)
+             f"{operations(block) / 1e6:.3g}", identity(name), exports(name), about.use)
     return f"| {' | '.join(map(str, cells))} |\n"
 
 

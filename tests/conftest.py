@@ -1,4 +1,4 @@
-"""What the tests share: the real data beside the checkout (or under YOLOGRAFT_DATA), and small hosts."""
+"""Shared fixtures: the real data beside the checkout (or in YOLOGRAFT_DATA), and small data sets."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,8 +13,8 @@ DATA = Path(os.environ.get("YOLOGRAFT_DATA") or Path(__file__).resolve().parents
 
 
 @pytest.fixture(autouse=True)
-def _activation() -> Iterator[None]:
-    """Undo what a stock build of a YAML with `activation:` leaves in the process (Ultralytics 8.3.0)."""
+def _restore_default_activation() -> Iterator[None]:
+    """Restore `Conv.default_act`, which Ultralytics 8.3.0 changes when it builds a YAML with `activation:`."""
     from ultralytics.nn.modules import Conv
 
     before = Conv.default_act
@@ -24,7 +24,7 @@ def _activation() -> Iterator[None]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """On a busy machine two threads wait for each other, a second for every small batch."""
+    """Use one torch thread. On a busy machine, waiting between two threads can cost a second per small batch."""
     import torch
 
     before = torch.get_num_threads()
@@ -35,7 +35,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
-    """Let a room of operators in C find no compiler for the rest of the test, whatever it has built already."""
+    """Return a function that makes a module of C kernels find no compiler for the rest of the test, also after a build."""
     from yolograft.fast.cpu import build
 
     def built(*_: object) -> None:
@@ -61,13 +61,13 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None
 def weights() -> Path:
     file = DATA / "weights" / "yolo11n.pt"
     if not file.is_file():
-        pytest.skip(f"needs pretrained weights: no {file.name} (set YOLOGRAFT_DATA to the folder that has weights/)")
+        pytest.skip(f"no pretrained weights {file.name} (set YOLOGRAFT_DATA to the folder that contains weights/)")
     return file
 
 
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detection set of 12 + 8 noise pictures with one bright box each: enough to run a trainer."""
+    """A detection set of 12 training and 8 validation images of noise, with one bright box each."""
     import cv2
     import numpy as np
 
@@ -90,7 +90,7 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def varied_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detection set of 24 smooth coloured pictures of four shapes, with none to three boxes each, top left."""
+    """A detection set of 24 smooth colour images in four sizes, with 0 to 3 boxes each in the top left."""
     import cv2
     import numpy as np
 

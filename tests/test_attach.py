@@ -1,4 +1,4 @@
-"""Laws of grafting, over hosts and sites: identity at birth, keys kept, prune restores, a refusal changes nothing."""
+"""Grafting on many hosts and sites: identity start, unchanged host keys, prune restores, an error changes nothing."""
 
 import copy
 import pickle
@@ -35,8 +35,8 @@ TEXTS = ["se@8", "se@p3,p4,p5", "se@C3k2", "se@Bottleneck.cv2", "se@neck.C3k2[-1
          "se@8 + se(gate=tanh)@8 + se(gate=relu, ratio=4)@8", "se(gate=hardsigmoid, squeeze=max)@model.*.m.**.cv2"]
 
 
-def settle(host: nn.Module) -> nn.Module:
-    """Give a host of random weights features of ordinary size, or nothing grafted would show in its output."""
+def warm_up(host: nn.Module) -> nn.Module:
+    """Update the batch norms of a host with random weights; otherwise its output hardly depends on its features."""
     host.train()
     with torch.no_grad():
         for _ in range(2):
@@ -44,7 +44,7 @@ def settle(host: nn.Module) -> nn.Module:
     return host.eval()
 
 
-def first(output: object) -> torch.Tensor:
+def first_tensor(output: object) -> torch.Tensor:
     while isinstance(output, (list, tuple)):
         output = output[0]
     assert isinstance(output, torch.Tensor)
@@ -52,45 +52,45 @@ def first(output: object) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_identity_at_birth_on_every_task(name: str) -> None:
+def test_a_new_graft_is_the_identity_on_every_task(name: str) -> None:
     torch.manual_seed(0)
     host = HOSTS[name]().eval()
-    size = 160 if "rtdetr" in name else 64  # RT-DETR picks 300 queries: 8.3 needs as many pixels
+    size = 160 if "rtdetr" in name else 64  # RT-DETR selects 300 queries: 8.3 needs at least as many positions
     x = torch.rand(1, 3, size, size)
     with torch.no_grad():
-        before = first(host(x)).clone()
+        before = first_tensor(host(x)).clone()
         keys = {key: value.clone() for key, value in host.state_dict().items()}
         last = next(i for i in range(len(host.model) - 2, -1, -1) if type(host.model[i]).__name__ not in ("Concat",))
         graft(host, f"se@2 + se@{last}")
-        assert torch.equal(first(host(x)), before)
+        assert torch.equal(first_tensor(host(x)), before)
     after = host.state_dict()
     assert all(torch.equal(after[key], value) for key, value in keys.items())
     assert len(after) == len(keys) + 8
 
 
 @pytest.fixture(scope="module")
-def settled() -> nn.Module:
+def warm_host() -> nn.Module:
     torch.manual_seed(1)
-    return settle(HOSTS["yolo11n"]())
+    return warm_up(HOSTS["yolo11n"]())
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_laws_of_a_graft(settled: nn.Module, text: str) -> None:
-    host, x = copy.deepcopy(settled), torch.rand(1, 3, 64, 64)
+def test_requirements_for_every_graft(warm_host: nn.Module, text: str) -> None:
+    host, x = copy.deepcopy(warm_host), torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         before = host(x)[0].clone()
         keys = list(host.state_dict())
         state = torch.get_rng_state()
         graft(host, text)
-        assert torch.equal(torch.get_rng_state(), state), "the caller's random state moved"
-        assert torch.equal(host(x)[0], before), "not the identity at birth"
-        assert [key for key in host.state_dict() if key in set(keys)] == keys, "a host key moved"
-        twin = copy.deepcopy(host)
-        for block in grafts(twin).values():
+        assert torch.equal(torch.get_rng_state(), state), "the caller's random state changed"
+        assert torch.equal(host(x)[0], before), "a new graft changes the output"
+        assert [key for key in host.state_dict() if key in set(keys)] == keys, "a host key changed"
+        copied = copy.deepcopy(host)
+        for block in grafts(copied).values():
             block.fc2.bias.fill_(1.5)
-        assert not torch.equal(twin(x)[0], before), "an edited copy does not run its own blocks"
-        assert torch.equal(host(x)[0], before), "a copy's edit reached the original"
-        assert torch.equal(pickle.loads(pickle.dumps(twin))(x)[0], twin(x)[0]), "pickling changes the model"
+        assert not torch.equal(copied(x)[0], before), "a changed copy does not run its own blocks"
+        assert torch.equal(host(x)[0], before), "a change to a copy changed the original"
+        assert torch.equal(pickle.loads(pickle.dumps(copied))(x)[0], copied(x)[0]), "pickling changes the model"
         assert str(grafted(host)) == str(grafted(pickle.loads(pickle.dumps(host))))
         prune(host)
         assert list(host.state_dict()) == keys
@@ -99,10 +99,10 @@ def test_laws_of_a_graft(settled: nn.Module, text: str) -> None:
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in host.modules())
 
 
-def test_a_paper_gate_halves_the_features_at_its_site_and_an_identity_gate_does_not(settled: nn.Module) -> None:
+def test_a_paper_gate_halves_the_features_at_its_site_and_an_identity_gate_does_not(warm_host: nn.Module) -> None:
     seen: dict[str, torch.Tensor] = {}
     for init in ("identity", "paper"):
-        host = graft(copy.deepcopy(settled), f"se(init={init})@8")
+        host = graft(copy.deepcopy(warm_host), f"se(init={init})@8")
         host.model[9].register_forward_pre_hook(lambda m, args, init=init: seen.__setitem__(init, args[0].clone()))
         with torch.no_grad():
             host(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
@@ -110,13 +110,13 @@ def test_a_paper_gate_halves_the_features_at_its_site_and_an_identity_gate_does_
     assert 0.35 < ratio < 0.65, ratio
 
 
-def test_only_the_chosen_reader_sees_an_edge(settled: nn.Module) -> None:
+def test_only_the_chosen_reader_sees_an_edge(warm_host: nn.Module) -> None:
     seen = {}
     for text in ("none", "se(init=paper)@p3", "se(init=paper)@16>17"):
-        host = graft(copy.deepcopy(settled), text)
+        host = graft(copy.deepcopy(warm_host), text)
         for row in (17, 23):
             host.model[row].register_forward_pre_hook(
-                lambda m, args, key=(text, row): seen.__setitem__(key, first(args[0]).clone()))
+                lambda m, args, key=(text, row): seen.__setitem__(key, first_tensor(args[0]).clone()))
         with torch.no_grad():
             host(torch.full((1, 3, 64, 64), 0.5))
     assert torch.equal(seen["none", 17], seen["se(init=paper)@p3", 17])
@@ -137,8 +137,8 @@ def test_only_the_chosen_reader_sees_an_edge(settled: nn.Module) -> None:
         ("foo@8 + se@nix + se(x=1)@8", GraftError, ["3 parts of the graft do not fit", "foo", "nix", "'x'"]),
     ],
 )
-def test_a_refused_graft_says_why_and_changes_nothing(settled: nn.Module, text: str, kind: type, words: list[str]) -> None:
-    host = copy.deepcopy(settled)
+def test_an_invalid_graft_changes_nothing(warm_host: nn.Module, text: str, kind: type, words: list[str]) -> None:
+    host = copy.deepcopy(warm_host)
     before = pickle.dumps(host.state_dict())
     with pytest.raises(kind) as caught:
         graft(host, f"se@2 + {text}")
@@ -147,7 +147,7 @@ def test_a_refused_graft_says_why_and_changes_nothing(settled: nn.Module, text: 
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in host.modules())
 
 
-def test_any_host_a_resnet_with_the_papers_standard_place() -> None:
+def test_a_resnet_takes_the_papers_standard_place() -> None:
     host = torchvision.models.resnet18().eval()
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -158,14 +158,14 @@ def test_any_host_a_resnet_with_the_papers_standard_place() -> None:
     assert len(host.layer4) == 2, "a Sequential must not grow"
 
 
-def test_gradients_reach_a_block_from_the_first_step(settled: nn.Module) -> None:
-    host = graft(copy.deepcopy(settled), "se@8")
-    first(host(torch.rand(2, 3, 64, 64))).square().mean().backward()
+def test_gradients_reach_a_block_from_the_first_step(warm_host: nn.Module) -> None:
+    host = graft(copy.deepcopy(warm_host), "se@8")
+    first_tensor(host(torch.rand(2, 3, 64, 64))).square().mean().backward()
     block = grafts(host)["model.8.graft.0"]
     assert block.fc2.weight.grad.abs().sum() > 0
 
 
-def test_a_second_graft_adds_to_the_first(settled: nn.Module) -> None:
-    host = graft(graft(copy.deepcopy(settled), "se@8"), Graft.parse("se(ratio=4)@8,9"))
+def test_a_second_graft_adds_to_the_first(warm_host: nn.Module) -> None:
+    host = graft(graft(copy.deepcopy(warm_host), "se@8"), Graft.parse("se(ratio=4)@8,9"))
     assert [str(part.sites[0]) for part in grafted(host).parts] == ["8", "8"]
     assert list(grafts(host)) == ["model.8.graft.0", "model.8.graft.1", "model.9.graft.0"]

@@ -1,4 +1,4 @@
-"""Laws that every block of the zoo keeps. A new block is tested by all of them once `OTHER` names it."""
+"""Requirements for every block. To test a new block, add it to `NON_DEFAULTS`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from yolograft.blocks import create, defaults, lookup, names
 from yolograft.errors import BlockError
 from yolograft.testing import check_block
 
-# For every setting of every block, values other than the default (`init` has its own laws).
-OTHER: dict[str, dict[str, tuple[Any, ...]]] = {
+# For every setting of every block, values other than the default (`init` has its own tests).
+NON_DEFAULTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "bam": {"ratio": (4,), "minimum": (12,), "dilation": (2,), "combine": ("product", "max")},
     "cam": {},
     "cbam": {"ratio": (4,), "minimum": (12,), "kernel_size": (3,), "bias": (False,), "norm": (False,)},
@@ -54,9 +54,9 @@ OTHER: dict[str, dict[str, tuple[Any, ...]]] = {
     "srm": {"epsilon": (1.0,)},
     "triplet": {"kernel_size": (3,), "spatial": (False,)},
 }
-# Settings that contradict each other or the channels: (channels, settings, words of the message).
+# Settings that contradict each other or the channels: (block, channels, settings, part of the message).
 CONTRADICTIONS: list[tuple[str, int, dict[str, Any], str]] = [
-    ("eca", 32, {"kernel_size": 3, "gamma": 3}, "leaves gamma and beta nothing to do"),
+    ("eca", 32, {"kernel_size": 3, "gamma": 3}, "gamma and beta have no effect"),
     ("ceca", 4, {"kernel_size": 11}, "largest that works is 9"),
     ("ema", 17, {}, "groups=8 does not split 17 channels"),
     ("ema", 12, {}, "groups=6"),
@@ -70,21 +70,21 @@ CONTRADICTIONS: list[tuple[str, int, dict[str, Any], str]] = [
     ("ge", 32, {"extent": 0}, "gather=pool takes 0"),
     ("ge", 32, {"extent": 6}, "power of two"),
     ("ge", 32, {"extent": 3, "gather": "pool"}, "or even"),
-    ("ge", 32, {"mlp": False, "ratio": 8}, "nothing to do"),
+    ("ge", 32, {"mlp": False, "ratio": 8}, "ratio and minimum have no effect"),
     ("lska", 32, {"kernel_size": 21}, "7, 11, 23, 35, 41, 53"),
 ]
-# Blocks whose paper's own start is an identity already: both values of `init` mean the same.
-BORN_IDENTICAL = {"cam", "gct", "nonlocal", "pam"}
-# Blocks that split their channels, so that an odd number of them is refused.
-REFUSES_ODD = {"ela", "ema", "mhsa", "sge", "shuffle", "sk"}
-# Blocks whose result grows with the square of their input, by the paper's definition.
+# Blocks whose published initialisation is an identity: both values of `init` are the same.
+PUBLISHED_AS_IDENTITY = {"cam", "gct", "nonlocal", "pam"}
+# Blocks that split their channels into groups, so that an odd number of channels raises an error.
+NEEDS_GROUPS = {"ela", "ema", "mhsa", "sge", "shuffle", "sk"}
+# Blocks whose output grows with the square of their input, by the paper's definition.
 QUADRATIC = {"lsk", "lska"}
 
 NAMES = names()
 VARIANTS = [
     pytest.param(name, settings, id="-".join([name, *(f"{key}={value}" for key, value in settings.items())]))
     for name in NAMES
-    for settings in [{}, *({key: value} for key, values in OTHER.get(name, {}).items() for value in values)]
+    for settings in [{}, *({key: value} for key, values in NON_DEFAULTS.get(name, {}).items() for value in values)]
 ]
 SIZES = [(1, 1), (1, 9), (7, 5), (20, 20)]
 
@@ -94,8 +94,8 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def shaken(module: nn.Module) -> nn.Module:
-    """Move every parameter and running statistic away from its start, as training would."""
+def randomly_changed(module: nn.Module) -> nn.Module:
+    """Change every parameter and running statistic at random, as training would."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -105,14 +105,14 @@ def shaken(module: nn.Module) -> nn.Module:
     return module
 
 
-def test_every_setting_is_tried() -> None:
-    assert set(OTHER) == set(NAMES)
+def test_every_setting_has_test_values() -> None:
+    assert set(NON_DEFAULTS) == set(NAMES)
     for name in NAMES:
-        assert set(OTHER[name]) == set(defaults(name)) - {"init"}, name
+        assert set(NON_DEFAULTS[name]) == set(defaults(name)) - {"init"}, name
         assert defaults(name)["init"] == "identity", name
 
 
-def test_every_block_says_where_it_comes_from() -> None:
+def test_every_block_is_documented() -> None:
     for name in NAMES:
         cls = lookup(name)
         about = vars(cls)["about"]
@@ -129,7 +129,7 @@ def test_every_block_says_where_it_comes_from() -> None:
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 @pytest.mark.parametrize("init", ["identity", "paper"])
-def test_conforms(name: str, settings: dict, init: str) -> None:
+def test_check_block_passes(name: str, settings: dict, init: str) -> None:
     check_block(lookup(name), channels=32, init=init, **settings)
 
 
@@ -142,7 +142,7 @@ def test_fits_every_width_of_yolo(name: str) -> None:
             assert torch.equal(block(x), x)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - REFUSES_ODD))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - NEEDS_GROUPS))
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 17, 31])
 def test_odd_widths_work(name: str, channels: int) -> None:
     block = create(name, channels, init="paper", **({"frequencies": 1} if name == "fca" else {}))
@@ -153,16 +153,16 @@ def test_odd_widths_work(name: str, channels: int) -> None:
         assert y.isfinite().all()
 
 
-@pytest.mark.parametrize("name", sorted(REFUSES_ODD))
+@pytest.mark.parametrize("name", sorted(NEEDS_GROUPS))
 @pytest.mark.parametrize("channels", [1, 17, 31])
-def test_odd_widths_are_refused_clearly(name: str, channels: int) -> None:
+def test_odd_widths_raise_an_error_with_advice(name: str, channels: int) -> None:
     with pytest.raises(BlockError, match=rf"{channels} channels.*nearest|{channels} channels.*choose a site"):
         create(name, channels)
 
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_identity_at_birth(name: str, settings: dict, dtype: torch.dtype) -> None:
+def test_identity_start(name: str, settings: dict, dtype: torch.dtype) -> None:
     block = create(name, 32, **settings).to(dtype)
     for training in (False, True):
         block.train(training)
@@ -172,15 +172,15 @@ def test_identity_at_birth(name: str, settings: dict, dtype: torch.dtype) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_identity_at_birth_when_layers_fuse_or_moves_precision(name: str) -> None:
+def test_identity_start_survives_a_change_of_precision(name: str) -> None:
     block = create(name, 32).eval()
     for half in (copy.deepcopy(block).half(), copy.deepcopy(block).bfloat16()):
         x = torch.randn(2, 32, 6, 6).to(next(iter(half.state_dict().values())).dtype)
         assert torch.equal(half(x), x)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - BORN_IDENTICAL))
-def test_paper_start_is_no_identity(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(NAMES) - PUBLISHED_AS_IDENTITY))
+def test_paper_start_is_not_the_identity(name: str) -> None:
     x = torch.randn(2, 32, 8, 8)
     assert not torch.allclose(create(name, 32, init="paper")(x), x, atol=1e-3)
 
@@ -201,7 +201,7 @@ def test_training_leaves_the_identity(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "settings"), [v for v in VARIANTS if v.values[1]])
-def test_every_setting_acts(name: str, settings: dict) -> None:
+def test_every_setting_has_an_effect(name: str, settings: dict) -> None:
     x = torch.randn(2, 64, 12, 12)
     results = []
     for chosen in ({}, settings):
@@ -209,13 +209,13 @@ def test_every_setting_acts(name: str, settings: dict) -> None:
         block = create(name, 64, init="paper", **chosen)
         torch.manual_seed(2)
         shapes = {key: value.shape for key, value in block.state_dict().items()}
-        results.append((shaken(block).eval()(x), shapes))
+        results.append((randomly_changed(block).eval()(x), shapes))
     (default, its_shapes), (other, other_shapes) = results
     assert its_shapes != other_shapes or not torch.allclose(default, other)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_settings_of_the_wrong_kind_are_refused(name: str) -> None:
+def test_invalid_settings_raise_an_error(name: str) -> None:
     for key, default in defaults(name).items():
         for wrong in ("nonsense", -1, float("nan"), [3], *(() if default is None else (None,))):
             with pytest.raises(BlockError, match=key):
@@ -228,7 +228,7 @@ def test_settings_of_the_wrong_kind_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "channels", "settings", "words"), CONTRADICTIONS)
-def test_contradictions_are_refused(name: str, channels: int, settings: dict, words: str) -> None:
+def test_contradicting_settings_raise_an_error(name: str, channels: int, settings: dict, words: str) -> None:
     with pytest.raises(BlockError, match=words):
         create(name, channels, **settings)
 
@@ -236,7 +236,7 @@ def test_contradictions_are_refused(name: str, channels: int, settings: dict, wo
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_values_stay_finite_and_right_in_low_precision(name: str, settings: dict, dtype: torch.dtype) -> None:
-    block = shaken(create(name, 32, init="paper", **settings)).eval()
+    block = randomly_changed(create(name, 32, init="paper", **settings)).eval()
     low = copy.deepcopy(block).to(dtype)
     for height, width in SIZES:
         x = torch.randn(2, 32, height, width)
@@ -300,16 +300,16 @@ def test_memory_format_is_kept(name: str, settings: dict, init: str) -> None:
     for training in (False, True):
         block.train(training)
         assert block(last).is_contiguous(memory_format=torch.channels_last)
-    block = shaken(block).eval()
+    block = randomly_changed(block).eval()
     torch.testing.assert_close(block(last), block(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
-def test_gradients_are_right(name: str, settings: dict) -> None:
-    channels = 32 if name in REFUSES_ODD | {"fca"} else 6
+def test_gradients_pass_gradcheck(name: str, settings: dict) -> None:
+    channels = 32 if name in NEEDS_GROUPS | {"fca"} else 6
     if {"groups", "minimum", "ratio"} & set(settings):
-        pytest.skip("a width alone: the default covers the formula")
-    block = shaken(create(name, channels, init="identity", **settings)).double()
+        pytest.skip("changes only a width: the default tests the formula")
+    block = randomly_changed(create(name, channels, init="identity", **settings)).double()
     x = torch.randn(2, channels, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(block.eval(), (x,), fast_mode=True)
     assert torch.autograd.gradcheck(block.train(), (x,), fast_mode=True)
@@ -328,25 +328,25 @@ def test_same_seed_same_block(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_state_is_whole_from_the_start(name: str) -> None:
+def test_the_state_dict_is_complete_after_construction(name: str) -> None:
     block = create(name, 32, init="paper").train()
     before = {key: value.shape for key, value in block.state_dict().items()}
     for size in (4, 9):
         block(torch.randn(2, 32, size, size))
     assert {key: value.shape for key, value in block.state_dict().items()} == before
     file = io.BytesIO()
-    torch.save(shaken(block).eval().state_dict(), file)
+    torch.save(randomly_changed(block).eval().state_dict(), file)
     file.seek(0)
-    twin = create(name, 32, init="paper").eval()
-    twin.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    copied = create(name, 32, init="paper").eval()
+    copied.load_state_dict(torch.load(file, weights_only=True), strict=True)
     x = torch.randn(2, 32, 7, 7)
-    assert torch.equal(twin(x), block(x))
+    assert torch.equal(copied(x), block(x))
     assert torch.equal(pickle.loads(pickle.dumps(block))(x), block(x))
 
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 def test_traced_block_takes_other_sizes(name: str, settings: dict) -> None:
-    block = shaken(create(name, 32, **settings)).eval()
+    block = randomly_changed(create(name, 32, **settings)).eval()
     with torch.no_grad():
         traced = torch.jit.trace(block, torch.randn(2, 32, 8, 6), check_trace=False)
         for shape in ((1, 32, 13, 9), (3, 32, 4, 20)):
@@ -360,7 +360,7 @@ def onnx_session(block: nn.Module, x: Tensor) -> Any:
     file = io.BytesIO()
     axes = {0: "batch", 2: "height", 3: "width"}
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own advice
+        warnings.simplefilter("ignore")  # the exporter's warnings
         torch.onnx.export(block, (x,), file, input_names=["x"], output_names=["y"], opset_version=17,
                           dynamo=False, dynamic_axes={"x": axes, "y": axes})
     options = onnxruntime.SessionOptions()
@@ -370,7 +370,7 @@ def onnx_session(block: nn.Module, x: Tensor) -> Any:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_onnx_has_a_dynamic_batch_and_size(name: str) -> None:
-    block = shaken(create(name, 32)).eval()
+    block = randomly_changed(create(name, 32)).eval()
     session = onnx_session(block, torch.randn(2, 32, 8, 6))
     for shape in ((2, 32, 8, 6), (1, 32, 13, 9), (3, 32, 4, 20)):
         x = torch.randn(shape)
@@ -381,7 +381,7 @@ def test_onnx_has_a_dynamic_batch_and_size(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_without_a_graph_break(name: str) -> None:
     torch.compiler.reset()
-    block = shaken(create(name, 32)).eval()
+    block = randomly_changed(create(name, 32)).eval()
     compiled = torch.compile(block, fullgraph=True, backend="eager", dynamic=True)
     for shape in ((2, 32, 8, 6), (2, 32, 13, 9)):
         x = torch.randn(shape)
@@ -392,16 +392,16 @@ def test_compiles_without_a_graph_break(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_training_equals_eager(name: str) -> None:
     torch.compiler.reset()
-    block = shaken(create(name, 32)).train()
-    twin = copy.deepcopy(block)
+    block = randomly_changed(create(name, 32)).train()
+    copied = copy.deepcopy(block)
     x = torch.randn(2, 32, 8, 6)
     results = []
-    for module in (torch.compile(block, fullgraph=True), twin):
+    for module in (torch.compile(block, fullgraph=True), copied):
         y = module(x)
         y.square().mean().backward()
         results.append(y)
     torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-4)
-    for one, other in zip(block.parameters(), twin.parameters(), strict=True):
+    for one, other in zip(block.parameters(), copied.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-2, atol=1e-3)
 
 
@@ -410,7 +410,7 @@ def test_compiled_training_equals_eager(name: str) -> None:
 def test_the_largest_map_of_yolo_runs(name: str) -> None:
     x = torch.randn(1, 16, 160, 160)
     with torch.no_grad():
-        y = shaken(create(name, 16, init="paper")).eval()(x)
+        y = randomly_changed(create(name, 16, init="paper")).eval()(x)
         assert y.shape == x.shape
         assert y.isfinite().all()
         assert torch.equal(create(name, 16).eval()(x), x)
@@ -429,7 +429,7 @@ def test_unknown_block_gets_a_suggestion() -> None:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", ["nonlocal", "mhsa", "pam"])
-def test_attention_among_positions_never_holds_the_matrix_of_their_pairs(name: str, layout: torch.memory_format) -> None:
+def test_attention_among_positions_never_allocates_the_n_by_n_matrix(name: str, layout: torch.memory_format) -> None:
     class Largest(TorchDispatchMode):
         numbers = 0
 

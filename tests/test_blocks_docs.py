@@ -1,4 +1,4 @@
-"""The documents on blocks say what the blocks are, and their examples run."""
+"""The pages on blocks match the code, and their examples run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def script() -> dict[str, Any]:
     return runpy.run_path(str(DOCS / "make_blocks.py"))
 
 
-def test_the_table_of_blocks_is_what_the_blocks_say(script: dict[str, Any]) -> None:
+def test_the_table_matches_the_blocks(script: dict[str, Any]) -> None:
     assert (DOCS / "blocks.md").read_text() == script["page"](), "run: python docs/make_blocks.py"
 
 
@@ -39,33 +39,33 @@ def test_operations_are_counted_as_the_page_says(script: dict[str, Any]) -> None
     assert count(nn.Flatten()) == 0
 
 
-def test_what_cannot_be_exported_is_said_not_to_be(script: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stubborn(nn.Module):
+def test_a_block_that_cannot_be_exported_is_listed_as_such(script: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    class NotTraceable(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             if torch.jit.is_tracing():
                 raise RuntimeError("no")
             return x
 
-    monkeypatch.setattr(script["blocks"], "create", lambda name, channels: Stubborn())
+    monkeypatch.setattr(script["blocks"], "create", lambda name, channels: NotTraceable())
     assert script["exports"]("se") == "no"
 
 
-def test_the_guide_to_writing_a_block_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (DOCS / "write-a-block.md").read_text()
-    own, check, use = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    (tmp_path / "my_blocks.py").write_text(own)
+    source, check, use = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    (tmp_path / "my_blocks.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     for registry in ("_BLOCKS", "_ALIASES"):
         monkeypatch.setattr(blocks, registry, getattr(blocks, registry).copy())
     try:
         exec(check, {})
-        told: dict[str, Any] = {}
-        exec(use, told)
-        kinds = [repr(module) for module in grafts(told["model"]).values()]
+        variables: dict[str, Any] = {}
+        exec(use, variables)
+        kinds = [repr(module) for module in grafts(variables["model"]).values()]
         assert kinds == ["Contrast(strength=2)"] * 2
         with pytest.raises(BlockError, match="at most 10"):
-            graft(told["model"], "contrast(strength=11)@8")
+            graft(variables["model"], "contrast(strength=11)@8")
         assert blocks.canonical("contrast_attention") == "contrast"
-        assert load_blocks(tmp_path / "my_blocks.py").Contrast is told["my_blocks"].Contrast
+        assert load_blocks(tmp_path / "my_blocks.py").Contrast is variables["my_blocks"].Contrast
     finally:
         sys.modules.pop("my_blocks", None)

@@ -23,7 +23,7 @@ PLACES = [*map(str, range(23)), "p3", "p4", "p5"]
 
 @pytest.fixture(scope="module")
 def bare() -> nn.Module:
-    """YOLO11n with settled batch norms and heads: on raw ones, nothing that a graft does shows in the output."""
+    """YOLO11n with updated batch norms. With the initial ones the output hardly depends on the grafted features."""
     torch.manual_seed(0)
     model = DetectionModel("yolo11n.yaml", verbose=False)
     for module in model.modules():
@@ -39,7 +39,7 @@ def bare() -> nn.Module:
     return model.eval()
 
 
-def everywhere(bare: nn.Module, name: str, init: str = "identity") -> nn.Module:
+def graft_everywhere(bare: nn.Module, name: str, init: str = "identity") -> nn.Module:
     torch.manual_seed(1)
     model = graft_onto(copy.deepcopy(bare), f"{name}(init={init})@{','.join(PLACES)}")
     assert len(grafts(model)) == len(PLACES)
@@ -53,9 +53,9 @@ def maps(outputs: object) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", names())
-def test_starts_as_the_host_and_comes_off_again(bare: nn.Module, name: str) -> None:
+def test_a_new_graft_equals_the_host_and_can_be_pruned(bare: nn.Module, name: str) -> None:
     x = torch.rand(2, 3, 96, 64)
-    model = everywhere(bare, name).eval()
+    model = graft_everywhere(bare, name).eval()
     with torch.no_grad():
         expected = bare(x)[0]
         assert torch.equal(model(x)[0], expected)
@@ -65,8 +65,8 @@ def test_starts_as_the_host_and_comes_off_again(bare: nn.Module, name: str) -> N
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_place_learns(bare: nn.Module, name: str) -> None:
-    model = everywhere(bare, name).train()
+def test_every_block_gets_a_gradient(bare: nn.Module, name: str) -> None:
+    model = graft_everywhere(bare, name).train()
     sum(y.square().mean() for y in maps(model(torch.rand(2, 3, 96, 96)))).backward()
     for place, block in grafts(model).items():
         grads = [p.grad for p in block.parameters() if p.grad is not None]
@@ -76,9 +76,9 @@ def test_every_place_learns(bare: nn.Module, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_papers_start_runs_fuses_and_is_saved(bare: nn.Module, name: str) -> None:
+def test_the_papers_start_runs_fuses_and_can_be_saved(bare: nn.Module, name: str) -> None:
     x = torch.rand(1, 3, 128, 160)
-    model = everywhere(bare, name, "paper").eval()
+    model = graft_everywhere(bare, name, "paper").eval()
     with torch.no_grad():
         expected = model(x)[0]
         assert expected.isfinite().all()
@@ -87,7 +87,7 @@ def test_the_papers_start_runs_fuses_and_is_saved(bare: nn.Module, name: str) ->
         file.seek(0)
         loaded = torch.load(file, weights_only=False)
         assert torch.equal(loaded(x)[0], expected)
-        # in float64: attention over random features turns float32's rounding into other boxes
+        # in float64: with float32, rounding in attention over random features changes the boxes
         exact = loaded.double()(x.double())[0]
         fused = loaded.fuse(verbose=False).double()
         torch.testing.assert_close(fused(x.double())[0], exact, rtol=1e-6, atol=1e-5)
@@ -95,14 +95,14 @@ def test_the_papers_start_runs_fuses_and_is_saved(bare: nn.Module, name: str) ->
 
 @pytest.mark.parametrize("name", names())
 def test_a_trace_takes_another_batch(bare: nn.Module, name: str) -> None:
-    model = everywhere(bare, name).eval()
+    model = graft_everywhere(bare, name).eval()
     for block in grafts(model).values():
         for parameter in block.parameters():
             nn.init.normal_(parameter, parameter.mean().item(), 0.02)
-    model.model[-1].export = True  # the form of the output that exporters ask for
+    model.model[-1].export = True  # the output format for exporters
     x = torch.rand(3, 3, 96, 64)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's advice on the host's own head
-        model(x)  # makes the anchors of this size before the trace does
+        warnings.simplefilter("ignore")  # the tracer's warnings about the host's head
+        model(x)  # computes the anchors of this size before the trace
         traced = torch.jit.trace(model, x[:1], check_trace=False, strict=False)
         torch.testing.assert_close(traced(x), model(x), rtol=1e-3, atol=1e-2)

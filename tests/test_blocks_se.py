@@ -1,4 +1,4 @@
-"""SE equals the references in value, starts as an identity, and refuses what it cannot do."""
+"""SE equals the reference implementations, starts as an identity, and raises errors for invalid settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def share(reference: nn.Module, ours: SE) -> None:
+def copy_weights(reference: nn.Module, ours: SE) -> None:
     for name in ("fc1", "fc2"):
         getattr(reference, name).load_state_dict(getattr(ours, name).state_dict())
 
@@ -32,7 +32,7 @@ def test_paper_equals_torchvision(channels: int, ratio: int, gate: str) -> None:
     ours = SE(channels, ratio=ratio, gate=gate, init="paper").double()
     hidden = ours.fc1.out_channels
     theirs = SqueezeExcitation(channels, hidden, scale_activation=REFERENCE_GATES[gate]).double()
-    share(theirs, ours)
+    copy_weights(theirs, ours)
     x = torch.randn(3, channels, 9, 7, dtype=torch.float64)
     torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-12)
 
@@ -42,7 +42,7 @@ def test_paper_equals_torchvision(channels: int, ratio: int, gate: str) -> None:
 def test_paper_equals_timm(channels: int, bias: bool) -> None:
     ours = SE(channels, bias=bias, init="paper").double()
     theirs = SEModule(channels, rd_channels=ours.fc1.out_channels, bias=bias).double()
-    share(theirs, ours)
+    copy_weights(theirs, ours)
     x = torch.randn(2, channels, 5, 8, dtype=torch.float64)
     torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-12)
 
@@ -64,7 +64,7 @@ def test_hidden_width_is_rounded_and_bounded(channels: int, settings: dict, widt
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("squeeze", ["avg", "max", "off"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_identity_start_is_exact_and_alive(gate: str, squeeze: str, dtype: torch.dtype) -> None:
+def test_identity_start_is_exact_and_has_gradients(gate: str, squeeze: str, dtype: torch.dtype) -> None:
     block = SE(32, ratio=2, gate=gate, squeeze=squeeze).to(dtype)
     x = torch.randn(2, 32, 6, 5).to(dtype)
     y = block(x)
@@ -80,16 +80,16 @@ def test_paper_start_halves_the_features() -> None:
     assert 0.4 < ratio < 0.6
 
 
-def test_max_squeeze_reads_the_maximum() -> None:
+def test_max_squeeze_depends_only_on_the_maximum() -> None:
     block = SE(8, squeeze="max", init="paper")
     x = torch.rand(1, 8, 4, 4)
     changed = x.clone()
     changed[0, 0].fill_(0.5)
-    changed[0, 0, 0, 0] = x[0, 0].max()  # another mean, the same maximum
+    changed[0, 0, 0, 0] = x[0, 0].max()  # a different mean, the same maximum
     assert torch.equal(block(x)[0, 1:], block(changed)[0, 1:])
 
 
-def test_without_a_squeeze_every_position_is_gated_by_itself() -> None:
+def test_without_a_squeeze_every_position_has_its_own_gate() -> None:
     block, squeezed = SE(8, ratio=2, squeeze="off", init="paper"), SE(8, ratio=2, init="paper")
     squeezed.load_state_dict(block.state_dict())
     x = torch.randn(2, 8, 4, 5)
@@ -101,7 +101,7 @@ def test_without_a_squeeze_every_position_is_gated_by_itself() -> None:
 
 @pytest.mark.parametrize("gate", ["sigmoid", "tanh"])
 @pytest.mark.parametrize("init", ["identity", "paper"])
-def test_gradients_are_right(gate: str, init: str) -> None:
+def test_gradients_pass_gradcheck(gate: str, init: str) -> None:
     block = SE(6, ratio=2, gate=gate, init=init).double()
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(block, (x,))
@@ -114,6 +114,6 @@ def test_gradients_are_right(gate: str, init: str) -> None:
     ({"ratio": True}, "at least 1"), ({"minimum": 1.5}, "whole number"), ({"minimum": 0}, "at least 1"),
     ({"reduction": 16}, "has no setting 'reduction'"),
 ])
-def test_refused_settings_say_what_works(settings: dict, words: str) -> None:
+def test_errors_for_invalid_settings_name_valid_ones(settings: dict, words: str) -> None:
     with pytest.raises(BlockError, match=words):
         create("se", 16, **settings)

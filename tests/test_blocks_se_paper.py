@@ -1,4 +1,4 @@
-"""What the SE paper (arXiv:1709.01507v4) reports can be grafted, and has the cost that it reports."""
+"""The variants in the SE paper (arXiv:1709.01507v4) can be grafted, and have the cost that it reports."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def stored(model: nn.Module) -> int:
-    """Count what a Caffe model file holds: the learnt values, and the batch norms' running ones."""
+    """Count the values in a Caffe model file: the parameters and the running statistics of the batch norms."""
     return sum(v.numel() for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked"))
 
 
@@ -59,16 +59,16 @@ def test_ratios_give_the_papers_parameter_counts(make: Callable[[], nn.Module], 
     assert abs(stored(model) / MILLION - paper) < 0.055  # r = 2 gives 45.752, the others round to the paper's
 
 
-def at_first(model: nn.Module) -> nn.Module:
-    """Move the strides to where the first ResNet has them, on the first 1x1: what the paper counts (3.86 GFLOPs)."""
+def stride_in_first_conv(model: nn.Module) -> nn.Module:
+    """Move the strides to the first 1x1 convolutions, as in the first ResNet, which the paper counts (3.86 GFLOPs)."""
     for module in model.modules():
         if isinstance(module, Bottleneck) and module.conv2.stride != (1, 1):
             module.conv1.stride, module.conv2.stride = module.conv2.stride, (1, 1)
     return model
 
 
-class Additions:
-    """Adds up one operation per value that the SE blocks' averages and products pass over."""
+class PoolAndScaleCounter:
+    """Counts one operation per value for each average and each product of the SE blocks."""
 
     def __init__(self, model: nn.Module) -> None:
         self.total = 0
@@ -80,11 +80,11 @@ class Additions:
 
 
 def gflops(model: nn.Module) -> float:
-    """Count as the paper does: a multiply-add is one operation; the blocks' averages and products count as well."""
-    others = Additions(model)
+    """Count GFLOPs as in the paper: a multiply-add is one operation; the blocks' averages and products count as well."""
+    extra = PoolAndScaleCounter(model)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(torch.zeros(1, 3, 224, 224))
-    return (counter.get_total_flops() / 2 + others.total) / 1e9
+    return (counter.get_total_flops() / 2 + extra.total) / 1e9
 
 
 @pytest.mark.parametrize(("graft_text", "paper_gflops", "paper_millions"), [
@@ -97,7 +97,7 @@ def gflops(model: nn.Module) -> float:
     ("se(squeeze=off, bias=False)@Bottleneck.bn3", 4.27, 28.1),  # Table 16
 ])
 def test_variants_cost_what_the_paper_reports(graft_text: str, paper_gflops: float, paper_millions: float) -> None:
-    model = graft(at_first(resnet50()), graft_text)
+    model = graft(stride_in_first_conv(resnet50()), graft_text)
     assert gflops(model) == pytest.approx(paper_gflops, abs=0.006)
     assert round(stored(model) / MILLION, 1) == paper_millions
 
@@ -112,8 +112,8 @@ def residual(unit: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return branch, x if unit.downsample is None else unit.downsample(x)
 
 
-def opened(model: nn.Module) -> list[nn.Module]:
-    """Open the gates of fresh blocks, so that where they stand shows in the values."""
+def randomise_gates(model: nn.Module) -> list[nn.Module]:
+    """Give the gates of new blocks random weights, so that the output depends on the blocks' sites."""
     blocks = list(grafts(model).values())
     for block in blocks:
         nn.init.normal_(block.fc2.weight)
@@ -148,7 +148,7 @@ def test_variants_are_the_papers_on_a_resnet_unit(site: str, form: Callable, dow
     before = bare(x)
     graft(host, f"se(ratio=4)@{site}", example=x)
     assert torch.equal(host(x), before)
-    (se,) = opened(host)
+    (se,) = randomise_gates(host)
     expected = form(bare, se, x, *residual(bare, x))
     assert not torch.allclose(expected, before, atol=1e-2)
     torch.testing.assert_close(host(x), expected)
@@ -167,7 +167,7 @@ def test_variants_are_the_papers_on_a_yolo_bottleneck(site: str, form: Callable)
     bare, host, x = copy.deepcopy(unit), nn.Sequential(nn.Identity(), unit), torch.randn(2, 32, 8, 8)
     graft(host, f"se(ratio=4)@{site}", example=x)
     assert torch.equal(host(x), bare(x))
-    (se,) = opened(host)
+    (se,) = randomise_gates(host)
     torch.testing.assert_close(host(x), form(bare, se, x))
 
 
@@ -176,7 +176,7 @@ def small_resnet() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 16, 3), BasicBlock(16, 16), BasicBlock(16, 32, 2, down)).eval()
 
 
-def test_the_identity_branch_lives_with_its_host() -> None:
+def test_blocks_on_identity_branches_survive_copies_pickling_tracing_and_pruning() -> None:
     host, x = small_resnet(), torch.randn(2, 3, 16, 16)
     keys = list(host.state_dict())
     before = host(x)
@@ -184,17 +184,17 @@ def test_the_identity_branch_lives_with_its_host() -> None:
     assert torch.equal(host(x), before)
     assert set(keys) < set(host.state_dict())
     assert len(grafts(host)) == 4
-    opened_units = [block for block in grafts(host).values() if isinstance(block, SE)]
-    for block in opened_units:
+    skip_blocks = [block for block in grafts(host).values() if isinstance(block, SE)]
+    for block in skip_blocks:
         nn.init.normal_(block.fc2.bias)
     expected = host(x)
     assert not torch.allclose(expected, before)
     assert torch.equal(pickle.loads(pickle.dumps(host))(x), expected)
-    twin = copy.deepcopy(host)
-    for block in grafts(twin).values():
+    copied = copy.deepcopy(host)
+    for block in grafts(copied).values():
         if isinstance(block, SE):
             nn.init.zeros_(block.fc2.bias)
-    assert torch.equal(twin(x), before)  # the copy's hooks read the copy's blocks
+    assert torch.equal(copied(x), before)  # the copy's hooks read the copy's blocks
     assert torch.equal(host(x), expected)
     with torch.no_grad():
         traced = torch.jit.trace(host, x, check_trace=False)
@@ -208,13 +208,13 @@ def test_the_identity_branch_lives_with_its_host() -> None:
     again.load_state_dict(torch.load(file, weights_only=True), strict=True)
     assert torch.equal(again(x), expected)
     host.train()(x).sum().backward()
-    assert all(block.fc2.bias.grad.abs().sum() > 0 for block in opened_units)
+    assert all(block.fc2.bias.grad.abs().sum() > 0 for block in skip_blocks)
     prune(host)
     assert list(host.state_dict()) == keys
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in host.modules())
 
 
-def test_the_input_is_grafted_before_the_identity_branch_whatever_came_first() -> None:
+def test_input_blocks_run_before_identity_branch_blocks_in_any_order_of_grafts() -> None:
     results = []
     before, after = "se@Bottleneck/pre", "eca(init=paper)@Bottleneck/skip"
     for text in (f"{before} + {after}", f"{after} + {before}"):
@@ -229,7 +229,7 @@ def test_the_input_is_grafted_before_the_identity_branch_whatever_came_first() -
     assert torch.equal(*results)
 
 
-def test_what_has_no_identity_branch_is_refused() -> None:
+def test_a_module_without_an_identity_branch_raises_an_error() -> None:
     host, x = nn.Sequential(nn.Identity(), YoloBottleneck(16, 16, shortcut=False)), torch.randn(1, 16, 8, 8)
     for site, near in (("Bottleneck/skip", "Bottleneck/pre"), ("Bottleneck.cv1/skip", "Bottleneck.cv1/pre")):
         with pytest.raises(SiteError, match=rf"has no identity branch.*Did you mean '{near}'"):
@@ -245,7 +245,7 @@ def test_identity_branches_of_yolo_survive_fusing() -> None:
     model = DetectionModel("yolo11n.yaml", verbose=False).eval()
     x = torch.rand(1, 3, 64, 64)
     graft(model, "se@Bottleneck/skip")
-    opened(model)
+    randomise_gates(model)
     expected = model(x)[0]
     torch.testing.assert_close(model.fuse(verbose=False)(x)[0], expected, rtol=1e-3, atol=1e-3)
 
@@ -262,7 +262,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "se-paper.md").read_text(
 
 
 def test_every_line_of_the_page_grafts() -> None:
-    hosts = {"resnet": at_first(resnet50()), "yolo": DetectionModel("yolo11n.yaml", verbose=False)}
+    hosts = {"resnet": stride_in_first_conv(resnet50()), "yolo": DetectionModel("yolo11n.yaml", verbose=False)}
     lines = set(re.findall(r"`(se[^`]*@[^`]*)`", PAGE))
     assert len(lines) > 20
     for line in lines:
@@ -287,7 +287,7 @@ def fits(host: nn.Module, line: str) -> bool:
 SHAPES: dict[int, Probe] = {}
 
 
-def test_the_page_states_the_sizes_that_are() -> None:
+def test_the_sizes_on_the_page_are_correct() -> None:
     bare = resnet50()
     widths = [256] * 3 + [512] * 4 + [1024] * 6 + [2048] * 3
     rows = re.findall(r"^\| (none|\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE, flags=re.M)

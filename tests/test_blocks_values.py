@@ -1,7 +1,7 @@
-"""Every block's paper form equals, in value, a reference that shares its weights but none of its code.
+"""With `init="paper"` every block's output equals a reference that has the same weights but shares no code.
 
-The references are timm's layers where it has the block, and otherwise (or besides) the paper's equations in
-NumPy, written index by index, with loops, for one image at a time.
+The references are the paper's equations in NumPy, with explicit loops over indices, for one image at a time; and also
+timm's layer if timm has the block.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from yolograft.blocks import create, names
 Array = NDArray[np.float64]
 State = dict[str, Array]
 
-C, H, W = 16, 6, 5  # uneven, so that a transposed axis cannot go unnoticed
+C, H, W = 16, 6, 5  # H and W differ, so that swapped axes change the result
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every parameter and running statistic a value that no start has."""
+    """Give every parameter and running statistic a random value, different from every initial value."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -41,7 +41,7 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     return module.double().eval()
 
 
-# --- the equations' vocabulary, for one image (C, H, W)
+# --- building blocks of the equations, for one image (C, H, W)
 # ---------------------------------------------------------
 
 
@@ -66,7 +66,7 @@ def vector(s: State, key: str, z: Array) -> Array:
 
 
 def conv(s: State, key: str, x: Array, *, groups: int = 1, dilation: int = 1, stride: int = 1) -> Array:
-    """Correlate (C, H, W) with the kernel `key`, padded by half of its reach, one output value at a time."""
+    """Correlate (C, H, W) with the kernel `key`, with 'same' padding, one output value at a time."""
     weight, bias = s[f"{key}.weight"], s.get(f"{key}.bias")
     out_channels, per_group, kh, kw = weight.shape
     ph, pw = dilation * (kh // 2), dilation * (kw // 2)
@@ -555,7 +555,7 @@ def test_paper_form_equals_the_papers_equations(name: str, settings: dict, equat
     with torch.no_grad():
         ours = block(x).numpy()
     theirs = np.stack([equation(state, image) for image in x.numpy()])
-    # float32 constants (the cosine waves of `fca`) bound that one block's agreement
+    # the cosine waves of `fca` are float32 constants, which limits its precision
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 if name == "fca" else 1e-11)
 
 

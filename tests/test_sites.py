@@ -1,4 +1,4 @@
-"""Every form of a site, on YOLO hosts and on any other module."""
+"""Every form of a site, on YOLO hosts and on other modules."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("text", "modules"), FORMS.items())
-def test_each_form_names_its_modules(host: nn.Module, text: str, modules: list[str]) -> None:
+def test_each_form_resolves_to_its_modules(host: nn.Module, text: str, modules: list[str]) -> None:
     assert [str(place) for place in resolve(host, Site.parse(text))] == modules
 
 
@@ -66,7 +66,7 @@ def test_a_class_inside_rows_is_found_everywhere(host: nn.Module) -> None:
         ("nothing.like.this", "yolograft sites model=yolo11n.yaml"),
     ],
 )
-def test_a_miss_names_what_is_near(host: nn.Module, text: str, hint: str) -> None:
+def test_an_unknown_site_raises_an_error_with_a_hint(host: nn.Module, text: str, hint: str) -> None:
     with pytest.raises(SiteError) as caught:
         resolve(host, Site.parse(text))
     assert hint in str(caught.value)
@@ -80,11 +80,11 @@ def test_listed_names_resolve_to_their_row(host: nn.Module) -> None:
             assert [place.module for place in resolve(host, Site.parse(name))] == [site["module"]], name
 
 
-def test_the_public_function_is_the_room_and_the_room_is_callable(host: nn.Module) -> None:
+def test_the_module_sites_is_callable_as_the_public_function(host: nn.Module) -> None:
     assert public_sites(host) == sites(host)
 
 
-def test_listing_leaves_the_host_alone(host: nn.Module) -> None:
+def test_listing_sites_does_not_change_the_host(host: nn.Module) -> None:
     before = {key: value.clone() for key, value in host.state_dict().items()}
     training = [module.training for module in host.modules()]
     sites(host)

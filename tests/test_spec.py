@@ -1,4 +1,4 @@
-"""Laws of the text form: canonical, round trip, and nothing but SpecError for what is no graft."""
+"""The text form of a graft is canonical, survives a round trip, and raises only SpecError for invalid text."""
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +23,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize(("text", "canonical"), EXAMPLES.items())
-def test_examples_are_read_and_written_in_one_form(text: str, canonical: str) -> None:
+def test_examples_parse_to_their_canonical_form(text: str, canonical: str) -> None:
     graft = Graft.parse(text)
     assert str(graft) == canonical
     assert Graft.parse(canonical) == graft
@@ -38,7 +38,7 @@ def test_examples_are_read_and_written_in_one_form(text: str, canonical: str) ->
         ("se@8@9", "more than one '@'"),
         ("se(16)@8", "'16' is not a setting"),
         ("se(ratio=16@8", "lacks a closing )"),
-        ("se)@8", "closes nothing"),
+        ("se)@8", "without an opening one"),
         ("se(ratio=1,ratio=2)@8", "given twice"),
         ("se(ratio=a b)@8", "is not a value"),
         ("se(ratio=1e999)@8", "is not a value"),
@@ -46,11 +46,11 @@ def test_examples_are_read_and_written_in_one_form(text: str, canonical: str) ->
         ("8@se", "is not a block's name"),
         ("se@C3k2[a]", "is not a site"),
         ("se@a..b", "separates names"),
-        ("se@a**.b", "stands alone"),
+        ("se@a**.b", "must stand alone"),
         ("se@8 + ", "names no site"),
     ],
 )
-def test_a_refusal_says_what_was_wrong(text: str, message: str) -> None:
+def test_an_invalid_text_raises_an_error_that_names_the_problem(text: str, message: str) -> None:
     with pytest.raises(SpecError, match=message.replace("(", r"\(").replace(")", r"\)")):
         Graft.parse(text)
 
@@ -78,14 +78,14 @@ parts = st.builds(
 
 @given(st.lists(parts, max_size=3).map(lambda items: Graft(tuple(items))))
 @settings(max_examples=300, deadline=None)
-def test_every_graft_survives_its_text(graft: Graft) -> None:
+def test_every_graft_survives_the_round_trip_through_text(graft: Graft) -> None:
     assert Graft.parse(str(graft)) == graft
     assert str(Graft.parse(str(graft))) == str(graft)
 
 
 @given(st.text(max_size=60) | st.text(alphabet="se@8,.*[]()='\"+ >/p-&\\", max_size=40))
 @settings(max_examples=10_000, deadline=None)
-def test_any_text_is_a_graft_or_a_graft_error(text: str) -> None:
+def test_any_text_parses_or_raises_a_graft_error(text: str) -> None:
     try:
         graft = Graft.parse(text)
     except GraftError:

@@ -1,6 +1,6 @@
-"""Graft attention blocks onto any Ultralytics YOLO, and find out honestly whether they helped.
+"""Graft attention blocks onto any Ultralytics YOLO, and measure with paired studies whether they help.
 
-Importing this package imports neither torch nor Ultralytics: each public name is loaded when it is first used.
+Importing this package does not import torch or Ultralytics: each public name is loaded at its first use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from yolograft.host import YOLO
     from yolograft.spec import Graft
 
-_HOMES = {
+_MODULES = {
     "Graft": "yolograft.spec",
     "GraftError": "yolograft.errors",
     "YOLO": "yolograft.host",
@@ -32,9 +32,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        # importing `yolograft.sites` binds the room over the function of that name: rebind the public one
-        value = getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        # importing the module `yolograft.sites` sets the attribute `sites` to the module: set it to the function again
+        value = getattr(import_module(_MODULES[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

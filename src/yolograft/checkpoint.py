@@ -1,8 +1,8 @@
-"""Checkpoints without pickle: a model's tensors and its graft's text in one safetensors file.
+"""Checkpoints without pickle: a model's tensors and the text of its graft in one safetensors file.
 
-Opening a `.pt` file runs code from it; opening one of these runs none, and needs no class of the same name where it is
-opened. The file's metadata, all of it text, holds the graft with every setting spelled and our version; `host` adds
-there what it needs to build an Ultralytics model.
+Opening a `.pt` file can run code from the file and needs the model's classes. Opening a safetensors file does neither. The
+file's metadata is text: the graft with all settings, and the version of yolograft. `host` adds the data that it needs in
+order to build an Ultralytics model.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.spec import Graft
 
-__all__ = ["SUFFIX", "Saved", "fill", "load", "read", "save"]
+__all__ = ["SUFFIX", "Saved", "load", "load_tensors", "read", "save"]
 
 SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a file holds.
+    """The content of one file.
 
     Attributes:
-        graft: with every setting spelled; falsy for a bare host.
-        tensors: the state dict, graft included.
+        graft: the graft with all settings; falsy for a bare host.
+        tensors: the state dict, with the blocks' tensors.
         facts: the rest of the metadata, as text.
     """
 
@@ -41,12 +41,12 @@ class Saved:
 
 
 def save(model: nn.Module, path: str | Path, *, facts: Mapping[str, str] | None = None) -> Path:
-    """Write a model's tensors and its graft to a file and return its path; a reader never sees half a file.
+    """Write a model's tensors and its graft to a file and return the path. The write is atomic.
 
     Args:
         model: any module, grafted or bare.
-        path: the file to write; its suffix becomes `.safetensors`.
-        facts: further metadata.
+        path: the file to write; its suffix is changed to `.safetensors`.
+        facts: more metadata, as text.
 
     Raises:
         GraftError: the file cannot be written.
@@ -55,7 +55,7 @@ def save(model: nn.Module, path: str | Path, *, facts: Mapping[str, str] | None 
     seen: dict[int, str] = {}
     tensors = {}
     for key, tensor in model.state_dict().items():
-        # safetensors refuses tensors that share memory: each is written for itself, and `load` shares them again
+        # safetensors does not accept tensors that share memory, so each is written as a copy; `load` fills the shared one
         shared = seen.setdefault(tensor.data_ptr(), key) != key
         tensors[key] = tensor.detach().cpu().clone() if shared else tensor.detach().cpu().contiguous()
     metadata = {**(facts or {}), "format": "pt", "graft": str(attach.grafted(model)), "yolograft": __version__}
@@ -68,10 +68,10 @@ def save(model: nn.Module, path: str | Path, *, facts: Mapping[str, str] | None 
 
 
 def read(path: str | Path) -> Saved:
-    """Read a file that `save` wrote (or any safetensors file, whose graft is then `none`).
+    """Read a file that `save` wrote, or any other safetensors file (its graft is then `none`).
 
     Raises:
-        HostError: no such file, or not a safetensors file.
+        HostError: the file does not exist or is not a safetensors file.
     """
     file = Path(path)
     if not file.is_file():
@@ -80,36 +80,40 @@ def read(path: str | Path) -> Saved:
     try:
         with safe_open(file, framework="pt") as opened:
             facts = dict(opened.metadata() or {})
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (it is no dict)
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
-        raise HostError(f"'{file}' is no safetensors file: {error}") from error
+        raise HostError(f"'{file}' is not a safetensors file: {error}") from error
     return Saved(Graft.parse(facts.pop("graft", "none")), tensors, facts)
 
 
 def load(host: nn.Module, path: str | Path | Saved) -> nn.Module:
-    """Put the graft of a file on a bare `host` and load all tensors, in place; returns the host.
+    """Graft a bare `host` as in the file and load all tensors, in place; return the host.
 
     Raises:
-        GraftError: the graft or a tensor does not fit this host; it is then as it was.
+        GraftError: the graft or a tensor does not fit this host; the host is then unchanged.
     """
     saved = path if isinstance(path, Saved) else read(path)
     if attach.grafted(host):
-        raise HostError(f"The host carries a graft already ('{attach.grafted(host)}'). Prune it first.")
+        raise HostError(f"The host is grafted already ('{attach.grafted(host)}'). Prune it first.")
     attach.graft(host, saved.graft)
     try:
-        fill(host, saved.tensors)
+        load_tensors(host, saved.tensors)
     except GraftError:
         attach.prune(host)
         raise
     return host
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load a state dict that must fit exactly; raises `HostError` with the first misfits, and then loads nothing."""
+def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load a state dict with exactly the model's keys and shapes.
+
+    Raises:
+        HostError: a key or a shape differs; the message names the first three, and the model is unchanged.
+    """
     ours = model.state_dict()
-    problems = [f"{key} is missing" for key in ours if key not in tensors]
-    problems += [f"{key} has no place in this host" for key in tensors if key not in ours]
-    problems += [f"{key} is {tuple(tensors[key].shape)} there and {tuple(ours[key].shape)} here"
+    problems = [f"{key} is missing from the file" for key in ours if key not in tensors]
+    problems += [f"{key} does not exist in this host" for key in tensors if key not in ours]
+    problems += [f"{key} is {tuple(tensors[key].shape)} in the file and {tuple(ours[key].shape)} in the host"
                  for key in ours if key in tensors and tensors[key].shape != ours[key].shape]
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""

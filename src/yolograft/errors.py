@@ -1,7 +1,7 @@
-"""The errors that users meet, and how a message finds the nearest thing that would have worked.
+"""The exceptions for users' mistakes, and the "Did you mean" suggestion in their messages.
 
-Every error that a user's input can cause is a `GraftError`; its children also inherit the built-in exception
-that fits, so that `except ValueError` goes on working in code that does not know yolograft.
+Every error that a user's input can cause is a `GraftError`. Its subclasses also inherit the matching built-in exception,
+so that `except ValueError` works in code that does not import yolograft.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ __all__ = ["BlockError", "DataError", "GraftError", "HostError", "SiteError", "S
 
 
 class GraftError(Exception):
-    """Base of every error that a user's input can cause; its message is meant to be read as it is."""
+    """Base class of all errors that a user's input can cause. The message is complete without a traceback."""
 
-    def __str__(self) -> str:  # KeyError would show the message's repr
+    def __str__(self) -> str:  # KeyError.__str__ returns the repr of the message
         return str(self.args[0]) if self.args else ""
 
 
 class SpecError(GraftError, ValueError):
-    """A graft's text does not parse."""
+    """The text of a graft cannot be parsed."""
 
 
 class BlockError(GraftError, ValueError):
-    """No such block, no such setting, or a value that the block cannot take."""
+    """The block or the setting does not exist, or the value does not work for the block."""
 
 
 class SiteError(GraftError, KeyError):
-    """A site names nothing in this host, or a place where the block cannot go."""
+    """The site does not exist in this host, or a block cannot be attached there."""
 
 
 class HostError(GraftError, RuntimeError):
-    """The host model, its checkpoint or its YAML cannot do what was asked."""
+    """The host model, its checkpoint or its YAML file does not support the operation."""
 
 
 class DataError(GraftError, ValueError):
-    """A data set is missing, broken, or not what its description says."""
+    """The data set is missing or broken, or it does not match its description."""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return `" Did you mean 'x'?"` for the choice nearest to `name`, or `""` when none is near."""
+    """Return `" Did you mean 'x'?"` with the choice most similar to `name`, or `""` if no choice is similar."""
     known = {choice.lower(): choice for choice in choices}
     match = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     return f" Did you mean '{known[match[0]]}'?" if match else ""

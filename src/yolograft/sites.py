@@ -1,8 +1,8 @@
-"""Sites: from a site's text to the places it names in one host, and the host's shape at each place.
+"""Sites: find the modules that a site's text names in a host, and the shapes of their inputs and outputs.
 
-A host is any `nn.Module`. One whose `model` is a sequence of numbered rows (an Ultralytics task model) also has row
-numbers, `backbone`, `neck` and head edges (`p3`); what is known of such rows is read off the model itself, so that no
-list of architectures is kept here.
+A host is any `nn.Module`. If its `model` is a sequence of numbered rows (an Ultralytics task model), sites can also use row
+numbers, `backbone`, `neck` and head edges (`p3`). The rows are read from the model itself, so this module has no list of
+architectures.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from yolograft.spec import Site
 
 __all__ = ["ModelRow", "Place", "Probe", "probe", "resolve", "rows", "sites"]
 
-# Sizes for the probe's square input: the smallest that the host takes is used. 64 is enough for a stride of 32 to leave
-# more than one pixel; the others are the native sizes of classifiers that accept no other.
+# Sizes of the probe's square input; the probe uses the smallest that the host accepts. With 64 a stride of 32 still gives
+# more than one pixel. The other sizes are for classifiers that accept only one size.
 _PROBE_SIZES = (64, 128, 224, 256, 299, 384, 518, 640)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one block goes: on the output of `module`, on its input, or on some of the inputs of its readers.
+    """The position of one block: on the output of `module`, on its input, or on the inputs of some of its readers.
 
     Attributes:
         module: the dotted name of the module in the host.
-        side: `out`, `pre`, `edge`, or `skip` (its input, as all inside read it but the child `branch`).
-        readers: for an edge, each reading module's name and the position of the input among those it reads.
+        side: `out` (the output), `pre` (the input), `edge` (the inputs of `readers`), or `skip` (the input, except for the
+            child `branch`).
+        readers: for an edge, the name of each reading module and the index of this input among the module's inputs.
+        branch: for `skip`, the child module that starts the residual branch.
     """
 
     module: str
@@ -55,7 +57,7 @@ class Place:
 class ModelRow:
     """One row of a built model: its absolute number, its module's name and class, and the rows that it reads.
 
-    A row as a YAML file has it, which need not be valid, is `yolograft.modelyaml.table.Row`.
+    `yolograft.modelyaml.table.Row` is a row of a YAML file, which may be invalid.
     """
 
     index: int
@@ -67,11 +69,11 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the modules of a host saw while it ran once: shapes (B, C, H, W), by module name.
+    """Shapes (B, C, H, W) of each module's inputs and output in one forward pass, by module name.
 
     Attributes:
         size: the height and width of the square input.
-        outputs: the shape of each module's output; None where that is no tensor. A module that never ran is absent.
+        outputs: the shape of each module's output; None if the output is not a tensor. Modules that did not run are absent.
         inputs: the shapes of each module's first argument: one for a tensor, several for a list of tensors.
     """
 
@@ -81,7 +83,7 @@ class Probe:
 
 
 def rows(host: nn.Module) -> list[ModelRow]:
-    """Return the rows of an Ultralytics model; empty for any other module."""
+    """Return the rows of an Ultralytics model; an empty list for any other module."""
     body = getattr(host, "model", None)
     if not isinstance(body, nn.Sequential) or not len(body) or not all(hasattr(m, "f") and hasattr(m, "i") for m in body):
         return []
@@ -89,8 +91,8 @@ def rows(host: nn.Module) -> list[ModelRow]:
     backbone = len(config.get("backbone", ())) if isinstance(config, dict) else 0
     found = []
     for number, module in enumerate(body):
-        given: Any = module.f
-        sources: list[int] = list(given) if isinstance(given, (list, tuple)) else [given]
+        source: Any = module.f
+        sources: list[int] = list(source) if isinstance(source, (list, tuple)) else [source]
         reads = tuple(number + f if f < 0 else f for f in sources)
         part = "backbone" if number < backbone else "head" if number == len(body) - 1 else "neck"
         kind = str(getattr(module, "type", type(module).__name__)).rpartition(".")[2]
@@ -99,20 +101,20 @@ def rows(host: nn.Module) -> list[ModelRow]:
 
 
 def light_copy(host: nn.Module) -> nn.Module:
-    """Return a copy of the host's structure that shares its tensors: cheap, and safe to run and to change."""
+    """Return a copy of the host that shares its tensors. It is cheap, and hooks or children added to it stay in the copy."""
     tensors = [*host.parameters(), *host.buffers()]
     return copy.deepcopy(host, {id(tensor): tensor for tensor in tensors})
 
 
 def probe(host: nn.Module, example: Tensor | None = None) -> Probe:
-    """Run the host once, on a light copy in eval mode, and return every module's shapes; the host is left alone.
+    """Run a light copy of the host once in eval mode, and return the shapes of all modules. The host is unchanged.
 
     Args:
-        host: any module that takes a batch of pictures (B, C, H, W).
-        example: the input to run it on; without one, zeros of the smallest size that the host takes.
+        host: any module that takes a batch of images (B, C, H, W).
+        example: the input; by default zeros of the smallest size that the host accepts.
 
     Raises:
-        SiteError: the host runs on none of the probe's sizes.
+        SiteError: the host accepts none of the probe's sizes.
     """
     if example is not None:
         return _run(host, example)
@@ -123,14 +125,14 @@ def probe(host: nn.Module, example: Tensor | None = None) -> Probe:
         channels = first.in_channels if first is not None else 3
         try:
             return _run(host, torch.zeros(1, channels, size, size, dtype=weight.dtype, device=weight.device))
-        except Exception as error:  # which exception a host raises for a picture it cannot take is its own choice
+        except Exception as error:  # hosts raise many types for an unsuitable image size
             failure = error
-    raise SiteError(f"{type(host).__name__} runs on no square picture of {_PROBE_SIZES[0]} to {_PROBE_SIZES[-1]} pixels "
-                    f"({failure}). Pass an input that it takes: graft(model, text, example=tensor).") from failure
+    raise SiteError(f"{type(host).__name__} accepts no square image of {_PROBE_SIZES[0]} to {_PROBE_SIZES[-1]} pixels "
+                    f"({failure}). Pass an input that it accepts: graft(model, text, example=tensor).") from failure
 
 
 def _run(host: nn.Module, example: Tensor) -> Probe:
-    twin = light_copy(host).eval()
+    copied = light_copy(host).eval()
     outputs: dict[str, tuple[int, ...] | None] = {}
     inputs: dict[str, tuple[tuple[int, ...], ...]] = {}
 
@@ -138,21 +140,21 @@ def _run(host: nn.Module, example: Tensor) -> Probe:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             shape = tuple(output.shape) if isinstance(output, Tensor) else None
             outputs[name] = shape if name not in outputs or outputs[name] == shape else _same_map(outputs[name], shape)
-            given = args[0] if args else ()
-            many = given if isinstance(given, (list, tuple)) else [given]
-            inputs[name] = tuple(tuple(one.shape) for one in many if isinstance(one, Tensor))
+            argument = args[0] if args else ()
+            tensors = argument if isinstance(argument, (list, tuple)) else [argument]
+            inputs[name] = tuple(tuple(tensor.shape) for tensor in tensors if isinstance(tensor, Tensor))
 
         return hook
 
-    for name, module in twin.named_modules():
+    for name, module in copied.named_modules():
         module.register_forward_hook(record(name))
     with torch.no_grad():
-        twin(example)
+        copied(example)
     return Probe(int(example.shape[-1]), outputs, inputs)
 
 
 def _same_map(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    # A module that runs several times (an activation shared by many layers) is a site only if its channels agree.
+    # A module that runs several times (an activation shared by many layers) is a site only if the channels are the same.
     return other if one and other and len(one) == len(other) == 4 and one[1] == other[1] else None
 
 
@@ -161,11 +163,11 @@ def resolve(host: nn.Module, site: Site, shapes: Probe | None = None) -> list[Pl
 
     Args:
         host: any module.
-        site: what to look for.
-        shapes: the host's shapes, if they were probed already (`p3` is a question of stride).
+        site: the site to find.
+        shapes: the result of `probe(host)`, if available; head edges (`p3`) are found by their stride.
 
     Raises:
-        SiteError: nothing has that name; the message names what is near, and the command that lists the rest.
+        SiteError: the site does not exist; the message has a similar name, and the command that lists all sites.
     """
     index = _Index(host)
     if re.fullmatch(r"p[0-9]+", site.path) and index.rows and site.path not in index.modules:
@@ -200,7 +202,7 @@ class _Index:
         self.hint = f"List them: yolograft sites model={stem}.yaml" if stem else "List them: yolograft.sites(model)"
 
     def find(self, site: Site) -> list[str]:
-        """Return the names of the modules that the site's path names; raises `SiteError`."""
+        """Return the names of the modules that match the site's path. Raises `SiteError`."""
         parts = site.path.split(".")
         scope = parts[0] if self.rows and parts[0] in ("backbone", "neck") else ""
         rest = parts[1:] if scope else parts
@@ -230,7 +232,7 @@ class _Index:
             raise SiteError(f"No site '{site}' in {self.title}: negative numbers count from the end of backbone or neck. "
                             f"Did you mean '{near}'? {self.hint}")
         prefix = f"{scope}." if scope else ""
-        takers = [known for known in numbers if self.rows[known].part != "head"] or numbers  # the head takes no block
+        takers = [known for known in numbers if self.rows[known].part != "head"] or numbers  # the head cannot have a block
         alike = get_close_matches(str(number), map(str, takers), n=1)
         nearby = f"{prefix}{alike[0] if alike else min(takers, key=lambda known: abs(known - number))}"
         if scope and number < len(self.rows):
@@ -256,7 +258,7 @@ class _Index:
         if parts[0] in kinds.values():
             anchors = [name for name in names if kinds[name] == parts[0]]
             return anchors if len(parts) == 1 else self._below(anchors, parts[1:])
-        if scope:  # a glob below backbone or neck starts at the row's number
+        if scope:  # in `backbone.` or `neck.` a glob starts with the row number
             return [name for name in names if _glob(tuple(parts), tuple(name.split(".")[1:]))]
         return [name for name in names if _glob(tuple(parts), tuple(name.split(".")))]
 
@@ -314,9 +316,9 @@ def _edge(index: _Index, place: Place, site: Site) -> Place:
     if source is None:
         raise SiteError(f"'{site}': '{place.module}' is not a row, and '>' picks the readers of a row.")
     actual = [row for row in index.rows if source in row.reads]
-    strangers = [reader for reader in site.readers if reader not in [row.index for row in actual]]
-    if strangers:
-        raise SiteError(f"'{site}': row {strangers[0]} of {index.title} does not read row {source}; its readers are rows "
+    unknown = [reader for reader in site.readers if reader not in [row.index for row in actual]]
+    if unknown:
+        raise SiteError(f"'{site}': row {unknown[0]} of {index.title} does not read row {source}; its readers are rows "
                         f"{', '.join(str(row.index) for row in actual) or '(none)'}.")
     readers = tuple((row.name, position) for row in actual if row.index in site.readers
                     for position, read in enumerate(row.reads) if read == source)
@@ -324,38 +326,42 @@ def _edge(index: _Index, place: Place, site: Site) -> Place:
 
 
 def _skip(index: _Index, name: str, site: Site, shapes: Probe) -> Place:
-    """Find the layer that opens the residual branch of one unit, and see whether anything else reads the input."""
+    """Find the first layer of the residual branch of one unit, and check that something else reads the unit's input too."""
     unit = light_copy(index.modules[name]).eval()
-    for module in unit.modules():  # what blocks already do here is no matter: the question is about the unit
+    for module in unit.modules():  # ignore blocks that are attached already
         module._forward_pre_hooks.clear()
         module._forward_hooks.clear()
-    given = shapes.inputs.get(name, ())
+    inputs = shapes.inputs.get(name, ())
     kind = type(unit).__name__
-    refusal = SiteError(f"No site '{site}' in {index.title}: '{name}' ({kind}) has no identity branch: nothing but its "
+    error = SiteError(f"No site '{site}' in {index.title}: '{name}' ({kind}) has no identity branch: only its "
                         f"first layer reads its input. Did you mean '{site.path}/pre'?")
-    if len(given) != 1 or len(given[0]) != 4:
-        raise refusal
+    if len(inputs) != 1 or len(inputs[0]) != 4:
+        raise error
     weight = next(iter(unit.parameters()), torch.zeros(()))
-    x = torch.linspace(-1, 1, prod(given[0]), dtype=weight.dtype, device=weight.device).view(given[0])
+    x = torch.linspace(-1, 1, prod(inputs[0]), dtype=weight.dtype, device=weight.device).view(inputs[0])
     first: list[str] = []
     for child, module in unit.named_children():
         module.register_forward_pre_hook(lambda _, args, child=child: first.append(child) if args[0] is x else None)
     with torch.no_grad():
         expected = unit(x)
         if not first:
-            raise refusal
+            raise error
         unit.get_submodule(first[0]).register_forward_pre_hook(lambda _, args: (x, *args[1:]))
         if not isinstance(expected, Tensor) or torch.equal(unit(2 * x + 1), expected):
-            raise refusal
+            raise error
     return Place(name, "skip", branch=first[0])
 
 
 def sites(host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:
-    """List the places where blocks can go: rows first, with the names that resolve to each.
+    """List the sites of a host and the names that resolve to each.
+
+    Args:
+        host: any module.
+        imgsz: the image size in pixels for `size`.
 
     Returns:
-        One dict a place: `row` (None for a host without rows), `module`, `kind`, `names`, `channels`, `stride`, `size`
-        (H x W at `imgsz`) and `parameters`. A host without rows lists every module that gives a (B, C, H, W) map.
+        One dict per site: `row` (None for a host without rows), `module`, `kind`, `names`, `channels`, `stride`, `size`
+        (H x W at `imgsz`) and `parameters`. For a host without rows: every module that returns a map (B, C, H, W).
     """
     shapes = probe(host)
     return list(_listed(_Index(host), shapes, imgsz))
@@ -385,8 +391,8 @@ def _listed(index: _Index, shapes: Probe, imgsz: int) -> Iterator[dict[str, Any]
 
 
 class _Callable(ModuleType):
-    # `yolograft.sites` is a public function and the name of this room; importing the room binds the name to it. Calling
-    # the room calls the function, so that `yolograft.sites(model)` works whichever was imported first.
+    # `yolograft.sites` is a public function and also the name of this module. Importing the module sets the attribute to the
+    # module, so the module is callable: `yolograft.sites(model)` works in every order of imports.
     def __call__(self, host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:
         return sites(host, imgsz=imgsz)
 

@@ -1,9 +1,9 @@
-"""The text form of a graft, and the values it stands for.
+"""The text form of a graft, and the values that it describes.
 
     BLOCK[(key=value, ...)]@SITE[,SITE...] [+ BLOCK@SITE ...]        "none" is the bare host
 
-This room knows the grammar alone: whether a block exists, a setting is known or a site is there is for the later
-rooms to say. Standard library only.
+This module checks the grammar only. Later modules check that blocks, settings and sites exist. It needs only the standard
+library.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _GRAMMAR = "Expected BLOCK@SITE, as in 'se@8', 'se(ratio=16)@backbone.8' or 'cba
 
 @dataclass(frozen=True)
 class Site:
-    """A named place in a host: a path (a row, a class or a glob), one of its matches, and which side of it.
+    """A named place in a host: a path (a row, a class or a glob), the selected match, and the side.
 
     Attributes:
-        path: such as `8`, `backbone.-3`, `p3`, `C3k2`, `Bottleneck.cv2` or `model.*.m.**.cv2`.
-        index: which of the matches, counted as Python counts; None for all of them.
-        pre: whether the block goes on the input of the module instead of its output.
-        readers: the rows that read the block's result, when others go on reading the row itself (`8>9&13`): one block
-            on the edges from a row to some of its readers, which hand-edited YAML files can express.
-        skip: whether the block goes on the input of the module as all read it but the first layer inside: in a residual
-            unit, on the identity branch alone (`Bottleneck/skip`).
+        path: for example `8`, `backbone.-3`, `p3`, `C3k2`, `Bottleneck.cv2` or `model.*.m.**.cv2`.
+        index: the number of the selected match, as a Python index; None selects all matches.
+        pre: whether the block goes on the module's input instead of its output.
+        readers: the rows that read the block's result; other rows still read the row's own output (`8>9&13`). Hand-edited
+            YAML files can express this.
+        skip: whether the block goes only on the identity branch of a residual unit (`Bottleneck/skip`): the first layer
+            inside the module reads the input without the block, everything else reads it with the block.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """Read one site, such as `neck.C3k2[-1]/pre`; raises `SpecError`."""
+        """Parse one site, such as `neck.C3k2[-1]/pre`. Raises `SpecError`."""
         match = _SITE.fullmatch(text.strip())
         if match is None:
             raise SpecError(f"'{text.strip()}' is not a site. Expected a row (8, backbone.8, neck.-1), a head edge (p3), "
@@ -61,7 +61,7 @@ class Site:
         path, index = match["path"], match["index"]
         parts = path.split(".")
         if not all(parts) or any("**" in part and part != "**" for part in parts):
-            raise SpecError(f"'{text.strip()}' is not a site: '.' separates names, and '**' stands alone between dots.")
+            raise SpecError(f"'{text.strip()}' is not a site: '.' separates names, and '**' must stand alone between dots.")
         parts = [str(int(part)) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
         readers = tuple(int(reader) for reader in match["readers"].split("&")) if match["readers"] else ()
         return cls(".".join(parts), None if index is None else int(index), match["side"] == "pre", readers,
@@ -82,7 +82,7 @@ class Part:
     settings: tuple[tuple[str, Value], ...] = ()
 
     def __str__(self) -> str:
-        inner = ", ".join(f"{key}={_show(value)}" for key, value in self.settings)
+        inner = ", ".join(f"{key}={_format(value)}" for key, value in self.settings)
         return f"{self.block}{f'({inner})' if inner else ''}@{','.join(map(str, self.sites))}"
 
 
@@ -98,10 +98,10 @@ class Graft:
 
     @classmethod
     def parse(cls, text: str) -> Graft:
-        """Read the text form of a graft; `str` of the result is canonical and parses back to an equal value.
+        """Parse the text form of a graft; `str` of the result is canonical and parses back to an equal value.
 
         Raises:
-            SpecError: the text is no graft; the message says what was expected.
+            SpecError: the text is not a graft; the message says what was expected.
         """
         if not isinstance(text, str):
             raise SpecError(f"A graft's text must be a string, not {type(text).__name__}. {_GRAMMAR}")
@@ -122,14 +122,14 @@ class Graft:
 
     @classmethod
     def of(cls, what: str | Graft | Iterable[str | Graft]) -> Graft:
-        """Read a text, a graft, or several of them, applied in the order given."""
+        """Make one graft from a text, a graft, or several of them, which apply in this order."""
         if isinstance(what, Graft):
             return what
         if isinstance(what, str):
             return cls.parse(what)
         if not isinstance(what, Iterable):
             raise SpecError(f"A graft must be a text, a Graft or a list of them, not {type(what).__name__}. {_GRAMMAR}")
-        return sum((cls.of(one) for one in what), cls())
+        return sum((cls.of(item) for item in what), cls())
 
 
 def _part(text: str) -> Part:
@@ -169,41 +169,41 @@ def _settings(text: str) -> tuple[tuple[str, Value], ...]:
 
 
 def parse_value(text: str) -> Value:
-    """Read one setting's value: a word, True, False, None, a number, a quoted text or a list; raises `SpecError`."""
+    """Parse the value of one setting: a word, True, False, None, a number, a quoted text or a list. Raises `SpecError`."""
     if text.lower() in _CONSTANTS:
         return _CONSTANTS[text.lower()]
     if _WORD.fullmatch(text):
         return text
     try:
-        return _frozen(ast.literal_eval(text))
+        return _to_value(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise SpecError(f"'{text}' is not a value. Expected a number, a word, True, False, None, "
                         "a 'quoted text' or a list such as [3,5].") from None
 
 
-def _frozen(value: object) -> Value:
+def _to_value(value: object) -> Value:
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(item) for item in value)
+        return tuple(_to_value(item) for item in value)
     finite = not isinstance(value, float) or value - value == 0
     if not isinstance(value, (type(None), bool, int, float, str)) or not finite:
         raise ValueError(value)
     return value
 
 
-def _show(value: Value) -> str:
+def _format(value: Value) -> str:
     if isinstance(value, tuple):
-        return f"[{','.join(map(_show_literal, value))}]"
+        return f"[{','.join(map(_format_literal, value))}]"
     if isinstance(value, str) and _WORD.fullmatch(value) and value.lower() not in _CONSTANTS:
         return value
     return repr(value)
 
 
-def _show_literal(value: Value) -> str:
-    return _show(value) if isinstance(value, tuple) else repr(value)
+def _format_literal(value: Value) -> str:
+    return _format(value) if isinstance(value, tuple) else repr(value)
 
 
 def split_outside(text: str, separator: str) -> list[str]:
-    """Split at the separators that stand outside parentheses, brackets and quotes; raises `SpecError`."""
+    """Split at the separators that are outside parentheses, brackets and quotes. Raises `SpecError`."""
     pieces, closers, quote, escaped, start = [], [""], "", False, 0
     for at, char in enumerate(text):
         if quote:
@@ -214,11 +214,11 @@ def split_outside(text: str, separator: str) -> list[str]:
             closers.append(_PAIRS[char])
         elif char in _PAIRS.values():
             if char != closers.pop():
-                raise SpecError(f"'{text.strip()}' has a '{char}' that closes nothing. {_GRAMMAR}")
+                raise SpecError(f"'{text.strip()}' has a '{char}' without an opening one. {_GRAMMAR}")
         elif char == separator and len(closers) == 1:
             pieces.append(text[start:at])
             start = at + 1
     if quote or len(closers) > 1:
-        missing = quote or closers[-1]
-        raise SpecError(f"'{text.strip()}' lacks a closing {missing}. {_GRAMMAR}")
+        closer = quote or closers[-1]
+        raise SpecError(f"'{text.strip()}' lacks a closing {closer}. {_GRAMMAR}")
     return [*pieces, text[start:]]

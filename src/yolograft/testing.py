@@ -1,4 +1,4 @@
-"""The conformance suite that every block must pass, ours or a user's: `check_block(cls)`."""
+"""Requirements for every block, checked by `check_block(cls)`. They apply to our blocks and to a user's block."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from torch import Tensor, nn
 
 __all__ = ["check_block"]
 
-_STEPS = 3  # an identity start, and then a paper's own zeros, may hold the first layers' gradients back
+_STEPS = 3  # zero weights (identity initialisation, or the paper's) can delay the first layers' gradients by two steps
 
 
 def check_block(cls: type[nn.Module], *, channels: int = 16, **settings: Any) -> None:
-    """Build `cls(channels, **settings)` and check the laws that grafting relies on.
+    """Build `cls(channels, **settings)` and check the requirements for every block.
 
-    The laws: shape, dtype and input are left as they are, for maps from 1x1 up, for batch 1, in training too,
-    and under autocast; the result is finite, repeatable, and the same in `channels_last`; a setting `init`
-    that is `identity` means that a fresh block returns its input bit for bit; some gradient reaches the input
-    and every parameter gets one within three steps; a pickled copy and a deep copy give the same result, a
-    copy's edit leaves the original alone; the state dict is whole from the start and loads back strictly; the
-    block can be traced, as exports require.
+    - The output has the shape and dtype of the input, and the input is not changed in place: for maps from 1x1 on, for a
+      batch of 1, in training and eval mode, and under autocast.
+    - The output is finite, repeatable in eval mode, and the same for a `channels_last` input.
+    - If the setting `init` is `identity`, a new block returns its input bit for bit.
+    - A gradient reaches the input, and each parameter gets one within three training steps.
+    - A pickled copy and a deep copy give the same output, and a change to a copy does not change the original.
+    - The state dict is complete after construction, does not change in eval mode, and loads with `strict=True`.
+    - The block can be traced, which exports need.
 
     >>> from yolograft.blocks.se import SE
     >>> check_block(SE, channels=32, ratio=4)
 
     Raises:
-        AssertionError: a law is broken; the message names it.
+        AssertionError: a requirement is not met; the message names it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -46,7 +48,7 @@ def check_block(cls: type[nn.Module], *, channels: int = 16, **settings: Any) ->
 
 
 def _maps(batch: int, channels: int) -> Tensor:
-    # averages differ from map to map, as a host's do: pure noise hardly opens a pooled gate
+    # the means differ between maps, as in a host: with zero-mean noise a pooled gate hardly varies
     return torch.randn(batch, channels, 8, 8) + torch.randn(batch, channels, 1, 1)
 
 
@@ -59,15 +61,15 @@ def _check_maps(module: nn.Module, channels: int, name: str) -> None:
     before = copy.deepcopy(module.state_dict())
     for height, width in ((1, 1), (7, 5), (20, 20)):
         x = torch.randn(1, channels, height, width)
-        kept = x.clone()
+        original = x.clone()
         y = module(x)
-        assert y.shape == x.shape, f"{name} maps {tuple(x.shape)} to {tuple(y.shape)}: no shape kept."
-        assert y.dtype == x.dtype, f"{name} maps {x.dtype} to {y.dtype}: no dtype kept."
-        assert torch.equal(x, kept), f"{name} changes its input in place."
-        assert torch.isfinite(y).all(), f"{name} gives values that are not finite at {height}x{width}."
-        assert torch.equal(y, module(x)), f"{name} gives two results for one input in eval mode."
+        assert y.shape == x.shape, f"{name} maps {tuple(x.shape)} to {tuple(y.shape)}: it must keep the shape."
+        assert y.dtype == x.dtype, f"{name} maps {x.dtype} to {y.dtype}: it must keep the dtype."
+        assert torch.equal(x, original), f"{name} changes its input in place."
+        assert torch.isfinite(y).all(), f"{name} returns values that are not finite at {height}x{width}."
+        assert torch.equal(y, module(x)), f"{name} returns two results for one input in eval mode."
     after = module.state_dict()
-    assert list(after) == list(before), f"{name} adds to its state dict when it is first used."
+    assert list(after) == list(before), f"{name} adds to its state dict in its first forward pass."
     same = all(torch.equal(before[key], after[key]) for key in before)
     assert same, f"{name} changes its state in eval mode."
 
@@ -85,24 +87,24 @@ def _check_training(module: nn.Module, channels: int, name: str) -> None:
     y = module(x)
     y.sum().backward()
     assert torch.isfinite(y).all(), f"{name} cannot train on a batch of one pixel."
-    assert x.grad is not None, f"{name} lets no gradient through to its input."
+    assert x.grad is not None, f"{name} passes no gradient to its input."
     assert torch.isfinite(x.grad).all(), f"{name} cannot train on a batch of one pixel."
     x = _maps(8, channels).requires_grad_()
-    alive: set[str] = set()
+    trained: set[str] = set()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1) if list(module.parameters()) else None
     for _ in range(_STEPS):
         module.zero_grad()
         y = module(x)
         (y * torch.linspace(0.5, 1.5, y.numel()).view_as(y)).pow(2).sum().backward()
         grads = {key: parameter.grad for key, parameter in module.named_parameters()}
-        alive |= {key for key, grad in grads.items() if grad is not None and bool(grad.abs().sum() > 0)}
+        trained |= {key for key, grad in grads.items() if grad is not None and bool(grad.abs().sum() > 0)}
         if optimizer is not None:
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
-    assert x.grad is not None, f"{name} lets no gradient through to its input."
-    assert bool(x.grad.abs().sum() > 0), f"{name} lets no gradient through to its input."
-    dead = sorted({key for key, _ in module.named_parameters()} - alive)
-    assert not dead, f"{name} has parameters that get no gradient in {_STEPS} steps: {', '.join(dead)}."
+    assert x.grad is not None, f"{name} passes no gradient to its input."
+    assert bool(x.grad.abs().sum() > 0), f"{name} passes no gradient to its input."
+    untrained = sorted({key for key, _ in module.named_parameters()} - trained)
+    assert not untrained, f"{name} has parameters that get no gradient in {_STEPS} steps: {', '.join(untrained)}."
 
 
 def _check_copies(module: nn.Module, x: Tensor, name: str) -> None:
@@ -111,14 +113,14 @@ def _check_copies(module: nn.Module, x: Tensor, name: str) -> None:
         pickled = pickle.loads(pickle.dumps(module))
     except Exception as error:
         raise AssertionError(f"{name} cannot be pickled, as checkpoints require: {error}") from error
-    assert torch.equal(pickled(x), expected), f"{name} changes when it is pickled."
-    twin = copy.deepcopy(module)
+    assert torch.equal(pickled(x), expected), f"{name} gives another result after pickling."
+    copied = copy.deepcopy(module)
     with torch.no_grad():
-        for parameter in twin.parameters():
+        for parameter in copied.parameters():
             parameter.add_(1)
     assert torch.equal(module(x), expected), f"{name} shares parameters with its deep copy."
-    twin.load_state_dict(module.state_dict(), strict=True)
-    assert torch.equal(twin(x), expected), f"{name} does not come back from its state dict."
+    copied.load_state_dict(module.state_dict(), strict=True)
+    assert torch.equal(copied(x), expected), f"{name} gives another result after loading its state dict."
 
 
 def _check_formats(module: nn.Module, x: Tensor, name: str) -> None:
@@ -133,7 +135,7 @@ def _check_formats(module: nn.Module, x: Tensor, name: str) -> None:
 
 def _check_trace(module: nn.Module, x: Tensor, name: str) -> None:
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's advice: whether the trace is right is checked below
+        warnings.simplefilter("ignore")  # the tracer's warnings; the traced result is compared below
         try:
             traced = torch.jit.trace(module, x, check_trace=False)
         except Exception as error:

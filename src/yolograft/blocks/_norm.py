@@ -1,4 +1,4 @@
-"""Normalisations that take every map that a host can send, one value per channel included."""
+"""Normalisation layers that accept every map that a host can give, also one with a single value per channel."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["BatchNorm", "GroupNorm"]
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d`, but a batch of one value per channel is normalised by the running statistics.
+    """`nn.BatchNorm2d` that uses the running statistics for a training batch with one value per channel.
 
-    PyTorch refuses to train on such a batch, because its variance is zero. Blocks that normalise globally
-    pooled features meet one whenever the batch is 1 (the last batch of an epoch, say), where the host itself
-    trains well.
+    PyTorch raises an error for such a batch, because its variance is zero. A block that normalises globally pooled
+    features gets one whenever the batch size is 1, for example in the last batch of an epoch. The host itself can train
+    on that batch.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class GroupNorm(nn.GroupNorm):
-    """`nn.GroupNorm` without PyTorch's look at the size, which warns in traces and refuses single values."""
+    """`nn.GroupNorm` without PyTorch's check of the size, which warns in traces and raises for single values."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, ...)."""

@@ -1,6 +1,6 @@
-"""Adaptive average pooling as two matrix products, so that it can be exported at any size.
+"""Adaptive average pooling as two matrix products, so that it can be exported for every size.
 
-ONNX has no adaptive pooling, and its exporters refuse every size that the output does not divide.
+ONNX has no adaptive pooling. Its exporters accept only input sizes that are multiples of the output size.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ __all__ = ["adaptive_average"]
 
 
 def adaptive_average(x: Tensor, height: int, width: int) -> Tensor:
-    """Return (B, C, H, W) averaged (or spread) over height x width cells, as adaptive pooling has them."""
-    rows = _cells(x.shape[2], height, x)
-    columns = _cells(x.shape[3], width, x)
+    """Return (B, C, height, width): x: (B, C, H, W) pooled as in `F.adaptive_avg_pool2d`; it can also enlarge."""
+    rows = _pooling_matrix(x.shape[2], height, x)
+    columns = _pooling_matrix(x.shape[3], width, x)
     return rows @ (x @ columns.transpose(0, 1))
 
 
-def _cells(size: int, cells: int, like: Tensor) -> Tensor:
-    """Return the (cells, size) matrix that averages: cell k spans k size / cells to (k + 1) size / cells."""
+def _pooling_matrix(size: int, cells: int, like: Tensor) -> Tensor:
+    """Return the (cells, size) averaging matrix: cell k covers k size / cells to (k + 1) size / cells."""
     cell = torch.arange(cells, device=like.device)[:, None]
     position = torch.arange(size, device=like.device)
     start = cell * size // cells

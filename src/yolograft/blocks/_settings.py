@@ -1,4 +1,4 @@
-"""Checks of the settings that blocks share; each raises `BlockError` with what was asked and what works."""
+"""Checks of block settings. Each raises `BlockError` with the setting, its value, and what would work."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from collections.abc import Iterable
 
 from yolograft.errors import BlockError, nearest
 
-__all__ = ["divisor", "flag", "hidden", "number", "one_of", "whole"]
+__all__ = ["check_bool", "check_choice", "check_divisor", "check_integer", "check_number", "hidden_channels"]
 
 
-def one_of(block: str, name: str, value: object, choices: Iterable[str]) -> None:
-    """Refuse a word that is not among the choices."""
+def check_choice(block: str, name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise unless the value is one of the choices."""
     known = list(choices)
     if value not in known:
         raise BlockError(f"{block}: {name}={value} is not one of {', '.join(known)}."
                          f"{nearest(str(value), known)}")
 
 
-def flag(block: str, name: str, value: object) -> None:
-    """Refuse what is neither True nor False."""
+def check_bool(block: str, name: str, value: object) -> None:
+    """Raise unless the value is True or False."""
     if not isinstance(value, bool):
         raise BlockError(f"{block}: {name}={value} must be True or False.")
 
 
-def number(block: str, name: str, value: object, *, least: float, most: float = math.inf) -> None:
-    """Refuse what is not a finite number between `least` and `most`."""
-    fits = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
-    if not fits or not least <= value <= most:  # type: ignore[operator]
-        upper = "" if most == math.inf else f" and at most {most:g}"
-        raise BlockError(f"{block}: {name}={value} must be a number of at least {least:g}{upper}.")
+def check_number(block: str, name: str, value: object, *, minimum: float, maximum: float = math.inf) -> None:
+    """Raise unless the value is a finite number from `minimum` to `maximum`."""
+    is_number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    if not is_number or not minimum <= value <= maximum:  # type: ignore[operator]
+        upper = "" if maximum == math.inf else f" and at most {maximum:g}"
+        raise BlockError(f"{block}: {name}={value} must be a number of at least {minimum:g}{upper}.")
 
 
-def whole(block: str, name: str, value: object, *, least: int = 1, odd: bool = False) -> None:
-    """Refuse what is not a whole number of at least `least` (and odd, so that a kernel has a middle)."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (odd and value % 2 == 0):
+def check_integer(block: str, name: str, value: object, *, minimum: int = 1, odd: bool = False) -> None:
+    """Raise unless the value is an integer of at least `minimum`, and odd if `odd` (a kernel needs a centre)."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum or (odd and value % 2 == 0):
         kind = "an odd" if odd else "a"
-        raise BlockError(f"{block}: {name}={value} must be {kind} whole number of at least {least}.")
+        raise BlockError(f"{block}: {name}={value} must be {kind} whole number of at least {minimum}.")
 
 
-def divisor(block: str, name: str, value: int, channels: int, *, times: int = 1) -> None:
-    """Refuse groups that do not divide the channels (into `times` equal parts each)."""
-    whole(block, name, value)
-    if channels % (value * times):
-        fitting = [n for n in range(1, value + 1) if channels % (n * times) == 0]
+def check_divisor(block: str, name: str, value: int, channels: int, *, parts: int = 1) -> None:
+    """Raise unless the channels split into `value` equal groups, each of `parts` equal parts."""
+    check_integer(block, name, value)
+    if channels % (value * parts):
+        fitting = [n for n in range(1, value + 1) if channels % (n * parts) == 0]
         advice = (f"The nearest that works is {name}={fitting[-1]}." if fitting
-                  else f"No value works: choose a site whose channels divide by {times}.")
-        parts = f"groups of {times} equal parts" if times > 1 else "equal groups"
-        raise BlockError(f"{block}: {name}={value} does not split {channels} channels into {parts}. {advice}")
+                  else f"No value works: choose a site whose channels divide by {parts}.")
+        groups = f"groups of {parts} equal parts" if parts > 1 else "equal groups"
+        raise BlockError(f"{block}: {name}={value} does not split {channels} channels into {groups}. {advice}")
 
 
-def hidden(channels: int, ratio: float, minimum: int = 1) -> int:
-    """Return a bottleneck's width: channels / ratio, rounded, within `minimum`..`channels`, never below 1."""
+def hidden_channels(channels: int, ratio: float, minimum: int = 1) -> int:
+    """Return a bottleneck's width: round(channels / ratio), at least `minimum`, at most `channels`, and at least 1."""
     return max(1, min(channels, max(minimum, round(channels / ratio))))

@@ -2,9 +2,9 @@
 
 Paper: Park, Woo, Lee, Kweon, "BAM: Bottleneck Attention Module", BMVC 2018, arXiv:1807.06514.
 
-Layers are as in the authors' code (batch normalisation and ReLU after every layer but each branch's last).
-The paper adds the two branches, the authors' code multiplies them: `combine` chooses, and the paper's is the
-default.
+The layers follow the authors' code: batch normalisation and ReLU follow every layer except the last layer of a branch.
+The paper adds the two branches, but the authors' code multiplies them. `combine` selects this; the default is the
+paper's sum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import hidden, number, one_of, whole
+from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
 from yolograft.blocks._vector import average
 
 __all__ = ["BAM"]
@@ -24,28 +24,30 @@ __all__ = ["BAM"]
 
 @block("bam", aliases=("BAM", "BAMBlock", "BAMModule", "BAMAttention"))
 class BAM(nn.Module):
-    """One map of weights from a channel branch and a dilated spatial branch, side by side: y = x (1 +
-    sigmoid(M)).
+    """Scale each value with a gate from a channel branch and a dilated spatial branch in parallel.
 
-    M = M_c + M_s (eq. 2, 5); M_c = W1 relu(BN(W0 avg x)), of (C, 1, 1) (eq. 3); M_s = w relu(BN(3x3 d))
-    twice, after relu(BN(1x1 to h)), of (1, H, W) (eq. 4). No gate of that form can be 1: `init="identity"`
-    returns x + a (y - x) with a learnable scalar a = 0.
+    y = x (1 + sigmoid(M)), M = M_c + M_s (eq. 2, 5).
+    Channel branch, (C, 1, 1): M_c = W1 relu(BN(W0 avg x)) (eq. 3).
+    Spatial branch, (1, H, W): a 1x1 convolution to h channels and two 3x3 convolutions of dilation d,
+    each with BN and ReLU; then a 1x1 convolution to one channel (eq. 4).
+    This scale is always greater than 1, so with `init="identity"` the block returns x + a (y - x) with a learnable
+    scalar a that starts at 0.
 
     Shapes: (B, C, H, W) -> (B, C, H, W).
-    Parameters: 3 C h + C + 3 h (channel, and the spatial reduction) + 18 h^2 + 12 h + 1 (spatial), 1 for a.
+    Parameters: 2 C h + C + 3 h (channel), C h + 18 h^2 + 10 h + 1 (spatial), and 1 for a.
     Operations: 2 C h + 36 h^2 + 4 C per pixel, and 4 C h per image.
 
     Args:
         channels: C.
-        ratio: the reduction r of both branches; h = max(minimum, round(C / r)), and never more than C.
+        ratio: the reduction ratio r of both branches; h = max(minimum, round(C / r)), at most C.
         minimum: the smallest hidden width.
         dilation: d of the two spatial convolutions; 4 in the paper.
-        combine: `sum` (the paper's), `product` (the authors' code) or `max` (the paper's ablation).
-        init: `identity` or `paper`.
+        combine: `sum` (the paper), `product` (the authors' code) or `max` (the paper's ablation).
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Park et al., BMVC 2018, arXiv:1807.06514", year=2018, kind="mixed",
-                  use="between stages, where the map shrinks: a wide spatial view beside a channel gate")
+                  use="between stages, at downsampling: a channel gate with a wide spatial gate")
 
     def __init__(
         self,
@@ -58,11 +60,11 @@ class BAM(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number("bam", "ratio", ratio, least=1)
-        whole("bam", "minimum", minimum)
-        whole("bam", "dilation", dilation)
-        one_of("bam", "combine", combine, ("sum", "product", "max"))
-        width = hidden(channels, ratio, minimum)
+        check_number("bam", "ratio", ratio, minimum=1)
+        check_integer("bam", "minimum", minimum)
+        check_integer("bam", "dilation", dilation)
+        check_choice("bam", "combine", combine, ("sum", "product", "max"))
+        width = hidden_channels(channels, ratio, minimum)
         self.combine = combine
         self.channel = nn.Sequential(nn.Conv2d(channels, width, 1), BatchNorm(width), nn.ReLU(),
                                      nn.Conv2d(width, channels, 1))
@@ -84,5 +86,5 @@ class BAM(nn.Module):
         return self.mix(x, x * (1 + m.sigmoid()))
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"combine={self.combine}"

@@ -1,8 +1,9 @@
 """ECA: efficient channel attention, and its circular form CECA.
 
-Paper: Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural
-Networks", CVPR 2020, arXiv:1910.03151. CECA is timm's: the first and last channels are neighbours, none sees
-padding.
+Paper: Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks",
+CVPR 2020, arXiv:1910.03151.
+
+CECA is from timm: its convolution pads circularly, so the first and the last channel are neighbours.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import number, one_of, whole
-from yolograft.blocks._vector import average, spread
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_choice, check_integer, check_number
+from yolograft.blocks._vector import average, unsqueeze_hw
 from yolograft.errors import BlockError
 
 __all__ = ["CECA", "ECA"]
@@ -25,24 +26,25 @@ __all__ = ["CECA", "ECA"]
 @block("eca", aliases=("ECA", "ECAAttention", "ECABlock", "ECALayer", "ECA_Layer", "ECAModule",
                        "EfficientChannelAttention"))
 class ECA(nn.Module):
-    """A channel gate in which only neighbouring channels see each other: one short 1-D convolution, no
-    reduction.
+    """Gate each channel from its neighbouring channels with one short 1-D convolution and no reduction.
 
-    y = x sigmoid(conv1d_k(avg x)), with k the odd number next to |log2(C) / gamma + beta / gamma| (eq. 12).
+    y = x sigmoid(conv1d_k(avg x)), where k is |log2(C) / gamma + beta / gamma| rounded to an odd number (eq. 12).
     With `init="identity"` the convolution starts at zero and the gate is doubled.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: k. Operations: 2 C per pixel, and 2 C k per image.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: k.
+    Operations: 2 C per pixel, and 2 C k per image.
 
     Args:
         channels: C.
-        kernel_size: k, odd; None derives it from C.
-        gamma: see the equation; only where k is derived.
-        beta: see the equation (the paper's b); only where k is derived.
-        init: `identity` or `paper`.
+        kernel_size: k, odd; None computes k from C with the equation.
+        gamma: gamma in the equation; only with `kernel_size=None`.
+        beta: the paper's b in the equation; only with `kernel_size=None`.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Wang et al., CVPR 2020, arXiv:1910.03151", year=2019, kind="channel",
-                  use="when parameters must not grow: a handful per block, close to SE in effect")
+                  use="when parameters must not grow: a few per block, with results close to SE's")
     name = "eca"
     padding_mode: Literal["zeros", "circular"] = "zeros"
 
@@ -56,49 +58,49 @@ class ECA(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        number(self.name, "gamma", gamma, least=0.01)
-        number(self.name, "beta", beta, least=0)
-        one_of(self.name, "init", init, INITS)
+        check_number(self.name, "gamma", gamma, minimum=0.01)
+        check_number(self.name, "beta", beta, minimum=0)
+        check_choice(self.name, "init", init, INITS)
         if kernel_size is None:
             kernel_size = odd_kernel(channels, gamma, beta)
         else:
-            whole(self.name, "kernel_size", kernel_size, odd=True)
+            check_integer(self.name, "kernel_size", kernel_size, odd=True)
             if (gamma, beta) != (2, 1):
-                raise BlockError(f"{self.name}: kernel_size={kernel_size} leaves gamma and beta nothing to "
-                                 "do. Give the kernel's size, or what to derive it from.")
+                raise BlockError(f"{self.name}: gamma and beta have no effect with kernel_size={kernel_size}. "
+                                 "Remove them, or remove kernel_size.")
         if self.padding_mode == "circular" and kernel_size // 2 > channels:
-            raise BlockError(f"{self.name}: kernel_size={kernel_size} goes round {channels} channels more "
-                             f"than once. The largest that works is {2 * channels + 1}.")
+            raise BlockError(f"{self.name}: kernel_size={kernel_size} is too large for a circular "
+                             f"convolution over {channels} channels. The largest that works is {2 * channels + 1}.")
         self.init = init
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False,
                               padding_mode=self.padding_mode)
         if init == "identity":
-            silence(self.conv)
+            zero_init(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
         z = self.conv(average(x, 2, 3).unsqueeze(1)).squeeze(1)
-        return x * spread(gate(z, self.init))
+        return x * unsqueeze_hw(gate(z, self.init))
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"init={self.init}"
 
 
 @block("ceca", aliases=("CECA", "CECAModule", "CircularECA"))
 class CECA(ECA):
-    """ECA whose convolution goes round: channel C - 1 is a neighbour of channel 0.
+    """ECA with a circular convolution: the last channel is a neighbour of the first.
 
-    Everything else, the settings included, is as in `ECA`; half the kernel must not exceed C.
+    Everything else, the settings included, is as in `ECA`. Half the kernel must not exceed C.
     """
 
     about = About(paper="timm's circular form of ECA", year=2020, kind="channel",
-                  use="ECA without padding at the ends of the channel axis")
+                  use="ECA without zero padding at the ends of the channel axis")
     name = "ceca"
     padding_mode: Literal["zeros", "circular"] = "circular"
 
 
 def odd_kernel(channels: int, gamma: float, beta: float) -> int:
-    """Return ECA's kernel size for a number of channels, made odd upwards, as in the authors' code."""
+    """Return ECA's kernel size for a number of channels; even sizes are rounded up, as in the authors' code."""
     size = int(abs((math.log2(channels) + beta) / gamma))
     return size if size % 2 else size + 1

@@ -1,9 +1,8 @@
 """eSE: effective squeeze-and-excitation.
 
-Paper: Lee, Park, "CenterMask: Real-Time Anchor-Free Instance Segmentation", CVPR 2020, arXiv:1911.06667
-(VoVNetV2).
+Paper: Lee, Park, "CenterMask: Real-Time Anchor-Free Instance Segmentation", CVPR 2020, arXiv:1911.06667 (VoVNetV2).
 
-The paper writes a sigmoid, the authors' code and timm use the hard sigmoid, which is the default here.
+The paper's equation has a sigmoid. The authors' code and timm have a hard sigmoid, which is the default here.
 """
 
 from __future__ import annotations
@@ -12,44 +11,46 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
-from yolograft.blocks._settings import one_of
-from yolograft.blocks._vector import average, dense, spread
+from yolograft.blocks._birth import INITS, gate, zero_init
+from yolograft.blocks._settings import check_choice
+from yolograft.blocks._vector import average, linear_1x1, unsqueeze_hw
 
 __all__ = ["ESE"]
 
 
 @block("ese", aliases=("ESE", "EffectiveSE", "EffectiveSEModule", "eSEModule", "ESEBlock"))
 class ESE(nn.Module):
-    """SE without the bottleneck: one full layer from all channels' averages to all channels' gates.
+    """SE with one full layer from all channel averages to all channel gates, without the bottleneck.
 
-    y = x gate(W avg x + b) (eq. 4-5). With `init="identity"` W and b start at zero and the gate is doubled.
+    y = x gate(W avg x + b) (eq. 4-5).
+    With `init="identity"` W and b start at zero and the gate is doubled.
 
     Shapes: (B, C, H, W) -> (B, C, H, W).
-    Parameters: C^2 + C. Operations: 2 C per pixel, and 2 C^2 per image.
+    Parameters: C^2 + C.
+    Operations: 2 C per pixel, and 2 C^2 per image.
 
     Args:
         channels: C.
         gate: `hardsigmoid` (the authors' code) or `sigmoid` (the paper's equation).
-        init: `identity` or `paper`.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Lee and Park, CVPR 2020, arXiv:1911.06667", year=2019, kind="channel",
-                  use="narrow sites, where SE's bottleneck would lose what it squeezes")
+                  use="narrow sites, where SE's bottleneck would lose information")
 
     def __init__(self, channels: int, *, gate: str = "hardsigmoid", init: str = "identity") -> None:
         super().__init__()
-        one_of("ese", "gate", gate, ("hardsigmoid", "sigmoid"))
-        one_of("ese", "init", init, INITS)
+        check_choice("ese", "gate", gate, ("hardsigmoid", "sigmoid"))
+        check_choice("ese", "init", init, INITS)
         self.gate, self.init = gate, init
         self.fc = nn.Conv2d(channels, channels, 1)
         if init == "identity":
-            silence(self.fc)
+            zero_init(self.fc)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
-        return x * spread(gate(dense(self.fc, average(x, 2, 3)), self.init, self.gate))
+        return x * unsqueeze_hw(gate(linear_1x1(self.fc, average(x, 2, 3)), self.init, self.gate))
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"gate={self.gate}, init={self.init}"

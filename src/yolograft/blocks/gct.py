@@ -12,40 +12,41 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS
-from yolograft.blocks._settings import number, one_of
+from yolograft.blocks._settings import check_choice, check_number
 
 __all__ = ["GCT"]
 
 
 @block("gct", aliases=("GCT", "GCTModule", "GatedChannelTransform", "GatedChannelTransformation"))
 class GCT(nn.Module):
-    """Channels compete or cooperate by their norms, with three parameters each and no layer.
+    """Let channels compete or cooperate through their norms, with three parameters per channel and no layer.
 
-    s_c = alpha_c |x_c| over H x W (eq. 1); n_c = sqrt(C) s_c / |s| over the channels (eq. 2);
+    s_c = alpha_c |x_c|, the norm over H x W (eq. 1).
+    n_c = sqrt(C) s_c / |s|, the norm over the channels (eq. 2).
     y = x (1 + tanh(gamma_c n_c + beta_c)) (eq. 3).
-    The paper starts with gamma = beta = 0, an identity already: `init="identity"` and `init="paper"` are the
-    same.
+    The paper starts with gamma = beta = 0, which is an identity: `init="identity"` and `init="paper"` are the same.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 3 C. Operations: 3 C per pixel.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 3 C.
+    Operations: 3 C per pixel.
 
     Args:
         channels: C.
-        norm: `l2` (the paper's) or `l1` (its ablation), for both norms.
-        epsilon: keeps the norms of flat maps from dividing by zero.
-        init: `identity` or `paper`, which are the same here.
+        norm: `l2` (the paper) or `l1` (its ablation), for both norms.
+        epsilon: added to the norms, so that a map of zeros does not divide by zero.
+        init: `identity` or `paper`, which are the same for this block.
     """
 
     about = About(paper="Yang et al., CVPR 2020, arXiv:1909.11519", year=2019, kind="channel",
-                  use="before convolutions (`/pre`): an identity by the paper's own design, at 3 C "
-                      "parameters")
+                  use="before convolutions (`/pre`): the published block starts as an identity, with 3 C parameters")
 
     def __init__(
         self, channels: int, *, norm: str = "l2", epsilon: float = 1e-5, init: str = "identity"
     ) -> None:
         super().__init__()
-        one_of("gct", "norm", norm, ("l2", "l1"))
-        number("gct", "epsilon", epsilon, least=1e-8)
-        one_of("gct", "init", init, INITS)
+        check_choice("gct", "norm", norm, ("l2", "l1"))
+        check_number("gct", "epsilon", epsilon, minimum=1e-8)
+        check_choice("gct", "init", init, INITS)
         self.norm, self.epsilon = norm, epsilon
         self.alpha = nn.Parameter(torch.ones(channels))
         self.gamma = nn.Parameter(torch.zeros(channels))
@@ -64,5 +65,5 @@ class GCT(nn.Module):
         return x * gate.to(x.dtype)[:, :, None, None]
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"norm={self.norm}, epsilon={self.epsilon:g}"

@@ -11,50 +11,51 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS
-from yolograft.blocks._settings import one_of
+from yolograft.blocks._settings import check_choice
 from yolograft.errors import BlockError
 
 __all__ = ["LSKA"]
 
-# the whole kernel's size -> the local kernel, the dilated kernel and its dilation (the paper's table 1)
+# kernel_size -> size of the local kernel, size of the dilated kernel, its dilation (the paper's table 1)
 _SPLITS = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3), 41: (5, 13, 3), 53: (5, 17, 3)}
 
 
 @block("lska", aliases=("LSKA", "LSKAAttention", "LSKAModule"))
 class LSKA(nn.Module):
-    """A gate that sees k x k at the price of four strips: depthwise 1-D convolutions, local then dilated.
+    """A gate with a k x k receptive field from depthwise 1-D convolutions, first local and then dilated.
 
-    z = dilated column(dilated row(column(row(x)))), all depthwise (eq. 6-9); y = x (W z + b) (eq. 10-11).
+    z = dilated column(dilated row(column(row(x)))), all depthwise (eq. 6-9).
+    y = x (W z + b) (eq. 10-11).
     With `init="identity"` W starts at zero and b at one.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: C^2 + C (2 m + 2 n + 5), m and n the local and dilated
-        kernels.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: C^2 + C (2 m + 2 n + 5); m and n are the sizes of the local and the dilated kernel.
     Operations: 2 C^2 + C (4 m + 4 n + 1) per pixel.
 
     Args:
         channels: C.
         kernel_size: k: 7, 11, 23, 35, 41 or 53.
-        init: `identity` or `paper`.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Lau et al., Expert Syst. Appl. 2024, arXiv:2309.01439", year=2023, kind="spatial",
-                  use="a wide view at low cost; in YOLO most often inside or after SPPF")
+                  use="a large receptive field at low cost; in YOLO most often inside or after SPPF")
 
     def __init__(self, channels: int, *, kernel_size: int = 23, init: str = "identity") -> None:
         super().__init__()
         if isinstance(kernel_size, bool) or not isinstance(kernel_size, int) or kernel_size not in _SPLITS:
             raise BlockError(f"lska: kernel_size={kernel_size} is not one of {', '.join(map(str, _SPLITS))}.")
-        one_of("lska", "init", init, INITS)
-        local, far, dilation = _SPLITS[kernel_size]
-        reach = dilation * (far // 2)
+        check_choice("lska", "init", init, INITS)
+        local, dilated, dilation = _SPLITS[kernel_size]
+        padding = dilation * (dilated // 2)
 
-        def strip(size: tuple[int, int], padding: tuple[int, int], step: int = 1) -> nn.Conv2d:
-            return nn.Conv2d(channels, channels, size, padding=padding, groups=channels, dilation=step)
+        def depthwise(size: tuple[int, int], padding: tuple[int, int], dilation: int = 1) -> nn.Conv2d:
+            return nn.Conv2d(channels, channels, size, padding=padding, groups=channels, dilation=dilation)
 
-        self.row = strip((1, local), (0, local // 2))
-        self.column = strip((local, 1), (local // 2, 0))
-        self.far_row = strip((1, far), (0, reach), dilation)
-        self.far_column = strip((far, 1), (reach, 0), dilation)
+        self.row = depthwise((1, local), (0, local // 2))
+        self.column = depthwise((local, 1), (local // 2, 0))
+        self.far_row = depthwise((1, dilated), (0, padding), dilation)
+        self.far_column = depthwise((dilated, 1), (padding, 0), dilation)
         self.conv = nn.Conv2d(channels, channels, 1)
         if init == "identity":
             nn.init.zeros_(self.conv.weight)

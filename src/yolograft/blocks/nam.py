@@ -1,11 +1,10 @@
 """NAM: normalization-based attention.
 
-Paper: Liu, Shao, Teng, Hoffmann, "NAM: Normalization-based Attention Module", NeurIPS workshop 2021,
-arXiv:2111.12419.
+Paper: Liu, Shao, Teng, Hoffmann, "NAM: Normalization-based Attention Module", NeurIPS workshop 2021, arXiv:2111.12419.
 
-The channel module (eq. 1-2). Its spatial twin has one weight per pixel of a fixed size of map, which a
-detector does not have. The authors' code cuts the gradient of the weights' ratio; the paper does not, and
-neither does this.
+This is the channel module (eq. 1-2). The paper's spatial module is left out: it has one weight per pixel of a map of
+one fixed size, which a detector does not have.
+The weights w keep their gradient, as in the paper. The authors' code detaches it.
 """
 
 from __future__ import annotations
@@ -22,20 +21,23 @@ __all__ = ["NAM"]
 
 @block("nam", aliases=("NAM", "NAMAttention", "NAM_Attention", "NAMModule"))
 class NAM(nn.Module):
-    """The scale that batch normalisation learns says how much a channel matters: no layer beside it.
+    """Gate each value, weighted by the scale that batch normalisation learns for its channel.
 
-    y = x sigmoid(w BN(x)), w_c = |gamma_c| / sum |gamma|, gamma the BN's scale. A silent BN would make the
-    ratio 0 / 0: `init="identity"` returns x + a (y - x) with a learnable scalar a = 0.
+    y = x sigmoid(w BN(x)), w_c = |gamma_c| / sum |gamma|; gamma is the scale of BN.
+    With gamma = 0 the weights would be 0 / 0, so with `init="identity"` the block returns x + a (y - x) with a
+    learnable scalar a that starts at 0.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 2 C, and 1 for a. Operations: 6 C per pixel.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 2 C, and 1 for a.
+    Operations: 6 C per pixel.
 
     Args:
         channels: C.
-        init: `identity` or `paper`.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Liu et al., NeurIPS workshop 2021, arXiv:2111.12419", year=2021, kind="mixed",
-                  use="cheap gate per value, weighted by what batch normalisation found important")
+                  use="a cheap gate per value, weighted by the scales of batch normalisation")
 
     def __init__(self, channels: int, *, init: str = "identity") -> None:
         super().__init__()

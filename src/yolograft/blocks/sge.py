@@ -1,10 +1,10 @@
 """SGE: spatial group-wise enhance.
 
-Paper: Li, Hu, Yang, "Spatial Group-wise Enhance: Improving Semantic Feature Learning in Convolutional
-Networks", arXiv:1905.09646 (2019).
+Paper: Li, Hu, Yang, "Spatial Group-wise Enhance: Improving Semantic Feature Learning in Convolutional Networks",
+arXiv:1905.09646 (2019).
 
-The paper's 64 groups are for ResNet-50; the default here is 8. Epsilon stands inside the root, as in batch
-normalisation, so that flat maps have a gradient.
+Deviations: the paper's 64 groups are for ResNet-50; the default here is 8. Epsilon is inside the square root, as in
+batch normalisation, so that a constant map has a gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate
-from yolograft.blocks._settings import divisor, one_of
+from yolograft.blocks._settings import check_choice, check_divisor
 from yolograft.blocks._vector import average
 
 __all__ = ["SGE"]
@@ -23,28 +23,29 @@ __all__ = ["SGE"]
 
 @block("sge", aliases=("SGE", "SpatialGroupEnhance", "SGEAttention", "SGEModule"))
 class SGE(nn.Module):
-    """In each group of channels, gate the positions by how alike they are to the group's average.
+    """In each channel group, gate each position by its similarity to the group's average.
 
-    c_i = g . x_i, g = avg x (eq. 1-2); n = (c - mean c) / std c over the positions (eq. 3);
-    y = x sigmoid(gamma n + beta), one gamma and beta per group (eq. 4-5).
-    The paper starts with gamma = 0, beta = 1; with `init="identity"` both are 0 and the gate is doubled.
+    c_i = g . x_i, g = avg x (eq. 1-2); n = (c - mean c) / std c over the positions (eq. 3).
+    y = x sigmoid(gamma n + beta), with one gamma and one beta per group (eq. 4-5).
+    The paper starts with gamma = 0 and beta = 1. With `init="identity"` both start at 0 and the gate is doubled.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W), `groups` dividing C. Parameters: 2 groups. Operations: 5 C per
-        pixel.
+    Shapes: (B, C, H, W) -> (B, C, H, W); `groups` must divide C.
+    Parameters: 2 groups.
+    Operations: 5 C per pixel.
 
     Args:
         channels: C.
-        groups: G.
-        init: `identity` or `paper`.
+        groups: the paper's G, the number of groups.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Li et al., arXiv:1905.09646", year=2019, kind="spatial",
-                  use="nearly free spatial gate, one map per group of channels")
+                  use="a spatial gate with almost no parameters, one map per channel group")
 
     def __init__(self, channels: int, *, groups: int = 8, init: str = "identity") -> None:
         super().__init__()
-        divisor("sge", "groups", groups, channels)
-        one_of("sge", "init", init, INITS)
+        check_divisor("sge", "groups", groups, channels)
+        check_choice("sge", "init", init, INITS)
         self.groups, self.init = groups, init
         self.gamma = nn.Parameter(torch.zeros(groups, 1, 1))
         self.beta = nn.Parameter(torch.full((groups, 1, 1), 0.0 if init == "identity" else 1.0))
@@ -60,5 +61,5 @@ class SGE(nn.Module):
         return (grouped * gates[:, :, None]).flatten(1, 2)
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"groups={self.groups}, init={self.init}"

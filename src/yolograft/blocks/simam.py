@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
-from yolograft.blocks._settings import number
+from yolograft.blocks._settings import check_number
 from yolograft.blocks._vector import average
 
 __all__ = ["SimAM"]
@@ -20,34 +20,36 @@ __all__ = ["SimAM"]
 
 @block("simam", aliases=("SimAM", "Simam_module", "SimAMModule", "SimAMAttention"))
 class SimAM(nn.Module):
-    """Weigh each value by how far it stands out from its channel: the inverse of its minimal energy (eq. 5).
+    """Gate each value by its distance from the mean of its channel (the inverse of its minimal energy).
 
-    y = x sigmoid((x - mean)^2 / (4 (v + energy)) + 1/2), v = sum (x - mean)^2 / (H W - 1), per channel over H
-    x W. A gate computed from the input alone cannot be 1 at birth: `init="identity"` adds one learnable
-    scalar a = 0 and returns x + a (y - x). With `init="paper"` the block has no parameters.
+    y = x sigmoid((x - mean)^2 / (4 (v + energy)) + 1/2), v = sum (x - mean)^2 / (H W - 1), per channel over H x W (eq.
+    5).
+    The gate has no parameters, so it cannot start at 1. With `init="identity"` the block returns x + a (y - x) with a
+    learnable scalar a that starts at 0.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 1, or none with `init="paper"`. Operations: 9 C per
-    pixel.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 1, or none with `init="paper"`.
+    Operations: 9 C per pixel.
 
     Args:
         channels: C.
-        energy: the paper's lambda, which keeps flat channels from dividing by zero.
-        init: `identity` or `paper`.
+        energy: the paper's lambda, so that a constant channel does not divide by zero.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Yang et al., ICML 2021", year=2021, kind="mixed",
-                  use="attention without parameters: three-dimensional weights from statistics alone")
+                  use="attention without parameters: one weight per value, from statistics alone")
 
     def __init__(self, channels: int, *, energy: float = 1e-4, init: str = "identity") -> None:
         super().__init__()
-        number("simam", "energy", energy, least=1e-8)
+        check_number("simam", "energy", energy, minimum=1e-8)
         self.energy = energy
         self.mix = Mix("simam", init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh every value of x: (B, C, H, W)."""
-        # squares overflow float16 from 256 on; the tiny term makes a single value have the variance 0 instead
-        # of 0 / 0 without a branch on a traced size
+        # squares of 256 and more overflow float16. 1e-12 gives a map of one pixel the variance 0, not 0 / 0, without a
+        # branch on a size, which a trace would fix
         wide = torch.promote_types(x.dtype, torch.float32)
         distance = (x - average(x, 2, 3, keepdim=True)).to(wide).square()
         variance = distance.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1 + 1e-12)
@@ -55,5 +57,5 @@ class SimAM(nn.Module):
         return self.mix(x, x * gate.to(x.dtype))
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"energy={self.energy:g}"

@@ -2,7 +2,7 @@
 
 Paper: Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019, arXiv:1903.06586.
 
-The paper's 32 groups do not divide the narrowest sites of a YOLO; the default here is 16.
+Deviation: the paper's 32 groups do not divide the channels of the narrowest sites of a YOLO; the default here is 16.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import Mix
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import divisor, number, whole
+from yolograft.blocks._settings import check_divisor, check_integer, check_number
 from yolograft.blocks._vector import average
 
 __all__ = ["SK"]
@@ -23,27 +23,29 @@ __all__ = ["SK"]
 
 @block("sk", aliases=("SK", "SKAttention", "SKConv", "SKUnit", "SelectiveKernel", "SKBlock"))
 class SK(nn.Module):
-    """Convolve with kernels of several sizes and let each channel choose its mixture of them.
+    """Convolve with kernels of several sizes, and let each channel select a mixture of the results.
 
-    u_m = relu(BN(conv x)), 3x3 of dilation m (standing for 3x3, 5x5, ...); z = relu(BN(W avg sum_m u_m)) (eq.
-    1-3); y = sum_m softmax_m(A_m z) u_m (eq. 5-6). y replaces x: `init="identity"` returns x + a (y - x) with
-    a learnable scalar a = 0.
+    u_m = relu(BN(conv x)), a 3x3 convolution of dilation m (equivalent to a kernel of 3x3, 5x5, ...).
+    z = relu(BN(W avg sum_m u_m)) (eq. 1-3).
+    y = sum_m softmax_m(A_m z) u_m (eq. 5-6).
+    y contains no copy of x, so with `init="identity"` the block returns x + a (y - x) with a learnable scalar a that
+    starts at 0.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W), `groups` dividing C.
-    Parameters: M (9 C^2 / groups + 2 C) + (1 + M) C d + 2 d, and 1 for a. Operations: M (18 C^2 / groups + 5
-        C) per pixel.
+    Shapes: (B, C, H, W) -> (B, C, H, W); `groups` must divide C.
+    Parameters: M (9 C^2 / groups + 2 C) + (1 + M) C d + 2 d, and 1 for a.
+    Operations: M (18 C^2 / groups + 5 C) per pixel.
 
     Args:
         channels: C.
-        branches: M, how many sizes; 2 in the paper.
-        groups: of each convolution.
-        ratio: the reduction r; d = max(minimum, round(C / r)).
-        minimum: the paper's L, 32; unlike in other blocks, d may exceed C.
-        init: `identity` or `paper`.
+        branches: M, the number of kernel sizes; 2 in the paper.
+        groups: the number of groups of each convolution.
+        ratio: the reduction ratio r; d = max(minimum, round(C / r)).
+        minimum: the paper's L, 32 in the paper; d may exceed C, unlike in other blocks.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Li et al., CVPR 2019, arXiv:1903.06586", year=2019, kind="mixed",
-                  use="objects of many sizes at one scale: each channel picks its field of view")
+                  use="objects of many sizes at one scale: each channel selects its receptive field")
 
     def __init__(
         self,
@@ -56,10 +58,10 @@ class SK(nn.Module):
         init: str = "identity",
     ) -> None:
         super().__init__()
-        whole("sk", "branches", branches, least=2)
-        divisor("sk", "groups", groups, channels)
-        number("sk", "ratio", ratio, least=1)
-        whole("sk", "minimum", minimum)
+        check_integer("sk", "branches", branches, minimum=2)
+        check_divisor("sk", "groups", groups, channels)
+        check_number("sk", "ratio", ratio, minimum=1)
+        check_integer("sk", "minimum", minimum)
         width = max(minimum, round(channels / ratio))
         self.paths = nn.ModuleList(
             nn.Sequential(

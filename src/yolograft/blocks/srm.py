@@ -3,8 +3,8 @@
 Paper: Lee, Kim, Nam, "SRM: A Style-Based Recalibration Module for Convolutional Neural Networks", ICCV 2019,
 arXiv:1903.10829.
 
-The standard deviation is the paper's (over H W, not H W - 1 as in the authors' code), so a map of one pixel
-has one.
+The standard deviation divides by H W, as in the paper, so that a map of one pixel has one. The authors' code divides by
+H W - 1.
 """
 
 from __future__ import annotations
@@ -16,33 +16,35 @@ from yolograft.blocks import block
 from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import number, one_of
+from yolograft.blocks._settings import check_choice, check_number
 
 __all__ = ["SRM"]
 
 
 @block("srm", aliases=("SRM", "SRMLayer", "SRMModule", "StyleRecalibration"))
 class SRM(nn.Module):
-    """Gate each channel by its own style: its mean and its standard deviation, normalised over the batch.
+    """Gate each channel by its style: its mean and its standard deviation, normalised over the batch.
 
-    z_c = w_c1 mean(x_c) + w_c2 std(x_c) (eq. 3-5); y = x sigmoid(BN(z)) (eq. 6-7). The weights start at zero,
-    as in the authors' code; with `init="identity"` the gate is doubled besides, so that it is 1 there.
+    z_c = w_c1 mean(x_c) + w_c2 std(x_c) (eq. 3-5); y = x sigmoid(BN(z)) (eq. 6-7).
+    The weights start at zero, as in the authors' code. With `init="identity"` the gate is doubled and starts at 1.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 4 C. Operations: 5 C per pixel.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 4 C.
+    Operations: 5 C per pixel.
 
     Args:
         channels: C.
         epsilon: added to the variance.
-        init: `identity` or `paper`.
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Lee et al., ICCV 2019, arXiv:1903.10829", year=2019, kind="channel",
-                  use="texture and contrast matter (steel, fabric): reads the spread, not only the mean")
+                  use="when texture and contrast matter (steel, fabric): also uses the standard deviation")
 
     def __init__(self, channels: int, *, epsilon: float = 1e-5, init: str = "identity") -> None:
         super().__init__()
-        number("srm", "epsilon", epsilon, least=1e-8)
-        one_of("srm", "init", init, INITS)
+        check_number("srm", "epsilon", epsilon, minimum=1e-8)
+        check_choice("srm", "init", init, INITS)
         self.epsilon, self.init = epsilon, init
         self.style = nn.Parameter(torch.zeros(2, channels))
         self.norm = BatchNorm(channels)
@@ -55,5 +57,5 @@ class SRM(nn.Module):
         return x * gate(self.norm(z.to(self.style.dtype)[:, :, None, None]), self.init).to(x.dtype)
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"epsilon={self.epsilon:g}, init={self.init}"

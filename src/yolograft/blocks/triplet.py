@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
-from yolograft.blocks._birth import INITS, gate, silence
+from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._norm import BatchNorm
-from yolograft.blocks._settings import flag, one_of, whole
+from yolograft.blocks._settings import check_bool, check_choice, check_integer
 from yolograft.blocks._vector import average
 
 __all__ = ["Triplet"]
@@ -21,38 +21,38 @@ __all__ = ["Triplet"]
 
 @block("triplet", aliases=("TripletAttention", "TripletAttn", "Triplet_Attention", "TripletAtt"))
 class Triplet(nn.Module):
-    """A gate over each pair of the three axes (C, W), (H, C) and (H, W), each from the third's maximum and
-    average.
+    """Scale each value by the average of three gates, one for each pair of the axes C, H and W.
 
-    y = x (g_cw + g_hc + g_hw) / 3, g = sigmoid(BN(conv k x k [max; avg])) (eq. 2-3): the average of three
-    scaled copies of x, written as one scaling. With `init="identity"` the norms start at zero and the gates
-    are doubled.
+    y = x (g_cw + g_hc + g_hw) / 3, g = sigmoid(BN(conv_kxk [max; avg])), with maximum and average over the third axis
+    (eq. 2-3). The paper averages three scaled copies of x, which is the same value.
+    With `init="identity"` the batch normalisations start at zero and the gates are doubled.
 
-    Shapes: (B, C, H, W) -> (B, C, H, W). Parameters: 3 (2 k^2 + 2). Operations: 9 C per pixel, and 4 k^2 per
-    cell of each of the three planes.
+    Shapes: (B, C, H, W) -> (B, C, H, W).
+    Parameters: 3 (2 k^2 + 2).
+    Operations: 9 C per pixel, and 4 k^2 per cell of each of the three planes.
 
     Args:
         channels: C.
         kernel_size: k, odd; 7 in the paper.
-        spatial: whether the (H, W) branch takes part (the authors' `no_spatial`, the other way round).
-        init: `identity` or `paper`.
+        spatial: whether to use the (H, W) branch (the opposite of the authors' `no_spatial`).
+        init: `identity` (a new block returns its input bit for bit) or `paper` (as published).
     """
 
     about = About(paper="Misra et al., WACV 2021, arXiv:2010.03045", year=2020, kind="mixed",
-                  use="nearly no parameters, yet channels and positions interact; costs time on the CPU")
+                  use="almost no parameters, but channels and positions interact; slow on CPUs")
 
     def __init__(
         self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: str = "identity"
     ) -> None:
         super().__init__()
-        whole("triplet", "kernel_size", kernel_size, odd=True)
-        flag("triplet", "spatial", spatial)
-        one_of("triplet", "init", init, INITS)
+        check_integer("triplet", "kernel_size", kernel_size, odd=True)
+        check_bool("triplet", "spatial", spatial)
+        check_choice("triplet", "init", init, INITS)
         self.init = init
         self.cw, self.hc = _plane(kernel_size), _plane(kernel_size)
         self.hw = _plane(kernel_size) if spatial else None
         if init == "identity":
-            silence(*(module for module in self.modules() if isinstance(module, BatchNorm)))
+            zero_init(*(module for module in self.modules() if isinstance(module, BatchNorm)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by the mean of (B, C, 1, W), (B, C, H, 1) and (B, 1, H, W)."""
@@ -65,7 +65,7 @@ class Triplet(nn.Module):
         return x * ((gates + hw) / 3)
 
     def extra_repr(self) -> str:
-        """Show the settings that no child shows."""
+        """Return the settings that the repr of the child modules does not show."""
         return f"init={self.init}"
 
 

@@ -103,13 +103,13 @@ class Grafted:
         Folding deletes a Conv's `bn` and may replace its `conv`. After it the convolution's output is what the batch
         norm's was, so the blocks on `bn` go there, and those on the input of `conv` back to their place.
         """
-        lifted = [(module, attach.lift(module.conv)[1], attach.lift(module.bn)[0])
+        lifted = [(module, attach.detach_blocks(module.conv)[1], attach.detach_blocks(module.bn)[0])
                   for module in self.modules() if isinstance(module, Conv) and hasattr(module, "bn")]  # type: ignore[attr-defined]
         super().fuse(*args, **kwargs)  # type: ignore[misc]
         for module, before, after in lifted:
             for side, blocks in (("pre", before), ("out", after)):
                 for block in blocks:
-                    attach.put(module.conv, block, side)
+                    attach.attach_block(module.conv, block, side)
         return self
 
 

@@ -62,7 +62,7 @@ def open_file(path: str | Path) -> nn.Module:
     model: Any = cls(config, verbose=False)
     _fit_class_branches(model, config, saved.tensors)
     models.graft_onto(model, saved.graft)
-    checkpoint.fill(model, saved.tensors)
+    checkpoint.load_tensors(model, saved.tensors)
     model.names = {int(key): name for key, name in names.items()}
     model.task = saved.facts["task"]
     model.args = {**DEFAULT_CFG_DICT, **args, "task": model.task, "model": str(path)}
