@@ -11,7 +11,7 @@ import ultralytics
 
 from yolograft import YOLO, GraftError
 from yolograft.analysis import runtimes
-from yolograft.analysis.bench import _interval, bench
+from yolograft.analysis.bench import _bootstrap_interval, bench
 from yolograft.cli import main
 
 OLD = ultralytics.__version__.startswith("8.3.")
@@ -44,7 +44,7 @@ def test_a_runtime_runs_what_pytorch_runs(runtime: str, tmp_path: Path) -> None:
     pytest.importorskip(runtime)
     model = YOLO("yolo11n.yaml", graft="se(init=paper)@8")
     model.save(tmp_path / "host.pt")
-    run = runtimes.deployed(str(tmp_path / "host.pt"), "se@8", runtime, tmp_path / "made", imgsz=64, batch=2, threads=1)
+    run = runtimes.export_and_load(str(tmp_path / "host.pt"), "se@8", runtime, tmp_path / "made", imgsz=64, batch=2, threads=1)
     pictures = torch.rand(2, 3, 64, 64)
     (found,) = run(pictures.numpy()) if runtime == "onnxruntime" else run(pictures.numpy()).values()
     bare = YOLO(tmp_path / "host.pt", graft="se@8").model.float().eval()
@@ -70,8 +70,8 @@ def test_a_runtime_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_interval_covers_the_median_and_narrows_on_equal_values() -> None:
-    assert _interval([1.0] * 9) == (1.0, 1.0)
-    low, high = _interval([0.9, 1.0, 1.1, 1.2, 1.3])
+    assert _bootstrap_interval([1.0] * 9) == (1.0, 1.0)
+    low, high = _bootstrap_interval([0.9, 1.0, 1.1, 1.2, 1.3])
     assert 0.9 <= low < 1.1 < high <= 1.3
 
 

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
     ("yolo11n.yaml", "none"), ("yolo11n.yaml", "se@C3k2 + cbam@8"), ("yolov10n.yaml", "none"), ("yolov6n.yaml", "none"),
 ])
 def test_operations_are_those_of_a_run(name: str, graft: str) -> None:
-    network = profile.deployed(models.graft_onto(open_model(name).model, graft))
+    network = profile.fused_copy(models.graft_onto(open_model(name).model, graft))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, 64, 64))
-    assert profile.gflops(network, 64) == counter.get_total_flops() / 1e9
+    assert profile.count_gflops(network, 64) == counter.get_total_flops() / 1e9
 
 
 @pytest.mark.parametrize("settings", [
@@ -34,7 +34,7 @@ def test_a_convolution_that_is_left_out_has_its_shape_and_operations(settings: d
     layer, x = nn.Conv2d(8, 12, (3, 5), **settings), torch.rand(2, 8, 17, 20)
     with FlopCounterMode(display=False) as counter:
         expected = layer(x)
-    with profile.ShapesAlone() as counted:
+    with profile.shape_only() as counted:
         found = layer(x)
     assert found.shape == expected.shape
     assert counted.flops == counter.get_total_flops()
@@ -51,9 +51,9 @@ def test_tables_made_from_shapes_alone_are_the_models(name: str) -> None:
 def test_deploying_leaves_the_model_alone() -> None:
     model = open_model("yolo11n.yaml").model
     before = list(model.state_dict())
-    network = profile.deployed(model)
+    network = profile.fused_copy(model)
     assert list(model.state_dict()) == before
-    assert profile.parameters(model) == 2_624_080
+    assert profile.count_parameters(model) == 2_624_080
     assert not any(isinstance(one, nn.BatchNorm2d) for one in network.modules())
 
 
@@ -77,7 +77,7 @@ def test_sites_and_show_build_one_model_run_no_convolution_and_load_no_compiler(
 
 def test_attention_on_a_cpu_is_counted_by_any_pytorch() -> None:
     block = blocks.create("mhsa", 16, heads=2)
-    before, after = (profile.gflops(nn.Sequential(nn.Conv2d(3, 16, 8, 8), *more).eval(), 64) for more in ((), (block,)))
+    before, after = (profile.count_gflops(nn.Sequential(nn.Conv2d(3, 16, 8, 8), *more).eval(), 64) for more in ((), (block,)))
     tokens = 8 * 8
     projections, pairs = 4 * 2 * tokens * 16 * 16, 2 * 2 * tokens * tokens * 16
     assert (after - before) * 1e9 == pytest.approx(projections + pairs)

@@ -18,7 +18,7 @@ import yolograft
 from yolograft import YOLO, GraftError
 from yolograft.attach import grafted, grafts
 from yolograft.host import models, safetensors_file
-from yolograft.host.subprocesses import command
+from yolograft.host.subprocesses import yolograft_command
 from yolograft.host.trainer import grafted_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' and its exporters' own warnings
@@ -43,7 +43,7 @@ def test_the_version_under_test_is_the_one_asked_for() -> None:
 
 def test_the_graft_was_trained_and_travels_in_the_checkpoint(trained: Path) -> None:
     model = YOLO(trained / "weights" / "last.pt")
-    assert models.short(str(model.graft)) == "se@8"
+    assert models.short_text(str(model.graft)) == "se@8"
     block = grafts(model.model)["model.8.graft.0"]
     assert block.fc2.weight.abs().sum() > 0, "the last layer never left zero: it was not trained"
     assert "se(" in (trained / "graft.yaml").read_text()
@@ -79,7 +79,7 @@ def test_a_grafted_checkpoint_trains_on_and_regrafts(trained: Path, tiny_set: Pa
     assert type(bare.model).__name__ == "DetectionModel"
     assert not bare.graft
     other = YOLO(trained / "weights" / "best.pt", graft="se(ratio=4)@p3")
-    assert models.short(str(other.graft)) == "se(ratio=4)@p3"
+    assert models.short_text(str(other.graft)) == "se(ratio=4)@p3"
 
 
 def test_pretrained_host_tensors_all_load(weights: Path, tiny_set: Path, tmp_path: Path) -> None:
@@ -109,10 +109,10 @@ def test_resume_goes_on_with_the_graft(tiny_set: Path, tmp_path: Path) -> None:
         model.train(data=str(tiny_set), epochs=3, project=str(tmp_path), name="r", **FAST)
     last = tmp_path / "r" / "weights" / "last.pt"
     resumed = YOLO(last)
-    with pytest.raises(GraftError, match="resume goes on with the checkpoint's own graft"):
+    with pytest.raises(GraftError, match="resume continues with the checkpoint's own graft"):
         resumed.train(resume=True, graft="se@9")
     resumed.train(resume=True)
-    assert models.short(str(YOLO(last).graft)) == "se@8"
+    assert models.short_text(str(YOLO(last).graft)) == "se@8"
     assert len((tmp_path / "r" / "results.csv").read_text().splitlines()) == 4
 
 
@@ -154,7 +154,7 @@ def test_a_launched_process_rebuilds_the_graft(tiny_set: Path, tmp_path: Path) -
     module = __import__(cls.__module__, fromlist=[cls.__name__])
     child = getattr(module, cls.__name__)(cfg={**ultralytics.utils.DEFAULT_CFG_DICT, "save_dir": ""}, overrides=overrides)
     child.setup_model()
-    assert models.short(str(grafted(child.model))) == "se@8"
+    assert models.short_text(str(grafted(child.model))) == "se@8"
 
 
 @pytest.mark.parametrize("format", ["torchscript", "onnx", "openvino"])
@@ -280,15 +280,15 @@ def test_tracking_keeps_the_graft(trained: Path, tiny_set: Path) -> None:
     pictures = sorted((tiny_set.parent / "images" / "val").glob("*.png"))[:2]
     model = YOLO(trained / "weights" / "best.pt")
     assert len(model.track([str(path) for path in pictures], imgsz=32, verbose=False, persist=True)) == 2
-    assert models.short(str(model.graft)) == "se@8"
+    assert models.short_text(str(model.graft)) == "se@8"
 
 
 def test_a_launched_training_is_ours() -> None:
     for stock in (["yolo"], ["python", "-m", "ultralytics.cfg.__init__"]):
-        ours = command([*stock, "train", "model=a b.pt", "graft=se@8"], ["graft=eca@8", "blocks=mine.py"])
+        ours = yolograft_command([*stock, "train", "model=a b.pt", "graft=se@8"], ["graft=eca@8", "blocks=mine.py"])
         assert ours[1:] == ["-m", "yolograft", "train", "model=a b.pt", "graft=se@8", "blocks=mine.py"]
     ddp = ["python", "-m", "torch.distributed.run", "--nproc_per_node", "2", "_temp.py"]
-    assert command(ddp, ["graft=se@8"]) == ddp
+    assert yolograft_command(ddp, ["graft=se@8"]) == ddp
 
 
 def test_tuning_trains_the_grafted_model(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +298,7 @@ def test_tuning_trains_the_grafted_model(tiny_set: Path, tmp_path: Path, monkeyp
     model.tune(data=str(tiny_set), iterations=1, epochs=1, project=str(tmp_path), name="t", val=False, **FAST)
     found = [path for path in tmp_path.rglob("*.pt") if path.parent.name == "weights"]
     assert found, "tuning left no checkpoint"
-    assert {models.short(str(YOLO(path).graft)) for path in found} == {"se@8"}
+    assert {models.short_text(str(YOLO(path).graft)) for path in found} == {"se@8"}
     assert ultralytics.engine.tuner.__dict__.get("subprocess", subprocess) is subprocess
 
 
@@ -308,4 +308,4 @@ def test_compiled_and_mixed_precision_training_keep_the_graft(tiny_set: Path, tm
         pytest.skip("this Ultralytics has no compile argument")
     YOLO("yolo11n.yaml", graft="se@8").train(data=str(tiny_set), epochs=1, compile=True, amp=True, project=str(tmp_path),
                                               name="c", **FAST)
-    assert models.short(str(YOLO(tmp_path / "c" / "weights" / "last.pt").graft)) == "se@8"
+    assert models.short_text(str(YOLO(tmp_path / "c" / "weights" / "last.pt").graft)) == "se@8"

@@ -14,9 +14,9 @@ from yolograft.errors import GraftError
 from yolograft.host.yolo import YOLO
 from yolograft.runner import controls
 from yolograft.runner import train as runner_train
-from yolograft.runner.sampler import Epochs, Paired
+from yolograft.runner.sampler import EpochSampler, SeededDataset
 from yolograft.runner.train import check, fingerprints, rows, spell
-from yolograft.runner.trainer import BEST, STATE, lesson_trainer
+from yolograft.runner.trainer import BEST, STATE, trial_trainer
 from yolograft.seeding import derive_seed, seeded_rng
 from yolograft.study import run
 from yolograft.study.arms import parse_arms
@@ -147,7 +147,7 @@ def seen(data: Path, folder: Path, *, workers: int = 0, epochs: int = 2, **more:
     """Return a trial's initial host tensors, and the file names and a sum of the pictures of each batch."""
     asked = words(data, **more)
     model = YOLO("yolo11n.yaml")
-    cls = lesson_trainer(model.task_map["detect"]["trainer"])
+    cls = trial_trainer(model.task_map["detect"]["trainer"])
     trainer: Any = cls(overrides={**asked.settings, "graft": asked.graft, "seed": asked.seed, "control": asked.control,
                                   "project": str(folder), "name": "run", "exist_ok": True, "folder": folder,
                                   "report": print, "plots": False, "mosaic": 1.0, "mixup": 0.5})
@@ -232,7 +232,7 @@ def test_a_plain_convolution_has_about_as_many_parameters(channels: int, count: 
 
 
 @pytest.mark.parametrize(("graft", "control", "says"), [
-    ("simam(init=paper)@8", "params", "no parameters"), ("se(init=paper)@8", "gate1", "starts silent"),
+    ("simam(init=paper)@8", "params", "no parameters"), ("se(init=paper)@8", "gate1", "starts at zero"),
     ("se@8", "bigger", "Known: aa")])
 def test_controls_that_cannot_be(graft: str, control: str, says: str) -> None:
     with pytest.raises(GraftError, match=says):
@@ -242,7 +242,7 @@ def test_controls_that_cannot_be(graft: str, control: str, says: str) -> None:
 @pytest.mark.parametrize(("settings", "says"), [
     ({"epoch": 3}, "Did you mean 'epochs'"), ({"epochs": "many"}, "epochs"), ({"device": "0,1"}, "on one"),
     ({"device": [0, 1]}, "on one"), ({"batch": -1}, "batch=16"), ({"resume": True}, "resumes by itself"),
-    ({"seed": 3}, "seeds"), ({"time": 1}, "say epochs"), ({"project": "x"}, "own folder")])
+    ({"seed": 3}, "seeds"), ({"time": 1}, "use epochs"), ({"project": "x"}, "own folder")])
 def test_arguments_that_a_study_cannot_take(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(GraftError, match=says):
         check("yolo11n.yaml", "none", {"model": "yolo11n.yaml", **settings})
@@ -260,10 +260,10 @@ def test_grafts_that_do_not_fit_are_refused_and_leave_nothing_behind() -> None:
 
 def test_the_study_s_choice_of_a_gpu_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    assert runner_train._here({"device": 0, "epochs": 2}) == {"epochs": 2}, "Ultralytics would set CUDA_VISIBLE_DEVICES to 0"
-    assert runner_train._here({"device": "cpu"}) == {"device": "cpu"}
+    assert runner_train._usable_settings({"device": 0, "epochs": 2}) == {"epochs": 2}, "Ultralytics would set CUDA_VISIBLE_DEVICES to 0"
+    assert runner_train._usable_settings({"device": "cpu"}) == {"device": "cpu"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert runner_train._here({"device": 0}) == {"device": 0}
+    assert runner_train._usable_settings({"device": 0}) == {"device": 0}
 
 
 def test_rows_are_those_that_a_block_can_follow() -> None:
@@ -291,7 +291,7 @@ def test_fingerprints_are_of_content(tiny_set: Path, tmp_path: Path) -> None:
     assert fingerprints({**settings, "data": str(file)})["data"] != changed["data"]
     for path in (copied / "images" / "val").glob("*"):
         path.unlink()
-    with pytest.raises(GraftError, match="no pictures"):
+    with pytest.raises(GraftError, match="no images"):
         fingerprints({**settings, "data": str(file)})
     with pytest.raises(GraftError, match="cannot be used"):
         fingerprints({**settings, "data": str(tmp_path / "nix.yaml")})
@@ -343,9 +343,9 @@ def test_a_paired_set_keeps_few_pictures_in_memory() -> None:
             return index
 
     base = Base()
-    paired = Paired(base, 3)
-    taken = [paired[number] for number in Epochs(50, 2)]
+    paired = SeededDataset(base, 3)
+    taken = [paired[number] for number in EpochSampler(50, 2)]
     assert sorted(taken) == list(range(50))
     assert sum(one is not None for one in base.ims) <= 8 + 2
-    epochs = Epochs(50)
+    epochs = EpochSampler(50)
     assert [next(iter(epochs)), next(iter(epochs))] == [0, 50]

@@ -9,6 +9,7 @@ import pytest
 from ultralytics.data.base import BaseDataset
 
 from yolograft.errors import DataError
+from yolograft.runner import fingerprint
 from yolograft.runner import train as runner_train
 from yolograft.runner.train import fingerprints, pictures
 
@@ -91,9 +92,9 @@ def test_pictures_are_those_that_ultralytics_lists(root: Path, monkeypatch: pyte
     monkeypatch.chdir(root.parent)
     for way, train in {**shapes(root), "both": ["images/train/deep", "a.txt"]}.items():
         settings = described(root, train)
-        found = runner_train._resolve(settings["data"], "detect")
+        found = fingerprint.resolve_dataset(settings["data"], "detect")
         stock = BaseDataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), found["train"])
-        ours = runner_train._pictures(settings["data"], found, "train", "detect")
+        ours = fingerprint.list_images(settings["data"], found, "train", "detect")
         assert [str(path) for path in ours] == sorted(str(Path(file).absolute()) for file in stock), way
         assert pictures(settings)["train"].startswith(f"{len(stock)} pictures")
 
@@ -103,7 +104,7 @@ def test_missing_pictures_are_refused(root: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(root.parent)
     listed(root, ["./images/train/0.png", "images/train/1.png", "images/train/2.png"])
     for ask in (fingerprints, pictures):
-        with pytest.raises(DataError, match=r"2 of the \d+ pictures of its train set do not exist") as told:
+        with pytest.raises(DataError, match=r"2 of the \d+ images of its train set do not exist") as told:
             ask(described(root, train))
         assert "The first is images/train/1.png." in str(told.value), "which is relative to the current folder"
 
@@ -111,7 +112,7 @@ def test_missing_pictures_are_refused(root: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("train", ["images/train/*.png", "images/nowhere", "empty.txt"])
 def test_a_split_without_pictures_is_refused(root: Path, train: str) -> None:
     (root / "empty.txt").write_text("notes.md\n")
-    with pytest.raises(DataError, match=r"no pictures in .* its train set"):
+    with pytest.raises(DataError, match=r"no images in .* its train set"):
         fingerprints(described(root, train))
 
 
