@@ -130,7 +130,7 @@ def best_weights(folder: Path) -> Any:
 
 
 def assert_resumes(folder: Path, model: Path, data: Path, epochs: int, **settings: Any) -> dict[str, Any]:
-    """Compare a training with one that is killed and resumed after each epoch. Returns the state of the uninterrupted one."""
+    """Compare a training with one that is killed and resumed after each epoch. Returns the uninterrupted state."""
     uninterrupted = trained(folder / "uninterrupted", model, data, epochs=epochs, **settings)
     last = uninterrupted["epoch"]
     for epoch in range(last + 1):
