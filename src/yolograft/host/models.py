@@ -91,7 +91,7 @@ class Grafted:
     """Mixin of all grafted task models. `graft_onto` combines it with the stock class."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a checkpoint's or copy's state. Early checkpoints lack the mark in the YAML dict, so it is set again."""
+        """Restore the state of a checkpoint or a copy, and mark its YAML dict, because early checkpoints lack the mark."""
         super().__setstate__(state)  # type: ignore[misc]
         config = dict(self.__dict__["yaml"])
         if config.get(GRAFT_KEY):
@@ -113,7 +113,7 @@ class Grafted:
         return self
 
 
-def graft_onto(model: nn.Module, what: str | Graft | Iterable[str | Graft]) -> nn.Module:
+def graft_onto(model: nn.Module, graft: str | Graft | Iterable[str | Graft]) -> nn.Module:
     """Graft blocks onto an Ultralytics task model, in place, so that training, fusing and checkpoints keep them.
 
     The model's YAML dict gets the graft, and the model's class becomes the grafted subclass.
@@ -121,7 +121,7 @@ def graft_onto(model: nn.Module, what: str | Graft | Iterable[str | Graft]) -> n
     Raises:
         GraftError: the graft does not fit. The model is then unchanged.
     """
-    value = Graft.of(what)
+    value = Graft.of(graft)
     if not value:
         return model
     _check_survives_fusing(model, value)

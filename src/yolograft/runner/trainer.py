@@ -84,7 +84,7 @@ class TrialTrainer:
 
     @property
     def accumulate(self) -> int:
-        """Batches per step. In the loop it is 0: the loop calls `optimizer_step` after each batch, which decides itself."""
+        """Batches per step. In the loop it is 0, so that `optimizer_step` is called after every batch and decides."""
         return 0 if self._in_loop else self._accumulate
 
     @accumulate.setter
@@ -127,7 +127,7 @@ class TrialTrainer:
         return False  # 8.4 would retry from a checkpoint and hide the failure; `report` raises an error for NaN
 
     def optimizer_step(self) -> None:
-        """Make a step if `accumulate` batches have passed since the last one. Parameters that a control freezes stay."""
+        """Make a step if enough batches have passed since the last one. It does not change what a control freezes."""
         self.step_calls += 1
         if self.batch_number - self.last_step < self._accumulate:
             return
