@@ -29,7 +29,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils.loss import v8DetectionLoss
 
 import yolograft
-from yolograft.analysis.bench import _interval, _turns
+from yolograft.analysis.bench import _bootstrap_interval, _time_in_turns
 from yolograft.fast import select
 from yolograft.fast.cpu import assigner_loss, batchnorm_silu, nms, upsample
 from yolograft.patch import patched
@@ -144,9 +144,9 @@ def measure(given: dict[str, str]) -> None:
         if reason := module.refused():
             print(f"| {name} | | | not here: {reason} | |")
             continue
-        turns = _turns(list(made()), int(given.get("repeats", 30)))
+        turns = _time_in_turns(list(made()), int(given.get("repeats", 30)))
         ratios = [theirs / ours for theirs, ours in turns]
-        low, high = _interval(ratios)
+        low, high = _bootstrap_interval(ratios)
         theirs, ours = (1000 * statistics.median(turn[at] for turn in turns) for at in (0, 1))
         report[name] = {"theirs": theirs, "ours": ours, "ratio": statistics.median(ratios), "low": low, "high": high}
         print(f"| {name} | {theirs:.2f} | {ours:.2f} | {report[name]['ratio']:.1f} | {low:.1f} to {high:.1f} |", flush=True)

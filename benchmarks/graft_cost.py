@@ -35,7 +35,7 @@ from ultralytics.cfg import get_cfg
 
 import yolograft
 from yolograft.analysis import profile, runtimes
-from yolograft.analysis.bench import _interval, _turns
+from yolograft.analysis.bench import _bootstrap_interval, _time_in_turns
 from yolograft.blocks.se import SE
 from yolograft.fast import select
 from yolograft.host import build, models
@@ -107,11 +107,11 @@ def step(file: Path, batch: int, imgsz: int) -> Callable[[], None]:
 def table(title: str, arms: list[str], runs: list[Callable[[], object]], repeats: int, threads: int) -> dict[str, Any]:
     """Run the arms in turns, print their rows, and return them."""
     torch.set_num_threads(threads)  # an export leaves fewer
-    turns = _turns(runs, repeats, time.process_time if threads == 1 else time.perf_counter)
+    turns = _time_in_turns(runs, repeats, time.process_time if threads == 1 else time.perf_counter)
     found = {}
     for at, arm in enumerate(arms):
         ratios = [turn[at] / turn[0] for turn in turns]
-        low, high = _interval(ratios)
+        low, high = _bootstrap_interval(ratios)
         found[arm] = {"ms": 1000 * statistics.median(turn[at] for turn in turns), "ratio": statistics.median(ratios),
                       "low": low, "high": high}
         print(f"| {title if not at else ''} | {arm} | {found[arm]['ms']:.2f} | {found[arm]['ratio']:.3f} "
@@ -135,11 +135,11 @@ def main(words: list[str]) -> None:
         arms = list(files)
         for runtime in filter(None, given["runtime"].split(",")):
             runtimes.check(runtime)
-            title = f"{runtimes.title(runtime)}, batch {batch}"
+            title = f"{runtimes.describe(runtime)}, batch {batch}"
             with torch.inference_mode():
                 if runtime == "torch":
                     pictures = torch.rand(batch, 3, imgsz, imgsz)
-                    networks = [profile.deployed(yolograft.YOLO(file).model) for file in files.values()]
+                    networks = [profile.fused_copy(yolograft.YOLO(file).model) for file in files.values()]
                     runs: list[Any] = [partial(one, pictures) for one in networks]
                     floors = [floor(models.graft_onto(yolograft.YOLO(MODEL).model.eval(), graft), pictures)
                               for graft in GRAFTS]
@@ -147,7 +147,7 @@ def main(words: list[str]) -> None:
                                           [*runs, *floors], repeats, threads)
                     continue
                 noise = torch.rand(batch, 3, imgsz, imgsz).numpy()
-                opened = [runtimes.deployed(str(file), "none" if "rows" in arm or arm == "none" else arm, runtime,
+                opened = [runtimes.export_and_load(str(file), "none" if "rows" in arm or arm == "none" else arm, runtime,
                                             folder / f"{runtime}{at}", imgsz=imgsz, batch=batch,
                                             threads=threads)
                           for at, (arm, file) in enumerate(files.items())]

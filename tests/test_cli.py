@@ -73,7 +73,7 @@ def test_resuming_what_never_ran_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", "model=yolo11n.yaml", "resume=True", "data=coco8.yaml"]) == 2
-    assert "needs the last.pt of a training that was stopped" in capsys.readouterr().err
+    assert "needs the last.pt of an interrupted training" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

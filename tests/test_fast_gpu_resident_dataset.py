@@ -15,7 +15,7 @@ from ultralytics.data.utils import check_det_dataset
 
 from yolograft.fast.gpu import batched_augment, resident_dataset
 from yolograft.fast.gpu.resident_dataset import ResidentLoader
-from yolograft.runner.sampler import Paired
+from yolograft.runner.sampler import SeededDataset
 
 pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
               pytest.mark.usefixtures("one_thread")]
@@ -50,7 +50,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def test_the_pictures_held_are_those_the_loader_reads(varied_set: Path) -> None:
     built = dataset(varied_set)
-    held = resident_dataset.hold(Paired(built, 0), CPU)
+    held = resident_dataset.hold(SeededDataset(built, 0), CPU)
     assert built.buffer == []
     assert not any(one is not None for one in built.ims)
     assert 4 * held.table.numel() == resident_dataset.size_of(built)
@@ -84,7 +84,7 @@ def test_batches_follow_from_seed_epoch_and_picture_alone(varied_set: Path) -> N
     random.seed(5)
     torch.manual_seed(5)
     states = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
-    assert same(first, by_file(loader(Paired(built, 7), batch=7))), "the batch decides nothing, nor who holds the set"
+    assert same(first, by_file(loader(SeededDataset(built, 7), batch=7))), "the batch decides nothing, nor who holds the set"
     assert (random.getstate(), np.random.get_state()[1].tolist()) == (states[0], states[2])  # type: ignore[union-attr]
     assert torch.equal(torch.get_rng_state(), states[1])
     assert not same(first, by_file(loader(built, seed=1)))
@@ -114,7 +114,7 @@ def test_arguments_that_are_not_followed_are_named(settings: dict[str, Any], sai
 
 def test_sets_that_are_not_followed_are_named(varied_set: Path) -> None:
     built = dataset(varied_set)
-    assert resident_dataset.refusals(Paired(built, 0), {}) == []
+    assert resident_dataset.refusals(SeededDataset(built, 0), {}) == []
     built.labels[3]["segments"] = [np.zeros((5, 2))]
     built.transforms.append(SimpleNamespace())
     built.data = {**built.data, "channels": 4}

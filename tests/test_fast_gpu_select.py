@@ -18,7 +18,7 @@ from yolograft.fast import cache
 from yolograft.fast.gpu import resident_dataset
 from yolograft.fast.gpu import select as gpu_select
 from yolograft.runner import train as runner_train
-from yolograft.runner.trainer import STATE, lesson_trainer
+from yolograft.runner.trainer import STATE, trial_trainer
 
 pytestmark = [pytest.mark.filterwarnings("default"),  # Ultralytics' own warnings
               pytest.mark.usefixtures("one_thread")]
@@ -288,7 +288,7 @@ def test_an_interrupted_trial_ends_as_if_nothing_had_happened(varied_set: Path, 
 def test_arms_of_a_seed_see_the_same_pictures(varied_set: Path, tmp_path: Path) -> None:
     def seen(**more: Any) -> list[Any]:
         asked = words(varied_set, **more)
-        cls = lesson_trainer(YOLO("yolo11n.yaml").task_map["detect"]["trainer"])
+        cls = trial_trainer(YOLO("yolo11n.yaml").task_map["detect"]["trainer"])
         trainer: Any = cls(overrides={**asked.settings, "graft": asked.graft, "seed": asked.seed, "control": "",
                                       "project": str(tmp_path), "name": "run", "exist_ok": True, "folder": tmp_path,
                                       "report": print})

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolograft.analysis import profile
-from yolograft.analysis.bench import _Held
+from yolograft.analysis.bench import _PeakMemory
 from yolograft.blocks import create
 from yolograft.host import models
 from yolograft.host.yolo import YOLO
@@ -45,7 +45,7 @@ def operators(module: nn.Module, x: torch.Tensor) -> Counter[str]:
 
 @cache
 def network(graft: str) -> nn.Module:
-    return profile.deployed(models.graft_onto(YOLO("yolo11n.yaml").model, graft))
+    return profile.fused_copy(models.graft_onto(YOLO("yolo11n.yaml").model, graft))
 
 
 def test_a_block_runs_these_operators_and_no_others() -> None:
@@ -65,16 +65,16 @@ def test_a_network_runs_each_blocks_operators_more(graft: str) -> None:
 
 @pytest.mark.parametrize("graft", SITES)
 def test_a_network_costs_each_blocks_operations_more(graft: str) -> None:
-    more = profile.gflops(network(graft), 640) - profile.gflops(network("none"), 640)
+    more = profile.count_gflops(network(graft), 640) - profile.count_gflops(network("none"), 640)
     assert 1e9 * more == pytest.approx(sum(4 * channels * (channels // 16) for channels, _ in SITES[graft]), abs=1)
 
 
 def test_inference_makes_one_map_and_some_vectors() -> None:
     x, block = torch.rand(2, 64, 32, 32), create("se", 64).eval()
-    with torch.no_grad(), _Held() as held:
+    with torch.no_grad(), _PeakMemory() as memory:
         y = block(x)
     vectors = 4 * 2 * 64
-    assert 4 * y.numel() <= held.most <= 4 * y.numel() + 8 * vectors
+    assert 4 * y.numel() <= memory.peak <= 4 * y.numel() + 8 * vectors
 
 
 def test_training_keeps_the_map_once() -> None:

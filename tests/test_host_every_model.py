@@ -1,7 +1,7 @@
-"""Every model YAML that Ultralytics ships, and a block at every row: built, run, trained, saved, loaded, taken off.
+"""A block at every row of every model YAML in Ultralytics: build, run, train, save, load and remove it.
 
-The default suite takes a seeded sample, one row of one file for every kind of head; `-m slow` takes every row of all.
-A file whose smallest scale is large is built at a quarter of its width: the structure is what matters here.
+The default suite tests a seeded sample: for each kind of head, one row of one file. `-m slow` tests all rows of all files.
+A file whose smallest scale is large is built with a quarter of its width, because only the structure matters here.
 """
 
 import copy
@@ -29,7 +29,7 @@ BY_HEAD = {
 }
 WIDE = ("yolov3", "yolov3-spp", "yolov9c", "yolov9c-seg", "yolov9m",
         "yolov10b", "yolov10l", "yolov10m", "yolov10s", "yolov10x")
-LAW = "se(ratio=4)"
+BLOCK = "se(ratio=4)"
 
 
 def head_of(path):
@@ -43,41 +43,41 @@ def config(path):
     cfg["scale"] = "n" if "n" in cfg.get("scales", {}) else next(iter(cfg.get("scales", {})), "")
     for row in cfg["backbone"]:
         if row[2] == "TorchVision":
-            row[3] = [None if arg == "DEFAULT" else arg for arg in row[3]]  # its pretrained weights are a download
+            row[3] = [None if arg == "DEFAULT" else arg for arg in row[3]]  # its pretrained weights would be downloaded
     return cfg
 
 
 class Bare:
-    """One bare host with settled batch norms, what it gives, and what each of its rows gives."""
+    """A bare host with calibrated batch norms, its output, and the output of each row."""
 
     def __init__(self, path):
         torch.manual_seed(0)
         cfg = config(path)
         self.model = getattr(tasks, BY_HEAD[cfg["head"][-1][2]])(cfg, verbose=False)
-        size = 160 if cfg["head"][-1][2] == "RTDETRDecoder" else 64  # its 300 queries need as many pixels
+        size = 160 if cfg["head"][-1][2] == "RTDETRDecoder" else 64  # its decoder needs at least 300 feature map positions
         self.x = torch.rand(2, 3, size, size)
-        settle(self.model, self.x)
+        calibrate_batch_norms(self.model, self.x)
         self.keys = {key: value.clone() for key, value in self.model.state_dict().items()}
         with torch.no_grad(), features(self.model) as seen:
             self.output = tensors(self.model(self.x))
         self.rows = [seen[number] for number in range(len(self.model.model))]
-        assert all(torch.isfinite(one).all() for one in self.output)
+        assert all(torch.isfinite(tensor).all() for tensor in self.output)
 
     def maps(self):
-        """Return the numbers of the rows that give one map (B, C, H, W)."""
+        """Return the indices of the rows whose output is one feature map (B, C, H, W)."""
         return [number for number, value in enumerate(self.rows) if isinstance(value, torch.Tensor) and value.ndim == 4
                 and number < len(self.rows) - 1]
 
 
-def settle(model, x):
-    """Give random weights features of ordinary size: batch norms take the statistics of one batch."""
+def calibrate_batch_norms(model, x):
+    """Set the statistics of batch norms to those of one batch, so that features of random weights have a usual size."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    usual = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
         train_forward(model, x)
-    for norm, momentum in zip(norms, usual, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
 
@@ -87,7 +87,7 @@ def train_forward(model, x):
     if type(model.model[-1]).__name__ != "RTDETRDecoder":
         return model(x)
     targets = {"cls": torch.tensor([0, 1]), "bboxes": torch.full((2, 4), 0.4), "batch_idx": torch.tensor([0, 1]),
-               "gt_groups": [1, 1]}  # its decoder denoises boxes while training, and 8.3.0 needs some
+               "gt_groups": [1, 1]}  # in training, its decoder denoises boxes; 8.3.0 needs at least one
     return model.predict(x, batch=targets)
 
 
@@ -95,11 +95,11 @@ def train_forward(model, x):
 def features(model, *numbers):
     seen = {}
 
-    def keep(number):
+    def record(number):
         return lambda module, args, output: seen.__setitem__(
             number, output.clone() if isinstance(output, torch.Tensor) else output)
 
-    handles = [model.model[n].register_forward_hook(keep(n)) for n in numbers or range(len(model.model))]
+    handles = [model.model[n].register_forward_hook(record(n)) for n in numbers or range(len(model.model))]
     yield seen
     for handle in handles:
         handle.remove()
@@ -110,7 +110,7 @@ def tensors(output):
         return [output]
     if isinstance(output, dict):
         output = list(output.values())
-    return [one for item in output for one in tensors(item)] if isinstance(output, (list, tuple)) else []
+    return [tensor for item in output for tensor in tensors(item)] if isinstance(output, (list, tuple)) else []
 
 
 def run(model, x):
@@ -118,11 +118,11 @@ def run(model, x):
         return tensors(model(x))
 
 
-def same(one, other):
-    return len(one) == len(other) and all(map(torch.equal, one, other))
+def same(first, second):
+    return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
-def saved_and_loaded(value):
+def save_and_load(value):
     file = io.BytesIO()
     torch.save(value, file)
     file.seek(0)
@@ -130,46 +130,46 @@ def saved_and_loaded(value):
 
 
 def check_row(bare, number):
-    """Check a block at one row of the host, and that taking it off leaves the host as it was."""
+    """Check a block at one row of the host, and that removing it restores the host."""
     model, x = bare.model, bare.x
     kind = type(model)
-    models.graft_onto(model, f"{LAW}@{number}")
+    models.graft_onto(model, f"{BLOCK}@{number}")
     prefix = f"model.{number}."
     (key,) = grafts(model)
     assert key.startswith(prefix)
     block = model.get_submodule(key)
     assert model.state_dict().keys() - bare.keys.keys() == {f"{key}.{name}" for name in block.state_dict()}
 
-    assert same(run(model, x), bare.output), "the grafted model is not its host at birth"
+    assert same(run(model, x), bare.output), "before training, the grafted model differs from its host"
 
-    loss = sum((one.float() * torch.linspace(-1, 1, one.numel()).view_as(one)).sum()
-               for one in tensors(train_forward(model, x)) if one.is_floating_point())
+    loss = sum((output.float() * torch.linspace(-1, 1, output.numel()).view_as(output)).sum()
+               for output in tensors(train_forward(model, x)) if output.is_floating_point())
     loss.backward()
     gradients = [parameter.grad for parameter in block.parameters() if parameter.grad is not None]
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
     assert any(gradient.abs().sum() > 0 for gradient in gradients), "no gradient reaches the block"
     model.zero_grad(set_to_none=True)
-    model.load_state_dict(bare.keys, strict=False)  # the batch norms' statistics as they were
+    model.load_state_dict(bare.keys, strict=False)  # restores the statistics of the batch norms
     model.eval()
 
-    with torch.no_grad():  # as after training: no weight is what it was
+    with torch.no_grad():  # as after training: all weights have changed
         for parameter in block.parameters():
             parameter.add_(torch.randn_like(parameter))
         with features(model, number) as seen:
             expected = tensors(model(x))
         change = (seen[number] - bare.rows[number]).abs().mean() / bare.rows[number].abs().mean()
-        assert change > 1e-3, "a trained block changes nothing at its site"
+        assert change > 1e-3, "a trained block does not change the features at its site"
 
-    again, state = saved_and_loaded(model), saved_and_loaded(model.state_dict())
-    assert type(again) is type(model)
-    assert grafted(again) == grafted(model)
-    assert same(run(again, x), expected), "the checkpoint gives something else"
+    loaded, state = save_and_load(model), save_and_load(model.state_dict())
+    assert type(loaded) is type(model)
+    assert grafted(loaded) == grafted(model)
+    assert same(run(loaded, x), expected), "the checkpoint gives another output"
     with torch.no_grad():
-        for parameter in again.parameters():
+        for parameter in loaded.parameters():
             parameter.zero_()
-    assert not same(run(again, x), expected)
-    again.load_state_dict(state, strict=True)
-    assert same(run(again, x), expected), "the state dict gives something else"
+    assert not same(run(loaded, x), expected)
+    loaded.load_state_dict(state, strict=True)
+    assert same(run(loaded, x), expected), "the state dict gives another output"
 
     models.ungraft(model)
     assert type(model) is kind
@@ -179,18 +179,18 @@ def check_row(bare, number):
 
 
 def check_pickle_free(bare, number, folder):
-    """Check that a block's weights come back from a checkpoint without pickle, onto a bare host."""
+    """Check that a safetensors checkpoint restores a block's weights on a bare host."""
     model = models.graft_onto(copy.deepcopy(bare.model), f"se(init=paper)@{number}")
-    again = copy.deepcopy(bare.model)
-    checkpoint.load(again, checkpoint.save(model, folder / "model"))
-    assert grafted(again) == grafted(model)
-    assert same(run(again.eval(), bare.x), run(model, bare.x))
+    loaded = copy.deepcopy(bare.model)
+    checkpoint.load(loaded, checkpoint.save(model, folder / "model"))
+    assert grafted(loaded) == grafted(model)
+    assert same(run(loaded.eval(), bare.x), run(model, bare.x))
 
 
-def check_refused(bare, number):
-    """Check that a row which gives no map takes no block, and that the host stays as it was."""
+def check_error(bare, number):
+    """Check that a block at a row without a feature map raises an error, and that the host does not change."""
     with pytest.raises(GraftError, match=r"\(B, C, H, W\)|never called"):
-        models.graft_onto(bare.model, f"{LAW}@{number}")
+        models.graft_onto(bare.model, f"{BLOCK}@{number}")
     assert bare.model.state_dict().keys() == bare.keys.keys()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in bare.model.modules())
 
@@ -204,11 +204,11 @@ def sample():
     return [(generator.choice(paths), generator.random()) for _, paths in sorted(small.items())]
 
 
-def test_every_head_of_a_packaged_file_has_its_model():
+def test_every_head_of_a_packaged_file_has_a_model_class():
     assert {head_of(path) for path in PACKAGED} <= BY_HEAD.keys()
 
 
-def test_every_task_is_among_them():
+def test_the_packaged_files_cover_every_task():
     assert set(YOLO("yolo11n.yaml").task_map) <= {tasks.guess_model_task(load(path)) for path in PACKAGED}
 
 
@@ -219,7 +219,7 @@ def test_a_block_at_a_row_of_a_packaged_model(path, where, tmp_path):
     number = rows[int(where * len(rows))]
     check_row(bare, number)
     check_pickle_free(bare, number, tmp_path)
-    check_refused(bare, len(bare.rows) - 1)
+    check_error(bare, len(bare.rows) - 1)
     assert same(run(bare.model, bare.x), bare.output)
 
 
@@ -233,8 +233,8 @@ def test_a_block_at_every_row_of_every_packaged_model(path, tmp_path):
     failed = {}
     for number in range(len(bare.rows)):
         try:
-            (check_row if number in rows else check_refused)(bare, number)
-        except Exception as error:  # the other rows are looked at all the same
+            (check_row if number in rows else check_error)(bare, number)
+        except Exception as error:  # continue with the other rows
             failed[number] = f"{type(error).__name__}: {error}"
             bare = Bare(path)
     assert not failed
@@ -245,7 +245,7 @@ def test_a_block_at_every_row_of_every_packaged_model(path, tmp_path):
     ("yolo11", "se(init=paper)@8"), ("yolo11-cls", "se(init=paper)@C3k2"), ("yolov8", "se(init=paper)@Bottleneck.cv2"),
     ("yolo11", "se(init=paper)@p3,p4,p5"),
 ])
-def test_a_block_that_starts_as_the_paper_has_it_changes_the_features_at_its_site(name, graft):
+def test_a_block_with_init_paper_changes_the_features_at_its_site(name, graft):
     bare = Bare(next(path for path in PACKAGED if path.stem == name))
     model = copy.deepcopy(bare.model)
     models.graft_onto(model, graft)
@@ -256,4 +256,4 @@ def test_a_block_that_starts_as_the_paper_has_it_changes_the_features_at_its_sit
             (output.abs().mean() / args[0].abs().mean()).item()))
     run(model, bare.x)
     assert len(ratios) == len(blocks)
-    assert all(0.3 < ratio < 0.7 for ratio in ratios), ratios  # a fresh sigmoid gate is about one half
+    assert all(0.3 < ratio < 0.7 for ratio in ratios), ratios  # an untrained sigmoid gate is about 0.5

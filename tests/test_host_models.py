@@ -1,4 +1,4 @@
-"""The YAML dict of a grafted model: no copy of it, in memory or in a file, gives stock code the bare host."""
+"""The YAML dict of a grafted model: stock code cannot build the bare host from it, nor from any copy of it."""
 
 import copy
 import io
@@ -18,6 +18,7 @@ from yolograft.attach import grafted, grafts
 from yolograft.errors import GraftError
 from yolograft.host import models
 from yolograft.modelyaml.lint import lint
+from yolograft.modelyaml.load import SCALE_KEY, unmarked
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "itself": lambda config: config,
@@ -45,14 +46,14 @@ def test_stock_code_never_builds_the_bare_host_from_a_copy(how: str, model: Any)
     assert "se" in str(raised.value)
 
 
-def test_neither_does_another_task() -> None:
+def test_stock_code_of_another_task_builds_no_bare_host_either() -> None:
     config = dict(YOLO("yolov8n-cls.yaml", graft="se@8").model.yaml)
     with pytest.raises(KeyError, match="carries the graft 'se@8'"):
         ClassificationModel(config, verbose=False)
 
 
 @pytest.mark.parametrize("name", ["yolo11.yaml", "mine.yaml", "yolo11s-mine.yaml"])
-def test_the_dumped_text_gives_the_same_grafted_model(name: str, model: Any, tmp_path: Path) -> None:
+def test_a_dumped_yaml_file_builds_the_same_grafted_model(name: str, model: Any, tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_text(yaml.safe_dump(model.yaml))
     again = YOLO(file).model
@@ -60,12 +61,12 @@ def test_the_dumped_text_gives_the_same_grafted_model(name: str, model: Any, tmp
     assert [(key, value.shape) for key, value in again.state_dict().items()] \
         == [(key, value.shape) for key, value in model.state_dict().items()]
     assert again.yaml["scale"] == "s"
-    assert not [one for one in lint(file) if one.severity == "error"]
+    assert not [problem for problem in lint(file) if problem.severity == "error"]
     with pytest.raises(KeyError, match="yolograft"):
         ultralytics.YOLO(file)
 
 
-def test_the_host_is_what_it_was_before_the_graft(model: Any) -> None:
+def test_ungraft_restores_the_stock_yaml(model: Any) -> None:
     stock = DetectionModel("yolo11s.yaml", verbose=False)
     assert models.host_yaml(model.yaml) == stock.yaml
     bare = models.ungraft(copy.deepcopy(model))
@@ -74,11 +75,11 @@ def test_the_host_is_what_it_was_before_the_graft(model: Any) -> None:
     DetectionModel(bare.yaml, verbose=False)
 
 
-def test_a_checkpoint_of_before_the_mark_gets_it_when_it_is_opened(model: Any) -> None:
+def test_opening_an_early_checkpoint_adds_the_mark(model: Any) -> None:
     early = copy.deepcopy(model)
-    without = {key: value for key, value in models.unmarked(early.yaml).items() if key != models.SCALE_KEY}
-    early.yaml = models.GraftedYaml(without)
-    DetectionModel(dict(early.yaml), verbose=False)  # what it was: the bare host
+    plain = {key: value for key, value in unmarked(early.yaml).items() if key != SCALE_KEY}
+    early.yaml = models.GraftedYaml(plain)
+    DetectionModel(dict(early.yaml), verbose=False)  # without the mark, stock code builds the bare host
     file = io.BytesIO()
     torch.save(early, file)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""A graft rides through training, validation, prediction, export and resume, on the installed Ultralytics."""
+"""A model keeps its graft in training, validation, prediction, export and resume, on the installed Ultralytics."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ import yolograft
 from yolograft import YOLO, GraftError
 from yolograft.attach import grafted, grafts
 from yolograft.host import models, safetensors_file
-from yolograft.host.subprocesses import command
+from yolograft.host.subprocesses import yolograft_command
 from yolograft.host.trainer import grafted_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' and its exporters' own warnings
@@ -34,23 +34,23 @@ def trained(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project / "a"
 
 
-def test_the_version_under_test_is_the_one_asked_for() -> None:
+def test_the_installed_version_is_the_expected_one() -> None:
     expected = os.environ.get("YOLOGRAFT_EXPECT_ULTRALYTICS")
     if expected is None:
         pytest.skip("YOLOGRAFT_EXPECT_ULTRALYTICS is not set: any installed version will do")
     assert ultralytics.__version__ == expected
 
 
-def test_the_graft_was_trained_and_travels_in_the_checkpoint(trained: Path) -> None:
+def test_the_graft_is_trained_and_saved_in_the_checkpoint(trained: Path) -> None:
     model = YOLO(trained / "weights" / "last.pt")
-    assert models.short(str(model.graft)) == "se@8"
+    assert models.short_text(str(model.graft)) == "se@8"
     block = grafts(model.model)["model.8.graft.0"]
-    assert block.fc2.weight.abs().sum() > 0, "the last layer never left zero: it was not trained"
+    assert block.fc2.weight.abs().sum() > 0, "the last layer is still zero: it was not trained"
     assert "se(" in (trained / "graft.yaml").read_text()
     assert model.model.yaml.get("graft") == str(model.graft)
 
 
-def test_stock_yolo_opens_the_checkpoint_and_gets_the_same_numbers(trained: Path, tiny_set: Path) -> None:
+def test_stock_yolo_opens_the_checkpoint_and_gives_the_same_output(trained: Path, tiny_set: Path) -> None:
     file, x = str(trained / "weights" / "best.pt"), torch.rand(1, 3, 32, 32)
     ours, stock = YOLO(file), ultralytics.YOLO(file)
     assert torch.equal(ours.model.eval()(x)[0], stock.model.eval()(x)[0])
@@ -68,18 +68,18 @@ def test_stock_training_never_drops_the_graft_silently(trained: Path, tiny_set: 
                                     "epochs": 1, "project": str(trained), "name": "t"}).train()
 
 
-def test_a_grafted_checkpoint_trains_on_and_regrafts(trained: Path, tiny_set: Path) -> None:
+def test_a_grafted_checkpoint_can_be_trained_and_get_another_graft(trained: Path, tiny_set: Path) -> None:
     model = YOLO(trained / "weights" / "best.pt")
     before = {k: v.clone() for k, v in model.model.state_dict().items()}
     model.train(data=str(tiny_set), epochs=1, project=str(trained), name="b", freeze=10, **FAST)
     after = model.model.state_dict()
-    assert torch.equal(after["model.8.cv1.conv.weight"], before["model.8.cv1.conv.weight"]), "freeze=10 let row 8 move"
+    assert torch.equal(after["model.8.cv1.conv.weight"], before["model.8.cv1.conv.weight"]), "freeze=10 did not freeze row 8"
     assert not torch.equal(after["model.8.graft.0.fc2.weight"], before["model.8.graft.0.fc2.weight"])
     bare = YOLO(trained / "weights" / "best.pt", graft="none")
     assert type(bare.model).__name__ == "DetectionModel"
     assert not bare.graft
     other = YOLO(trained / "weights" / "best.pt", graft="se(ratio=4)@p3")
-    assert models.short(str(other.graft)) == "se(ratio=4)@p3"
+    assert models.short_text(str(other.graft)) == "se(ratio=4)@p3"
 
 
 def test_pretrained_host_tensors_all_load(weights: Path, tiny_set: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_pretrained_host_tensors_all_load(weights: Path, tiny_set: Path, tmp_pat
     assert len(kept) == sum(not key.startswith(head) for key in bare)
 
 
-def test_resume_goes_on_with_the_graft(tiny_set: Path, tmp_path: Path) -> None:
+def test_resume_keeps_the_graft(tiny_set: Path, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
@@ -109,14 +109,14 @@ def test_resume_goes_on_with_the_graft(tiny_set: Path, tmp_path: Path) -> None:
         model.train(data=str(tiny_set), epochs=3, project=str(tmp_path), name="r", **FAST)
     last = tmp_path / "r" / "weights" / "last.pt"
     resumed = YOLO(last)
-    with pytest.raises(GraftError, match="resume goes on with the checkpoint's own graft"):
+    with pytest.raises(GraftError, match="resume continues with the checkpoint's own graft"):
         resumed.train(resume=True, graft="se@9")
     resumed.train(resume=True)
-    assert models.short(str(YOLO(last).graft)) == "se@8"
+    assert models.short_text(str(YOLO(last).graft)) == "se@8"
     assert len((tmp_path / "r" / "results.csv").read_text().splitlines()) == 4
 
 
-def test_the_same_seed_gives_the_same_results_and_a_graft_moves_no_other_randomness(tiny_set: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_results(tiny_set: Path, tmp_path: Path) -> None:
     import csv
 
     def results(name: str, graft: str) -> list[list[str]]:
@@ -129,9 +129,9 @@ def test_the_same_seed_gives_the_same_results_and_a_graft_moves_no_other_randomn
     assert results("one", "se@8") == results("two", "se@8")
 
 
-def test_new_blocks_start_from_the_trainings_seed_alone(trained: Path, tiny_set: Path, tmp_path: Path) -> None:
-    def first(seed: int, state: int, graft: str | None = "se@9") -> torch.Tensor:
-        torch.manual_seed(state)  # whatever ran before in this process
+def test_the_training_seed_alone_decides_the_weights_of_new_blocks(trained: Path, tiny_set: Path, tmp_path: Path) -> None:
+    def initial_weights(seed: int, state: int, graft: str | None = "se@9") -> torch.Tensor:
+        torch.manual_seed(state)  # as if other code had drawn random numbers before
         model = YOLO(trained / "weights" / "best.pt", graft=graft)
         found = []
         model.add_callback("on_train_start", lambda trainer: found.extend(
@@ -139,33 +139,33 @@ def test_new_blocks_start_from_the_trainings_seed_alone(trained: Path, tiny_set:
         model.train(data=str(tiny_set), epochs=1, seed=seed, project=str(tmp_path), name="f", **FAST)
         return found[0]
 
-    assert torch.equal(first(0, 1), first(0, 2))
-    assert not torch.equal(first(0, 1), first(1, 1))
-    kept = grafts(YOLO(trained / "weights" / "best.pt").model)["model.8.graft.0"].fc1.weight
-    assert torch.equal(first(5, 1, None), kept), "a trained block goes on from its own weights"
+    assert torch.equal(initial_weights(0, 1), initial_weights(0, 2))
+    assert not torch.equal(initial_weights(0, 1), initial_weights(1, 1))
+    trained_weights = grafts(YOLO(trained / "weights" / "best.pt").model)["model.8.graft.0"].fc1.weight
+    assert torch.equal(initial_weights(5, 1, None), trained_weights), "a trained block keeps its weights"
 
 
-def test_a_launched_process_rebuilds_the_graft(tiny_set: Path, tmp_path: Path) -> None:
+def test_a_process_of_a_multi_gpu_training_rebuilds_the_graft(tiny_set: Path, tmp_path: Path) -> None:
     cls = grafted_trainer(DetectionTrainer)
-    given = {"model": "yolo11n.yaml", "data": str(tiny_set), "graft": "se@8", "project": str(tmp_path)}
-    trainer = cls(overrides={**given, **FAST})
-    trainer.args.graft = trainer.graft_text  # as train() does before a multi-GPU launch
+    arguments = {"model": "yolo11n.yaml", "data": str(tiny_set), "graft": "se@8", "project": str(tmp_path)}
+    trainer = cls(overrides={**arguments, **FAST})
+    trainer.args.graft = trainer.graft_text  # as train() does for several GPUs
     overrides = {**vars(trainer.args), "project": str(tmp_path), "name": "child"}
     module = __import__(cls.__module__, fromlist=[cls.__name__])
     child = getattr(module, cls.__name__)(cfg={**ultralytics.utils.DEFAULT_CFG_DICT, "save_dir": ""}, overrides=overrides)
     child.setup_model()
-    assert models.short(str(grafted(child.model))) == "se@8"
+    assert models.short_text(str(grafted(child.model))) == "se@8"
 
 
 @pytest.mark.parametrize("format", ["torchscript", "onnx", "openvino"])
-def test_exports_compute_what_pytorch_computes(trained: Path, format: str) -> None:
+def test_exports_give_the_output_of_pytorch(trained: Path, format: str) -> None:
     if format == "onnx":
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
     if format == "openvino":
         pytest.importorskip("openvino")
         if ultralytics.__version__ == "8.3.0":
-            pytest.skip("the OpenVINO exporter of 8.3.0 needs an OpenVINO older than this Python has")
+            pytest.skip("8.3.0 needs an older OpenVINO than this Python supports")
     model = YOLO(trained / "weights" / "best.pt")
     x = torch.rand(1, 3, 32, 32)
     with warnings.catch_warnings(), torch.no_grad():
@@ -177,20 +177,20 @@ def test_exports_compute_what_pytorch_computes(trained: Path, format: str) -> No
             import onnxruntime
 
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-            got = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+            output = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
         elif format == "openvino":
             import openvino
 
             compiled = openvino.Core().compile_model(next(Path(file).glob("*.xml")), "CPU",
                                                      {"INFERENCE_PRECISION_HINT": "f32"})
-            got = torch.from_numpy(compiled(x.numpy())[0])
+            output = torch.from_numpy(compiled(x.numpy())[0])
         else:
-            got = torch.jit.load(file)(x)
-            got = got[0] if isinstance(got, (tuple, list)) else got
-    torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
+            output = torch.jit.load(file)(x)
+            output = output[0] if isinstance(output, (tuple, list)) else output
+    torch.testing.assert_close(output, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_every_task_has_a_grafting_trainer() -> None:
+def test_every_task_has_a_grafted_trainer() -> None:
     model = YOLO("yolo11n.yaml")
     for task, row in model.task_map.items():
         if row.get("trainer"):
@@ -198,8 +198,8 @@ def test_every_task_has_a_grafting_trainer() -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_hosts_own_activation_stays_with_it(training: bool, tiny_set: Path, tmp_path: Path) -> None:
-    """yolov6 asks for ReLU; 8.3.0 would then build every later model with it."""
+def test_the_activation_of_a_yaml_does_not_affect_later_models(training: bool, tiny_set: Path, tmp_path: Path) -> None:
+    """yolov6 uses ReLU. Stock 8.3.0 then builds all later models with ReLU too."""
     before = type(Conv(4, 4).act)
     if training:
         overrides = {"model": "yolov6n.yaml", "data": str(tiny_set), "project": str(tmp_path), **FAST}
@@ -210,7 +210,7 @@ def test_a_hosts_own_activation_stays_with_it(training: bool, tiny_set: Path, tm
     assert type(Conv(4, 4).act) is before is nn.SiLU
 
 
-def test_a_block_on_a_batch_norm_survives_fusing() -> None:
+def test_fusing_keeps_a_block_on_a_batch_norm() -> None:
     model = YOLO("yolo11n.yaml", graft="se(init=paper)@model.8.cv2.bn").model.eval()
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -221,12 +221,12 @@ def test_a_block_on_a_batch_norm_survives_fusing() -> None:
 
 
 @pytest.mark.parametrize("text", ["se@model.0.conv", "se@model.0.bn/pre"])
-def test_a_place_that_fusing_would_lose_is_refused(text: str) -> None:
+def test_a_site_whose_block_fusing_would_remove_raises_an_error(text: str) -> None:
     with pytest.raises(GraftError, match=r"Did you mean .model\.0\.bn"):
         YOLO("yolo11n.yaml", graft=text)
 
 
-def test_a_checkpoint_without_pickle_opens_trains_and_equals_the_other(trained: Path, tiny_set: Path) -> None:
+def test_a_safetensors_checkpoint_equals_the_pickled_one_and_can_be_trained(trained: Path, tiny_set: Path) -> None:
     model = YOLO(trained / "weights" / "best.pt")
     file = Path(model.export(format="safetensors"))
     assert file == trained / "weights" / "best.safetensors"
@@ -241,11 +241,11 @@ def test_a_checkpoint_without_pickle_opens_trains_and_equals_the_other(trained: 
     torch.testing.assert_close(other.trainer.model.state_dict()["model.8.graft.0.fc2.weight"], before, atol=1e-4, rtol=0)
 
 
-def test_a_checkpoint_without_pickle_keeps_a_pretrained_class_branch(tmp_path: Path) -> None:
-    # from 80 classes to 2, newer Ultralytics keeps a class branch 80 wide, where one fresh from the YAML has 64
+def test_a_safetensors_checkpoint_keeps_the_width_of_a_pretrained_class_branch(tmp_path: Path) -> None:
+    # from 80 classes to 2, newer Ultralytics keeps 80 channels in a class branch; a new model has 64
     pretrained, model = (DetectionModel("yolo11n.yaml", nc=classes, verbose=False) for classes in (80, 2))
-    for branch, wide in zip(model.model[-1].cv3, pretrained.model[-1].cv3, strict=True):
-        branch[0], branch[1], branch[2] = wide[0], wide[1], nn.Conv2d(80, 2, 1)
+    for branch, pretrained_branch in zip(model.model[-1].cv3, pretrained.model[-1].cv3, strict=True):
+        branch[0], branch[1], branch[2] = pretrained_branch[0], pretrained_branch[1], nn.Conv2d(80, 2, 1)
     models.graft_onto(model, "se(init=paper)@8 + eca@model.23.cv3.0.1")
     model.args = {}
     other, x = YOLO(safetensors_file.save_file(model, tmp_path / "wide")), torch.rand(1, 3, 32, 32)
@@ -253,7 +253,7 @@ def test_a_checkpoint_without_pickle_keeps_a_pretrained_class_branch(tmp_path: P
 
 
 @pytest.mark.parametrize("text", ["se(init=paper)@model.23.cv3.*.1 + eca@8", "none"])
-def test_blocks_in_the_head_are_not_taken_over_twice(text: str, tiny_set: Path, tmp_path: Path) -> None:
+def test_blocks_in_the_head_are_not_copied_twice(text: str, tiny_set: Path, tmp_path: Path) -> None:
     pretrained = DetectionModel("yolo11n.yaml", nc=80, verbose=False)
     models.graft_onto(pretrained, "se(init=paper)@model.23.cv3.*.1 + eca@8")
     trainer = grafted_trainer(DetectionTrainer)(overrides={"model": "yolo11n.yaml", "data": str(tiny_set), "graft": text,
@@ -261,14 +261,14 @@ def test_blocks_in_the_head_are_not_taken_over_twice(text: str, tiny_set: Path, 
     network = trainer.get_model({**pretrained.yaml, "nc": 2}, weights=pretrained, verbose=False)
     expected = grafts(pretrained) if text != "none" else {}
     assert grafts(network).keys() == expected.keys()
-    theirs = pretrained.state_dict()
-    wide = network.model[-1].cv3[0][-1].in_channels == 80  # as newer versions have it; where not, its blocks are new
+    pretrained_state = pretrained.state_dict()
+    keeps_width = network.model[-1].cv3[0][-1].in_channels == 80  # in newer versions; in others, its blocks are new
     for key, value in network.state_dict().items():
-        if any(key.startswith(prefix) for prefix in expected) and (wide or "cv3" not in key):
-            assert torch.equal(value, theirs[key]), key
+        if any(key.startswith(prefix) for prefix in expected) and (keeps_width or "cv3" not in key):
+            assert torch.equal(value, pretrained_state[key]), key
 
 
-def test_a_file_from_elsewhere_is_no_model(tmp_path: Path) -> None:
+def test_a_safetensors_file_of_another_module_raises_an_error(tmp_path: Path) -> None:
     from yolograft import checkpoint
 
     with pytest.raises(GraftError, match="does not say which Ultralytics model"):
@@ -277,18 +277,18 @@ def test_a_file_from_elsewhere_is_no_model(tmp_path: Path) -> None:
 
 def test_tracking_keeps_the_graft(trained: Path, tiny_set: Path) -> None:
     pytest.importorskip("lap")
-    pictures = sorted((tiny_set.parent / "images" / "val").glob("*.png"))[:2]
+    images = sorted((tiny_set.parent / "images" / "val").glob("*.png"))[:2]
     model = YOLO(trained / "weights" / "best.pt")
-    assert len(model.track([str(path) for path in pictures], imgsz=32, verbose=False, persist=True)) == 2
-    assert models.short(str(model.graft)) == "se@8"
+    assert len(model.track([str(path) for path in images], imgsz=32, verbose=False, persist=True)) == 2
+    assert models.short_text(str(model.graft)) == "se@8"
 
 
-def test_a_launched_training_is_ours() -> None:
+def test_subprocesses_run_yolograft_train() -> None:
     for stock in (["yolo"], ["python", "-m", "ultralytics.cfg.__init__"]):
-        ours = command([*stock, "train", "model=a b.pt", "graft=se@8"], ["graft=eca@8", "blocks=mine.py"])
+        ours = yolograft_command([*stock, "train", "model=a b.pt", "graft=se@8"], ["graft=eca@8", "blocks=mine.py"])
         assert ours[1:] == ["-m", "yolograft", "train", "model=a b.pt", "graft=se@8", "blocks=mine.py"]
     ddp = ["python", "-m", "torch.distributed.run", "--nproc_per_node", "2", "_temp.py"]
-    assert command(ddp, ["graft=se@8"]) == ddp
+    assert yolograft_command(ddp, ["graft=se@8"]) == ddp
 
 
 def test_tuning_trains_the_grafted_model(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,9 +296,9 @@ def test_tuning_trains_the_grafted_model(tiny_set: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(yolograft.__file__).parents[1]), *sys.path]))
     model = YOLO("yolo11n.yaml", graft="se@8")
     model.tune(data=str(tiny_set), iterations=1, epochs=1, project=str(tmp_path), name="t", val=False, **FAST)
-    found = [path for path in tmp_path.rglob("*.pt") if path.parent.name == "weights"]
-    assert found, "tuning left no checkpoint"
-    assert {models.short(str(YOLO(path).graft)) for path in found} == {"se@8"}
+    checkpoints = [path for path in tmp_path.rglob("*.pt") if path.parent.name == "weights"]
+    assert checkpoints, "tuning wrote no checkpoint"
+    assert {models.short_text(str(YOLO(path).graft)) for path in checkpoints} == {"se@8"}
     assert ultralytics.engine.tuner.__dict__.get("subprocess", subprocess) is subprocess
 
 
@@ -308,4 +308,4 @@ def test_compiled_and_mixed_precision_training_keep_the_graft(tiny_set: Path, tm
         pytest.skip("this Ultralytics has no compile argument")
     YOLO("yolo11n.yaml", graft="se@8").train(data=str(tiny_set), epochs=1, compile=True, amp=True, project=str(tmp_path),
                                               name="c", **FAST)
-    assert models.short(str(YOLO(tmp_path / "c" / "weights" / "last.pt").graft)) == "se@8"
+    assert models.short_text(str(YOLO(tmp_path / "c" / "weights" / "last.pt").graft)) == "se@8"

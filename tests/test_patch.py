@@ -145,11 +145,11 @@ def test_overlapping_threads_leave_no_replacement() -> None:
 def test_overlapping_launches_restore_the_module() -> None:
     from ultralytics.engine import trainer, tuner
 
-    from yolograft.host.subprocesses import launching
+    from yolograft.host.subprocesses import patch_subprocess
 
     module: Any = tuner if hasattr(tuner, "subprocess") else trainer  # which of them launches depends on the version
     stock = module.subprocess
-    first, second = launching(graft="se@8"), launching(graft="eca@8")
+    first, second = patch_subprocess(graft="se@8"), patch_subprocess(graft="eca@8")
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)

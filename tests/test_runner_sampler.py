@@ -1,19 +1,16 @@
-"""Which pictures Mosaic takes its partners from, and what is said of a training that has no Mosaic."""
+"""The order of the images in each epoch, and the images from which Mosaic chooses."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
-from ultralytics.utils import DEFAULT_CFG_DICT
 
-from yolograft.host.mosaic import mosaic_warnings
-from yolograft.runner import sampler, train
-from yolograft.runner.sampler import Epochs, Paired
+from yolograft.runner.sampler import EpochSampler, SeededDataset
 
 
-class Base:
-    """What `Paired` asks of an Ultralytics data set; an item is the picture's number and what Mosaic could choose from."""
+class ToyDataset:
+    """Has the attributes of an Ultralytics data set that `SeededDataset` uses. An item is its index and the buffer."""
 
     def __init__(self, count: int, most: int) -> None:
         self.ims: list[Any] = [None] * count
@@ -28,70 +25,47 @@ class Base:
         return index, list(self.buffer)
 
 
-def stream(seed: int, count: int, epochs: int) -> list[int]:
+def sequence(seed: int, count: int, epochs: int) -> list[int]:
     """Return the orders of the epochs -1, 0, 1, ... one after another."""
-    paired = Paired(Base(count, 0), seed)
-    return [number for epoch in range(-1, epochs) for number in paired.order(epoch)]
+    dataset = SeededDataset(ToyDataset(count, 0), seed)
+    return [index for epoch in range(-1, epochs) for index in dataset.order(epoch)]
 
 
 @pytest.mark.parametrize(("count", "most"), [(12, 5), (12, 12), (3, 3), (5, 2)])
-def test_partners_are_the_last_pictures_of_the_stream_of_epochs(count: int, most: int) -> None:
-    pictures = stream(7, count, 3)
-    paired = Paired(Base(count, most), 7)
+def test_mosaic_chooses_from_the_last_images_of_the_sequence_of_epochs(count: int, most: int) -> None:
+    images = sequence(7, count, 3)
+    dataset = SeededDataset(ToyDataset(count, most), 7)
     for epoch in range(3):
-        for place in range(count):
-            at = (epoch + 1) * count + place
-            expected = pictures[at + 1 - max(1, most - 1):at + 1]
-            assert paired[epoch * count + place] == (pictures[at], expected), (epoch, place)
-            assert most < 3 or len(set(expected)) > 1 or count < 4, "never itself alone"
+        for position in range(count):
+            last = (epoch + 1) * count + position
+            expected = images[last + 1 - max(1, most - 1):last + 1]
+            assert dataset[epoch * count + position] == (images[last], expected), (epoch, position)
+            assert most < 3 or len(set(expected)) > 1 or count < 4, "Mosaic could choose only the image itself"
 
 
-def test_each_epoch_has_an_order_of_its_own_that_no_look_at_another_changes() -> None:
-    paired = Paired(Base(20, 8), 1)
-    orders = [list(paired.order(epoch)) for epoch in (-1, 0, 1, 2)]
+def test_each_epoch_has_its_own_order_whichever_order_is_computed_first() -> None:
+    dataset = SeededDataset(ToyDataset(20, 8), 1)
+    orders = [list(dataset.order(epoch)) for epoch in (-1, 0, 1, 2)]
     assert all(sorted(order) == list(range(20)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
-    assert [list(paired.order(epoch)) for epoch in (2, -1, 1, 0)] == [orders[3], orders[0], orders[2], orders[1]]
+    assert [list(dataset.order(epoch)) for epoch in (2, -1, 1, 0)] == [orders[3], orders[0], orders[2], orders[1]]
 
 
 def test_windows_without_shuffling_and_without_a_buffer() -> None:
-    paired = Paired(Base(6, 4), 0, shuffle=False)
-    assert paired.window(0, 0) == [4, 5, 0]
-    assert paired.window(3, 1) == [5, 0, 1]
-    paired = Paired(Base(6, 0), 0)
-    assert paired[4][1] == [paired.order(0)[4]], "a data set without augmentation keeps its own buffer"
+    dataset = SeededDataset(ToyDataset(6, 4), 0, shuffle=False)
+    assert dataset.window(0, 0) == [4, 5, 0]
+    assert dataset.window(3, 1) == [5, 0, 1]
+    dataset = SeededDataset(ToyDataset(6, 0), 0)
+    assert dataset[4][1] == [dataset.order(0)[4]], "without augmentation, the data set's own buffer does not change"
 
 
 @pytest.mark.parametrize("first", [0, 2])
 def test_windows_are_equal_with_any_number_of_workers_and_resumed(first: int) -> None:
-    """A resumed run begins with epoch 2, and sees what an uninterrupted one sees there."""
-    def given(workers: int, first: int) -> Iterator[Any]:
-        epochs = Epochs(12, first)
-        loader = DataLoader(Paired(Base(12, 6), 5), batch_size=4, sampler=epochs, num_workers=workers, collate_fn=list)
+    """A resumed run starts with epoch 2, and sees the same items as an uninterrupted run."""
+    def load_batches(workers: int, first: int) -> Iterator[Any]:
+        epochs, dataset = EpochSampler(12, first), SeededDataset(ToyDataset(12, 6), 5)
+        loader = DataLoader(dataset, batch_size=4, sampler=epochs, num_workers=workers, collate_fn=list)
         return (batch for _ in range(first, 4) for batch in list(loader))
 
-    whole = list(given(0, 0))
-    assert list(given(2, first)) == list(given(0, first)) == whole[3 * first:]
-
-
-OFF = "no epoch trains with them"
-
-
-@pytest.mark.parametrize(("arguments", "says"), [
-    ({"epochs": 10}, OFF), ({"epochs": 11}, ""), ({}, ""), ({"epochs": 3, "close_mosaic": 3}, OFF),
-    ({"epochs": 3, "close_mosaic": 2}, ""), ({"epochs": 8, "mosaic": 0.0}, ""), ({"epochs": 10, "rect": True}, ""),
-    ({"epochs": 10, "task": "classify"}, ""), ({"epochs": 10, "mosaic": None}, OFF),
-    ({"epochs": 10, "graft": "se@8", "speed": "stock", "task": "detect"}, OFF)])
-def test_a_training_without_mosaic_is_announced(arguments: dict[str, Any], says: str) -> None:
-    assert DEFAULT_CFG_DICT["close_mosaic"] == 10
-    for said in (mosaic_warnings(arguments), train.forewarn(arguments)):
-        assert (says in said[0] and f"epochs={arguments['epochs']}" in said[0]) if says else said == []
-
-
-def test_where_mosaic_would_stay_on_that_is_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler, "_closes_once", lambda: True)
-    (said,) = mosaic_warnings({"epochs": 8, "close_mosaic": 10})
-    assert "trains all epochs with Mosaic" in said
-    assert OFF in mosaic_warnings({"epochs": 10, "close_mosaic": 10})[0]
-    monkeypatch.setattr(sampler, "_closes_once", lambda: False)
-    assert OFF in mosaic_warnings({"epochs": 8, "close_mosaic": 10})[0]
+    uninterrupted = list(load_batches(0, 0))
+    assert list(load_batches(2, first)) == list(load_batches(0, first)) == uninterrupted[3 * first:]

@@ -1,4 +1,4 @@
-"""The trainer of a trial: it resumes exactly, runs on the threads that it was given, and counts its steps."""
+"""The trainer of trials: exact resumption, the number of threads, and the count of optimizer steps."""
 
 import fcntl
 import os
@@ -12,9 +12,9 @@ from ultralytics.models import yolo
 
 from yolograft.errors import HostError
 from yolograft.fast import select
-from yolograft.runner import sampler
+from yolograft.host import mosaic
 from yolograft.runner import trainer as runner_trainer
-from yolograft.runner.trainer import STATE, lesson_trainer, read_state
+from yolograft.runner.trainer import STATE, read_state, trial_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 
@@ -33,7 +33,7 @@ Script = Callable[[int], float]
 
 
 class KilledError(BaseException):
-    """Ends a training where a process would have been killed."""
+    """Ends a training as if the process had been killed."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,24 +60,24 @@ def end_to_end_model(tmp_path: Path) -> Path:
 
 def trained(folder: Path, model: Path, data: Path, *, kill: int | None = None, fitness: Script | None = None,
             scaler: bool = False, workers: int = 0, seen: list[Any] | None = None, **settings: Any) -> dict[str, Any]:
-    """Train in a folder, or go on there, and return the trainer's state after its last epoch.
+    """Train in a folder, or resume the training in it, and return the trainer's state after the last epoch.
 
     Args:
-        folder: what stays of the training.
+        folder: the trial's folder.
         model: the network's YAML.
         data: the data set's YAML.
-        kill: the epoch, from 0, whose end is this process's; None trains to the end.
-        fitness: gives each epoch's fitness in place of a validation.
-        scaler: whether losses are scaled, as AMP does on a GPU.
-        workers: that load the data.
-        seen: gets PyTorch's number of threads in each batch, and the trainer at last.
+        kill: the epoch, from 0, after which the training is killed. None trains to the end.
+        fitness: returns each epoch's fitness, instead of a validation.
+        scaler: whether a gradient scaler is used, as AMP does on a GPU.
+        workers: number of processes that load the data.
+        seen: a list to which PyTorch's number of threads in each batch is appended, and finally the trainer.
         settings: train arguments.
     """
-    class Scripted(lesson_trainer(yolo.detect.DetectionTrainer)):  # type: ignore[misc]
+    class ScriptedTrainer(trial_trainer(yolo.detect.DetectionTrainer)):  # type: ignore[misc]
         def get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
             if scaler:
                 self.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
-            self.args.workers = workers  # which Ultralytics sets to 0 on a CPU
+            self.args.workers = workers  # Ultralytics has set it to 0 on a CPU
             return super().get_dataloader(*args, **kwargs)
 
         def get_validator(self) -> Any:
@@ -92,7 +92,7 @@ def trained(folder: Path, model: Path, data: Path, *, kill: int | None = None, f
             raise KilledError
 
     folder.mkdir(parents=True, exist_ok=True)
-    trainer: Any = Scripted(overrides={
+    trainer: Any = ScriptedTrainer(overrides={
         "model": str(model), "data": str(data), "imgsz": 64, "batch": 4, "nbs": 12, "device": "cpu", "plots": False,
         "verbose": False, "optimizer": "SGD", "project": str(folder), "name": "run", "exist_ok": True, "seed": 3,
         "speed": "stock", **settings, "folder": folder, "report": lambda *_: None, "state": read_state(folder)})
@@ -110,14 +110,14 @@ def trained(folder: Path, model: Path, data: Path, *, kill: int | None = None, f
     return state
 
 
-def plain(state: Any) -> Any:
-    """Return a state without what a clock decides, with tensors as bytes, so that == compares bits."""
+def comparable(state: Any) -> Any:
+    """Return a state without measured times and with tensors as bytes, so that == compares all bits."""
     if isinstance(state, torch.Tensor):
         return state.dtype, tuple(state.shape), state.contiguous().flatten().view(torch.uint8).numpy().tobytes()
     if isinstance(state, dict):
-        return {key: _without_time(value) if key == "csv" else plain(value) for key, value in state.items()
+        return {key: _without_time(value) if key == "csv" else comparable(value) for key, value in state.items()
                 if key != "seconds"}
-    return [plain(item) for item in state] if isinstance(state, (list, tuple)) else state
+    return [comparable(item) for item in state] if isinstance(state, (list, tuple)) else state
 
 
 def _without_time(csv: str) -> list[list[str]]:
@@ -126,42 +126,42 @@ def _without_time(csv: str) -> list[list[str]]:
 
 
 def best_weights(folder: Path) -> Any:
-    return plain(dict(torch.load(folder / runner_trainer.BEST, weights_only=False)["ema"].state_dict()))
+    return comparable(dict(torch.load(folder / runner_trainer.BEST, weights_only=False)["ema"].state_dict()))
 
 
 def assert_resumes(folder: Path, model: Path, data: Path, epochs: int, **settings: Any) -> dict[str, Any]:
-    """Compare a training with one that is killed after each of its epochs, and return the uninterrupted one's state."""
-    whole = trained(folder / "whole", model, data, epochs=epochs, **settings)
-    last = whole["epoch"]
+    """Compare a training with one that is killed and resumed after each epoch. Returns the uninterrupted state."""
+    uninterrupted = trained(folder / "uninterrupted", model, data, epochs=epochs, **settings)
+    last = uninterrupted["epoch"]
     for epoch in range(last + 1):
-        parts = trained(folder / "parts", model, data, epochs=epochs, kill=epoch, **settings)
-        assert parts["epoch"] == epoch
-        assert parts["finished"] == (epoch == last)
-    for key, value in plain(whole).items():
-        assert plain(parts)[key] == value, key
-    assert len(whole["csv"].splitlines()) == last + 2
-    assert best_weights(folder / "parts") == best_weights(folder / "whole")
-    return whole
+        resumed = trained(folder / "resumed", model, data, epochs=epochs, kill=epoch, **settings)
+        assert resumed["epoch"] == epoch
+        assert resumed["finished"] == (epoch == last)
+    for key, value in comparable(uninterrupted).items():
+        assert comparable(resumed)[key] == value, key
+    assert len(uninterrupted["csv"].splitlines()) == last + 2
+    assert best_weights(folder / "resumed") == best_weights(folder / "uninterrupted")
+    return uninterrupted
 
 
-@pytest.mark.parametrize("last", [2, 3, 4])
+@pytest.mark.parametrize("close_mosaic", [2, 3, 4])
 def test_interrupted_after_each_epoch_equals_uninterrupted_with_mosaic(
-        tiny_model: Path, tiny_set: Path, tmp_path: Path, last: int) -> None:
-    """With `close_mosaic` below, at and above `epochs`; the scripted fitness leaves the loss as the only metric."""
-    state = assert_resumes(tmp_path, tiny_model, tiny_set, 3, mosaic=1.0, close_mosaic=last,
+        tiny_model: Path, tiny_set: Path, tmp_path: Path, close_mosaic: int) -> None:
+    """`close_mosaic` is below, equal to and above `epochs`. With a scripted fitness there is no validation."""
+    state = assert_resumes(tmp_path, tiny_model, tiny_set, 3, mosaic=1.0, close_mosaic=close_mosaic,
                            fitness=lambda epoch: 0.1 + epoch)
-    # 8.3.0 closes Mosaic in the epoch `epochs - close_mosaic` alone, which there is not if that is negative
-    assert state["mosaic_closed"] == (last <= 3 or not sampler._closes_once())
+    # 8.3.0 closes Mosaic only when epoch == epochs - close_mosaic, so never if this is negative
+    assert state["mosaic_closed"] == (close_mosaic <= 3 or not mosaic._closes_once())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["tiny_model", "end_to_end_model"])
-@pytest.mark.parametrize("last", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("close_mosaic", [0, 1, 2, 3, 4, 5])
 def test_interrupted_after_each_epoch_equals_uninterrupted_validated(
-        request: pytest.FixtureRequest, tiny_set: Path, tmp_path: Path, last: int, kind: str, workers: int) -> None:
-    assert_resumes(tmp_path, request.getfixturevalue(kind), tiny_set, 4, mosaic=1.0, close_mosaic=last, workers=workers,
-                   scaler=True)
+        request: pytest.FixtureRequest, tiny_set: Path, tmp_path: Path, close_mosaic: int, kind: str, workers: int) -> None:
+    assert_resumes(tmp_path, request.getfixturevalue(kind), tiny_set, 4, mosaic=1.0, close_mosaic=close_mosaic,
+                   workers=workers, scaler=True)
 
 
 def test_interrupted_once_equals_uninterrupted_with_a_validation(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
@@ -172,50 +172,50 @@ def test_interrupted_once_equals_uninterrupted_with_a_validation(tiny_model: Pat
 def test_interrupted_equals_uninterrupted_with_loader_processes(
         tiny_model: Path, tiny_set: Path, tmp_path: Path, workers: int) -> None:
     settings = {"mosaic": 1.0, "close_mosaic": 1, "fitness": lambda epoch: 0.1 + epoch}
-    apart = assert_resumes(tmp_path / "apart", tiny_model, tiny_set, 2, workers=workers, **settings)
-    here = trained(tmp_path / "here", tiny_model, tiny_set, epochs=2, **settings)
-    assert plain(apart["model"]) == plain(here["model"])
+    with_workers = assert_resumes(tmp_path / "workers", tiny_model, tiny_set, 2, workers=workers, **settings)
+    without = trained(tmp_path / "no_workers", tiny_model, tiny_set, epochs=2, **settings)
+    assert comparable(with_workers["model"]) == comparable(without["model"])
 
 
-def test_early_stopping_counts_on_over_interruptions(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
+def test_early_stopping_keeps_its_count_when_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
     script = [0.3, 0.5, 0.4, 0.45, 0.1, 0.2]
     state = assert_resumes(tmp_path, tiny_model, tiny_set, 6, patience=3, fitness=lambda epoch: script[epoch])
-    assert state["epoch"] == 4, "three epochs after the best"
+    assert state["epoch"] == 4, "patience is 3 and the best epoch is 1"
     assert state["best_fitness"] == 0.5
     assert state["stopper"]["best_epoch"] == 2
 
 
-def test_the_best_checkpoint_stays_the_best_over_interruptions(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_kept_when_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
     script = [0.5, 0.2, 0.4]
     state = assert_resumes(tmp_path, tiny_model, tiny_set, 3, fitness=lambda epoch: script[epoch])
     assert state["best_fitness"] == 0.5
     first = trained(tmp_path / "first", tiny_model, tiny_set, epochs=3, kill=0, fitness=lambda epoch: script[epoch])
     assert first["epoch"] == 0
-    assert best_weights(tmp_path / "parts") == best_weights(tmp_path / "first")
+    assert best_weights(tmp_path / "resumed") == best_weights(tmp_path / "first")
 
 
-def test_the_loss_scale_of_amp_goes_on_growing(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
+def test_the_loss_scale_of_amp_is_kept_when_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
     state = assert_resumes(tmp_path, tiny_model, tiny_set, 3, scaler=True, fitness=lambda epoch: 0.1 + epoch)
     assert state["scaler"]["scale"] > 4
 
 
-def test_the_loss_weights_of_an_end_to_end_head_go_on_shifting(
+def test_the_loss_weights_of_an_end_to_end_head_are_kept_when_resumed(
         end_to_end_model: Path, tiny_set: Path, tmp_path: Path) -> None:
     state = assert_resumes(tmp_path, end_to_end_model, tiny_set, 3, fitness=lambda epoch: 0.1 + epoch)
     if state["loss_updates"] is None:
-        pytest.skip("this version has no loss that shifts its weights")
+        pytest.skip("in this version, no loss changes its weights")
     assert state["loss_updates"] == 3
 
 
-def test_a_state_of_another_version_is_not_gone_on_with(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
-    whole = trained(tmp_path / "whole", tiny_model, tiny_set, epochs=2, fitness=lambda epoch: 0.1 + epoch)
-    trained(tmp_path / "parts", tiny_model, tiny_set, epochs=2, kill=0, fitness=lambda epoch: 0.1 + epoch)
-    old = torch.load(tmp_path / "parts" / STATE, weights_only=False)
+def test_a_state_of_another_format_is_not_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
+    uninterrupted = trained(tmp_path / "a", tiny_model, tiny_set, epochs=2, fitness=lambda epoch: 0.1 + epoch)
+    trained(tmp_path / "b", tiny_model, tiny_set, epochs=2, kill=0, fitness=lambda epoch: 0.1 + epoch)
+    old = torch.load(tmp_path / "b" / STATE, weights_only=False)
     del old["format"]
-    torch.save(old, tmp_path / "parts" / STATE)
-    assert read_state(tmp_path / "parts") is None
-    again = trained(tmp_path / "parts", tiny_model, tiny_set, epochs=2, fitness=lambda epoch: 0.1 + epoch)
-    assert plain(again) == plain(whole), "its results.csv starts again too"
+    torch.save(old, tmp_path / "b" / STATE)
+    assert read_state(tmp_path / "b") is None
+    restarted = trained(tmp_path / "b", tiny_model, tiny_set, epochs=2, fitness=lambda epoch: 0.1 + epoch)
+    assert comparable(restarted) == comparable(uninterrupted), "results.csv starts from the beginning too"
 
 
 @pytest.mark.parametrize(("environment", "mode", "expected"), [
@@ -223,43 +223,43 @@ def test_a_state_of_another_version_is_not_gone_on_with(tiny_model: Path, tiny_s
     ({"YOLOGRAFT_THREADS": "3", "OMP_NUM_THREADS": "2"}, "stock", 3),
     ({"YOLOGRAFT_THREADS": "", "OMP_NUM_THREADS": "2"}, "stock", 2),
     ({"YOLOGRAFT_THREADS": "", "OMP_NUM_THREADS": "1"}, "float32", 4)])
-def test_a_training_runs_on_the_threads_that_its_log_says(
+def test_a_training_uses_the_number_of_threads_in_its_log(
         tiny_model: Path, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str],
         mode: str, expected: int) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(select, "share", lambda processes: 4)
-    said: list[str] = []
+    logged: list[str] = []
     for module in (runner_trainer, select):
-        monkeypatch.setattr(module.LOGGER, "info", lambda text, *_: said.append(str(text)))
+        monkeypatch.setattr(module.LOGGER, "info", lambda text, *_: logged.append(str(text)))
     seen: list[Any] = []
     settings = {"epochs": 2, "speed": mode, "fitness": lambda epoch: 0.1 + epoch}
     state = trained(tmp_path / "t", tiny_model, tiny_set, kill=0, seen=seen, **settings)
     assert seen[:-1] == [expected] * 3
-    assert [line for line in said if line.startswith("yolograft: ") and f"{expected} threads" in line], said
+    assert [line for line in logged if line.startswith("yolograft: ") and f"{expected} threads" in line], logged
     assert state["threads"] == expected
     monkeypatch.setenv("YOLOGRAFT_THREADS", "1")
     monkeypatch.setattr(select, "share", lambda processes: 1)
     torch.set_num_threads(1)
-    again: list[Any] = []
-    trained(tmp_path / "t", tiny_model, tiny_set, seen=again, **settings)
-    assert again[:-1] == [expected] * 3, "another number could round otherwise"
+    resumed: list[Any] = []
+    trained(tmp_path / "t", tiny_model, tiny_set, seen=resumed, **settings)
+    assert resumed[:-1] == [expected] * 3, "another number could change the rounding"
 
 
-def test_without_a_number_the_threads_are_ultralytics_own(
+def test_by_default_the_number_of_threads_is_that_of_ultralytics(
         tiny_model: Path, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ultralytics.utils import NUM_THREADS
 
     monkeypatch.delenv("YOLOGRAFT_THREADS", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as importing Ultralytics leaves it
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # importing Ultralytics sets this
     torch.set_num_threads(NUM_THREADS + 1)
     seen: list[Any] = []
     trained(tmp_path / "t", tiny_model, tiny_set, epochs=1, seen=seen, fitness=lambda epoch: 0.1)
     assert seen[:-1] == [NUM_THREADS] * 3
 
 
-class Loop:
-    """A training loop's part of a trainer: `_do_train` of Ultralytics in the lines that count batches."""
+class LoopingTrainer:
+    """A trainer with the lines of Ultralytics' `_do_train` that count batches and call `optimizer_step`."""
 
     def __init__(self, overrides: dict[str, Any], **_: Any) -> None:
         self.callbacks: dict[str, list[Any]] = {}
@@ -272,79 +272,81 @@ class Loop:
             callback(self)
 
     def optimizer_step(self) -> None:
-        self.made: int = getattr(self, "made", 0) + 1
+        self.steps_made: int = getattr(self, "steps_made", 0) + 1
 
-    def loop(self: Any, *, warms_up: bool, reads: str) -> None:
+    def loop(self: Any, *, warms_up: bool, accumulate_from: str) -> None:
         nominal = last = None
         for epoch in range(self.epochs):
             self.epoch = epoch
             nominal = nominal or self.accumulate
             last = -1 if last is None else last
             self.run_callbacks("on_train_epoch_start")
-            for at in range(len(self.train_loader)):
+            for batch in range(len(self.train_loader)):
                 self.run_callbacks("on_train_batch_start")
-                number = at + len(self.train_loader) * self.epoch
+                number = batch + len(self.train_loader) * self.epoch
                 if warms_up:
                     self.accumulate = max(1, round(1 + (nominal - 1) * min(1, number / 6)))
-                wanted = self.accumulate if reads == "property" else getattr(self, "_accumulate", nominal)
+                wanted = self.accumulate if accumulate_from == "property" else getattr(self, "_accumulate", nominal)
                 if number - last >= wanted:
-                    (super(type(self), self) if reads == "itself" else self).optimizer_step()
+                    self.optimizer_step()
                     last = number
                 self.run_callbacks("on_train_batch_end")
             self.run_callbacks("on_train_epoch_end")
 
 
-def looping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float) -> Any:
+def looping_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float) -> Any:
     from types import SimpleNamespace
 
     monkeypatch.setattr(runner_trainer, "init_seeds", lambda *_, **__: None)
-    kind = type("LoopTrainer", (runner_trainer.LessonTrainer, Loop), {})
-    trainer = kind(overrides={"folder": tmp_path, "report": print})
+    cls = type("LoopingTrialTrainer", (runner_trainer.TrialTrainer, LoopingTrainer), {})
+    trainer = cls(overrides={"folder": tmp_path, "report": print})
     trainer.args = SimpleNamespace(seed=0, deterministic=True, warmup_epochs=warmup)
     trainer.train_loader, trainer.epochs, trainer.accumulate = range(10), 3, 4
     return trainer
 
 
 @pytest.mark.parametrize("warmup", [0.0, 3.0])
-def test_steps_come_when_ultralytics_would_make_them(
+def test_steps_are_made_after_the_same_batches_as_in_ultralytics(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float) -> None:
-    trainer = looping(tmp_path, monkeypatch, warmup)
-    trainer.loop(warms_up=warmup > 0, reads="property")
+    trainer = looping_trainer(tmp_path, monkeypatch, warmup)
+    trainer.loop(warms_up=warmup > 0, accumulate_from="property")
     expected, last = 0, -1
     for number in range(30):
         wanted = max(1, round(1 + 3 * min(1, number / 6))) if warmup else 4
         if number - last >= wanted:
             expected, last = expected + 1, number
-    assert trainer.made == expected
+    assert trainer.steps_made == expected
 
 
-@pytest.mark.parametrize(("warmup", "reads", "warms_up", "says"), [
-    (0.0, "a number of its own", False, "10 batches"), (3.0, "a number of its own", True, "10 batches"),
+@pytest.mark.parametrize(("warmup", "accumulate_from", "warms_up", "message"), [
+    (0.0, "local variable", False, "10 batches"), (3.0, "local variable", True, "10 batches"),
     (3.0, "property", False, "first batch of the warm-up")])
 def test_a_loop_that_ignores_accumulate_is_refused(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float, reads: str, warms_up: bool, says: str) -> None:
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float, accumulate_from: str, warms_up: bool,
+        message: str) -> None:
     import ultralytics
 
-    trainer = looping(tmp_path, monkeypatch, warmup)
-    with pytest.raises(HostError, match=says) as told:
-        trainer.loop(warms_up=warms_up, reads=reads)
-    assert ultralytics.__version__ in str(told.value)
-    assert "ultralytics/engine/trainer.py" in str(told.value)
+    trainer = looping_trainer(tmp_path, monkeypatch, warmup)
+    with pytest.raises(HostError, match=message) as raised:
+        trainer.loop(warms_up=warms_up, accumulate_from=accumulate_from)
+    assert ultralytics.__version__ in str(raised.value)
+    assert "ultralytics/engine/trainer.py" in str(raised.value)
 
 
-def test_an_installed_loop_that_ignored_accumulate_would_be_noticed(
+def test_a_training_raises_an_error_if_the_installed_loop_ignores_accumulate(
         tiny_model: Path, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def keep(self: Any, value: int) -> None:
+    def set_accumulate(self: Any, value: int) -> None:
         self._accumulate = value
 
-    monkeypatch.setattr(runner_trainer.LessonTrainer, "accumulate", property(lambda self: self._accumulate, keep))
+    monkeypatch.setattr(runner_trainer.TrialTrainer, "accumulate", property(lambda self: self._accumulate, set_accumulate))
     with pytest.raises(HostError, match="optimizer_step"):
         trained(tmp_path / "t", tiny_model, tiny_set, epochs=1, warmup_epochs=0.0, fitness=lambda epoch: 0.1)
 
 
-def test_a_replaced_file_is_synced_through_a_handle_that_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_and_state_are_flushed_through_a_descriptor_that_may_write(
+        tiny_model: Path, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda file: modes.append(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE))
-    runner_trainer.replace(tmp_path / "x.bin", lambda part: part.write_bytes(b"whole"))
-    assert (tmp_path / "x.bin").read_bytes() == b"whole"
-    assert modes == [os.O_RDWR], "Windows refuses to sync a file that is open for reading only"
+    trained(tmp_path / "t", tiny_model, tiny_set, epochs=1, fitness=lambda epoch: 0.1)
+    assert len(modes) >= 2, "the best checkpoint and the state"
+    assert set(modes) == {os.O_RDWR}, "Windows refuses to flush a file that is open for reading only"

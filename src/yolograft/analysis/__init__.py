@@ -1,1 +1,1 @@
-"""Looking into a grafted model: what it costs."""
+"""Analysis of grafted models: parameters, GFLOPs, memory, latency, and tables of their structure."""

@@ -1,8 +1,8 @@
-"""What a graft costs when it is deployed: parameters, operations, memory and latency beside the bare host's.
+"""Costs of a graft at inference, compared with the bare host: parameters, GFLOPs, memory and latency.
 
-The arms take turns, picture by picture, so that what else the machine does meets all of them; each ratio to the bare host
-is formed within a turn. PyTorch's networks are fused as `predict` fuses them, the other runtimes' are exported as `export`
-does it.
+The arms run one after another in each turn, batch by batch, so that other load on the machine affects all of them. Each
+ratio to the bare host is computed within a turn. PyTorch networks are fused as in `predict`. For other runtimes, models are
+exported as in `export`.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one arm costs.
+    """The costs of one arm.
 
     Attributes:
-        graft: its text; "none" is the bare host.
-        parameters: before fusing.
-        gflops: of one picture, fused: two for each multiply-add of convolutions and matrix products.
-        memory_mib: the most that the maps of a batch fill at any time, in PyTorch: what every operator of one forward pass
-            gives, for as long as it is kept. Not the weights, and not what an operator or a runtime sets up for itself.
-        latency_ms: of a batch, median.
-        ratio: of its latency to the bare host's, median over turns.
-        low, high: the 95% bootstrap interval of that ratio.
+        graft: the graft's text. "none" is the bare host.
+        parameters: number of parameters before fusing.
+        gflops: of one image, fused: two operations per multiply-add of convolutions and matrix products.
+        memory_mib: peak memory of the feature maps of one batch, in MiB, measured in PyTorch: the outputs of all operators
+            in a forward pass, until they are freed. It excludes weights and workspaces of operators and runtimes.
+        latency_ms: median latency of a batch.
+        ratio: latency relative to the bare host's, median over turns.
+        low, high: 95% bootstrap interval of this ratio.
     """
 
     graft: str
@@ -65,7 +65,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The costs of all arms, the bare host's first, and how they were measured; prints as a table."""
+    """The costs of all arms, the bare host first, and the conditions of the measurement. `str` gives a table."""
 
     model: str
     runtime: str
@@ -80,93 +80,93 @@ class Bench:
     costs: tuple[Cost, ...]
 
     def json(self) -> str:
-        """Return everything as JSON."""
+        """Return all fields as JSON."""
         return json.dumps(asdict(self))
 
     def __str__(self) -> str:
         lines = [f"{'graft':<32}{'parameters':>12}{'GFLOPs':>9}{'MiB':>8}{'ms':>10}{'x bare':>9}   95% interval"]
-        lines += [f"{one.graft:<32}{one.parameters:>12,}{one.gflops:>9.3f}{one.memory_mib:>8.1f}{one.latency_ms:>10.2f}"
-                  f"{one.ratio:>9.3f}   {one.low:.3f} to {one.high:.3f}" for one in self.costs]
-        where = f"the CPU, {self.threads} thread{'s' * (self.threads > 1)}" if self.device == "cpu" else self.device
-        made = "" if self.runtime == "torch" else f"; exported by PyTorch {self.torch}"
-        return "\n".join([*lines, f"{self.model} at {self.imgsz}, batch {self.batch}: {self.version} on {where}, fused, "
-                                  f"{self.repeats} turns after {self.warm_up} to warm up{made}"])
+        lines += [f"{cost.graft:<32}{cost.parameters:>12,}{cost.gflops:>9.3f}{cost.memory_mib:>8.1f}{cost.latency_ms:>10.2f}"
+                  f"{cost.ratio:>9.3f}   {cost.low:.3f} to {cost.high:.3f}" for cost in self.costs]
+        device = f"the CPU, {self.threads} thread{'s' * (self.threads > 1)}" if self.device == "cpu" else self.device
+        export = "" if self.runtime == "torch" else f"; exported by PyTorch {self.torch}"
+        return "\n".join([*lines, f"{self.model} at {self.imgsz}, batch {self.batch}: {self.version} on {device}, fused, "
+                                  f"{self.repeats} turns after {self.warm_up} to warm up{export}"])
 
 
 def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1, repeats: int = 30,
           runtime: str = "torch", threads: int | None = None, device: str = "cpu") -> Bench:
-    """Measure the bare host and each graft on it.
+    """Measure the costs of the bare host and of each graft.
 
     Args:
-        model: a checkpoint or model YAML; what it carries itself is one more arm.
-        grafts: texts of grafts, as in `se@8`.
-        imgsz: side of the square pictures.
-        batch: pictures at once.
-        repeats: turns.
-        runtime: `torch`, `onnxruntime` or `openvino`: what latency is measured in.
-        threads: of the runtime; as many as PyTorch's by default.
-        device: `cpu`, or the number of a CUDA device, for `torch` alone.
+        model: a checkpoint or model YAML. Its own graft, if it has one, is an additional arm.
+        grafts: texts of grafts, such as `se@8`.
+        imgsz: side of the square images, in pixels.
+        batch: images per batch.
+        repeats: number of turns.
+        runtime: `torch`, `onnxruntime` or `openvino`, for the latency.
+        threads: number of threads of the runtime. None: PyTorch's number.
+        device: `cpu`, or the number of a CUDA device (only with `torch`).
 
     Raises:
-        GraftError: the model cannot be opened, a graft does not fit, a number makes no sense, or the runtime or the device
-            is not there.
+        GraftError: the model cannot be opened, a graft does not fit, a number is not valid, or the runtime or the device is
+            not available.
     """
     runtimes.check(runtime)
-    where = _device(device, runtime)
+    target = _parse_device(device, runtime)
     for name, value in (("imgsz", imgsz), ("batch", batch), ("repeats", repeats), ("threads", threads)):
         if value is not None and value < 1:
             raise HostError(f"{name}={value} is not a positive whole number.")
     host: nn.Module = open_model(model).model
     _check_size(host, imgsz)
-    own = str(attach.grafted(host))
-    if own != "none":
+    own_graft = str(attach.grafted(host))
+    if own_graft != "none":
         models.ungraft(host)
-    texts = list(dict.fromkeys(["none", own, *(str(attach.spelled(Graft.parse(text))) for text in grafts)]))
+    texts = list(dict.fromkeys(["none", own_graft, *(str(attach.spelled(Graft.parse(text))) for text in grafts)]))
     networks = []
     for text in texts:
         network = copy.deepcopy(host)
         models.graft_onto(network, Graft.parse(text))
         networks.append(network)
-    parameters = [profile.parameters(network) for network in networks]
-    networks = [profile.deployed(network) for network in networks]
-    gflops = [profile.gflops(network, imgsz) for network in networks]
-    networks = [network.to(where) for network in networks]
-    pictures = torch.rand_like(profile.pictures(networks[0], imgsz, batch))
-    before = torch.get_num_threads()
-    threads = threads or before
+    parameters = [profile.count_parameters(network) for network in networks]
+    networks = [profile.fused_copy(network) for network in networks]
+    gflops = [profile.count_gflops(network, imgsz) for network in networks]
+    networks = [network.to(target) for network in networks]
+    images = torch.rand_like(profile.dummy_images(networks[0], imgsz, batch))
+    previous_threads = torch.get_num_threads()
+    threads = threads or previous_threads
     torch.set_num_threads(threads)
     try:
-        # keep_memory: otherwise it is chance which arm's maps come as new pages, a tenth of its time
+        # without keep_memory, new memory pages cost some arms about 10% of their time, by chance
         with select.keep_memory(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-            memory = [_memory(network, pictures) for network in networks]
-            runs = [_run(network, pictures) for network in networks]
+            memory = [_measure_memory(network, images) for network in networks]
+            runs = [_prepare_run(network, images) for network in networks]
             if runtime != "torch":
-                opened = [runtimes.deployed(model, text, runtime, Path(folder) / str(at), imgsz=imgsz, batch=batch,
-                                            threads=threads) for at, text in enumerate(texts)]
-                runs = [lambda one=one: one(pictures.numpy()) for one in opened]  # type: ignore[misc]
-            turns = _turns(runs, repeats)
+                sessions = [runtimes.export_and_load(model, text, runtime, Path(folder) / str(arm), imgsz=imgsz,
+                                                     batch=batch, threads=threads) for arm, text in enumerate(texts)]
+                runs = [lambda session=session: session(images.numpy()) for session in sessions]  # type: ignore[misc]
+            turns = _time_in_turns(runs, repeats)
     finally:
-        torch.set_num_threads(before)
-    found = []
-    for at, text in enumerate(texts):
-        ratios = [turn[at] / turn[0] for turn in turns]
-        low, high = _interval(ratios)
-        found.append(Cost(graft=models.short(text), parameters=parameters[at], gflops=gflops[at], memory_mib=memory[at],
-                          latency_ms=1000 * statistics.median(turn[at] for turn in turns),
+        torch.set_num_threads(previous_threads)
+    costs = []
+    for arm, text in enumerate(texts):
+        ratios = [turn[arm] / turn[0] for turn in turns]
+        low, high = _bootstrap_interval(ratios)
+        costs.append(Cost(graft=models.short_text(text), parameters=parameters[arm], gflops=gflops[arm],
+                          memory_mib=memory[arm], latency_ms=1000 * statistics.median(turn[arm] for turn in turns),
                           ratio=statistics.median(ratios), low=low, high=high))
-    return Bench(model=model, runtime=runtime, version=runtimes.title(runtime), imgsz=imgsz, batch=batch, threads=threads,
-                 device="cpu" if where.type == "cpu" else torch.cuda.get_device_name(where), repeats=repeats,
-                 warm_up=_WARM_UP, torch=torch.__version__, costs=tuple(found))
+    return Bench(model=model, runtime=runtime, version=runtimes.describe(runtime), imgsz=imgsz, batch=batch, threads=threads,
+                 device="cpu" if target.type == "cpu" else torch.cuda.get_device_name(target), repeats=repeats,
+                 warm_up=_WARM_UP, torch=torch.__version__, costs=tuple(costs))
 
 
-def _device(device: str, runtime: str) -> torch.device:
+def _parse_device(device: str, runtime: str) -> torch.device:
     if str(device).lower() == "cpu":
         return torch.device("cpu")
     number = str(device).removeprefix("cuda:")
     if not number.isdecimal():
         raise HostError(f"device={device}: expected cpu, or the number of one CUDA device, such as 0.")
     if runtime != "torch":
-        raise HostError(f"device={device}: runtime={runtime} is measured on the CPU. Leave device out, or runtime=torch.")
+        raise HostError(f"device={device}: runtime={runtime} is measured on the CPU. Leave device out or use runtime=torch.")
     if int(number) >= torch.cuda.device_count():
         raise HostError(f"device={device}: this PyTorch sees {torch.cuda.device_count()} CUDA devices.")
     return torch.device("cuda", int(number))
@@ -180,67 +180,69 @@ def _check_size(host: nn.Module, imgsz: int) -> None:
                         f"The nearest are {f'{low} and ' if low else ''}{low + stride}.")
 
 
-def _run(network: nn.Module, pictures: torch.Tensor) -> Callable[[], object]:
-    def on_gpu() -> None:
-        network(pictures)
-        torch.cuda.synchronize(pictures.device)
+def _prepare_run(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+    def run_on_gpu() -> None:
+        network(images)
+        torch.cuda.synchronize(images.device)
 
-    return on_gpu if pictures.device.type == "cuda" else lambda: network(pictures)
-
-
-def _memory(network: nn.Module, pictures: torch.Tensor) -> float:
-    """Return the most MiB of maps that are there at once beyond what was there before."""
-    network(pictures)  # what it keeps for the next time, such as anchors, is no map of this one
-    with _Held() as held:
-        network(pictures)
-    return held.most / 2**20
+    return run_on_gpu if images.device.type == "cuda" else lambda: network(images)
 
 
-class _Held(TorchDispatchMode):
-    """Counts the bytes that operators' results fill, and the most at any time."""
+def _measure_memory(network: nn.Module, images: torch.Tensor) -> float:
+    """Return the peak memory of the feature maps of one forward pass, in MiB."""
+    network(images)  # creates what later passes reuse, such as anchors, which is not counted
+    with _PeakMemory() as memory:
+        network(images)
+    return memory.peak / 2**20
+
+
+class _PeakMemory(TorchDispatchMode):
+    """Counts the bytes of all operators' outputs that are not yet freed. `peak` is the maximum."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.most, self._now, self._known = 0, 0, set[int]()
+        self.peak, self._current, self._storages = 0, 0, set[int]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
-        for one in tree_leaves(result):
-            if isinstance(one, torch.Tensor) and one.untyped_storage()._cdata not in given | self._known:
-                self._hold(one.untyped_storage())
-        self.most = max(self.most, self._now)
+        inputs = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in inputs | self._storages:
+                self._add(leaf.untyped_storage())
+        self.peak = max(self.peak, self._current)
         return result
 
-    def _hold(self, storage: torch.UntypedStorage) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
         address, size = storage._cdata, storage.nbytes()
-        self._known.add(address)
-        self._now += size
-        weakref.finalize(storage, self._release, address, size)
+        self._storages.add(address)
+        self._current += size
+        weakref.finalize(storage, self._remove, address, size)
 
-    def _release(self, address: int, size: int) -> None:
-        self._known.discard(address)
-        self._now -= size
+    def _remove(self, address: int, size: int) -> None:
+        self._storages.discard(address)
+        self._current -= size
 
 
-def _turns(runs: Sequence[Callable[[], object]], repeats: int,
+def _time_in_turns(runs: Sequence[Callable[[], object]], repeats: int,
            clock: Callable[[], float] = time.perf_counter) -> list[list[float]]:
+    """Return the seconds of each run in each turn, without the warm-up turns."""
     order = list(range(len(runs)))
-    shuffled = random.Random(0)  # no arm always runs after the same other one, whose weights fill the caches
+    generator = random.Random(0)  # a random order, because a run is affected by the caches that the run before leaves
     turns = []
     for turn in range(_WARM_UP + repeats):
-        taken = [0.0] * len(runs)
-        shuffled.shuffle(order)
-        for at in order:
-            begun = clock()
-            runs[at]()
-            taken[at] = clock() - begun
+        seconds = [0.0] * len(runs)
+        generator.shuffle(order)
+        for arm in order:
+            started = clock()
+            runs[arm]()
+            seconds[arm] = clock() - started
         if turn >= _WARM_UP:
-            turns.append(taken)
+            turns.append(seconds)
     return turns
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    drawn = random.Random(0)
-    medians = sorted(statistics.median(drawn.choices(values, k=len(values))) for _ in range(_RESAMPLES))
+def _bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95% bootstrap interval of the median."""
+    generator = random.Random(0)
+    medians = sorted(statistics.median(generator.choices(values, k=len(values))) for _ in range(_RESAMPLES))
     return medians[int(0.025 * _RESAMPLES)], medians[int(0.975 * _RESAMPLES) - 1]

@@ -1,7 +1,7 @@
-"""What a network costs when it is deployed, counted in one way for all who say it: `bench`, `show` and a study's report.
+"""Parameters and GFLOPs of a network, as `bench`, `show` and the studies report them.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a task model's `fuse(verbose=False)` folds batch norms in place and
-returns it.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a task model's `fuse(verbose=False)` fuses batch norms into convolutions
+in place and returns the model.
 """
 
 from __future__ import annotations
@@ -16,48 +16,50 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["FORMULAS", "ShapesAlone", "deployed", "gflops", "parameters", "pictures"]
+__all__ = ["FORMULAS", "count_gflops", "count_parameters", "dummy_images", "fused_copy", "shape_only"]
 
 _ATEN = torch.ops.aten
-FORMULAS = {  # operator -> operations; up to 2.14 PyTorch's own list lacks the attention that runs on a CPU
+FORMULAS = {  # operator -> function that counts FLOPs; up to 2.14, PyTorch's registry lacks attention on the CPU
     _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
     **flop_registry,
 }
 
 
-def parameters(model: nn.Module) -> int:
-    """Return how many numbers are trained, before anything is fused."""
-    return sum(one.numel() for one in model.parameters())
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of parameters. Count before fusing, which removes those of batch norms."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def deployed(model: nn.Module) -> nn.Module:
-    """Return a copy as `predict` runs it: float32, fused, in eval mode."""
-    twin: Any = copy.deepcopy(model).float()
+def fused_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a task model as `predict` runs it: float32, fused, in eval mode."""
+    copied: Any = copy.deepcopy(model).float()
     with torch.no_grad():
-        return twin.fuse(verbose=False).eval()
+        return copied.fuse(verbose=False).eval()
 
 
-def gflops(network: nn.Module, imgsz: int) -> float:
-    """Return the operations of one square picture: two for each multiply-add of convolutions and matrix products.
+def count_gflops(network: nn.Module, imgsz: int) -> float:
+    """Return the GFLOPs of one square image: two operations per multiply-add of convolutions and matrix products.
 
-    Deploy it first: fusing merges the branches of some convolutions.
+    Args:
+        network: a fused network (see `fused_copy`), because fusing merges the branches of some convolutions.
+        imgsz: side of the image in pixels.
     """
-    picture = pictures(network, imgsz)
-    with torch.no_grad(), _Products() as products, ShapesAlone() as convolutions:
-        network(picture)
+    image = dummy_images(network, imgsz)
+    with torch.no_grad(), _MatmulCounter() as products, shape_only() as convolutions:
+        network(image)
     return (products.flops + convolutions.flops) / 1e9
 
 
-def pictures(network: nn.Module, imgsz: int, batch: int = 1) -> Tensor:
-    """Return black pictures as the network takes them."""
-    first = next((one for one in network.modules() if isinstance(one, nn.Conv2d)), None)
+def dummy_images(network: nn.Module, imgsz: int, batch: int = 1) -> Tensor:
+    """Return black images (B, C, imgsz, imgsz) with the channels, data type and device that the network takes."""
+    first_conv = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     weight = next(network.parameters(), torch.zeros(()))
-    channels = 3 if first is None else first.in_channels
+    channels = 3 if first_conv is None else first_conv.in_channels
     return torch.zeros(batch, channels, imgsz, imgsz, dtype=weight.dtype, device=weight.device)
 
 
-class _Products(TorchDispatchMode):
-    """Counts as `FlopCounterMode` does and by its formulas, without PyTorch's compiler, which that one loads."""
+class _MatmulCounter(TorchDispatchMode):
+    """Counts FLOPs with the formulas of `FlopCounterMode`, but does not load PyTorch's compiler."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,49 +67,54 @@ class _Products(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # newer versions of PyTorch wrap the method below for the compiler unless told this
+        return False  # else newer versions of PyTorch wrap __torch_dispatch__ for the compiler
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operator and count it."""
+        """Run an operator and count its FLOPs."""
         result = func(*args, **(kwargs or {}))
         if (count := FORMULAS.get(func._overloadpacket)) is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=result)
         return result
 
 
-class ShapesAlone(TorchFunctionMode):
-    """While it is entered, a network can be built and run for its shapes, in a fraction of the time; its values are void.
+def shape_only() -> _ShapeOnlyMode:
+    """Return a context in which networks are built and run for their shapes only, in a fraction of the time.
 
-    What takes the time is left out: a convolution (the first of each shape has code compiled for it) gives zeros, a batch
-    norm its input, and new weights are not drawn. All else is done. `flops` counts the convolutions' operations.
+    The values are meaningless: a convolution returns zeros, a batch norm returns its input, and new weights are not
+    initialized. (oneDNN compiles code for the first convolution of each shape.) All other functions run as usual. The
+    context's attribute `flops` counts the operations of the convolutions.
     """
+    return _ShapeOnlyMode()
+
+
+class _ShapeOnlyMode(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one function of PyTorch, or stand in for it."""
+        """Run a function of PyTorch, or return a result of the right shape without running it."""
         if func is functional.conv2d:
             return self._convolve(*args, **(kwargs or {}))
-        if func in _SHAPE_KEPT:
+        if func in _SAME_SHAPE:
             return args[0] if args else (kwargs or {})["input"]
         return func(*args, **(kwargs or {}))
 
     def _convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
                   dilation: Any = 1, groups: int = 1) -> Tensor:
-        strides, gaps = _pair(stride), _pair(dilation)
-        reach = [gap * (kernel - 1) for gap, kernel in zip(gaps, weight.shape[2:], strict=True)]
-        pads = reach if padding == "same" else [0, 0] if padding == "valid" else [2 * one for one in _pair(padding)]
-        size = [(have + pad - far - 1) // step + 1
-                for have, pad, far, step in zip(input.shape[-2:], pads, reach, strides, strict=True)]
-        made = input.new_zeros((*input.shape[:-3], weight.shape[0], *size))
-        self.flops += 2 * made.numel() * weight[0].numel()
-        return made
+        strides, dilations = _pair(stride), _pair(dilation)
+        spans = [dilation * (kernel - 1) for dilation, kernel in zip(dilations, weight.shape[2:], strict=True)]
+        pads = spans if padding == "same" else [0, 0] if padding == "valid" else [2 * pad for pad in _pair(padding)]
+        sizes = [(size + pad - span - 1) // step + 1
+                 for size, pad, span, step in zip(input.shape[-2:], pads, spans, strides, strict=True)]
+        output = input.new_zeros((*input.shape[:-3], weight.shape[0], *sizes))
+        self.flops += 2 * output.numel() * weight[0].numel()
+        return output
 
 
 def _pair(value: Any) -> Any:
     return value if isinstance(value, (tuple, list)) else (value, value)
 
 
-_SHAPE_KEPT = (functional.batch_norm, Tensor.uniform_, Tensor.normal_)
+_SAME_SHAPE = (functional.batch_norm, Tensor.uniform_, Tensor.normal_)

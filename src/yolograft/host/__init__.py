@@ -1,6 +1,7 @@
-"""The Ultralytics side: the one room (with those that use it) that touches Ultralytics' internals.
+"""Grafted Ultralytics models: `YOLO`, trainers, checkpoints and subprocesses.
 
-Importing it registers nothing and patches nothing: grafted models, trainers and `YOLO` are subclasses.
+Importing this package registers nothing and patches nothing. Grafted models, trainers and `YOLO` are subclasses of
+Ultralytics' own classes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The old place of `yolograft.runner.controls`: checkpoints of version 0.1.0 name its classes by this module."""
+"""Forwards to `yolograft.runner.controls`. Checkpoints of version 0.1.0 pickle its classes under this module's name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    from yolograft.runner import controls  # at call time: `host` imports nothing of the later rooms
+    from yolograft.runner import controls  # at call time: `host` must not import `runner`, which imports `host`
 
     return getattr(controls, name)

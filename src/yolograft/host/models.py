@@ -1,8 +1,8 @@
-"""Grafted task models: an Ultralytics model that carries blocks, and what it says when stock code would drop them.
+"""Grafted task models: Ultralytics models that carry blocks, and raise an error where stock code would drop the blocks.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a task model keeps its YAML dict in `model.yaml` and passes on keys
-that it does not know; checkpoints pickle the whole model, so the class must be found again by module and name; and
-whoever rebuilds a model from that dict reads `yaml["backbone"]`.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a task model keeps its YAML dict in `model.yaml`, with keys that it
+does not know. Checkpoints pickle the whole model, so its class must be importable by module and name. All code that
+rebuilds a model from the dict reads `yaml["backbone"]`.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from yolograft.patch import patched
 from yolograft.sites import rows
 from yolograft.spec import Graft
 
-__all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build", "graft_of", "graft_onto", "host_yaml", "load_into",
-           "own_activation"]
+__all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build_model", "graft_onto", "host_yaml", "load_block_weights",
+           "read_graft", "restore_activation"]
 
-FRESH = "graft_is_fresh"  # marks a model whose blocks hold first weights of no training's seed
+FRESH = "graft_is_fresh"  # the attribute of a model whose blocks have initial weights that no training seed decided
 
 
 class GraftedYaml(dict):  # type: ignore[type-arg]
-    """The YAML dict of a grafted model: stock code that would rebuild the bare host from it is stopped.
+    """The YAML dict of a grafted model. It raises an error when stock code would build the bare host from it.
 
-    Building a model starts with `yaml["backbone"]` (`nn/tasks.py`, in every supported version), while those that only
-    look use `.get`; so that subscript raises the full message. Copies into plain dicts and files lose this class: the
-    mark in the first row (`yolograft.modelyaml.load.marked`) stops stock code there.
+    Code that builds a model reads `yaml["backbone"]` (`nn/tasks.py`, in every supported version), and code that only
+    inspects the dict uses `.get`. Therefore the subscript raises the error. A copy into a plain dict or a file loses this
+    class. There, the mark in the first row (`yolograft.modelyaml.load.marked`) stops stock code.
     """
 
     def __getitem__(self, key: str) -> Any:
         if key == "backbone":
             raise HostError(
-                f"This checkpoint carries the graft '{short(self.get(GRAFT_KEY, 'none'))}', and stock Ultralytics would "
-                "rebuild the model without it. Train it with: yolograft train model=CHECKPOINT ... (or in Python: "
+                f"This checkpoint carries the graft '{short_text(self.get(GRAFT_KEY, 'none'))}', and stock Ultralytics "
+                "would rebuild the model without it. Train it with: yolograft train model=CHECKPOINT ... (or in Python: "
                 "yolograft.YOLO(CHECKPOINT).train(...)). To continue from the bare host on purpose: graft=none."
             )
         return super().__getitem__(key)
 
 
-# PyYAML refuses subclasses of dict unless it is told how to write them: as the plain mapping that this is.
+# PyYAML writes a subclass of dict only if a representer is registered for it. Ours writes a plain mapping.
 for _dumper in ("SafeDumper", "Dumper", "CSafeDumper", "CDumper"):
-    if hasattr(yaml, _dumper):  # the C ones are there only where libyaml is
+    if hasattr(yaml, _dumper):  # the C dumpers exist only where libyaml is installed
         getattr(yaml, _dumper).add_representer(GraftedYaml, SafeRepresenter.represent_dict)
 
 
-def carrying(config: dict[str, Any], graft: Graft | str) -> GraftedYaml:
-    """Return a host's YAML dict with a graft in it, marked so that stock Ultralytics never builds the bare host."""
+def with_graft(config: dict[str, Any], graft: Graft | str) -> GraftedYaml:
+    """Return a host's YAML dict with the graft and a mark, because of which stock Ultralytics cannot build the bare host."""
     added = {GRAFT_KEY: str(graft), VERSION_KEY: __version__}
     if config.get("scale"):
         added[SCALE_KEY] = config["scale"]
@@ -69,70 +69,70 @@ def carrying(config: dict[str, Any], graft: Graft | str) -> GraftedYaml:
     return GraftedYaml(marked({**config, **added}, why))
 
 
-def short(text: str) -> str:
+def short_text(text: str) -> str:
     """Return a graft's text without the settings that have their default values."""
     from yolograft import blocks
 
     value = Graft.parse(text)
     parts = []
     for part in value.parts:
-        known = blocks.defaults(part.block)
-        kept = tuple((key, setting) for key, setting in part.settings if known.get(key, ...) != setting)
-        parts.append(type(part)(part.block, part.sites, kept))
+        defaults = blocks.defaults(part.block)
+        changed = tuple((key, setting) for key, setting in part.settings if defaults.get(key, ...) != setting)
+        parts.append(type(part)(part.block, part.sites, changed))
     return str(Graft(tuple(parts)))
 
 
-def graft_of(config: dict[str, Any]) -> Graft:
-    """Return the graft that travels in a model's YAML dict; falsy where there is none."""
+def read_graft(config: dict[str, Any]) -> Graft:
+    """Return the graft in a model's YAML dict. It is falsy if there is none."""
     return Graft.parse(str(config.get(GRAFT_KEY) or "none"))
 
 
 class Grafted:
-    """What a grafted task model does differently from its stock class; mixed in by `graft_onto`."""
+    """Mixin of all grafted task models. `graft_onto` combines it with the stock class."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state of a checkpoint or a copy; the YAML dict of an early checkpoint gets the mark that it lacks."""
+        """Restore the state of a checkpoint or a copy, and mark its YAML dict, because early checkpoints lack the mark."""
         super().__setstate__(state)  # type: ignore[misc]
         config = dict(self.__dict__["yaml"])
         if config.get(GRAFT_KEY):
-            self.yaml = carrying(config, config[GRAFT_KEY])
+            self.yaml = with_graft(config, config[GRAFT_KEY])
 
     def fuse(self, *args: Any, **kwargs: Any) -> Any:
-        """Fold batch norms as the stock model does, with every block kept.
+        """Fuse batch norms into convolutions as the stock model does, and keep every block.
 
-        Folding deletes a Conv's `bn` and may replace its `conv`. After it the convolution's output is what the batch
-        norm's was, so the blocks on `bn` go there, and those on the input of `conv` back to their place.
+        Fusing deletes a Conv's `bn` and may replace its `conv`. The fused convolution gives the output that `bn` gave, so
+        blocks on the output of `bn` move to the output of `conv`. Blocks on the input of `conv` stay there.
         """
-        lifted = [(module, attach.detach_blocks(module.conv)[1], attach.detach_blocks(module.bn)[0])
+        removed = [(module, attach.lift(module.conv)[1], attach.lift(module.bn)[0])
                   for module in self.modules() if isinstance(module, Conv) and hasattr(module, "bn")]  # type: ignore[attr-defined]
         super().fuse(*args, **kwargs)  # type: ignore[misc]
-        for module, before, after in lifted:
-            for side, blocks in (("pre", before), ("out", after)):
+        for module, input_blocks, output_blocks in removed:
+            for side, blocks in (("pre", input_blocks), ("out", output_blocks)):
                 for block in blocks:
                     attach.attach_block(module.conv, block, side)
         return self
 
 
-def graft_onto(model: nn.Module, what: str | Graft | Iterable[str | Graft]) -> nn.Module:
-    """Graft blocks onto an Ultralytics task model, in place, so that they survive whatever Ultralytics does with it.
+def graft_onto(model: nn.Module, graft: str | Graft | Iterable[str | Graft]) -> nn.Module:
+    """Graft blocks onto an Ultralytics task model, in place, so that training, fusing and checkpoints keep them.
 
-    The graft is written into the model's YAML dict and the model's class becomes its grafted kind.
+    The model's YAML dict gets the graft, and the model's class becomes the grafted subclass.
 
     Raises:
-        GraftError: the graft does not fit; the model is then as it was.
+        GraftError: the graft does not fit. The model is then unchanged.
     """
-    value = Graft.of(what)
+    value = Graft.of(graft)
     if not value:
         return model
-    _refuse_lost(model, value)
+    _check_survives_fusing(model, value)
     attach.graft(model, value)
-    model.yaml = carrying(dict(model.yaml), attach.grafted(model))  # type: ignore[arg-type, assignment]
+    model.yaml = with_graft(dict(model.yaml), attach.grafted(model))  # type: ignore[arg-type, assignment]
     model.__class__ = grafted_class(type(model))
     return model
 
 
 def ungraft(model: nn.Module) -> nn.Module:
-    """Take every block off an Ultralytics task model, in place: class, YAML dict and tensors are the host's again."""
+    """Remove all blocks from an Ultralytics task model, in place. Its class, YAML dict and tensors are the host's again."""
     attach.prune(model)
     if isinstance(model, Grafted):
         model.__class__ = type(model).__mro__[2]  # (grafted, Grafted, stock, ...)
@@ -140,8 +140,8 @@ def ungraft(model: nn.Module) -> nn.Module:
     return model
 
 
-def _refuse_lost(model: nn.Module, value: Graft) -> None:
-    # fuse() merges these modules away; a block there would vanish when the model is deployed
+def _check_survives_fusing(model: nn.Module, value: Graft) -> None:
+    """Raise `SiteError` for sites in modules that `fuse()` merges into others: it would remove a block there."""
     from yolograft.sites import probe, resolve
 
     shapes = probe(model)
@@ -162,60 +162,60 @@ def _refuse_lost(model: nn.Module, value: Graft) -> None:
 
 
 def grafted_class(stock: type[nn.Module]) -> type[nn.Module]:
-    """Return the grafted kind of a task model's class, found again under its name when a checkpoint is opened."""
+    """Return the grafted subclass of a task model's class. It is an attribute of this module, so that pickle finds it."""
     if issubclass(stock, Grafted):
         return stock
     name = f"Grafted{stock.__name__}"
-    here = sys.modules[__name__]
-    if name not in here.__dict__ or here.__dict__[name].__mro__[2] is not stock:
-        setattr(here, name, type(name, (Grafted, stock), {"__module__": __name__, "__qualname__": name,
-                                                          "__doc__": f"`{stock.__name__}` that carries blocks."}))
-    return here.__dict__[name]
+    module = sys.modules[__name__]
+    if name not in module.__dict__ or module.__dict__[name].__mro__[2] is not stock:
+        setattr(module, name, type(name, (Grafted, stock), {"__module__": __name__, "__qualname__": name,
+                                                            "__doc__": f"`{stock.__name__}` that carries blocks."}))
+    return module.__dict__[name]
 
 
 def __getattr__(name: str) -> Any:
-    # A checkpoint names its class by this module and 'Grafted' + the stock name: make it when it is first asked for.
+    # A checkpoint stores its class as this module and 'Grafted' + the stock name. Create the class on first access.
     stock = getattr(tasks, name[len("Grafted"):], None) if re.fullmatch(r"Grafted\w+Model", name) else None
     if isinstance(stock, type) and issubclass(stock, nn.Module):
         return grafted_class(stock)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load_into(model: nn.Module, weights: nn.Module) -> None:
-    """Load the blocks' tensors that `weights` has too, and say how much of the host and of the grafts was loaded.
+def load_block_weights(model: nn.Module, weights: nn.Module) -> None:
+    """Load the tensors of the blocks that `weights` has too, and log how many tensors of host and blocks were loaded.
 
-    The host's own tensors have been loaded by Ultralytics by then; its count would include or miss the grafts'. Blocks
-    that were never trained are left as the training's own seed has just made them.
+    Ultralytics has loaded the host's tensors before this is called, but its log does not count host and blocks apart.
+    Blocks of `weights` that were never trained are not loaded: the new blocks keep the weights from this training's seed.
     """
-    ours, theirs = model.state_dict(), weights.float().state_dict()
+    target, source = model.state_dict(), weights.float().state_dict()
     prefixes = tuple(f"{prefix}." for prefix in attach.grafts(model))
-    mine = {key for key in ours if prefixes and key.startswith(prefixes)}
-    fitting = {key: value for key, value in theirs.items()
-               if key in mine and ours[key].shape == value.shape and not getattr(weights, FRESH, False)}
+    block_keys = {key for key in target if prefixes and key.startswith(prefixes)}
+    fitting = {key: value for key, value in source.items()
+               if key in block_keys and target[key].shape == value.shape and not getattr(weights, FRESH, False)}
     model.load_state_dict(fitting, strict=False)
-    host = [key for key in ours if key not in mine]
-    loaded = sum(key in theirs and theirs[key].shape == ours[key].shape for key in host)
-    LOGGER.info(f"yolograft: {loaded} of {len(host)} host tensors loaded; {len(fitting)} loaded and "
-                f"{len(mine) - len(fitting)} new in grafts")
-    left = sorted({".".join(key.split(".")[:4]) for key in host
-                   if key not in theirs or theirs[key].shape != ours[key].shape})
-    if left:
+    host_keys = [key for key in target if key not in block_keys]
+    loaded = sum(key in source and source[key].shape == target[key].shape for key in host_keys)
+    LOGGER.info(f"yolograft: {loaded} of {len(host_keys)} host tensors loaded; {len(fitting)} loaded and "
+                f"{len(block_keys) - len(fitting)} new in grafts")
+    not_loaded = sorted({".".join(key.split(".")[:4]) for key in host_keys
+                         if key not in source or source[key].shape != target[key].shape})
+    if not_loaded:
         head = f"model.{len(rows(model)) - 1}."
-        kind = "the head's class layers" if all(key.startswith(head) for key in left) else ", ".join(left[:6])
-        LOGGER.info(f"yolograft: not loaded, for want of the same shape: {kind}")
+        names = "the head's class layers" if all(key.startswith(head) for key in not_loaded) else ", ".join(not_loaded[:6])
+        LOGGER.info(f"yolograft: not loaded, because the checkpoint has no tensor of the same shape: {names}")
 
 
-def build(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kwargs: Any) -> nn.Module:
+def build_model(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kwargs: Any) -> nn.Module:
     """Build a task model of class `cls` from a YAML dict and graft it."""
-    with own_activation():
+    with restore_activation():
         network = cls(host_yaml(config), **kwargs)
     return graft_onto(network, graft)
 
 
-def own_activation() -> AbstractContextManager[None]:
-    """Keep the activation that a YAML asks for (`activation: nn.ReLU()`, as yolov6 does) to the model built inside.
+def restore_activation() -> AbstractContextManager[None]:
+    """Restore `Conv.default_act` on exit, which building a model may change.
 
-    `parse_model` sets it as `Conv.default_act`, for the whole process. Newer versions restore it; in 8.3.0 every model
-    that is built afterwards has it too, so what a comparison trains would depend on what was built before.
+    `parse_model` sets it for the whole process if a YAML has an activation (`activation: nn.ReLU()` in yolov6). Newer
+    versions restore it. 8.3.0 does not, so all models that are built later would have this activation too.
     """
     return patched((Conv, "default_act", Conv.default_act))

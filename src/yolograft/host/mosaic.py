@@ -1,7 +1,7 @@
-"""Whether Mosaic augmentation is on in any epoch of a training, by the installed version's rule.
+"""Warn about train arguments with which no epoch uses Mosaic augmentation.
 
-What this relies on in Ultralytics: `BaseTrainer._do_train` closes Mosaic in the epoch `epochs - close_mosaic` (8.3.0), or
-in that epoch and all later ones (newer versions).
+What this relies on in Ultralytics: `BaseTrainer._do_train` closes Mosaic when epoch == epochs - close_mosaic (8.3.0), or
+when epoch >= epochs - close_mosaic (newer versions).
 """
 
 from __future__ import annotations
@@ -20,27 +20,31 @@ _CLOSES_ONCE = "epoch == (self.epochs - self.args.close_mosaic)"  # 8.3.0's cond
 
 
 def mosaic_warnings(arguments: Mapping[str, Any]) -> list[str]:
-    """Return a warning if these train arguments leave no epoch with Mosaic on, or if versions disagree on that.
+    """Return a warning if no epoch would use Mosaic, or if that depends on the version of Ultralytics.
 
     Args:
-        arguments: train arguments by name; a missing or None one has Ultralytics' default.
+        arguments: train arguments by name. An argument that is missing or None has Ultralytics' default value.
+
+    Returns:
+        A list with one warning, or an empty list.
     """
-    given = {**DEFAULT_CFG_DICT, **{key: value for key, value in arguments.items() if value is not None}}
-    epochs, last, mosaic = int(given["epochs"]), int(given["close_mosaic"]), float(given["mosaic"])
-    unused = given["rect"] or given["time"] or given["task"] == "classify"
-    if unused or mosaic <= 0 or not last >= epochs > 0:
+    values = {**DEFAULT_CFG_DICT, **{key: value for key, value in arguments.items() if value is not None}}
+    epochs, close_mosaic, mosaic = int(values["epochs"]), int(values["close_mosaic"]), float(values["mosaic"])
+    not_applicable = values["rect"] or values["time"] or values["task"] == "classify"
+    if not_applicable or mosaic <= 0 or not close_mosaic >= epochs > 0:
         return []
-    if last > epochs and _closes_once():
-        return [f"close_mosaic={last} is larger than epochs={epochs}. Ultralytics {ultralytics.__version__} then trains all "
-                "epochs with Mosaic, but newer versions train all epochs without it. Set close_mosaic to a number below "
-                f"{epochs}."]
-    return [f"close_mosaic={last} with epochs={epochs} switches Mosaic, MixUp and copy-paste off before the first epoch: no "
-            f"epoch trains with them. Set close_mosaic to a number below {epochs}, or mosaic=0 if this is what you want."]
+    if close_mosaic > epochs and _closes_once():
+        return [f"close_mosaic={close_mosaic} is larger than epochs={epochs}. Ultralytics {ultralytics.__version__} "
+                "then trains all epochs with Mosaic, but newer versions train all epochs without it. Set close_mosaic to a "
+                f"number below {epochs}."]
+    return [f"close_mosaic={close_mosaic} with epochs={epochs} switches Mosaic, MixUp and copy-paste off before the first "
+            f"epoch: no epoch trains with them. Set close_mosaic to a number below {epochs}, or mosaic=0 if you want "
+            "this."]
 
 
 def _closes_once() -> bool:
-    """Whether the installed version closes Mosaic only in the epoch `epochs - close_mosaic`, which may never come."""
+    """Return whether the installed version closes Mosaic only when epoch == epochs - close_mosaic (never, if negative)."""
     try:
         return _CLOSES_ONCE in inspect.getsource(BaseTrainer._do_train)
-    except OSError:  # no source is installed
+    except OSError:  # the source code is not installed
         return False

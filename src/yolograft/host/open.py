@@ -1,4 +1,4 @@
-"""Opening a checkpoint or a model YAML as a `YOLO`, with an error that says what is near where that fails."""
+"""Open a checkpoint or a model YAML as a `YOLO`. An error names the most similar file in the current folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ __all__ = ["open_model"]
 
 
 def open_model(name: str | Path, task: str | None = None) -> Any:
-    """Open a checkpoint or a model YAML as a `YOLO`; raises `HostError` where that cannot be done."""
+    """Open a checkpoint or a model YAML as a `YOLO`.
+
+    Args:
+        name: the file's path, or the name of a model that Ultralytics knows.
+        task: as in Ultralytics; by default read from the model.
+
+    Raises:
+        GraftError: the model cannot be opened.
+    """
     try:
         return YOLO(name, task=task)
     except GraftError:
         raise
     except (FileNotFoundError, TypeError, KeyError, AttributeError, ModuleNotFoundError, ConnectionError) as error:
         files = [str(path) for pattern in ("*.pt", "*.yaml") for path in sorted(Path.cwd().glob(pattern))]
-        near = nearest(str(name), [Path(file).name for file in files])
-        raise HostError(f"model={name} cannot be opened: {error}.{near}") from error
+        hint = nearest(str(name), [Path(file).name for file in files])
+        raise HostError(f"model={name} cannot be opened: {error}.{hint}") from error

@@ -1,9 +1,11 @@
-"""Ultralytics models as pickle-free files: what `checkpoint` saves, with the YAML dict that the host is built from.
+"""Save and open Ultralytics models as safetensors files, which contain no pickle.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a task model is rebuilt by its class from `model.yaml`, and only
-`names`, `args`, `task`, its tensors and the width of its class branches tell a trained one from a fresh one. That width is
-`max(C of P3, min(nc, 100))` in a fresh head (`cv3` of `Detect`); newer versions keep the pretrained one where the number of
-classes changes (`BaseModel.load`).
+The file is a `yolograft.checkpoint` that also stores the YAML dict from which the host is built.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): the class of a task model rebuilds the model from `model.yaml`. A
+trained model differs from a new one only in `names`, `args`, `task`, its tensors, and the width of its class branches
+(`cv3` of `Detect`). In a new head this width is `max(C of P3, min(nc, 100))`. When the number of classes changes, newer
+versions keep the width of the pretrained head (`BaseModel.load`).
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ __all__ = ["open_file", "save_file"]
 
 
 def save_file(model: nn.Module, path: str | Path) -> Path:
-    """Write a task model, grafted or bare, to a safetensors file; returns its path.
+    """Write a task model, grafted or bare, to a safetensors file and return the file's path.
 
     Raises:
-        HostError: the file cannot be written, or the model holds more than its YAML dict and tensors tell.
+        HostError: the file cannot be written, or the model's class cannot be rebuilt from a YAML dict.
     """
     stock = type(model).__mro__[2] if isinstance(model, models.Grafted) else type(model)
     if getattr(tasks, stock.__name__, None) is not stock:
         raise HostError(f"A {stock.__name__} cannot be rebuilt from its YAML alone. Keep its .pt file.")
     config = models.host_yaml(dict(model.yaml))  # type: ignore[arg-type]
-    told: Any = model.args  # a dict, or the namespace of a trainer
-    given: dict[str, Any] = told if isinstance(told, dict) else vars(told)
-    args = {key: value for key, value in given.items()
+    model_args: Any = model.args  # a dict, or a namespace if the model comes from a trainer
+    all_args: dict[str, Any] = model_args if isinstance(model_args, dict) else vars(model_args)
+    args = {key: value for key, value in all_args.items()
             if key in ("imgsz", "data", "single_cls") and isinstance(value, (int, str, list))}
     facts = {"class": stock.__name__, "task": str(getattr(model, "task", None) or args.get("task", "detect")),
              "yaml": json.dumps(config), "names": json.dumps(getattr(model, "names", {})), "args": json.dumps(args)}
@@ -44,10 +46,11 @@ def save_file(model: nn.Module, path: str | Path) -> Path:
 
 
 def open_file(path: str | Path) -> nn.Module:
-    """Build the task model that a file describes, graft it and load its tensors; no code from the file is run.
+    """Build the task model that a file describes, graft it and load its tensors. This runs no code from the file.
 
     Raises:
-        HostError: no such file, not one of ours, or of an Ultralytics that this one cannot rebuild.
+        HostError: the file does not exist, `save_file` did not write it, or the installed Ultralytics cannot build the
+            model.
     """
     saved = checkpoint.read(path)
     try:
@@ -55,10 +58,10 @@ def open_file(path: str | Path) -> nn.Module:
         config, names = json.loads(saved.facts["yaml"]), json.loads(saved.facts["names"])
         args = json.loads(saved.facts["args"])
     except (KeyError, AttributeError, ValueError) as error:
-        raise HostError(f"'{path}' does not say which Ultralytics model it holds ({error}). Expected a file made by "
-                        "'yolograft export model=best.pt format=safetensors' and an Ultralytics with its task.") from error
+        raise HostError(f"'{path}' does not say which Ultralytics model it holds ({error}). Expected a file from 'yolograft "
+                        "export model=best.pt format=safetensors' and an Ultralytics that has its task.") from error
     if not (isinstance(cls, type) and issubclass(cls, tasks.BaseModel)):
-        raise HostError(f"'{path}' asks for '{saved.facts['class']}', which is no Ultralytics model.")
+        raise HostError(f"'{path}' needs the class '{saved.facts['class']}', which is not an Ultralytics model.")
     model: Any = cls(config, verbose=False)
     _fit_class_branches(model, config, saved.tensors)
     models.graft_onto(model, saved.graft)
@@ -71,19 +74,19 @@ def open_file(path: str | Path) -> nn.Module:
 
 
 def _fit_class_branches(model: Any, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Give the head's class branches the width that they have among the tensors, in place."""
-    head, row = model.model[-1], len(model.model) - 1
+    """Change the head's class branches, in place, to the width that the stored tensors have."""
+    head, head_row = model.model[-1], len(model.model) - 1
     for attribute in ("cv3", "one2one_cv3"):
         branches: Any = getattr(head, attribute, None)
         if branches is None or not isinstance(branches[0][-1], nn.Conv2d):
             continue
-        last = branches[0][-1]
-        stored = tensors.get(f"model.{row}.{attribute}.0.{len(branches[0]) - 1}.weight")
-        width = stored.shape[1] if stored is not None and stored.ndim == 4 else last.in_channels
-        if width == last.in_channels or width > 100:
+        classifier = branches[0][-1]
+        stored = tensors.get(f"model.{head_row}.{attribute}.0.{len(branches[0]) - 1}.weight")
+        width = stored.shape[1] if stored is not None and stored.ndim == 4 else classifier.in_channels
+        if width == classifier.in_channels or width > 100:
             continue
-        donor: Any = type(model)({**config, "nc": width}, verbose=False)
-        wide = getattr(donor.model[-1], attribute)
-        for branch in wide:
-            branch[-1] = nn.Conv2d(width, last.out_channels, 1)
-        setattr(head, attribute, wide)
+        wide_model: Any = type(model)({**config, "nc": width}, verbose=False)
+        wide_branches = getattr(wide_model.model[-1], attribute)
+        for branch in wide_branches:
+            branch[-1] = nn.Conv2d(width, classifier.out_channels, 1)
+        setattr(head, attribute, wide_branches)

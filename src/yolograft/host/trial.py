@@ -1,4 +1,4 @@
-"""The old place of `yolograft.runner.train`, which plans of version 0.1.0 name as their `host`."""
+"""Forwards to `yolograft.runner.train`. Plans of version 0.1.0 store this module's name as their `host`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    from yolograft.runner import train  # at call time: `host` imports nothing of the later rooms
+    from yolograft.runner import train  # at call time: `host` must not import `runner`, which imports `host`
 
     return getattr(train, name)

@@ -1,7 +1,7 @@
-"""The controls of a study, made of a network that is already grafted: what else but the block could explain a gain.
+"""Controls of a study: changes of a grafted network that test other explanations of a gain than the block.
 
-`aa` moves the initial weights by one part in a million, `params` puts a plain 1x1 convolution in each block's place, and
-`gate1` holds at zero what an identity start silences, so that every gate stays at 1.
+`aa` changes the initial weights by about one part in a million. `params` replaces each block by a plain 1x1 convolution.
+`gate1` freezes the parameters that the setting init=identity starts at zero, so that every gate stays at 1.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from yolograft.sites import probe
 __all__ = ["CONTROLS", "Plain", "apply"]
 
 CONTROLS = ("", "aa", "params", "gate1")
-_MOVE = 1e-6
+_RELATIVE_NOISE = 1e-6  # standard deviation
 
 
 class Plain(nn.Module):
-    """x + V U x, a 1x1 convolution of rank h, or x + w x where even h = 1 has too many parameters; the identity at birth.
+    """y = x + V U x, with 1x1 convolutions U: C -> h and V: h -> C; y = x + w x if that is nearer to the parameter count.
+
+    V and w start at zero, so that y = x.
 
     Args:
         channels: C.
-        parameters: how many it should have: h is chosen to come nearest, 2 C h + h + C.
+        parameters: the wanted parameter count. h is chosen so that 2 C h + h + C is nearest to it.
     """
 
     def __init__(self, channels: int, parameters: int) -> None:
         super().__init__()
         rank = max(1, round((parameters - channels) / (2 * channels + 1)))
-        least = 2 * channels * rank + rank + channels
-        if abs(channels - parameters) < abs(least - parameters):
+        count = 2 * channels * rank + rank + channels
+        if abs(channels - parameters) < abs(count - parameters):
             self.body: nn.Module = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
             nn.init.zeros_(self.body.weight)
         else:
-            last = nn.Conv2d(rank, channels, 1)
-            self.body = nn.Sequential(nn.Conv2d(channels, rank, 1), last)
-            for parameter in last.parameters():
+            expand = nn.Conv2d(rank, channels, 1)
+            self.body = nn.Sequential(nn.Conv2d(channels, rank, 1), expand)
+            for parameter in expand.parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,37 +51,42 @@ class Plain(nn.Module):
 
 
 def apply(network: nn.Module, control: str, seed: int) -> list[nn.Parameter]:
-    """Make a grafted network the control's, in place; returns the parameters that training must leave at zero.
+    """Apply a control to a grafted network, in place. Returns the parameters that training must leave at zero.
+
+    Args:
+        network: the grafted network.
+        control: a name from `CONTROLS`; "" changes nothing.
+        seed: the trial's seed.
 
     Raises:
-        HostError: no such control, or the blocks have nothing that it could act on.
+        HostError: there is no such control, or it has no effect on these blocks.
     """
     if control not in CONTROLS:
         raise HostError(f"No control is named '{control}'. Known: {', '.join(CONTROLS[1:])}.")
     if control == "aa":
-        _move(network, seed)
+        _perturb_weights(network, seed)
     elif control == "params":
-        _replace(network, seed)
+        _replace_blocks(network, seed)
     elif control == "gate1":
-        return _hold(network)
+        return _zero_parameters(network)
     return []
 
 
-def _move(network: nn.Module, seed: int) -> None:
+def _perturb_weights(network: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(derive_seed("aa", seed))
     with torch.no_grad():
         for parameter in network.parameters():
             noise = torch.randn(parameter.shape, generator=generator).to(parameter)
-            parameter.mul_(1 + _MOVE * noise)
+            parameter.mul_(1 + _RELATIVE_NOISE * noise)
 
 
-def _replace(network: nn.Module, seed: int) -> None:
+def _replace_blocks(network: nn.Module, seed: int) -> None:
     blocks, shapes = attach.grafts(network), probe(network)
     for prefix, block in blocks.items():
         count = sum(parameter.numel() for parameter in block.parameters())
         if not count:
-            raise HostError(f"The control 'params' of a {type(block).__name__} is the bare host: the block has no "
-                            "parameters. Use the control 'aa' instead.")
+            raise HostError(f"The control 'params' of a {type(block).__name__} equals the bare host, because the block "
+                            "has no parameters. Use the control 'aa' instead.")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("params", seed, prefix))
             plain = Plain(shapes.inputs[prefix][0][1], count)
@@ -88,18 +95,19 @@ def _replace(network: nn.Module, seed: int) -> None:
         network.get_submodule(parent)[int(leaf)] = plain.to(weight).train(network.training)  # type: ignore[operator]
 
 
-def _hold(network: nn.Module) -> list[nn.Parameter]:
-    held = []
+def _zero_parameters(network: nn.Module) -> list[nn.Parameter]:
+    frozen = []
     for prefix, block in attach.grafts(network).items():
-        silent = list(_silent(block))
-        if not silent:
-            raise HostError(f"The control 'gate1' cannot hold the gates of {type(block).__name__} ({prefix}): nothing in "
-                            "it starts silent. It needs a block with the setting init=identity, the default.")
-        held += silent
-    return held
+        zeros = list(_parameters_of_zero_modules(block))
+        if not zeros:
+            raise HostError(f"The control 'gate1' cannot fix the gates of {type(block).__name__} ({prefix}): none of its "
+                            "layers starts at zero. It needs a block with the setting init=identity, the default.")
+        frozen += zeros
+    return frozen
 
 
-def _silent(block: nn.Module) -> Iterator[nn.Parameter]:
+def _parameters_of_zero_modules(block: nn.Module) -> Iterator[nn.Parameter]:
+    """Give the parameters of every submodule whose own parameters are all zero."""
     for module in block.modules():
         own = list(module.parameters(recurse=False))
         if own and not any(bool(parameter.any()) for parameter in own):

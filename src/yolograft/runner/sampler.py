@@ -1,16 +1,17 @@
-"""The data of a trial: which picture comes when, and how it is augmented, as a function of seed, epoch and picture alone.
+"""The training data of a trial: the order and the augmentation of its images depend only on seed, epoch and image.
 
-So for one seed every arm sees the same pictures, in the same order, augmented alike, whatever its network draws from
-the random generators and however many worker processes load the data; a trial that was interrupted goes on with what
-it would have seen; and two seeds see different orders and augmentations. Ultralytics by itself grants neither: up to
-about 8.4.139 the order and the augmentations of a loader with workers were the same for every seed, and in all versions
-Mosaic takes its partners from what the worker at hand happened to load last.
+For one seed, every arm sees the same images in the same order with the same augmentation. What its network draws from the
+random generators, and how many worker processes load the data, changes nothing. A resumed trial sees what an uninterrupted
+one sees. Another seed gives another order and other augmentations.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a trainer builds its data in `build_dataset(path, mode, batch)` and
-its loader in `get_dataloader`; the loader's `batch_sampler.sampler` is torch's BatchSampler and `reset()` begins anew;
-a data set with augmentation keeps the pictures loaded last in `ims`, `im_hw0` and `im_hw`, their numbers in `buffer`,
-which `Mosaic` chooses from, and drops the oldest when `buffer` reaches `max_buffer_length`; the trainer's loop
-(`BaseTrainer._do_train`) switches Mosaic off for the last `close_mosaic` epochs.
+Ultralytics alone guarantees none of this. Up to about 8.4.139, a loader with workers gives the same order and augmentation
+for every seed. In all versions, Mosaic chooses its other images from those that the same worker happened to load last.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a trainer builds its data set in `build_dataset(path, mode, batch)` and
+its loader in `get_dataloader`. The loader's `batch_sampler.sampler` is torch's BatchSampler, and `reset()` starts a new
+iterator. A data set with augmentation keeps the images that it loaded last in `ims`, `im_hw0` and `im_hw`, and their
+indices in `buffer`. `Mosaic` chooses from `buffer`, and the data set drops the oldest image when `buffer` has
+`max_buffer_length` entries. The training loop (`BaseTrainer._do_train`) closes Mosaic for the last `close_mosaic` epochs.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from torch.utils.data import Dataset, Sampler
 
 from yolograft.seeding import derive_seed, seeded_rng
 
-__all__ = ["Epochs", "Paired"]
+__all__ = ["EpochSampler", "SeededDataset"]
 
-_OWN = ("base", "seed", "shuffle", "_orders", "_loaded")
+_OWN_ATTRIBUTES = ("base", "seed", "shuffle", "_orders", "_loaded")
 
 
-class _Window(list[int]):
-    """What `Mosaic` may choose from; what the data set loads is noted elsewhere, to be dropped in time."""
+class _MosaicBuffer(list[int]):
+    """The indices from which `Mosaic` chooses. An index that the data set appends goes into `loaded`, not into this list."""
 
     loaded: set[int]
 
@@ -37,13 +38,15 @@ class _Window(list[int]):
         self.loaded.add(index)
 
 
-class Paired(Dataset[Any]):
-    """A data set whose item `epoch * len + place` is that place of that epoch; for the rest, the data set it holds.
+class SeededDataset(Dataset[Any]):
+    """Wraps a training data set. Item `epoch * len + position` is the image at that position of that epoch.
+
+    All other attributes are those of the wrapped data set.
 
     Args:
         base: an Ultralytics data set for training.
-        seed: the trial's.
-        shuffle: whether each epoch has an order of its own.
+        seed: the trial's seed.
+        shuffle: whether each epoch has its own order.
     """
 
     def __init__(self, base: Any, seed: int, *, shuffle: bool = True) -> None:
@@ -55,79 +58,80 @@ class Paired(Dataset[Any]):
         return len(self.base)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OWN:  # a copy that is being made has none of them yet
+        if name in _OWN_ATTRIBUTES:  # copy and pickle ask for attributes before they are set
             raise AttributeError(name)
         return getattr(self.base, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OWN:
+        if name in _OWN_ATTRIBUTES:
             object.__setattr__(self, name, value)
         else:
             setattr(self.base, name, value)
 
     def order(self, epoch: int) -> Sequence[int]:
-        """Return the pictures' numbers in the order of an epoch; epoch -1 is never trained, and fills the first window."""
+        """Return the image indices in the order of an epoch. Epoch -1 is not trained, but fills the first windows."""
         if epoch not in self._orders:
-            numbers = list(range(len(self)))
+            indices = list(range(len(self)))
             if self.shuffle:
-                random.Random(derive_seed("order", self.seed, epoch)).shuffle(numbers)
-            # an epoch and the one before it are in use at a time
-            self._orders = {key: kept for key, kept in self._orders.items() if abs(key - epoch) == 1}
-            self._orders[epoch] = numbers
+                random.Random(derive_seed("order", self.seed, epoch)).shuffle(indices)
+            # an epoch needs its own order and that of the epoch before
+            self._orders = {key: order for key, order in self._orders.items() if abs(key - epoch) == 1}
+            self._orders[epoch] = indices
         return self._orders[epoch]
 
-    def window(self, epoch: int, place: int) -> list[int]:
-        """Return the numbers of the pictures from which `Mosaic` chooses the partners of a picture, itself the last.
+    def window(self, epoch: int, position: int) -> list[int]:
+        """Return the indices of the images from which `Mosaic` chooses; the last one is the image at `position` itself.
 
-        They are the last `max_buffer_length - 1` pictures of the order of the epoch before, followed by the order of this
-        epoch up to `place`. In epoch 0 the order of an epoch -1 takes the place of the epoch before, so that Mosaic has as
-        many partners from the first picture on. (A stock data set starts with none, and its first picture is its own
-        partner.) A picture can be there twice, once from each epoch.
+        These are the last `max_buffer_length - 1` images of this sequence: the order of the epoch before, then the order of
+        this epoch up to `position`. Epoch 0 follows epoch -1, so Mosaic has as many images to choose from at the first
+        image as later. (In a stock data set, the first image can choose only itself.) The window can contain an image
+        twice, once from each epoch.
         """
-        # one less than the length at which the data set would begin to drop pictures on its own
+        # one less than the length at which the data set would drop images itself
         length = max(1, getattr(self.base, "max_buffer_length", 0) - 1)
-        found = list(self.order(epoch)[max(0, place + 1 - length):place + 1])
-        missing = length - len(found)
-        return [*self.order(epoch - 1)[len(self) - missing:], *found] if missing else found
+        current = list(self.order(epoch)[max(0, position + 1 - length):position + 1])
+        remaining = length - len(current)
+        return [*self.order(epoch - 1)[len(self) - remaining:], *current] if remaining else current
 
     def __getitem__(self, number: int) -> Any:
-        epoch, place = divmod(int(number), len(self))
-        index = self.order(epoch)[place]
-        self._open_window(epoch, place)
+        epoch, position = divmod(int(number), len(self))
+        index = self.order(epoch)[position]
+        self._set_buffer(epoch, position)
         with seeded_rng("item", self.seed, epoch, index):
             for transform in getattr(getattr(self.base, "transforms", None), "transforms", ()):
                 inner: Any = getattr(transform, "transform", None)
-                if hasattr(inner, "set_random_seed"):  # albumentations has generators of its own
+                if hasattr(inner, "set_random_seed"):  # albumentations has its own random generators
                     inner.set_random_seed(derive_seed("item", self.seed, epoch, index) % 2**32)
             return self.base[index]
 
-    def _open_window(self, epoch: int, place: int) -> None:
+    def _set_buffer(self, epoch: int, position: int) -> None:
+        """Set the buffer from which `Mosaic` chooses, and drop loaded images that are not in it from memory."""
         if not getattr(self.base, "max_buffer_length", 0):
             return
-        window = _Window(self.window(epoch, place))
-        window.loaded = self._loaded
-        self.base.buffer = window
+        buffer = _MosaicBuffer(self.window(epoch, position))
+        buffer.loaded = self._loaded
+        self.base.buffer = buffer
         if getattr(self.base, "cache", None) == "ram":
             return
-        for index in self._loaded - set(window):
+        for index in self._loaded - set(buffer):
             self.base.ims[index] = self.base.im_hw0[index] = self.base.im_hw[index] = None
             self._loaded.discard(index)
 
 
-class Epochs(Sampler[int]):
-    """The numbers that a `Paired` data set understands: each pass is the next epoch.
+class EpochSampler(Sampler[int]):
+    """Gives the item numbers of a `SeededDataset`. Each iteration is the next epoch.
 
     Args:
-        length: how many pictures an epoch has.
-        first: the epoch of the next pass.
+        length: how many images an epoch has.
+        first: the epoch of the next iteration.
     """
 
     def __init__(self, length: int, first: int = 0) -> None:
-        self.length, self.next = length, first
+        self.length, self.next_epoch = length, first
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        epoch, self.next = self.next, self.next + 1
+        epoch, self.next_epoch = self.next_epoch, self.next_epoch + 1
         return iter(range(epoch * self.length, (epoch + 1) * self.length))
