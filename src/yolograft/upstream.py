@@ -490,7 +490,8 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.data.augment:Mosaic.get_indexes", kind="relied on", files=(SAMPLER,),
         source=("random.choices(list(self.dataset.buffer), k=self.n - 1)",),
-        why="Mosaic chooses its partners from the data set's `buffer`.", breaks="As above."),
+        why="Mosaic chooses its partners from the data set's `buffer`.",
+        breaks="Mosaic chooses other partners in another process, and arms differ."),
     Internal(
         name="ultralytics.data.dataset:YOLODataset", kind="relied on", files=(RESIDENT,),
         source=("def close_mosaic(self, hyp", "self.transforms = self.build_transforms(hyp)"),
@@ -550,18 +551,21 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.nn.tasks:BaseModel.forward", kind="relied on", files=(BF16, CUDA_GRAPH),
         source=("return self.loss(x", "return self.predict(x"),
-        why="It runs images through `self.predict` and batches through `self.loss`.", breaks="As above."),
+        why="It runs images through `self.predict` and batches through `self.loss`.",
+        breaks="Training is not faster, or its outputs are in bfloat16."),
     Internal(
         name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(CUDA_GRAPH, BF16),
         either=('self.forward(batch["img"])', 'self.predict(batch["img"])'),
-        why="It calls the network with the images alone.", breaks="As above."),
+        why="It calls the network with the images alone.",
+        breaks="Training is not faster, or its outputs are in bfloat16."),
     Internal(
         name="ultralytics.nn.modules:Detect._inference", kind="patched", files=(BF16, CPU_SELECT),
         why="It decodes boxes, which must be in float32; the patch switches autocast off there.",
         breaks="Boxes are off by up to a pixel in 256."),
     Internal(
         name="ultralytics.nn.modules:Detect.forward", kind="relied on", files=(BF16,), source=("self._inference(",),
-        why="It decodes boxes in `self._inference`.", breaks="As above."),
+        why="It decodes boxes in `self._inference`.",
+        breaks="Boxes are off by up to a pixel in 256."),
     Internal(
         name="ultralytics.nn.modules:Conv.forward", kind="patched", files=(BATCHNORM_SILU,),
         source=("return self.act(self.bn(self.conv(x)))",),
@@ -592,12 +596,14 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.utils.loss:v8DetectionLoss", kind="relied on", files=(ASSIGNER_LOSS,),
         source=("self.hyp =", "self.stride =", "self.proj =", "self.assigner = TaskAlignedAssigner(", "self.bbox_loss",
                 "def preprocess(self, targets", "def bbox_decode(self, anchor_points", "self.use_dfl"),
-        why="Our loss calls its parts and takes its settings.", breaks="As above, or an AttributeError."),
+        why="Our loss calls its parts and takes its settings.",
+        breaks="Our loss raises an AttributeError, or stock's loss is used."),
     Internal(
         name="ultralytics.utils.tal:TaskAlignedAssigner", kind="relied on", files=(ASSIGNER_LOSS,),
         source=("self.topk =", "self.alpha =", "self.beta =", "self.eps =",
                 "pd_scores, pd_bboxes, anc_points, gt_labels, gt_bboxes, mask_gt", "def select_candidates_in_gts("),
-        why="Our assigner takes its settings.", breaks="As above, or an AttributeError."),
+        why="Our assigner takes its settings.",
+        breaks="Our loss raises an AttributeError, or stock's loss is used."),
     Internal(
         name="ultralytics.utils.tal:make_anchors", kind="relied on", files=(ASSIGNER_LOSS,),
         parameters=("feats", "strides", "grid_cell_offset"), why="It gives the anchors of a head.",
