@@ -82,6 +82,14 @@ def test_a_line_of_which_versions_have_either_is_named(monkeypatch: pytest.Monke
         "ultralytics.models.yolo.detect:DetectionValidator.postprocess"))
 
 
+def test_an_attribute_of_instances_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ModelEMA:
+        """Without `ema`."""
+
+    monkeypatch.setattr("ultralytics.utils.torch_utils.ModelEMA", ModelEMA)
+    assert "no longer sets self.ema in ultralytics" in problem(entry("ultralytics.utils.torch_utils:ModelEMA"))
+
+
 def test_an_inherited_attribute_is_found() -> None:
     name = "ultralytics.models.yolo.detect:DetectionTrainer._setup_train"
     assert not problem(dataclasses.replace(entry("ultralytics.engine.trainer:BaseTrainer._setup_train"), name=name))
@@ -159,7 +167,8 @@ def test_every_import_of_ultralytics_is_listed(file: str) -> None:
 
 @pytest.mark.parametrize("file", PATCHING)
 def test_every_patch_is_listed(file: str) -> None:
-    names = {name.rpartition(".")[2] for name in listed(file, "patched")}
+    names = {name.rpartition(".")[2] for name in listed(file, "patched")} | {
+        name for one in INTERNALS if file in one.files and one.kind == "patched" for name in one.attributes}
     for line, attributes in patches(TREES[file]):
         assert attributes, (f"{file}:{line} calls patched(...) without a literal (owner, \"name\", value) in the same "
                             "function, so that this test cannot read which attribute it replaces.")
@@ -200,7 +209,7 @@ def test_every_entry_is_whole(internal: Internal) -> None:
 
 def test_what_is_patched_or_overridden_still_is() -> None:
     for one in INTERNALS:
-        leaves = {re.split(r"[:.]", place)[-1] for place in one.name.split(" or ")}
+        leaves = set(one.attributes) or {re.split(r"[:.]", place)[-1] for place in one.name.split(" or ")}
         texts = [(SOURCE / file).read_text(encoding="utf-8") for file in one.files]
         assert one.kind == "relied on" or any(re.search(rf"\b{leaf}\b", text) for leaf in leaves for text in texts), (
             f"{one.name} is {one.kind} in none of {', '.join(one.files)}. Delete the entry, or change its files.")

@@ -67,6 +67,7 @@ class Internal:
         breaks: what happens if it changes.
         since: the first version of Ultralytics that is known to have it; older versions are not checked.
         parameters: names that its signature must have.
+        attributes: attributes of its instances that its source must set.
         source: texts that its source must contain, all of them; runs of white space count as one space.
         either: texts of which its source must contain one, because versions differ.
     """
@@ -78,6 +79,7 @@ class Internal:
     breaks: str
     since: str = "8.3.0"
     parameters: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
     either: tuple[str, ...] = ()
 
@@ -123,8 +125,11 @@ def _moved(internal: Internal) -> str:
         absent = [name for name in internal.parameters if name not in known]
         if absent:
             return f"has no parameter {', '.join(absent)}"
-    if internal.source or internal.either:
+    if internal.attributes or internal.source or internal.either:
         text = _squeezed(inspect.getsource(target))
+        absent = [name for name in internal.attributes if f"self.{name} =" not in text]
+        if absent:
+            return f"no longer sets self.{', self.'.join(absent)}"
         absent = [line for line in internal.source if _squeezed(line) not in text]
         if absent:
             return f"no longer contains {' and '.join(map(repr, absent))}"
@@ -384,6 +389,11 @@ INTERNALS: tuple[Internal, ...] = (
         why="It evaluates on `self.dataloader`, of which it needs length, data set and batches.",
         breaks="The validation cache is not used."),
     Internal(
+        name="ultralytics.engine.validator:BaseValidator", kind="patched", files=(ACCELERATION, GPU_SELECT),
+        attributes=("dataloader",),
+        why="A loader that keeps its batches in memory replaces `dataloader`.",
+        breaks="Validation images are loaded again in every epoch."),
+    Internal(
         name="ultralytics.engine.validator:BaseValidator.get_model or ultralytics.engine.validator:BaseValidator.__call__",
         kind="relied on", files=(ACCELERATION,), source=("trainer.ema.ema",),
         why="During training it evaluates `trainer.ema.ema`, which a copy replaces.",
@@ -425,7 +435,7 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A trial validates twice."),
     Internal(
         name=_ANY_TRAINER, kind="overridden", files=(TRIAL_TRAINER,),
-        source=("self.accumulate = max(round(self.args.nbs / self.batch_size), 1)",),
+        attributes=("accumulate",), source=("max(round(self.args.nbs / self.batch_size), 1)",),
         why="`accumulate` is an attribute that the loop reads and sets; the trainer of trials makes it a property.",
         breaks="A trial cannot be resumed exactly."),
     Internal(
@@ -614,9 +624,13 @@ INTERNALS: tuple[Internal, ...] = (
         why="Where it averages tensor by tensor, ours averages all weights in one launch.",
         breaks="The average of weights differs from stock's."),
     Internal(
-        name="ultralytics.utils.torch_utils:ModelEMA.__init__", kind="relied on", files=(ACCELERATION, TRIAL_TRAINER),
-        source=("self.ema =", "self.updates =", "self.decay ="),
-        why="`ema` is the averaged model, which a copy replaces during validation; `updates` is stored.",
+        name="ultralytics.utils.torch_utils:ModelEMA", kind="patched", files=(ACCELERATION,), attributes=("ema",),
+        why="`ema` is the averaged model, which a copy replaces during validation.",
+        breaks="Validation on a CPU is slower."),
+    Internal(
+        name="ultralytics.utils.torch_utils:ModelEMA.__init__", kind="relied on", files=(TRIAL_TRAINER, GPU_SELECT),
+        attributes=("ema", "updates", "decay", "enabled"),
+        why="`ema` is the averaged model and `updates` the number of steps, which a trial stores.",
         breaks="A resumed trial averages in another way."),
 
     # PyTorch
