@@ -2,13 +2,13 @@
 
     python benchmarks/cpu_operators.py [threads=N] [repeats=30] [data=NEU-DET.yaml model=yolo11n.pt epochs=3]
 
-Both sides run on the same numbers: the maps of a YOLO11n training step at 224 pixels, batch 16, six classes. They take turns
-in random order. A ratio is formed within a turn. Milliseconds and ratios are medians over turns, and the interval is a
-bootstrap over turns.
+Both sides run on the same numbers: the maps of a YOLO11n training step at 224 pixels, batch 16, six classes. They take
+turns in random order. A ratio is formed within a turn. Milliseconds and ratios are medians over turns, and the interval
+is a bootstrap over turns.
 
-With `data`, non-maximum suppression (NMS) is measured as well. `model` is trained on a quarter of that data set for `epochs`
-epochs, with Ultralytics' own code (`speed=stock`), and its validation gives the boxes. One turn suppresses the boxes of all
-validation pictures, in batches of 32.
+With `data`, non-maximum suppression (NMS) is measured as well. `model` is trained on a quarter of that data set for
+`epochs` epochs, with Ultralytics' own code (`speed=stock`), and its validation gives the boxes. One turn suppresses the
+boxes of all validation pictures, in batches of 32.
 
 With `threads=1` the times are CPU seconds, which other programs on the machine disturb less than wall seconds.
 """
