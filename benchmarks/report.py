@@ -3,9 +3,9 @@
     python benchmarks/report.py [--trials 10 100 1000 10000] [--epochs 50] [--folder DIR]
 
 The studies are synthetic and have the same content as real ones: learning curves of all epochs, metrics of six classes,
-and in each trial's folder the detections in 360 images (hard links to the same few files) with the curves made from
-them. Writing these studies into an SQLite storage is not part of the measured time. If `--folder` has studies from an
-earlier run, they are used again.
+and in each trial's folder the detections in 360 images and the average precision of their bootstrap samples (hard links
+to the same few files). Writing these studies into an SQLite storage is not part of the measured time. If `--folder` has
+studies from an earlier run, they are used again.
 """
 
 from __future__ import annotations
