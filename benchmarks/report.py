@@ -130,7 +130,7 @@ def main() -> None:
             del study
             gc.collect()  # so that the peak is that of one report
         reading, writing, total = np.median(times, axis=0)
-        low, *_, high = sorted(run[2] for run in times)
+        low, high = min(run[2] for run in times), max(run[2] for run in times)
         stored = (folder / "study.db").stat().st_size / 2**20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         print(f"{trials:>7} {arms:>5} {seeds:>6} {reading:>8.2f} {writing:>9.2f} {total:>11.2f} {low:>5.2f}-{high:<5.2f} "
