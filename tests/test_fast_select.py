@@ -492,3 +492,12 @@ def test_an_interrupted_training_restores_the_number_of_threads(
         assert torch.get_num_threads() == NUM_THREADS
     finally:
         torch.set_num_threads(before)
+
+
+def test_measuring_restores_the_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        select._measured(YOLO("yolo11n.yaml").model, 32, 2, [Choice(before + 1, False, False, "")])
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
