@@ -1,9 +1,11 @@
-"""Blocks beside their best public counterparts, at the shapes of YOLO11n: python benchmarks/blocks.py [se eca ...]
+"""Compare blocks with their best public implementations, at the shapes of YOLO11n.
 
-Training is forward and backward of a batch of 16, inference the forward of a batch of 1, in both memory formats. The two
-sides take turns, so that whatever else the machine does hits both; what is compared are medians of the CPU seconds of one
-thread. `memory` is what one training step keeps for its backward pass, each tensor once, the input included.
-`seconds=SECONDS` is the time given to each cell (default 1.0).
+    python benchmarks/blocks.py [se eca ...] [seconds=1.0]
+
+Training is the forward and backward pass of a batch of 16, inference the forward pass of a batch of 1, in both memory
+formats. The two sides take turns, so that other load on the machine affects both. The numbers are medians of the CPU
+seconds of one thread. `memory` is what one training step stores for its backward pass, each tensor once, with the
+input. `seconds` is the CPU time for each cell.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from yolograft.blocks._settings import hidden_channels
 
 # (channels, height = width) of the rows of YOLO11n at 640: rows 2, 4 and 16, 6 and 13, 8 and 22
 SHAPES = [(64, 160), (64, 80), (128, 40), (256, 20)]
-SMALL = SHAPES[2:]  # where the maps of N x N weights stay reasonable
+SMALL = SHAPES[2:]  # the N x N attention weights of larger maps would not fit into memory
 
 
 class Attention(nn.Module):
@@ -44,7 +46,7 @@ class Attention(nn.Module):
         return x + y.transpose(1, 2).reshape(x.shape)
 
 
-# name, its settings, the counterpart and how it is built for the same equation and width, the shapes
+# (block, its settings, the name of its counterpart, a function that builds the counterpart for a width, shapes)
 PAIRS: list[tuple[str, dict, str, Callable[[int], nn.Module], list[tuple[int, int]]]] = [
     ("se", {}, "torchvision SqueezeExcitation", lambda c: SqueezeExcitation(c, hidden_channels(c, 16)), SHAPES),
     ("se", {}, "timm SEModule", lambda c: timm_layers.SEModule(c, rd_channels=hidden_channels(c, 16)), SHAPES),
@@ -62,7 +64,7 @@ PAIRS: list[tuple[str, dict, str, Callable[[int], nn.Module], list[tuple[int, in
 
 
 def step(module: nn.Module, x: Tensor) -> None:
-    """One training step, with a gradient that comes in as a host's would: a whole map in the layout of the output."""
+    """Run one training step. The incoming gradient is a whole map in the layout of the output, as in a network."""
     y = module(x)
     y.backward(x.detach())
 
@@ -73,21 +75,21 @@ def infer(module: nn.Module, x: Tensor) -> None:
 
 
 def medians(sides: list[Callable[[], None]], seconds: float) -> list[float]:
-    """Take turns until the time is up (five turns at least), and return the sides' medians in milliseconds."""
+    """Run both sides in turns for `seconds` (five turns at least), and return their medians in milliseconds."""
     for side in sides:
         side()
     times: list[list[float]] = [[] for _ in sides]
     end = time.process_time() + seconds
     while time.process_time() < end or len(times[0]) < 5:
-        for side, taken in zip(sides, times, strict=True):
+        for side, seen in zip(sides, times, strict=True):
             start = time.process_time()
             side()
-            taken.append(time.process_time() - start)
-    return [1e3 * statistics.median(taken) for taken in times]
+            seen.append(time.process_time() - start)
+    return [1e3 * statistics.median(seen) for seen in times]
 
 
-def kept(module: nn.Module, x: Tensor) -> float:
-    """Return the MB that one forward pass keeps for the backward pass."""
+def saved_for_backward(module: nn.Module, x: Tensor) -> float:
+    """Return the MB that one forward pass stores for the backward pass."""
     sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -102,11 +104,12 @@ def kept(module: nn.Module, x: Tensor) -> float:
 
 
 def compare(sides: list[nn.Module], shape: tuple[int, int], seconds: float) -> list[str]:
+    """Return the cells of one table row."""
     channels, size = shape
     cells = []
     for batch in (16, 1):
-        for format_ in (torch.contiguous_format, torch.channels_last):
-            x = torch.randn(batch, channels, size, size).to(memory_format=format_)
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(batch, channels, size, size).to(memory_format=memory_format)
             if batch == 16:
                 x.requires_grad_()
             run = step if batch == 16 else infer
@@ -115,20 +118,20 @@ def compare(sides: list[nn.Module], shape: tuple[int, int], seconds: float) -> l
             ours, theirs = medians([partial(run, side, x) for side in sides], seconds)
             cells.append(f"{ours:.2f} / {theirs:.2f} = **{ours / theirs:.2f}**")
     x = torch.randn(16, channels, size, size, requires_grad=True)
-    ours, theirs = (kept(side.train(), x) for side in sides)
+    ours, theirs = (saved_for_backward(side.train(), x) for side in sides)
     return [*cells, f"{ours:.0f} / {theirs:.0f} = **{ours / theirs:.2f}**"]
 
 
 def main(words: list[str]) -> None:
     torch.set_num_threads(1)
-    if sys.platform == "linux":  # keep freed maps, or it is chance which side pays for fresh pages
+    if sys.platform == "linux":  # keep freed memory: otherwise it is chance which side pays for new pages
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its upper bound
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
     warnings.simplefilter("ignore")
     seconds = next((float(word[8:]) for word in words if word.startswith("seconds=")), 1.0)
     chosen = {word for word in words if "=" not in word}
-    print("| block | beside | shape | training NCHW, ms | training channels_last, ms | inference NCHW, ms "
+    print("| block | compared with | shape | training NCHW, ms | training channels_last, ms | inference NCHW, ms "
           "| inference channels_last, ms | memory, MB |\n|---|---|---|---|---|---|---|---|")
     for name, settings, title, build, shapes in PAIRS:
         if chosen and name not in chosen:

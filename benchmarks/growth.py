@@ -1,15 +1,16 @@
-"""How the time of a training epoch grows: with the pictures, with their size, and with the model's scale.
+"""Measure how the time of a training epoch grows with the number of images, their size, and the scale of the model.
 
     python benchmarks/growth.py data=NEU-DET.yaml [out=growth.jsonl] [figure=growth.svg]
 
-Each point is trained in a process of its own, at Ultralytics' speed (stock) and at yolograft's (auto), from a model YAML.
-What is timed is the training part of the last epoch, without its validation, which grows with another set, in wall and in
-CPU seconds (all threads: what else the machine does hardly touches them); beside it the seconds until the first epoch
-begins, which hold the label scan and auto's measuring, and the process's largest memory.
-More pictures are the list of the training pictures over and over, in a text file. Along one axis the other two stay where
-`AXES` says, so that all of it takes minutes; the exponent is the slope of a straight line through the logarithms.
+Each point is one training from a model YAML in its own process, with `speed=stock` and with `speed=auto`. The benchmark
+times the training part of the last epoch in wall seconds and in CPU seconds (of all threads, which other programs
+hardly disturb). It leaves validation out, because that grows with another data set. It also records the start-up time,
+which includes the label scan and auto's measurement, and the largest memory of the process. For more images, a text
+file lists the training images several times. Along each axis the other two values stay as in `AXES`, so that all points
+take minutes. The exponent is the slope of a straight line through the logarithms.
 
-Every finished point is a line of `out`, and is not run again: stop it at any time, and go on with the same command.
+Each finished point is one line in `out` and does not run again. You can stop at any time and continue with the same
+command.
 """
 
 from __future__ import annotations
@@ -28,59 +29,59 @@ from pathlib import Path
 from typing import Any
 
 ARMS = ("stock", "auto")
-# axis -> (its unit, what stays, the points: the value on the axis, and what it sets). Two epochs where the first one's
-# set-up of the operators would show.
+# axis -> (label, fixed settings, points as (value on the axis, its settings)). Short trainings have two epochs, because the
+# set-up of the operators would distort the time of the first.
 AXES: dict[str, tuple[str, dict[str, Any], list[tuple[float, dict[str, Any]]]]] = {
-    "pictures": ("pictures", {"model": "yolo11n.yaml", "imgsz": 96}, [
+    "pictures": ("images", {"model": "yolo11n.yaml", "imgsz": 96}, [
         (360, {"pictures": 360, "epochs": 2}), (1440, {"pictures": 1440, "epochs": 2}),
         (14400, {"pictures": 14400, "epochs": 1})]),
-    "size": ("pixels a side", {"model": "yolo11n.yaml", "pictures": 96, "epochs": 2},
+    "size": ("image side, pixels", {"model": "yolo11n.yaml", "pictures": 96, "epochs": 2},
              [(size, {"imgsz": size}) for size in (160, 320, 640)]),
     "scale": ("GFLOPs at 640, as published", {"pictures": 96, "imgsz": 160, "epochs": 2},
               [(flops, {"model": f"yolo11{scale}.yaml"}) for scale, flops in (("n", 6.5), ("s", 21.5), ("m", 68.0))]),
 }
-VALIDATED = 32
+VALIDATION_IMAGES = 32
 
 
-def lists(data: str, pictures: int, folder: Path) -> Path:
-    """Write a data YAML whose training set is the first pictures of another's, over and over; returns it."""
+def write_data(data: str, pictures: int, folder: Path) -> Path:
+    """Write a data YAML whose training set repeats the images of `data` up to a number, and return its path."""
     import yaml
 
     stock = yaml.safe_load(Path(data).read_text())
     root = Path(stock["path"])
-    for split, count in (("train", pictures), ("val", VALIDATED)):
+    for split, count in (("train", pictures), ("val", VALIDATION_IMAGES)):
         found = sorted(path for path in (root / stock[split]).iterdir() if path.suffix in (".jpg", ".png"))
-        spread = found[:: max(1, len(found) // count)]  # all classes, also where few are taken
+        spread = found[:: max(1, len(found) // count)]  # files are sorted by class: take all classes
         (folder / f"{split}.txt").write_text("\n".join(map(str, islice(cycle(spread), count))))
-    made = folder / "data.yaml"
-    made.write_text(yaml.safe_dump({"path": str(folder), "train": "train.txt", "val": "val.txt", "names": stock["names"]}))
-    return made
+    file = folder / "data.yaml"
+    file.write_text(yaml.safe_dump({"path": str(folder), "train": "train.txt", "val": "val.txt", "names": stock["names"]}))
+    return file
 
 
 def train(arm: str, data: str, point: dict[str, Any]) -> dict[str, Any]:
-    """Train one point in this process; returns its seconds and its memory."""
+    """Train one point in this process, and return its seconds and its memory."""
     import yolograft
 
     model = yolograft.YOLO(point["model"])
-    began: list[tuple[float, float]] = []
-    ended: list[tuple[float, float]] = []
-    model.add_callback("on_train_epoch_start", lambda _: began.append((time.perf_counter(), time.process_time())))
-    model.add_callback("on_train_epoch_end", lambda _: ended.append((time.perf_counter(), time.process_time())))
+    starts: list[tuple[float, float]] = []
+    ends: list[tuple[float, float]] = []
+    model.add_callback("on_train_epoch_start", lambda _: starts.append((time.perf_counter(), time.process_time())))
+    model.add_callback("on_train_epoch_end", lambda _: ends.append((time.perf_counter(), time.process_time())))
     with tempfile.TemporaryDirectory() as folder:
-        made = lists(data, point["pictures"], Path(folder))
-        begun = time.perf_counter()
-        model.train(data=str(made), imgsz=point["imgsz"], epochs=point["epochs"], batch=16, seed=0, device="cpu", workers=0,
+        file = write_data(data, point["pictures"], Path(folder))
+        called = time.perf_counter()
+        model.train(data=str(file), imgsz=point["imgsz"], epochs=point["epochs"], batch=16, seed=0, device="cpu", workers=0,
                     plots=False, project=folder, speed=arm)
-    chosen = getattr(model.trainer, "choice", None)
-    (wall, cpu), (since, used) = ended[-1], began[len(ended) - 1]
-    return {"epoch": wall - since, "cpu": cpu - used, "start": began[0][0] - begun,
-            "chosen": chosen.why if chosen else "stock", "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    choice = getattr(model.trainer, "choice", None)
+    (wall, cpu), (wall_start, cpu_start) = ends[-1], starts[len(ends) - 1]
+    return {"epoch": wall - wall_start, "cpu": cpu - cpu_start, "start": starts[0][0] - called,
+            "chosen": choice.why if choice else "stock", "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def once(arm: str, data: str, point: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Return what a point gave: from `out` where it is there, else by running it in a new process."""
+def run_once(arm: str, data: str, point: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return the result of a point from `out`, or run it in a new process."""
     lines = [line for line in (out.read_text().splitlines() if out.is_file() else []) if line.endswith("}")]
-    for line in map(json.loads, lines):  # a run killed while writing leaves half a line
+    for line in map(json.loads, lines):  # skip a half-written line of a killed run
         if (line["arm"], line["point"]) == (arm, point):
             return line
     print(f"{arm:>6}  {point} ...", flush=True)
@@ -104,7 +105,7 @@ def exponent(xs: list[float], ys: list[float]) -> float:
 
 
 def draw(found: dict[str, dict[str, list[dict[str, Any]]]], file: Path) -> None:
-    """Draw one log-log panel an axis."""
+    """Draw one log-log panel per axis."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -121,7 +122,7 @@ def draw(found: dict[str, dict[str, list[dict[str, Any]]]], file: Path) -> None:
         panel.minorticks_off()
         panel.set_xlabel(unit)
         panel.legend(frameon=False)
-    panels[0].set_ylabel("seconds of an epoch")
+    panels[0].set_ylabel("seconds per epoch")
     figure.savefig(file, metadata={"Date": None})
 
 
@@ -134,12 +135,12 @@ def main(words: list[str]) -> None:
     import ultralytics
 
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for axis, (_, stays, points) in AXES.items():
+    for axis, (_, fixed, points) in AXES.items():
         found[axis] = {arm: [] for arm in ARMS}
         for _, sets in points:
             for arm in ARMS:
-                found[axis][arm].append(once(arm, given["data"], {**stays, **sets}, Path(given["out"])))
-    print("| axis | at | stock: epoch, s | CPU s | begins after, s | MiB | auto: epoch, s | CPU s | after, s | MiB |\n"
+                found[axis][arm].append(run_once(arm, given["data"], {**fixed, **sets}, Path(given["out"])))
+    print("| axis | at | stock: epoch, s | CPU s | start-up, s | MiB | auto: epoch, s | CPU s | start-up, s | MiB |\n"
           "|---|---|---|---|---|---|---|---|---|---|")
     slopes = {}
     for axis, (unit, _, points) in AXES.items():

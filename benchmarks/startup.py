@@ -1,9 +1,9 @@
-"""How long commands take before they do anything: each in a new process, in turns with a bare `python -c pass`.
+"""Measure how long commands take to start. Each runs in a new process, in turns with a bare `python -c pass`.
 
     python benchmarks/startup.py [repeats=10]
 
-The goals: `yolograft --help` and the completion script under 0.2 s. `sites` and `show` pay for importing PyTorch and
-Ultralytics, which is measured by itself beside them; what is left is theirs.
+The goal is less than 0.2 s for `yolograft --help` and the completion script. `sites` and `show` import PyTorch and
+Ultralytics. That import is also measured alone, so that the difference is yolograft's own time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-HEAVY = 3  # repeats at most of what imports PyTorch
+HEAVY = 3  # repeats at most of a command that imports PyTorch
 OURS = [sys.executable, "-m", "yolograft"]
 COMMANDS = {
     "python -c pass": ([sys.executable, "-c", "pass"], False),
@@ -28,25 +28,25 @@ COMMANDS = {
 }
 
 
-def once(command: list[str]) -> tuple[float, float]:
-    """Run a command; returns its wall and its CPU seconds."""
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+def run_once(command: list[str]) -> tuple[float, float]:
+    """Run a command, and return its wall and CPU seconds."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env={**os.environ, "YOLO_OFFLINE": "True"})
-    wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main(words: list[str]) -> None:
     """Measure, and print a table and one line of JSON."""
     repeats = int(dict(word.split("=") for word in words).get("repeats", "10"))
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     for number in range(repeats):
         for name, (command, heavy) in COMMANDS.items():
             if not heavy or number < HEAVY:
-                taken[name].append(once(command))
+                times[name].append(run_once(command))
     report = {}
     print(f"{'':<30}{'wall s':>8}{'lowest':>8}{'highest':>8}{'CPU s':>8}")
-    for name, pairs in taken.items():
+    for name, pairs in times.items():
         walls = [wall for wall, _ in pairs]
         report[name] = {"wall": statistics.median(walls), "lowest": min(walls), "highest": max(walls),
                         "cpu": statistics.median(cpu for _, cpu in pairs), "repeats": len(pairs)}

@@ -1,10 +1,11 @@
-"""How often a study is wrong, and how often it finds what is there: the verdicts' error rates, power and coverage.
+"""Measure the error rates, power and coverage of a study's verdicts by simulation.
 
     python benchmarks/study_calibration.py [--studies 4000] [--spread 0.01] [--shared 0.02]
 
-A simulated study has one baseline and some arms, each run once a seed: what the seed does to all arms alike, plus noise of
-each run's own. Null arms have the baseline's distribution. `helps` and `either` (helps or hurts) count the studies that say
-the word of any null arm; both may be at most 5%. The words come from the very functions that a study calls.
+A simulated study has one baseline and some arms, each run once per seed. A score is the effect of the seed, which is
+the same in all arms, plus independent noise of each run. Null arms have the baseline's distribution. `helps` and
+`either` (helps or hurts) count the studies that give this verdict to any null arm, and both may be at most 5%. The
+simulation calls the same functions as a real study.
 """
 
 from __future__ import annotations
@@ -27,52 +28,55 @@ NOISES = {
 }
 
 
-def words(table):
+def verdicts(table):
+    """Return the verdict for each arm of a table (arms x seeds) of differences from the baseline."""
     return [choose(table.shape[1], row.mean(), p) for p, row in zip(adjust(table)[2], table, strict=True)]
 
 
 def differences(rng, draw, arms, seeds, effects=None):
-    runs = draw(rng, (arms + 1, seeds))  # what a seed does to all arms alike cancels in the differences
+    runs = draw(rng, (arms + 1, seeds))  # the effect of a seed is the same in all arms, so it cancels in the differences
     return runs[1:] - runs[0] + (0 if effects is None else np.asarray(effects)[:, None])
 
 
-def share(count, of):
-    low, high = stats.binomtest(count, of).proportion_ci()
-    return f"{100 * count / of:5.1f}% ({100 * low:.1f} to {100 * high:.1f})"
+def percentage(count, total):
+    low, high = stats.binomtest(count, total).proportion_ci()
+    return f"{100 * count / total:5.1f}% ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def calibration(studies, rng):
-    print(f"\nA/A: studies of {studies} that say it of any null arm (95% interval)")
+    print(f"\nA/A: share of {studies} studies that give this verdict to any null arm (95% interval)")
     print(f"{'noise':<24} {'arms':>5} {'seeds':>5}   {'helps':<22}{'helps or hurts':<22}")
     for name, draw in NOISES.items():
         for arms, seeds in ((1, 6), (4, 6), (12, 6), (4, 10)):
             helps = either = 0
             for _ in range(studies):
-                said = words(differences(rng, draw, arms, seeds))
-                helps += Word.HELPS in said
-                either += Word.HELPS in said or Word.HURTS in said
-            print(f"{name:<24} {arms:>5} {seeds:>5}   {share(helps, studies):<22}{share(either, studies):<22}", flush=True)
-    print("\nThe same beside arms that do help (2 of 4, by three spreads): of the null arms alone")
+                found = verdicts(differences(rng, draw, arms, seeds))
+                helps += Word.HELPS in found
+                either += Word.HELPS in found or Word.HURTS in found
+            print(f"{name:<24} {arms:>5} {seeds:>5}   {percentage(helps, studies):<22}{percentage(either, studies):<22}",
+                  flush=True)
+    print("\nThe same for the two null arms, where the two other arms help (by three standard deviations)")
     for name, draw in NOISES.items():
         either = 0
         for _ in range(studies):
-            said = words(differences(rng, draw, 4, 6, [3, 3, 0, 0]))[2:]
-            either += Word.HELPS in said or Word.HURTS in said
-        print(f"{name:<24} {4:>5} {6:>5}   {'':<22}{share(either, studies):<22}", flush=True)
+            found = verdicts(differences(rng, draw, 4, 6, [3, 3, 0, 0]))[2:]
+            either += Word.HELPS in found or Word.HURTS in found
+        print(f"{name:<24} {4:>5} {6:>5}   {'':<22}{percentage(either, studies):<22}", flush=True)
 
 
 def power(studies, rng):
-    print("\nPower: how often an arm that helps is said to help, by its effect in spreads of the paired difference")
+    print("\nPower: share of studies with the verdict 'helps' for an arm that helps, by its effect in standard deviations "
+          "of the paired difference")
     effects = (0.5, 1, 1.5, 2, 3, 4)
-    print(f"{'arms':>5} {'seeds':>5} " + "".join(f"{effect:>9}" for effect in effects) + "   80% at, as `detectable` says")
+    print(f"{'arms':>5} {'seeds':>5} " + "".join(f"{effect:>9}" for effect in effects) + "   80% power at, by `detectable`")
     for arms in (1, 4):
         for seeds in (6, 8, 10, 15):
-            found = []
+            rates = []
             for effect in effects:
                 sizes = [effect * np.sqrt(2)] + [0] * (arms - 1)
                 tables = (differences(rng, NOISES["normal"], arms, seeds, sizes) for _ in range(studies // 4))
-                found.append(sum(words(table)[0] is Word.HELPS for table in tables) / (studies // 4))
-            cells = "".join(f"{100 * one:8.0f}%" for one in found)
+                rates.append(sum(verdicts(table)[0] is Word.HELPS for table in tables) / (studies // 4))
+            cells = "".join(f"{100 * rate:8.0f}%" for rate in rates)
             print(f"{arms:>5} {seeds:>5} {cells}   {statistics.detectable(1.0, seeds, arms=arms):.2f}", flush=True)
 
 
@@ -92,7 +96,7 @@ def coverage(studies, rng):
 
 
 def pairing(spread, shared):
-    print(f"\nWhat pairing buys where a seed moves all arms by {shared} and each run by {spread} (standard deviations):")
+    print(f"\nGain from pairing, where a seed moves all arms by {shared} and each run by {spread} (standard deviations):")
     rng = np.random.default_rng(3)
     common = rng.normal(0, shared, 100_000)
     one, other = (common + rng.normal(0, spread, 100_000) for _ in range(2))
@@ -104,14 +108,14 @@ def main() -> None:
     options.add_argument("--studies", type=int, default=4000)
     options.add_argument("--spread", type=float, default=0.01)
     options.add_argument("--shared", type=float, default=0.02)
-    given = options.parse_args()
-    begun, rng = time.perf_counter(), np.random.default_rng(2024)
-    print(f"{platform.platform()}, Python {platform.python_version()}, {given.studies} simulated studies a line")
-    calibration(given.studies, rng)
-    power(given.studies, rng)
-    coverage(given.studies, rng)
-    pairing(given.spread, given.shared)
-    print(f"\n{time.perf_counter() - begun:.0f} s")
+    args = options.parse_args()
+    start, rng = time.perf_counter(), np.random.default_rng(2024)
+    print(f"{platform.platform()}, Python {platform.python_version()}, {args.studies} simulated studies per line")
+    calibration(args.studies, rng)
+    power(args.studies, rng)
+    coverage(args.studies, rng)
+    pairing(args.spread, args.shared)
+    print(f"\n{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""What racing saves, and what it costs: the same studies run as a full grid and as a race.
+"""Compare racing with a full grid: how many runs it saves, and how many verdicts differ.
 
     python benchmarks/study_racing.py [--studies 400]
     python benchmarks/study_racing.py --recorded docs/results/neu-det-se docs/results/neu-det-aa runs/study/NAME
 
-Simulated studies have arms with effects drawn as in practice: most do nothing, some help, some hurt. With `--recorded`, the
-runs of finished studies are replayed instead: from a study's folder, or from a published one, which has plan.yaml and
-tables/trials.csv. Their seeds come in random orders, and then are drawn again, with pairs kept and effects as they were; a
-study's own folder has its learning curves too, which say how well fewer epochs would have ranked its arms.
+Simulated studies have arms with typical effects: most do nothing, some help, some hurt. `--recorded` replays the runs
+of finished studies instead, from a study's folder or from a published one with plan.yaml and tables/trials.csv. The
+replay takes the recorded seeds in random orders, and also draws seeds from them with replacement, with pairs and
+effects unchanged. A study's own folder also has learning curves, which show how well fewer epochs would have ranked its
+arms.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from yolograft.study.verdict import Word, adjust, choose
 
 
 def race(table):
-    """Return what a race sees of a full table (arms x seeds), and which arms were stopped."""
+    """Return the part of a full table (arms x seeds) that a race runs (NaN elsewhere), and which arms it stopped."""
     arms, seeds = table.shape
     seen, out = np.full(table.shape, np.nan), {}
     for seed in range(seeds):
@@ -41,7 +42,7 @@ def race(table):
 
 
 def compare(tables):
-    """Count runs and winners of full grids (judged by max-T) and races (judged by Holm) over the same tables."""
+    """Print the runs and winners of full grids (max-T adjustment) and races (Holm adjustment) on the same tables."""
     runs, arms, losers = np.zeros(2), 0, 0
     winners = {"both": 0, "grid alone": 0, "race alone": 0}
     studies = lost = 0
@@ -62,19 +63,19 @@ def compare(tables):
         winners["race alone"] += len(raced - grid)
     saved = 100 * (1 - runs[1] / runs[0])
     print(f"    runs {runs[0] / studies:.1f} -> {runs[1] / studies:.1f} a study: {saved:.0f}% saved; winners found by both "
-          f"{winners['both']}, by the grid alone {winners['grid alone']}, by the race alone {winners['race alone']}; "
-          f"lost to stopping itself {lost}; whether an arm helps is answered differently in "
-          f"{100 * (winners['grid alone'] + winners['race alone']) / arms:.1f}% of {arms} verdicts; 'hurts', which a race "
-          f"does not say, {losers}; {studies} studies", flush=True)
+          f"{winners['both']}, only by the grid {winners['grid alone']}, only by the race {winners['race alone']}; "
+          f"lost by stopping {lost}; the verdict 'helps' differs in "
+          f"{100 * (winners['grid alone'] + winners['race alone']) / arms:.1f}% of {arms} verdicts; 'hurts' in the grid "
+          f"(a race has no such verdict) {losers}; {studies} studies", flush=True)
 
 
-def simulated(studies):
-    print("Simulated: each arm's effect is 0 (60%), or +/- 1 to 3 spreads of the paired difference (helps 20%, hurts 20%)")
+def compare_simulated(studies):
+    print("Simulated: each arm's effect is 0 (60%), or +/- 1 to 3 standard deviations of the paired difference (20% each)")
     for arms, seeds in ((3, 8), (3, 10), (8, 9), (8, 12), (23, 12)):
         rng = np.random.default_rng([arms, seeds])
         print(f"  {arms} arms, {seeds} seeds")
         compare(draw(rng, arms, seeds) for _ in range(studies))
-    print("Simulated: no arm does anything")
+    print("Simulated: no arm has an effect")
     for arms, seeds in ((3, 8), (8, 9), (23, 12)):
         rng = np.random.default_rng([arms, seeds, 1])
         print(f"  {arms} arms, {seeds} seeds")
@@ -87,8 +88,8 @@ def draw(rng, arms, seeds, real=0.4):
     return noise[1:] - noise[0] + sizes[:, None]
 
 
-def recorded(folder):
-    """Return arms x seeds, the recorded differences to the baseline, of a study or of one published as tables."""
+def read_differences(folder):
+    """Return the arms and their differences from the baseline (arms x seeds), of a study or of its published tables."""
     if (folder / "tables" / "trials.csv").is_file():
         plan, scores = read_words(folder / "plan.yaml"), {}
         with (folder / "tables" / "trials.csv").open(encoding="utf-8") as file:
@@ -104,22 +105,22 @@ def recorded(folder):
     return list(scores), np.array([[by[seed] - base[seed] for seed in seeds] for by in scores.values()])
 
 
-def replayed(folder, studies):
-    names, table = recorded(folder)
+def compare_recorded(folder, studies):
+    names, table = read_differences(folder)
     arms, seeds = table.shape
-    print(f"Replayed: {folder}, {seeds} recorded seeds of {', '.join(names)}; mean differences over their spreads: "
-          f"{', '.join(f'{row.mean() / row.std(ddof=1):+.2f}' for row in table)}")
+    print(f"Replayed: {folder}, {seeds} recorded seeds of {', '.join(names)}; mean differences over their standard "
+          f"deviations: {', '.join(f'{row.mean() / row.std(ddof=1):+.2f}' for row in table)}")
     rng = np.random.default_rng(0)
     if seeds >= seeds_to_race(arms):
         print(f"  the {seeds} seeds in random orders")
         compare(table[:, rng.permutation(seeds)] for _ in range(studies))
     else:
-        print(f"  as they are, no race: {arms} arms take {seeds_to_race(arms)} seeds")
+        print(f"  no race with these seeds: {arms} arms need {seeds_to_race(arms)} seeds")
     for length in (8, 10, 12):
-        print(f"  {length} seeds drawn from them again")
+        print(f"  {length} seeds drawn with replacement")
         compare(table[:, rng.integers(0, seeds, length)] for _ in range(studies))
     if (folder / "study.db").is_file():
-        print("  fewer epochs: rank correlation of the arms' means with the full runs'")
+        print("  fewer epochs: rank correlation of the arms' means with those of the full runs")
         for epoch, tau, share in Study.load(folder).fidelity():
             print(f"    epoch {epoch:>4} ({100 * share:3.0f}% of the cost)   Kendall's tau {tau:+.2f}")
 
@@ -128,14 +129,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--studies", type=int, default=400)
     options.add_argument("--recorded", type=Path, nargs="+", default=[])
-    given = options.parse_args()
-    begun = time.perf_counter()
+    args = options.parse_args()
+    start = time.perf_counter()
     print(f"{platform.platform()}, Python {platform.python_version()}")
-    if not given.recorded:
-        simulated(given.studies)
-    for folder in given.recorded:
-        replayed(folder, given.studies)
-    print(f"{time.perf_counter() - begun:.0f} s")
+    if not args.recorded:
+        compare_simulated(args.studies)
+    for folder in args.recorded:
+        compare_recorded(folder, args.studies)
+    print(f"{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

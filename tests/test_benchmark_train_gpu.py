@@ -1,4 +1,4 @@
-"""The benchmark for a GPU runs on a CPU, says so, and computes what it claims to."""
+"""Tests of the GPU benchmark, on a CPU: it runs, says that there is no GPU, and extrapolates correctly."""
 
 import importlib.util
 import json
@@ -31,13 +31,13 @@ def run(data: Path, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", ["stock", "resident"])
-def test_the_parts_of_a_step_are_timed(benchmark: Any, tiny_set: Path, way: str) -> None:
+def test_times_each_part_of_a_step(benchmark: Any, tiny_set: Path, way: str) -> None:
     found = benchmark.step(run(tiny_set, way=way))
     assert list(found["parts"]) == [*benchmark.PARTS, "validation"]
     assert all(seconds > 0 for seconds in found["parts"].values())
 
 
-def test_what_is_extrapolated_is_said(benchmark: Any, tiny_set: Path) -> None:
+def test_report_extrapolates_and_says_so(benchmark: Any, tiny_set: Path) -> None:
     rate = benchmark.rate(run(tiny_set))
     assert rate["device"] == "cpu"
     assert rate["operations"] > 1e8
@@ -50,9 +50,9 @@ def test_what_is_extrapolated_is_said(benchmark: Any, tiny_set: Path) -> None:
              "study": {"seconds": 10.0, "stopped": True, "epochs": 4, "trials": 1, "failed": ["out of memory"]}}
     lines = benchmark.report(found)
     text = "\n".join(lines)
-    assert lines[2].split()[1] == "0.4"  # 4 trials, 2 epochs, 3 * 12 + 8 pictures of 1 GFLOP at 1 TFLOP/s
+    assert lines[2].split()[2] == "0.4"  # 4 trials, 2 epochs, 3 * 12 + 8 images of 1 GFLOP at 1 TFLOP/s
     assert "stock, one after another" in lines[3]
-    assert lines[3].split()[4] == "48.0"  # 4 trials of 5 s to start, 2 epochs of 3 s, 1 s to end
+    assert lines[3].split()[4] == "48.0"  # 4 trials with 5 s to start, 2 epochs of 3 s, and 1 s to end
     assert "extrapolated: stopped after 10 s with 50% of its epochs done" in lines[4]
     assert lines[4].split()[2] == "20.0"
     assert lines[5].split()[3] == "2.4"
@@ -60,20 +60,20 @@ def test_what_is_extrapolated_is_said(benchmark: Any, tiny_set: Path) -> None:
     assert any(line.split() == ["loader", "3.00"] for line in lines)
 
 
-def test_unknown_arguments_are_told(benchmark: Any) -> None:
+def test_rejects_unknown_arguments(benchmark: Any) -> None:
     with pytest.raises(SystemExit, match="Unknown: imgs"):
         benchmark.main(["data=x.yaml", "imgs=3"])
 
 
 @pytest.mark.slow
-def test_it_runs_as_a_whole_without_a_gpu(tiny_set: Path, tmp_path: Path) -> None:
+def test_runs_without_a_gpu(tiny_set: Path, tmp_path: Path) -> None:
     words = [f"data={tiny_set}", "model=yolo11n.yaml", "imgsz=32", "batch=4", "epochs=1", "seeds=1", "arms=none; se@8",
              "stock_epochs=1", "steps=2", "turns=1", f"out={tmp_path / 'found.json'}"]
     done = subprocess.run([sys.executable, str(FILE), *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     if not torch.cuda.is_available():
-        assert done.stdout.startswith("No GPU here: PyTorch finds no CUDA device.")
-        assert done.stdout.rstrip().endswith("No GPU here: none of these numbers is a GPU's.")
+        assert done.stdout.startswith("No GPU: PyTorch finds no CUDA device.")
+        assert done.stdout.rstrip().endswith("No GPU: these numbers are from the CPU.")
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["study"]["trials"] == found["study"]["epochs"] == 2
     assert found["study"]["failed"] == []

@@ -124,3 +124,11 @@ def test_the_cpus_features_are_read(told: str, features: str, monkeypatch: pytes
     assert build.cpu.__wrapped__() == features
     monkeypatch.setattr(build.Path, "read_text", lambda *_, **__: "processor : 0\n")
     assert build.platform.machine() in build.cpu.__wrapped__()
+
+
+@needs
+def test_other_common_flags_are_another_library(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.built(source)
+    monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, "-ffp-contract=off"))
+    build.built(source)
+    assert len(libraries(tmp_path)) == 2

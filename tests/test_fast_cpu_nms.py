@@ -101,3 +101,14 @@ def test_rows_of_six_numbers_are_boxes_and_not_places(monkeypatch: pytest.Monkey
     monkeypatch.setattr(nms, "_stock", lambda *args, **kwargs: seen.append(1) or stock(*args, **kwargs))
     assert same(nms.suppressed(rows.clone(), 0.3, 0.7, multi_label=True), right)
     assert seen
+
+
+@needs
+@pytest.mark.parametrize("shape", [(2, 4, 50), (2, 10)])
+def test_a_tensor_without_scores_or_with_two_dimensions_goes_to_ultralytics(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, seen = [torch.ones(1, 6)], []
+    monkeypatch.setattr(nms, "_stock", lambda prediction, *_, **__: seen.append(prediction.shape) or right)
+    assert nms.suppressed(torch.rand(shape), 0.3, 0.7, multi_label=True) == right
+    assert seen == [shape]

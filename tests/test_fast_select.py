@@ -457,3 +457,47 @@ def test_a_training_gives_threads_back_though_it_is_interrupted(tiny_set: Path, 
         assert seen == [(1, False)]
         assert torch.get_num_threads() == NUM_THREADS, "what Ultralytics had set when the training began"
         assert mapped()
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
+def test_the_number_of_threads_is_restored(error: type[BaseException] | None) -> None:
+    before = torch.get_num_threads()
+    try:
+        with nullcontext() if error is None else pytest.raises(error), select.keep_threads():
+            torch.set_num_threads(before + 1)
+            if error:
+                raise error
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_interrupted_training_restores_the_number_of_threads(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = NUM_THREADS + 1  # with the number that Ultralytics sets, a training that restores nothing would pass
+    monkeypatch.setattr(select, "choose", lambda *args: Choice(more, True, True, "more threads, for this test"))
+    model, seen = YOLO("yolo11n.yaml"), []
+
+    def interrupt(trainer: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    model.add_callback("on_train_epoch_start", interrupt)
+    before = torch.get_num_threads()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.train(data=str(tiny_set), epochs=1, project=str(tmp_path), name="r", **FAST)
+        assert seen == [more]
+        assert torch.get_num_threads() == NUM_THREADS
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_measuring_restores_the_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        select._measured(YOLO("yolo11n.yaml").model, 32, 2, [Choice(before + 1, False, False, "")])
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)

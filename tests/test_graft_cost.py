@@ -1,4 +1,4 @@
-"""What SE adds to a network, in numbers that no other work on the machine changes: operators, operations, bytes, nodes."""
+"""Tests of what SE adds to a network, in counts that do not depend on the machine's load: operators, FLOPs, bytes, nodes."""
 
 import io
 import warnings
@@ -20,7 +20,7 @@ from yolograft.host.yolo import YOLO
 BLOCK = {"aten.mean.dim": 1, "aten.view.default": 2, "aten.t.default": 2, "aten.addmm.default": 2, "aten.relu.default": 1,
          "aten.sigmoid.default": 1, "aten.mul.Tensor": 2, "aten.unsqueeze.default": 2}
 NODES = {"ReduceMean": 1, "Gemm": 2, "Relu": 1, "Sigmoid": 1, "Mul": 2, "Unsqueeze": 1}
-# YOLO11n's places: channels, and the stride
+# channels and stride of each SE block in YOLO11n
 SITES = {"se@8": [(256, 32)], "se@C3k2": [(64, 4), (128, 8), (128, 16), (256, 32), (128, 16), (64, 8), (128, 16), (256, 32)]}
 
 
@@ -37,7 +37,7 @@ class Operators(TorchDispatchMode):
 
 
 def operators(module: nn.Module, x: torch.Tensor) -> Counter[str]:
-    module(x)  # a head makes its anchors when the size is new
+    module(x)  # warm-up: the head computes its anchors for a new image size
     with Operators() as counted:
         module(x)
     return counted.seen
@@ -48,28 +48,28 @@ def network(graft: str) -> nn.Module:
     return profile.fused_copy(models.graft_onto(YOLO("yolo11n.yaml").model, graft))
 
 
-def test_a_block_runs_these_operators_and_no_others() -> None:
+def test_block_runs_exactly_these_operators() -> None:
     with torch.no_grad():
         assert operators(create("se", 64).eval(), torch.rand(2, 64, 8, 8)) == BLOCK
 
 
 @pytest.mark.parametrize("graft", SITES)
-def test_a_network_runs_each_blocks_operators_more(graft: str) -> None:
-    x, number = torch.rand(1, 3, 64, 64), len(SITES[graft])
+def test_graft_adds_only_the_operators_of_its_blocks(graft: str) -> None:
+    x, blocks = torch.rand(1, 3, 64, 64), len(SITES[graft])
     with torch.no_grad():
-        more = operators(network(graft), x)
-        more.subtract(operators(network("none"), x))
-    assert +more == {name: number * times for name, times in BLOCK.items()}
-    assert not -more
+        added = operators(network(graft), x)
+        added.subtract(operators(network("none"), x))
+    assert +added == {name: blocks * count for name, count in BLOCK.items()}
+    assert not -added
 
 
 @pytest.mark.parametrize("graft", SITES)
-def test_a_network_costs_each_blocks_operations_more(graft: str) -> None:
-    more = profile.count_gflops(network(graft), 640) - profile.count_gflops(network("none"), 640)
-    assert 1e9 * more == pytest.approx(sum(4 * channels * (channels // 16) for channels, _ in SITES[graft]), abs=1)
+def test_graft_adds_only_the_flops_of_its_blocks(graft: str) -> None:
+    added = profile.gflops(network(graft), 640) - profile.gflops(network("none"), 640)
+    assert 1e9 * added == pytest.approx(sum(4 * channels * (channels // 16) for channels, _ in SITES[graft]), abs=1)
 
 
-def test_inference_makes_one_map_and_some_vectors() -> None:
+def test_inference_allocates_one_map_and_some_vectors() -> None:
     x, block = torch.rand(2, 64, 32, 32), create("se", 64).eval()
     with torch.no_grad(), _PeakMemory() as memory:
         y = block(x)
@@ -77,25 +77,25 @@ def test_inference_makes_one_map_and_some_vectors() -> None:
     assert 4 * y.numel() <= memory.peak <= 4 * y.numel() + 8 * vectors
 
 
-def test_training_keeps_the_map_once() -> None:
+def test_training_stores_the_map_once() -> None:
     x = torch.rand(2, 64, 32, 32, requires_grad=True)
-    kept: dict[int, int] = {}
+    stored: dict[int, int] = {}
 
-    def pack(one: torch.Tensor) -> torch.Tensor:
-        kept[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
-        return one
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        stored[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
 
     block = create("se", 64).train()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         block(x)
-    assert x.numel() * 4 <= sum(kept.values()) < 1.2 * x.numel() * 4
+    assert x.numel() * 4 <= sum(stored.values()) < 1.2 * x.numel() * 4
 
 
-def test_an_exported_block_has_these_nodes() -> None:
+def test_exported_block_has_exactly_these_nodes() -> None:
     onnx, onnxslim = pytest.importorskip("onnx"), pytest.importorskip("onnxslim")
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own advice
+        warnings.simplefilter("ignore")  # warnings of the exporter
         torch.onnx.export(create("se", 64).eval(), (torch.rand(1, 64, 8, 8),), file, opset_version=17, dynamo=False)
     graph = onnxslim.slim(onnx.load_from_string(file.getvalue())).graph
     assert Counter(node.op_type for node in graph.node) == NODES

@@ -103,7 +103,7 @@ class Grafted:
         Fusing deletes a Conv's `bn` and may replace its `conv`. The fused convolution gives the output that `bn` gave, so
         blocks on the output of `bn` move to the output of `conv`. Blocks on the input of `conv` stay there.
         """
-        removed = [(module, attach.lift(module.conv)[1], attach.lift(module.bn)[0])
+        removed = [(module, attach.detach_blocks(module.conv)[1], attach.detach_blocks(module.bn)[0])
                   for module in self.modules() if isinstance(module, Conv) and hasattr(module, "bn")]  # type: ignore[attr-defined]
         super().fuse(*args, **kwargs)  # type: ignore[misc]
         for module, input_blocks, output_blocks in removed:

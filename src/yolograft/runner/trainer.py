@@ -72,7 +72,7 @@ class TrialTrainer:
         choice = (self.state or {}).get("choice")
         self.kept = select.Choice(*choice) if choice else None  # a new measurement could choose another one
         super().__init__(*(() if cfg is None else (cfg,)), overrides=overrides, _callbacks=_callbacks)  # type: ignore[call-arg]
-        if number := (self.state or {}).get("threads") or threads.asked():  # before `speed` is applied
+        if number := (self.state or {}).get("threads") or threads.requested():  # before `speed` is applied
             torch.set_num_threads(number)
         for event, callback in (("on_pretrain_routine_end", TrialTrainer._restore),
                                 ("on_train_epoch_start", TrialTrainer._begin_epoch),
