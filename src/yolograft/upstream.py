@@ -196,6 +196,15 @@ INTERNALS: tuple[Internal, ...] = (
         why="With `hard=False` it finds a data YAML or returns nothing.",
         breaks="A missing data file ends in a traceback."),
 
+    Internal(
+        name="ultralytics.utils:DEFAULT_CFG_PATH", kind="relied on", files=(COMPLETION,),
+        why="Completion reads the names of all arguments from this file, cfg/default.yaml, without importing Ultralytics.",
+        breaks="Completion does not offer Ultralytics' arguments."),
+    Internal(
+        name="ultralytics:__file__", kind="relied on", files=(CATALOG,),
+        why="The packaged model YAML files are in the folder cfg/models beside it.",
+        breaks="The linter cannot find the stock file that a hand-edited file came from."),
+
     # Model YAML files
     Internal(
         name="ultralytics.nn.tasks:yaml_model_load", kind="relied on", files=(CATALOG, LOAD),
