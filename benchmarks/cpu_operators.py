@@ -30,8 +30,8 @@ from ultralytics.utils.loss import v8DetectionLoss
 
 import yolograft
 from yolograft.analysis.bench import _interval, _turns
-from yolograft.fast import select
 from yolograft.fast.cpu import assigner_loss, batchnorm_silu, nms, upsample
+from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.patch import patched
 
 LAST = torch.channels_last
@@ -52,13 +52,13 @@ def normalised(backward: bool) -> Pair:
         out = forward()
         return lambda: torch.autograd.grad(out, (x, norm.weight, norm.bias), gradient, retain_graph=True)
 
-    return run(lambda: F.silu(norm(x))), run(lambda: batchnorm_silu.norm_act(x, norm))
+    return run(lambda: F.silu(norm(x))), run(lambda: batchnorm_silu.batch_norm_silu(x, norm))
 
 
 def doubled() -> Pair:
     """The gradient of the last upsampling, half of a concatenated map's."""
     x, gradient = half(16, 128, 14, 14).requires_grad_(), half(16, 256, 28, 28)[:, :128]
-    theirs, ours = F.interpolate(x, scale_factor=2.0), upsample.doubled(x)
+    theirs, ours = F.interpolate(x, scale_factor=2.0), upsample.upsample_2x(x)
     return (lambda: torch.autograd.grad(theirs, x, gradient, retain_graph=True),
             lambda: torch.autograd.grad(ours, x, gradient, retain_graph=True))
 
@@ -84,12 +84,12 @@ def lost() -> Pair:
     batch = {"batch_idx": torch.arange(boxes).float() % 16, "cls": torch.randint(6, (boxes, 1)).float(),
              "bboxes": torch.cat((size / 2 + torch.rand(boxes, 2) * (1 - size), size), 1)}
     batch = {key: value[batch["batch_idx"].argsort()] for key, value in batch.items()}
-    found = assigner_loss.losses(criterion, preds, batch)
+    found = assigner_loss.compute_loss(criterion, preds, batch)
     if found is None:
         sys.exit("These boxes are left to Ultralytics: run it again.")
     batch["img"] = torch.empty(16, 0)
     return (lambda: torch.autograd.grad(assigner_loss._stock(criterion, preds, batch)[0].sum(), leaves),
-            lambda: torch.autograd.grad(assigner_loss.losses(criterion, preds, batch).sum(), leaves))  # type: ignore[union-attr]
+            lambda: torch.autograd.grad(assigner_loss.compute_loss(criterion, preds, batch).sum(), leaves))  # type: ignore[union-attr]
 
 
 def suppressed(data: str, model: str, epochs: int) -> Pair:
@@ -100,19 +100,19 @@ def suppressed(data: str, model: str, epochs: int) -> Pair:
         trained = yolograft.YOLO(model)
         trained.train(epochs=epochs, fraction=0.25, val=False, **settings)
         seen: list[Tensor] = []
-        stock = nms._place.non_max_suppression
+        stock = nms._stock_module.non_max_suppression
 
         def watched(prediction: Any, *args: Any, **others: Any) -> Any:
             maps = prediction[0] if isinstance(prediction, (list, tuple)) else prediction
             seen.append(maps.detach().clone())  # Ultralytics' way writes into it
             return stock(prediction, *args, **others)
 
-        with patched((nms._place, "non_max_suppression", watched)):
+        with patched((nms._stock_module, "non_max_suppression", watched)):
             trained.val(**{**settings, "batch": 32, "name": "val"})
     boxes = max(seen[1:] or seen, key=len).float().contiguous()
     asked: dict[str, Any] = {"conf_thres": 0.001, "iou_thres": 0.7, "multi_label": True, "max_det": 300}
     return (lambda: nms._stock(boxes.clone(), **asked),  # which writes into what it is given
-            lambda: nms.suppressed(boxes.clone(), **asked))
+            lambda: nms.non_max_suppression(boxes.clone(), **asked))
 
 
 OPERATORS: dict[str, tuple[Any, Callable[[], Pair]]] = {
@@ -128,7 +128,7 @@ def main(words: list[str]) -> None:
         sys.exit(__doc__)
     torch.set_num_threads(int(given.get("threads", os.cpu_count() or 1)))
     torch.manual_seed(0)
-    with select.keep_memory():
+    with keep_freed_memory():
         measure(given)
 
 
@@ -141,7 +141,7 @@ def measure(given: dict[str, str]) -> None:
                                                                     int(given.get("epochs", 3))))
     print("| | theirs, ms | ours, ms | theirs / ours | 95% interval |\n|---|---|---|---|---|")
     for name, (module, made) in operators.items():
-        if reason := module.refused():
+        if reason := module.KERNEL.unavailable_reason():
             print(f"| {name} | | | not here: {reason} | |")
             continue
         turns = _turns(list(made()), int(given.get("repeats", 30)))

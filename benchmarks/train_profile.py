@@ -120,7 +120,7 @@ def profile(given: dict[str, str]) -> list[dict[str, float]]:
         model.train(data=given["data"], graft=given["graft"], speed=given["speed"], epochs=int(given["epochs"]),
                     imgsz=int(given["imgsz"]), batch=int(given["batch"]), fraction=float(given["fraction"]), device="cpu",
                     workers=0, plots=False, project=folder)
-    print(f"yolograft: {model.trainer.choice}")
+    print(f"yolograft: {model.trainer.acceleration.choice}")
     return clock.epochs
 
 

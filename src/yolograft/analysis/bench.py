@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from yolograft import attach
 from yolograft.analysis import profile, runtimes
 from yolograft.errors import HostError
-from yolograft.fast import select
+from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import models
 from yolograft.host.open import open_model
 from yolograft.spec import Graft
@@ -137,7 +137,7 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
     torch.set_num_threads(threads)
     try:
         # keep_memory: otherwise it is chance which arm's maps come as new pages, a tenth of its time
-        with select.keep_memory(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        with keep_freed_memory(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
             memory = [_memory(network, pictures) for network in networks]
             runs = [_run(network, pictures) for network in networks]
             if runtime != "torch":

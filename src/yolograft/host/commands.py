@@ -16,7 +16,7 @@ from ultralytics.utils.checks import check_file
 from yolograft import checkpoint
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError, nearest
-from yolograft.fast import select
+from yolograft.fast.modes import check_mode
 from yolograft.host.open import open_model
 from yolograft.spec import Graft
 
@@ -44,7 +44,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
     if "speed" in given and mode not in ("train", "tune"):
         raise HostError(f"'speed' is no argument of 'yolograft {mode}': it is one of train and tune.")
     if "speed" in given:
-        select.check(str(given["speed"]))
+        check_mode(str(given["speed"]))
     try:
         get_cfg(overrides={key: value for key, value in given.items() if key in DEFAULT_CFG_DICT})
     except (TypeError, ValueError, SyntaxError) as error:

@@ -32,8 +32,8 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from yolograft import attach, threads
 from yolograft import blocks as zoo
 from yolograft.errors import DataError, HostError, nearest
-from yolograft.fast import select
-from yolograft.fast.gpu import select as gpu_select
+from yolograft.fast import acceleration
+from yolograft.fast.modes import check_mode
 from yolograft.host import models
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
@@ -133,11 +133,11 @@ def blocks() -> list[str]:
 def check(model: str, graft: str, settings: Mapping[str, Any], control: str = "") -> None:
     """Raise `GraftError` if the graft does not fit the model, or a train argument cannot be one of a study's."""
     given = {key: value for key, value in settings.items() if key not in ("model", "speed")}
-    pace = select.check(str(settings.get("speed", "stock")))
+    pace = check_mode(str(settings.get("speed", "stock")))
     if pace == "auto":
         raise HostError("speed=auto would let each trial choose by itself, and arms might differ by that. Say speed=stock, "
                         "float32 or bfloat16, or resident.")
-    gpu_select.check(pace, given, here=False)  # a cluster's machines may have the GPUs that this one lacks
+    acceleration.check(pace, given, is_local=False)  # a cluster's machines may have the GPUs that this one lacks
     for key, value in given.items():
         if key in _OWN:
             raise HostError(f"'{key}={value}' cannot be an argument of a study: {_OWN[key]}.")

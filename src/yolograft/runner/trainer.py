@@ -14,7 +14,6 @@ agree. Importing Ultralytics sets OMP_NUM_THREADS=1, and its `select_device` set
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import time
@@ -30,7 +29,6 @@ from ultralytics.utils.torch_utils import init_seeds
 
 from yolograft import attach, threads
 from yolograft.errors import HostError
-from yolograft.fast import select
 from yolograft.host.trainer import grafted_trainer
 from yolograft.runner import controls
 from yolograft.runner.sampler import Epochs, Paired
@@ -68,9 +66,9 @@ class LessonTrainer:
         self.calls = self.steps = 0  # of optimizer_step in this epoch, and the steps that it made
         self.due: list[int] = []  # the batches of this epoch after which a step is due
         self.begun = time.monotonic()
-        choice = (self.state or {}).get("choice")
-        self.kept = select.Choice(*choice) if choice else None  # measured again, another could come out: another run
         super().__init__(*(() if cfg is None else (cfg,)), overrides=overrides, _callbacks=_callbacks)  # type: ignore[call-arg]
+        if self.state:
+            self.acceleration.set_state(self.state.get("choice"))  # type: ignore[attr-defined]
         if number := (self.state or {}).get("threads") or threads.asked():  # before `speed` chooses, which then sets its own
             torch.set_num_threads(number)
         for event, callback in (("on_pretrain_routine_end", LessonTrainer._restore),
@@ -148,8 +146,8 @@ class LessonTrainer:
 
     @staticmethod
     def _restore(trainer: Any) -> None:
-        if trainer.choice is None and trainer.device.type == "cpu":  # else `speed` has said how many there are
-            LOGGER.info(f"yolograft: speed={trainer.speed}, {torch.get_num_threads()} threads")
+        if trainer.acceleration.choice is None and trainer.device.type == "cpu":  # else `speed` has said how many there are
+            LOGGER.info(f"yolograft: speed={trainer.acceleration.mode}, {torch.get_num_threads()} threads")
         state = trainer.state
         if state is None:
             trainer.csv.unlink(missing_ok=True)  # of a run that was killed in its first epoch; 8.3.0 would append to it
@@ -223,7 +221,7 @@ class LessonTrainer:
         criterion = getattr(this.model, "criterion", None)
         state = {
             "format": _FORMAT, "threads": torch.get_num_threads(), "mosaic_closed": this.mosaic_closed,
-            "choice": this.choice and dataclasses.astuple(this.choice),
+            "choice": this.acceleration.get_state(),
             "epoch": this.epoch, "finished": this.stop or this.epoch + 1 >= this.epochs,
             "seconds": this.spent + time.monotonic() - this.begun, "model": this.model.state_dict(),
             "ema": this.ema.ema.state_dict(), "updates": this.ema.updates,
