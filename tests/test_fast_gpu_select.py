@@ -174,7 +174,8 @@ def test_loaders_that_are_rebuilt_for_a_smaller_batch_are_replaced_again(varied_
 
 
 @pytest.mark.parametrize(("seconds", "mode", "why"), [
-    ([0.02, 0.01], "resident", "20.0 ms stock, 10.0 ms resident"), ([0.02, 0.017], "stock", "the gain over stock is too small"),
+    ([0.02, 0.01], "resident", "20.0 ms stock, 10.0 ms resident"),
+    ([0.02, 0.017], "stock", "the gain over stock is too small"),
     ([0.02, 0.03], "stock", "20.0 ms stock, 30.0 ms resident")])
 def test_the_fastest_mode_is_chosen(
     varied_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str], seconds: list[float], mode: str,
