@@ -35,8 +35,8 @@ from ultralytics.utils.loss import v8DetectionLoss
 
 import yolograft
 from yolograft.analysis.bench import _bootstrap_interval, _time_in_turns
-from yolograft.fast import select
 from yolograft.fast.cpu import assigner_loss, batchnorm_silu, nms, upsample
+from yolograft.fast.cpu.memory import keep_freed_memory, restore_threads
 from yolograft.patch import patched
 
 Pair = tuple[Callable[[], object], Callable[[], object]]  # the replaced code, the C operator
@@ -56,13 +56,13 @@ def batchnorm_silu_pair(backward: bool) -> Pair:
         out = forward()
         return lambda: torch.autograd.grad(out, (x, norm.weight, norm.bias), gradient, retain_graph=True)
 
-    return run(lambda: F.silu(norm(x))), run(lambda: batchnorm_silu.norm_act(x, norm))
+    return run(lambda: F.silu(norm(x))), run(lambda: batchnorm_silu.batch_norm_silu(x, norm))
 
 
 def upsample_pair() -> Pair:
     """Return both sides of the last upsampling's gradient, which is one half of a concatenated map's gradient."""
     x, gradient = random_map(16, 128, 14, 14).requires_grad_(), random_map(16, 256, 28, 28)[:, :128]
-    theirs, ours = F.interpolate(x, scale_factor=2.0), upsample.doubled(x)
+    theirs, ours = F.interpolate(x, scale_factor=2.0), upsample.upsample_2x(x)
     return (lambda: torch.autograd.grad(theirs, x, gradient, retain_graph=True),
             lambda: torch.autograd.grad(ours, x, gradient, retain_graph=True))
 
@@ -88,11 +88,11 @@ def loss_pair() -> Pair:
     batch = {"batch_idx": torch.arange(boxes).float() % 16, "cls": torch.randint(6, (boxes, 1)).float(),
              "bboxes": torch.cat((size / 2 + torch.rand(boxes, 2) * (1 - size), size), 1)}
     batch = {key: value[batch["batch_idx"].argsort()] for key, value in batch.items()}
-    if assigner_loss.losses(criterion, preds, batch) is None:
+    if assigner_loss.compute_loss(criterion, preds, batch) is None:
         sys.exit("The C operator does not support this batch of random boxes.")
     batch["img"] = torch.empty(16, 0)
     return (lambda: torch.autograd.grad(assigner_loss._stock(criterion, preds, batch)[0].sum(), leaves),
-            lambda: torch.autograd.grad(assigner_loss.losses(criterion, preds, batch).sum(), leaves))  # type: ignore[union-attr]
+            lambda: torch.autograd.grad(assigner_loss.compute_loss(criterion, preds, batch).sum(), leaves))  # type: ignore[union-attr]
 
 
 def nms_pair(data: str, model: str, epochs: int) -> Pair:
@@ -105,16 +105,16 @@ def nms_pair(data: str, model: str, epochs: int) -> Pair:
         batches.append(maps.detach().float().clone())  # Ultralytics writes into the original
         return nms._stock(prediction, *args, **others)
 
-    with tempfile.TemporaryDirectory() as folder, select.keep_threads():  # Ultralytics sets the number of threads
+    with tempfile.TemporaryDirectory() as folder, restore_threads():  # Ultralytics sets the number of threads
         trained = yolograft.YOLO(model)
         trained.train(epochs=epochs, fraction=0.25, batch=16, seed=0, val=False, speed="stock", project=folder, name="run",
                       **settings)
-        with patched((nms._place, "non_max_suppression", record)):
+        with patched((nms._stock_module, "non_max_suppression", record)):
             trained.val(batch=32, project=folder, name="val", **settings)
     arguments: dict[str, Any] = {"conf_thres": 0.001, "iou_thres": 0.7, "multi_label": True, "max_det": 300}
     # both sides get a copy, since Ultralytics writes into its input
     return (lambda: [nms._stock(maps.clone(), **arguments) for maps in batches],
-            lambda: [nms.suppressed(maps.clone(), **arguments) for maps in batches])
+            lambda: [nms.non_max_suppression(maps.clone(), **arguments) for maps in batches])
 
 
 OPERATORS: dict[str, tuple[Any, Callable[[], Pair]]] = {
@@ -130,7 +130,7 @@ def main(words: list[str]) -> None:
         sys.exit(__doc__)
     torch.set_num_threads(int(arguments.get("threads", os.cpu_count() or 1)))
     torch.manual_seed(0)
-    with select.keep_memory():
+    with keep_freed_memory():
         measure(arguments)
 
 
@@ -144,7 +144,7 @@ def measure(arguments: dict[str, str]) -> None:
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     print("| | replaced code, ms | C operator, ms | speedup | 95% interval |\n|---|---|---|---|---|")
     for name, (module, build_pair) in operators.items():
-        if reason := module.refused():
+        if reason := module.KERNEL.unavailable_reason():
             print(f"| {name} | | | not available: {reason} | |")
             continue
         turns = _time_in_turns(list(build_pair()), int(arguments.get("repeats", 30)), clock)

@@ -37,7 +37,7 @@ import yolograft
 from yolograft.analysis import profile, runtimes
 from yolograft.analysis.bench import _bootstrap_interval, _time_in_turns
 from yolograft.blocks.se import SE
-from yolograft.fast import select
+from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import build, models
 from yolograft.modelyaml import reader
 
@@ -128,8 +128,8 @@ def main(words: list[str]) -> None:
     batch, imgsz, repeats, threads = (int(settings[key]) for key in ("batch", "imgsz", "repeats", "threads"))
     report: dict[str, Any] = {}
     print("| | arm | ms | x bare | 95% interval |\n|---|---|---|---|---|")
-    # keep_memory: otherwise it is chance which arm pays for new pages, a tenth of its time
-    with select.keep_memory(), tempfile.TemporaryDirectory() as name:
+    # keep_freed_memory: otherwise it is chance which arm pays for new pages, a tenth of its time
+    with keep_freed_memory(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = checkpoints(folder)
         arms = list(files)

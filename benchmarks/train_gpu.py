@@ -119,8 +119,8 @@ def step(run: dict[str, Any]) -> dict[str, Any]:
         setup(*((1,) if setup.__code__.co_argcount == 2 else ()))  # Ultralytics 8.3 asks how many GPUs there are
         trainer.epoch = 0
         times: dict[str, list[float]] = {part: [] for part in PARTS}
-        half = gpu_select._half(trainer)
-        with gpu_select.running(trainer):
+        half = gpu_select.autocast_dtype(trainer)
+        with trainer.acceleration.training(trainer):
             network = trainer.model.train()
             batches, steps = iter(trainer.train_loader), 0
             while steps <= run["steps"]:

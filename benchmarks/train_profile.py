@@ -120,7 +120,7 @@ def profile(args: dict[str, str]) -> list[dict[str, float]]:
         model.train(data=args["data"], graft=args["graft"], speed=args["speed"], epochs=int(args["epochs"]),
                     imgsz=int(args["imgsz"]), batch=int(args["batch"]), fraction=float(args["fraction"]), device="cpu",
                     workers=0, plots=False, project=folder)
-    print(f"yolograft: {model.trainer.choice}")
+    print(f"yolograft: {model.trainer.acceleration.choice}")
     return clock.epochs
 
 

@@ -1,5 +1,6 @@
 """Shared fixtures: the real data beside the checkout (or in YOLOGRAFT_DATA), and small data sets."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,27 +35,18 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
-    """Return a function that makes a module of C kernels find no compiler for the rest of the test, also after a build."""
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Return a function that gives a module a new `KERNEL` and no compiler, for the rest of the test."""
     from yolograft.fast.cpu import build
 
-    def built(*_: object) -> None:
+    def load_library(*_: object) -> None:
         raise OSError("no C compiler is installed")
 
-    def forget(room: Any) -> None:
-        room._library.cache_clear()
-        room.refused.cache_clear()
+    def uncompile(module: Any) -> None:
+        monkeypatch.setattr(build, "load_library", load_library)
+        monkeypatch.setattr(module, "KERNEL", dataclasses.replace(module.KERNEL))
 
-    rooms: list[Any] = []
-
-    def without(room: Any) -> None:
-        monkeypatch.setattr(build, "built", built)
-        rooms.append(room)
-        forget(room)
-
-    yield without
-    for room in rooms:
-        forget(room)
+    return uncompile
 
 
 @pytest.fixture(scope="session")

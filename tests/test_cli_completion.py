@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from yolograft.cli import COMMANDS, MODES, completion, main
-from yolograft.fast.select import MODES as MODES_OF_SPEED
+from yolograft.fast.modes import MODES as MODES_OF_SPEED
 
 PRESS = """
 {script}

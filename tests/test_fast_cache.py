@@ -1,4 +1,4 @@
-"""What is kept is what would be read again: the same batches and pictures, whoever writes into what they were given."""
+"""The cache returns the same images and batches, even if a caller writes into what it got."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +18,7 @@ from yolograft.fast import cache
 
 
 class Loader:
-    """Three batches, and how often each was read."""
+    """A loader of three batches that counts its reads."""
 
     def __init__(self, augment: bool = False) -> None:
         self.dataset, self.batch_size, self.reads = SimpleNamespace(augment=augment), 2, 0
@@ -33,79 +33,79 @@ class Loader:
                    "im_file": [f"{number}.jpg"]}
 
 
-def test_batches_are_read_once_and_are_the_same_every_time() -> None:
+def test_batches_are_read_once_and_are_equal_in_every_pass() -> None:
     loader = Loader()
-    kept = cache.Kept(loader, lambda pictures: pictures, 10_000)
-    assert (len(kept), kept.batch_size, kept.dataset) == (3, 2, loader.dataset)
-    first = list(kept)
+    cached = cache.CachedLoader(loader, lambda images: images, 10_000)
+    assert (len(cached), cached.batch_size, cached.dataset) == (3, 2, loader.dataset)
+    first = list(cached)
     boxes = [batch["bboxes"].clone() for batch in first]
-    for batch in first:  # as a validator may
+    for batch in first:  # a validator may write into a batch
         batch["bboxes"] *= 0
         batch["im_file"].clear()
         batch["img"] = batch["img"].float() / 255
-    again = list(kept)
+    again = list(cached)
     assert loader.reads == 3
     assert all(torch.equal(batch["bboxes"], one) for batch, one in zip(again, boxes, strict=True))
     assert [batch["im_file"] for batch in again] == [["0.jpg"], ["1.jpg"], ["2.jpg"]]
     assert all(batch["img"].dtype == torch.uint8 for batch in again)
 
 
-@pytest.mark.parametrize(("loader", "most"), [(Loader(), 150), (Loader(), 0), (Loader(augment=True), 10_000)])
-def test_what_does_not_fit_or_changes_is_read_again(loader: Loader, most: int) -> None:
-    kept = cache.Kept(loader, lambda pictures: pictures, most)
+@pytest.mark.parametrize(("loader", "max_bytes"), [(Loader(), 150), (Loader(), 0), (Loader(augment=True), 10_000)])
+def test_batches_that_do_not_fit_or_that_change_are_read_in_every_pass(loader: Loader, max_bytes: int) -> None:
+    cached = cache.CachedLoader(loader, lambda images: images, max_bytes)
     for times in (1, 2):
-        assert [int(batch["img"].max()) for batch in kept] == [0, 1, 2]
+        assert [int(batch["img"].max()) for batch in cached] == [0, 1, 2]
         assert loader.reads == 3 * times
-    assert not kept.batches
+    assert not cached.batches
 
 
-def test_an_epoch_broken_off_is_begun_again() -> None:
+def test_an_incomplete_pass_is_read_again() -> None:
     loader = Loader()
-    kept = cache.Kept(loader, lambda pictures: pictures, 10_000)
-    next(iter(kept))
-    assert [int(batch["img"].max()) for batch in kept] == [0, 1, 2]
-    assert [int(batch["img"].max()) for batch in kept] == [0, 1, 2]
+    cached = cache.CachedLoader(loader, lambda images: images, 10_000)
+    next(iter(cached))
+    assert [int(batch["img"].max()) for batch in cached] == [0, 1, 2]
+    assert [int(batch["img"].max()) for batch in cached] == [0, 1, 2]
     assert loader.reads == 4
 
 
 @pytest.mark.filterwarnings("default")  # Ultralytics' own
-def test_a_real_loader_is_replayed_as_it_was(varied_set: Path) -> None:
+def test_a_cached_loader_equals_the_real_loader(varied_set: Path) -> None:
     data, cfg = check_det_dataset(str(varied_set)), get_cfg(overrides={"task": "detect", "imgsz": 64})
     built = build_yolo_dataset(cfg, data["val"], 10, data, mode="val", stride=32, rect=True)
     loader = build_dataloader(built, 10, 0, shuffle=False, rank=-1)
     wanted = list(loader)
-    kept = cache.Kept(loader, lambda pictures: pictures.contiguous(memory_format=torch.channels_last))
+    cached = cache.CachedLoader(loader, lambda images: images.contiguous(memory_format=torch.channels_last))
     for _ in range(3):
-        for batch, other in zip(kept, wanted, strict=True):
+        for batch, other in zip(cached, wanted, strict=True):
             assert batch.keys() == other.keys()
             assert all(torch.equal(batch[key], other[key]) for key in ("img", "cls", "bboxes", "batch_idx"))
             assert batch["im_file"] == other["im_file"]
-    assert kept.batches[0]["img"].is_contiguous(memory_format=torch.channels_last)
+    assert cached.batches[0]["img"].is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.filterwarnings("default")  # Ultralytics' own
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
-def test_a_picture_is_decoded_once_and_cv2_is_left_alone(
+def test_an_image_is_decoded_once_and_cv2_does_not_change(
     varied_set: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None
 ) -> None:
     data, cfg = check_det_dataset(str(varied_set)), get_cfg(overrides={"task": "detect", "imgsz": 32})
     built, other = (build_yolo_dataset(cfg, data["train"], 4, data, mode="train", stride=32) for _ in range(2))
-    place: Any = base if hasattr(base, "imread") else base.cv2
-    stock, decoded = place.imread, list[str]()
-    monkeypatch.setattr(place, "imread", lambda name, *args, **kwargs: decoded.append(name) or stock(name, *args, **kwargs))
-    before, watched = cv2.getNumThreads(), place.imread
+    module: Any = base if hasattr(base, "imread") else base.cv2
+    stock, decoded = module.imread, list[str]()
+    monkeypatch.setattr(module, "imread", lambda name, *args, **kwargs: decoded.append(name) or stock(name, *args, **kwargs))
+    before, counting = cv2.getNumThreads(), module.imread
     order = [0, 3, 0, 5, 9, 1, 2, 3, 4, 6, 7, 8, 0, 5] * 2
-    with nullcontext() if error is None else pytest.raises(error), cache.pictures(built, threads=before + 1):
-        assert place.imread is watched
+    with nullcontext() if error is None else pytest.raises(error), cache.cache_images(built, threads=before + 1):
+        assert module.imread is counting
         assert cv2.getNumThreads() == before + 1
         for number in order:
             found, right = built.load_image(number), other.load_image(number)
             assert np.array_equal(found[0], right[0])
             assert found[1:] == right[1:]
-            found[0][:] = 0  # as a transform may
+            found[0][:] = 0  # a transform may write into an image
             right[0][:] = 0
-            assert built.buffer == other.buffer, "Mosaic chooses from it"
-        assert len([name for name in decoded if name == built.im_files[0]]) > 1, "the other data set decodes it again"
+            assert built.buffer == other.buffer, "Mosaic draws from the buffer"
+        assert len([name for name in decoded if name == built.im_files[0]]) > 1, "the other data set must not use the cache"
         decoded.clear()
         built.ims = [None] * len(built)
         built.load_image(0)
@@ -113,24 +113,26 @@ def test_a_picture_is_decoded_once_and_cv2_is_left_alone(
         if error:
             raise error
     assert "load_image" not in vars(built)
-    assert place.imread is watched
+    assert module.imread is counting
     assert cv2.getNumThreads() == before
 
 
 @pytest.mark.filterwarnings("default")  # Ultralytics' own
-def test_pictures_that_do_not_fit_are_decoded_again(varied_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_do_not_fit_are_decoded_again(varied_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, cfg = check_det_dataset(str(varied_set)), get_cfg(overrides={"task": "detect", "imgsz": 32})
     built = build_yolo_dataset(cfg, data["val"], 4, data, mode="val", stride=32)
-    place: Any = base if hasattr(base, "imread") else base.cv2
-    stock, decoded = place.imread, list[str]()
-    monkeypatch.setattr(place, "imread", lambda name, *args, **kwargs: decoded.append(name) or stock(name, *args, **kwargs))
-    with cache.pictures(SimpleNamespace(base=built), most=64 * 64 * 3):  # room for the first
+    module: Any = base if hasattr(base, "imread") else base.cv2
+    stock, decoded = module.imread, list[str]()
+    monkeypatch.setattr(module, "imread", lambda name, *args, **kwargs: decoded.append(name) or stock(name, *args, **kwargs))
+    with cache.cache_images(SimpleNamespace(base=built), max_bytes=64 * 64 * 3):  # the first fits
         for number in (0, 1, 0, 1):
             built.load_image(number)
     assert decoded == [built.im_files[0], built.im_files[1], built.im_files[1]]
 
 
-@pytest.mark.parametrize(("free", "room"), [(2**40, 2**31), (2**30, 2**27), (0, 0)])
-def test_there_is_room_but_not_for_all(free: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("free", "budget"), [(2**40, 2**31), (2**30, 2**27), (0, 0)])
+def test_the_budget_is_an_eighth_of_the_free_memory_and_at_most_2_gib(
+    free: int, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
-    assert cache.room() == room
+    assert cache.cache_budget() == budget

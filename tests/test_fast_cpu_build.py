@@ -1,4 +1,4 @@
-"""A library in C is built for this CPU and compiler, kept, and built again if damaged; what fails is told in words."""
+"""A C library is built once per CPU and compiler, cached, and rebuilt if damaged. Failures have a readable reason."""
 
 import shutil
 import stat
@@ -26,6 +26,10 @@ def libraries(folder: Path) -> list[Path]:
     return sorted((folder / "cache" / "yolograft").glob("*.so"))
 
 
+def unavailable_reason(source: Path) -> str:
+    return build.Kernel(source=source, argtypes={}).unavailable_reason()
+
+
 def compiler(folder: Path, script: str) -> str:
     file = folder / "compiler"
     file.write_bytes(b"#!/bin/sh\n" + script.encode("latin-1"))
@@ -34,71 +38,71 @@ def compiler(folder: Path, script: str) -> str:
 
 
 @needs
-def test_it_is_built_once_in_a_folder_of_the_users_own(
+def test_a_library_is_built_once_in_a_private_folder(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert build.built(source).seven() == 7
+    assert build.load_library(source).seven() == 7
     monkeypatch.setattr(build, "_compile", lambda *_: 1 / 0)
-    assert build.built(source).seven() == 7
+    assert build.load_library(source).seven() == 7
     assert stat.S_IMODE((tmp_path / "cache" / "yolograft").stat().st_mode) == 0o700
 
 
 @needs
 @pytest.mark.parametrize("damaged", [b"", b"no library"])
-def test_a_damaged_library_is_built_again(source: Path, tmp_path: Path, damaged: bytes) -> None:
-    build._compile(source, build.cache() / "first.so", ["cc", *build._FLAGS])
+def test_a_damaged_library_is_rebuilt(source: Path, tmp_path: Path, damaged: bytes) -> None:
+    build._compile(source, build.cache_folder() / "first.so", ["cc", *build._FLAGS])
     (tmp_path / "cache" / "yolograft" / "first.so").unlink()
     key = tmp_path / "cache" / "yolograft"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build.ctypes, "CDLL", lambda name: None)  # not loaded yet, so that the file is looked at below
-        build.built(source)
+        patch.setattr(build.ctypes, "CDLL", lambda name: None)  # so that the file is loaded for the first time below
+        build.load_library(source)
     (file,) = key.glob("*.so")
     file.write_bytes(damaged)
-    assert build.built(source).seven() == 7
+    assert build.load_library(source).seven() == 7
 
 
 @needs
-def test_another_cpu_compiler_or_flag_is_another_library(
+def test_each_cpu_compiler_and_flag_has_its_own_library(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build.built(source)
+    build.load_library(source)
     assert len(libraries(tmp_path)) == 1
-    build.built(source, "-ffp-contract=off")
+    build.load_library(source, "-ffp-contract=off")
     assert len(libraries(tmp_path)) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(build, "cpu", lambda: "another")
-        build.built(source)
+        patch.setattr(build, "cpu_features", lambda: "another")
+        build.load_library(source)
     assert len(libraries(tmp_path)) == 3
     with monkeypatch.context() as patch:
-        patch.setattr(build, "_version", lambda *_: "cc 99.0")
-        build.built(source)
+        patch.setattr(build, "_compiler_version", lambda *_: "cc 99.0")
+        build.load_library(source)
     assert len(libraries(tmp_path)) == 4
 
 
 @needs
-def test_a_compiler_without_openmp_builds_every_operator(
+def test_a_compiler_without_openmp_builds_every_kernel(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = 'for word in "$@"; do [ "$word" = -fopenmp ] && { echo "unsupported" >&2; exit 1; }; done; exec cc "$@"'
     monkeypatch.setenv("CC", compiler(tmp_path, refusing))
-    assert build.built(source).seven() == 7
+    assert build.load_library(source).seven() == 7
     for file in Path(build.__file__).parent.glob("*.c"):
-        if file.stem != "norm_act" or "avx512_bf16" in build.cpu().split():
-            assert build.missing(lambda file=file: build.built(file)) == ""
+        if file.stem != "batchnorm_silu" or "avx512_bf16" in build.cpu_features().split():
+            assert unavailable_reason(file) == ""
 
 
-@pytest.mark.parametrize(("script", "said"), [("echo 'f\xe9hler' >&2; exit 1", "cannot build it: f"),
-                                              ("exit 1", "it does not say why")])
-def test_a_compiler_that_fails_is_told(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+@pytest.mark.parametrize(("script", "reason"), [("echo 'f\xe9hler' >&2; exit 1", "cannot build it: f"),
+                                              ("exit 1", "it prints no reason")])
+def test_a_failing_compiler_gives_a_reason(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     monkeypatch.setenv("CC", compiler(tmp_path, script))
-    assert said in build.missing(lambda: build.built(source))
+    assert reason in unavailable_reason(source)
 
 
-def test_a_badly_quoted_compiler_and_a_missing_home_are_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_badly_quoted_compiler_and_a_missing_home_give_a_reason(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "'cc")
-    assert "CC='cc cannot be split into words: No closing quotation" in build.missing(lambda: build.built(source))
+    assert "CC='cc cannot be split into words: No closing quotation" in unavailable_reason(source)
     monkeypatch.setenv("CC", "true")
     monkeypatch.delenv("XDG_CACHE_HOME")
 
@@ -106,29 +110,47 @@ def test_a_badly_quoted_compiler_and_a_missing_home_are_told(source: Path, monke
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(build.Path, "home", homeless)
-    assert "there is no home folder for the cache" in build.missing(lambda: build.built(source))
+    assert "there is no home folder for the cache" in unavailable_reason(source)
 
 
-def test_the_operators_can_be_switched_off(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernels_can_be_switched_off(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLOGRAFT_KERNELS", "off")
-    assert build.missing(lambda: build.built(source)) == "YOLOGRAFT_KERNELS=off switches the operators in C off"
+    assert unavailable_reason(source) == "YOLOGRAFT_KERNELS=off switches the operators in C off"
     monkeypatch.setenv("YOLOGRAFT_KERNELS", "of")
     with pytest.raises(GraftError, match="YOLOGRAFT_KERNELS=of is not known"):
-        build.built(source)
+        build.load_library(source)
 
 
-@pytest.mark.parametrize(("told", "features"), [("flags\t\t: sse avx2\n", "sse avx2"),
+@pytest.mark.parametrize(("text", "features"), [("flags\t\t: sse avx2\n", "sse avx2"),
                                                 ("processor : 0\nFeatures\t: fp asimd sve\n", "fp asimd sve")])
-def test_the_cpus_features_are_read(told: str, features: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build.Path, "read_text", lambda *_, **__: told)
-    assert build.cpu.__wrapped__() == features
+def test_the_features_of_the_cpu_are_read(text: str, features: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build.Path, "read_text", lambda *_, **__: text)
+    assert build.cpu_features.__wrapped__() == features
     monkeypatch.setattr(build.Path, "read_text", lambda *_, **__: "processor : 0\n")
-    assert build.platform.machine() in build.cpu.__wrapped__()
+    assert build.platform.machine() in build.cpu_features.__wrapped__()
 
 
 @needs
 def test_other_common_flags_are_another_library(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build.built(source)
+    build.load_library(source)
     monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, "-ffp-contract=off"))
-    build.built(source)
+    build.load_library(source)
     assert len(libraries(tmp_path)) == 2
+
+
+@needs
+def test_a_kernel_sets_its_argument_types_and_loads_once(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.write_text("long twice(long x) { return 2 * x; }")
+    kernel = build.Kernel(source=source, argtypes={"twice": [build.ctypes.c_int64]}, restype=build.ctypes.c_int64)
+    assert kernel.library().twice(2**40) == 2**41
+    monkeypatch.setattr(build, "load_library", lambda *_: 1 / 0)
+    assert kernel.unavailable_reason() == ""
+    assert kernel.library().twice(3) == 6
+
+
+def test_a_kernel_that_this_cpu_cannot_run_gives_a_reason(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "cpu_features", lambda: "sse avx2")
+    kernel = build.Kernel(source=source, argtypes={}, cpu_feature="avx512_bf16")
+    assert kernel.unavailable_reason() == "this CPU has no AVX512-BF16"
+    with pytest.raises(GraftError, match=r"some\.c cannot run on this machine: this CPU has no AVX512-BF16"):
+        kernel.library()

@@ -1,4 +1,4 @@
-"""Augmentation on the device is Ultralytics': the same pictures and boxes from the same numbers, and the same numbers."""
+"""Augmentation on the device equals Ultralytics': same images and boxes for the same random numbers, same distributions."""
 
 import random
 from pathlib import Path
@@ -36,18 +36,18 @@ def dataset(file: Path, **settings: Any) -> Any:
 
 
 def ours(built: Any, seed: int, epoch: int, recipe: Recipe | None = None,
-         held: resident_dataset.Pictures | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return each picture of an epoch as (picture, classes, boxes)."""
-    held = held or resident_dataset.hold(built, CPU)
-    recipe = recipe or batched_augment.recipe_of(built)[0]
-    plan, sizes = batched_augment.plan(recipe, held.sizes, seed, epoch), torch.from_numpy(held.sizes)
-    pictures = batched_augment.render(held.table, sizes, plan, recipe)
-    owner, classes, found = batched_augment.boxes(held.labels, held.counts, sizes, plan, recipe)
-    return [(pictures[at], classes[owner == at], found[owner == at]) for at in range(len(pictures))]
+         images: resident_dataset.ResidentImages | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return each image of an epoch as (image, classes, boxes)."""
+    images = images or resident_dataset.load_images(built, CPU)
+    recipe = recipe or batched_augment.read_recipe(built)[0]
+    plan, sizes = batched_augment.draw_plan(recipe, images.sizes, seed, epoch), torch.from_numpy(images.sizes)
+    rendered = batched_augment.render_images(images.table, sizes, plan, recipe)
+    owner, classes, found = batched_augment.transform_boxes(images.labels, images.counts, sizes, plan, recipe)
+    return [(rendered[at], classes[owner == at], found[owner == at]) for at in range(len(rendered))]
 
 
 class Script:
-    """Stands for the generators that Ultralytics draws from; gives what a row of the plan's table says."""
+    """Replaces the random generators of Ultralytics: returns the numbers of a row of the plan's table."""
 
     def __init__(self) -> None:
         self.numbers: list[float] = []
@@ -66,7 +66,7 @@ class Script:
 
 
 class Scripted:
-    """A transform that finds its own numbers in the script, whatever others drew before."""
+    """A transform that takes its own columns of the row, independent of earlier draws."""
 
     def __init__(self, inner: Any, script: Script, row: NDArray[Any], count: int) -> None:
         self.inner, self.script, self.row, self.count = inner, script, row, count
@@ -81,7 +81,7 @@ class Scripted:
 
 
 def theirs(built: Any, seed: int, epoch: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return what Ultralytics' own transforms make of each picture, from the numbers of the plan's table."""
+    """Return each image after Ultralytics' own transforms, with the random numbers of the plan's table."""
     bits = np.random.PCG64(batched_augment.derive_seed("augment", seed, epoch))
     table = np.random.Generator(bits).random((len(built), batched_augment._DRAWS))
     script, found = Script(), []
@@ -89,7 +89,7 @@ def theirs(built: Any, seed: int, epoch: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(np.random, "uniform", script.uniform)
     for index, row in enumerate(table):
         labels = built.get_image_and_label(index)
-        for one in batched_augment._flat(built.transforms):
+        for one in batched_augment._flatten(built.transforms):
             labels = Scripted(one, script, row, len(built))(labels)
         found.append((labels["img"], labels["cls"].view(-1, 1), labels["bboxes"]))
     monkeypatch.undo()
@@ -100,65 +100,65 @@ def theirs(built: Any, seed: int, epoch: int, monkeypatch: pytest.MonkeyPatch) -
     NONE, {**GEOMETRY, "mosaic": 0.0}, GEOMETRY, {**GEOMETRY, "mosaic": 0.5}, {**GEOMETRY, "perspective": 0.001},
     {**NONE, "mosaic": 1.0}, {**NONE, "scale": 0.9}, {**NONE, "fliplr": 0.5}, {**NONE, "flipud": 1.0},
 ], ids=["nothing", "no mosaic", "mosaic", "half mosaic", "perspective", "mosaic alone", "scale", "fliplr", "flipud"])
-def test_the_same_numbers_give_the_same_picture_and_boxes(
+def test_the_same_random_numbers_give_the_same_image_and_boxes(
     varied_set: Path, settings: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = dataset(varied_set, **settings)
     tolerance = 1 if int(cv2.__version__.split(".")[0]) >= 5 else 8  # OpenCV 4 rounds coordinates to 1/32
     total = 0
-    for (picture, classes, found), (wanted, their_classes, their_boxes) in zip(
+    for (image, classes, found), (wanted, their_classes, their_boxes) in zip(
             ours(built, 3, 1), theirs(built, 3, 1, monkeypatch), strict=True):
-        assert int((picture.int() - wanted.int()).abs().max()) <= tolerance
+        assert int((image.int() - wanted.int()).abs().max()) <= tolerance
         assert torch.equal(classes, their_classes)
         torch.testing.assert_close(found, their_boxes, atol=2e-6, rtol=1e-5)
         total += len(found)
     assert total > 20
 
 
-def test_nothing_asked_for_is_the_loaders_own_picture(varied_set: Path) -> None:
+def test_without_augmentation_the_image_is_the_loaders(varied_set: Path) -> None:
     built = dataset(varied_set, **NONE)
-    for index, (picture, classes, found) in enumerate(ours(built, 0, 0)):
+    for index, (image, classes, found) in enumerate(ours(built, 0, 0)):
         item = built[index]
-        assert int((picture.int() - item["img"].int()).abs().max()) <= 1
+        assert int((image.int() - item["img"].int()).abs().max()) <= 1
         assert torch.equal(classes, item["cls"].view(-1, 1))
         assert torch.equal(found, item["bboxes"])
 
 
-def test_the_affine_is_opencvs_of_the_mosaic(varied_set: Path) -> None:
+def test_the_affine_of_a_mosaic_equals_opencvs(varied_set: Path) -> None:
     built = dataset(varied_set, **{**GEOMETRY, "flipud": 0.0, "fliplr": 0.0})
-    recipe, held = batched_augment.recipe_of(built)[0], resident_dataset.hold(built, CPU)
-    sizes, plan = torch.from_numpy(held.sizes), batched_augment.plan(batched_augment.recipe_of(built)[0], held.sizes, 0, 0)
-    pictures = batched_augment.render(held.table, sizes, plan, recipe)
-    canvases = batched_augment._canvas(held.table, sizes, plan, recipe)
-    for canvas, picture, matrix in zip(canvases, pictures, plan.forward, strict=True):
+    recipe, images = batched_augment.read_recipe(built)[0], resident_dataset.load_images(built, CPU)
+    sizes, plan = torch.from_numpy(images.sizes), batched_augment.draw_plan(recipe, images.sizes, 0, 0)
+    rendered = batched_augment.render_images(images.table, sizes, plan, recipe)
+    canvases = batched_augment._canvas(images.table, sizes, plan, recipe)
+    for canvas, image, matrix in zip(canvases, rendered, plan.forward, strict=True):
         mosaic = np.ascontiguousarray(canvas.permute(1, 2, 0).byte().numpy())
         wanted = cv2.warpAffine(mosaic, matrix.numpy()[:2], (64, 64), borderValue=(114, 114, 114))
-        apart = np.abs(wanted.astype(int) - picture.permute(1, 2, 0).numpy())
+        apart = np.abs(wanted.astype(int) - image.permute(1, 2, 0).numpy())
         assert apart.max() <= (1 if int(cv2.__version__.split(".")[0]) >= 5 else 8)
 
 
 @pytest.mark.parametrize("gains", [
     (0.0, 0.0, 0.0), (0.4123, 0.0, 0.0), (-0.3123, 0.6321, 0.0), (0.0153, -0.7123, 0.4321), (0.0, 0.0, -0.8765)])
-def test_hue_saturation_and_value_are_opencvs(gains: tuple[float, float, float], monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
-    picture[:10] = picture[:10, :, :1]  # grey
-    picture[10:12], picture[12:14] = 0, 255
+def test_hsv_equals_opencvs(gains: tuple[float, float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    image[:10] = image[:10, :, :1]  # grey
+    image[10:12], image[12:14] = 0, 255
     monkeypatch.setattr(np.random, "uniform", lambda *_: np.array(gains))
-    labels = {"img": picture.copy()}
+    labels = {"img": image.copy()}
     labels = stock.RandomHSV(1.0, 1.0, 1.0)(labels) or labels
     monkeypatch.undo()
-    given = torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1)[None].float()
-    coloured = batched_augment._coloured(given, torch.tensor([gains]), batched_augment._hue_turns())
+    given = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float()
+    coloured = batched_augment._adjust_hsv(given, torch.tensor([gains]), batched_augment._rotates_hue())
     found = coloured[0].permute(1, 2, 0).numpy()[..., ::-1]
     assert np.abs(found - labels["img"].astype(int)).max() <= 1
 
 
 def measured(samples: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, list[float]]:
-    """Return numbers of each picture; of its boxes one, since those of a picture are not independent."""
+    """Return statistics of each image, and of one box per image: boxes of one image are not independent."""
     table: dict[str, list[float]] = {}
-    for picture, classes, found in samples:
-        pixels = picture.float()
-        row = {"count": float(len(found)), "grey": float((picture == batched_augment.GREY).all(0).float().mean()),
+    for image, classes, found in samples:
+        pixels = image.float()
+        row = {"count": float(len(found)), "grey": float((image == batched_augment.GREY).all(0).float().mean()),
                **{f"mean {name}": float(pixels[at].mean()) for at, name in enumerate("rgb")},
                **{f"std {name}": float(pixels[at].std()) for at, name in enumerate("rgb")},
                "red less blue": float((pixels[0] - pixels[2]).mean())}
@@ -170,14 +170,14 @@ def measured(samples: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, list[flo
     return table
 
 
-def chances(some: dict[str, list[float]], others: dict[str, list[float]]) -> dict[str, float]:
-    """Return, for each number, how likely so different samples are if both come from one distribution."""
+def p_values(some: dict[str, list[float]], others: dict[str, list[float]]) -> dict[str, float]:
+    """Return the p-value of a two-sample Kolmogorov-Smirnov test for each statistic."""
     return {key: float(stats.ks_2samp(some[key], others[key], method="asymp").pvalue) for key in some}
 
 
 EPOCHS = 40
 FLIPS = {"flipud": 0.2, "fliplr": 0.2}
-DRAWN = {  # colours hide the grey, and a mosaic hides much of what is done to one picture
+DRAWN = {  # HSV hides the grey padding, and a mosaic hides changes of single images
     "single": {**GEOMETRY, **FLIPS, "mosaic": 0.0, "degrees": 45.0}, "mosaic": {**GEOMETRY, **FLIPS},
     "colours": {**NONE, "hsv_h": 0.1, "hsv_s": 0.7, "hsv_v": 0.4},
 }
@@ -191,21 +191,21 @@ def sampled(varied_set: Path) -> dict[str, SimpleNamespace]:
         random.seed(0)
         np.random.seed(0)
         items = [built[index] for _ in range(EPOCHS + 1) for index in random.sample(range(len(built)), len(built))]
-        kept = items[len(built):]  # the first pass fills the buffer that Mosaic draws from
-        found[name] = SimpleNamespace(built=built, held=resident_dataset.hold(built, CPU),
+        kept = items[len(built):]  # the first pass fills Mosaic's buffer
+        found[name] = SimpleNamespace(built=built, images=resident_dataset.load_images(built, CPU),
                                       theirs=measured([(one["img"], one["cls"], one["bboxes"]) for one in kept]))
     return found
 
 
 def compared(sample: SimpleNamespace, **change: Any) -> dict[str, float]:
-    """Return how likely stock's samples and ours are both from one distribution, ours with a change to the recipe."""
-    recipe = Recipe(**{**vars(batched_augment.recipe_of(sample.built)[0]), **change})
-    drawn = [one for epoch in range(EPOCHS) for one in ours(sample.built, 1, epoch, recipe, sample.held)]
-    return chances(sample.theirs, measured(drawn))
+    """Return the p-values of Ultralytics' samples against ours, with a changed recipe."""
+    recipe = Recipe(**{**vars(batched_augment.read_recipe(sample.built)[0]), **change})
+    drawn = [one for epoch in range(EPOCHS) for one in ours(sample.built, 1, epoch, recipe, sample.images)]
+    return p_values(sample.theirs, measured(drawn))
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_the_distributions_are_the_loaders(sampled: dict[str, SimpleNamespace], name: str) -> None:
+def test_the_distributions_equal_the_loaders(sampled: dict[str, SimpleNamespace], name: str) -> None:
     found = compared(sampled[name])
     assert len(found) == 15
     assert min(found.values()) > 0.001, found
@@ -217,14 +217,14 @@ def test_the_distributions_are_the_loaders(sampled: dict[str, SimpleNamespace], 
     ("single", {"flips": (0.4, 0.2)}), ("colours", {"hsv": (0.1, 0.7, 0.25)}), ("colours", {"hsv": (0.5, 0.7, 0.4)}),
     ("colours", {"hsv": (0.1, 0.3, 0.4)}),
 ], ids=["scale in a mosaic", "mosaic", "scale", "translate", "degrees", "fliplr", "flipud", "value", "hue", "saturation"])
-def test_another_distribution_would_be_found(
+def test_a_changed_distribution_is_detected(
     sampled: dict[str, SimpleNamespace], name: str, change: dict[str, Any]
 ) -> None:
     found = compared(sampled[name], **change)
     assert min(found.values()) < 1e-4, found
 
 
-def test_a_row_follows_from_seed_epoch_and_picture_alone() -> None:
+def test_seed_epoch_and_image_alone_decide_a_row() -> None:
     recipe = Recipe(side=64, mosaic=1.0, degrees=10.0, scale=(0.5, 1.5), translate=0.1, hsv=(0.1, 0.5, 0.5),
                     flips=(0.5, 0.5))
     sizes = np.full((40, 2), 64)
@@ -232,11 +232,11 @@ def test_a_row_follows_from_seed_epoch_and_picture_alone() -> None:
     def row(plan: Plan, at: int, without: str = "") -> list[Any]:
         return [value[at].tolist() for key, value in vars(plan).items() if key != without]
 
-    plan = batched_augment.plan(recipe, sizes, 5, 3)
-    assert row(plan, 7) == row(batched_augment.plan(recipe, sizes, 5, 3), 7)
-    # which pictures there are to choose from is all that the others change
-    assert row(plan, 7, "tiles") == row(batched_augment.plan(recipe, sizes[:20], 5, 3), 7, "tiles")
-    for other in (batched_augment.plan(recipe, sizes, 6, 3), batched_augment.plan(recipe, sizes, 5, 4)):
+    plan = batched_augment.draw_plan(recipe, sizes, 5, 3)
+    assert row(plan, 7) == row(batched_augment.draw_plan(recipe, sizes, 5, 3), 7)
+    # other images change only the indices of the tiles
+    assert row(plan, 7, "tiles") == row(batched_augment.draw_plan(recipe, sizes[:20], 5, 3), 7, "tiles")
+    for other in (batched_augment.draw_plan(recipe, sizes, 6, 3), batched_augment.draw_plan(recipe, sizes, 5, 4)):
         assert row(plan, 7) != row(other, 7)
     assert row(plan, 7) != row(plan, 8)
 
@@ -244,17 +244,17 @@ def test_a_row_follows_from_seed_epoch_and_picture_alone() -> None:
 def test_large_sets_are_indexed_in_64_bits(varied_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = dataset(varied_set, **ALL)
     narrow = ours(built, 0, 0)
-    monkeypatch.setattr(batched_augment, "_NARROW", 1)
+    monkeypatch.setattr(batched_augment, "_SMALL", 1)
     assert all(torch.equal(one[0], other[0]) for one, other in zip(narrow, ours(built, 0, 0), strict=True))
 
 
-@pytest.mark.parametrize(("settings", "said"), [
+@pytest.mark.parametrize(("settings", "named"), [
     ({"mixup": 0.1}, "mixup=0.1"), ({"copy_paste": 0.2}, "copy_paste=0.2"), ({"bgr": 0.5}, "bgr=0.5"), ({}, "")])
-def test_what_cannot_be_done_is_named(varied_set: Path, settings: dict[str, float], said: str) -> None:
-    assert batched_augment.recipe_of(dataset(varied_set, **settings))[1] == ([said] if said else [])
+def test_unsupported_transforms_are_named(varied_set: Path, settings: dict[str, float], named: str) -> None:
+    assert batched_augment.read_recipe(dataset(varied_set, **settings))[1] == ([named] if named else [])
 
 
-def test_a_transform_that_is_not_known_is_named(varied_set: Path) -> None:
+def test_an_unknown_transform_is_named(varied_set: Path) -> None:
     built = dataset(varied_set)
     built.transforms.append(SimpleNamespace())
-    assert batched_augment.recipe_of(built)[1] == ["the transform SimpleNamespace"]
+    assert batched_augment.read_recipe(built)[1] == ["the transform SimpleNamespace"]

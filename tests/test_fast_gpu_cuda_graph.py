@@ -1,4 +1,4 @@
-"""A graphed network is used for the batches it was made for, and believed only if it gives the usual loss and gradient."""
+"""A CUDA graph runs only batches of its shape, and only if its loss and gradient equal those of eager execution."""
 
 import copy
 from functools import partial
@@ -33,21 +33,21 @@ def batch(seed: int, count: int = 2) -> dict[str, Any]:
             "bboxes": torch.full((count, 4), 0.5), "batch_idx": torch.arange(count).float()}
 
 
-def honest(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
-    """As CUDA does it, but for the graph: the network runs on the sample while it is captured."""
+def correct(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
+    """Run the network on the sample, as a capture does, and return it without a graph."""
     body(*samples)
     return body
 
 
 def stale(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
-    """Computes what it was captured with, whatever it is given."""
-    return lambda pictures: body(samples[0])
+    """Ignore the input: always compute the captured sample."""
+    return lambda images: body(samples[0])
 
 
-def twice(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
-    """Leaves twice the gradient."""
-    def run(pictures: Tensor) -> Any:
-        scaled = pictures + 0.0
+def offset(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
+    """Add 1 to every gradient."""
+    def run(images: Tensor) -> Any:
+        scaled = images + 0.0
         outputs = body(scaled)
         for one in body.parameters():
             if one.grad is not None:
@@ -56,21 +56,21 @@ def twice(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
     return run
 
 
-def static(body: nn.Module, samples: tuple[Tensor, ...], *, robbed: bool = False, **_: Any) -> Any:
-    """As `make_graphed_callables` does it: input, outputs and gradients lie in the same memory at every step.
+def static(body: nn.Module, samples: tuple[Tensor, ...], *, drops_gradients: bool = False, **_: Any) -> Any:
+    """Like `make_graphed_callables`: input, outputs and gradients use the same memory at every step.
 
-    Robbed, the parameters have lost the gradients of their own that they were given for the first step.
+    With `drops_gradients`, the parameters lose their own gradient tensors before the first step.
     """
     weights = [one for one in body.parameters() if one.requires_grad]
-    place, memory = samples[0].clone(), {}
-    body(place)
+    buffer_, memory = samples[0].clone(), {}
+    body(buffer_)
 
     class Graphed(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, pictures: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-            place.copy_(pictures)
+        def forward(ctx: Any, images: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+            buffer_.copy_(images)
             with torch.enable_grad():
-                memory["outputs"], memory["form"] = tree_flatten(body(place))
+                memory["outputs"], memory["form"] = tree_flatten(body(buffer_))
             return tuple(one.detach() for one in memory["outputs"])
 
         @staticmethod
@@ -83,11 +83,11 @@ def static(body: nn.Module, samples: tuple[Tensor, ...], *, robbed: bool = False
                     one.copy_(other)
             return None, *(None if one is None else one.detach() for one in kept)
 
-    def run(pictures: Tensor) -> Any:
-        if robbed and "gradients" not in memory:
+    def run(images: Tensor) -> Any:
+        if drops_gradients and "gradients" not in memory:
             for one in weights:
                 one.grad = None
-        outputs = Graphed.apply(pictures, *weights)
+        outputs = Graphed.apply(images, *weights)
         return tree_unflatten(outputs, memory["form"])
 
     return run
@@ -97,35 +97,36 @@ def uncapturable(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
     raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
 
-def test_an_honest_graph_is_believed_and_changes_nothing(model: Any) -> None:
+def test_a_correct_graph_is_accepted_and_changes_nothing(model: Any) -> None:
     before = copy.deepcopy(model.state_dict())
-    assert cuda_graph.doubts(model, [batch(0), batch(1)], None, honest) == ""
+    assert cuda_graph.verify_capture(model, [batch(0), batch(1)], None, correct) == ""
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(one.grad is None for one in model.parameters())
 
 
 @pytest.mark.parametrize(("capture", "says"), [
-    (stale, "another"), (twice, "its gradient is another"), (uncapturable, "cannot be captured: operation not permitted")])
-def test_a_graph_that_computes_something_else_is_not(model: Any, capture: cuda_graph.Capture, says: str) -> None:
-    assert says in cuda_graph.doubts(model, [batch(0), batch(1)], None, capture)
+    (stale, "differs"), (offset, "its gradient differs"), (uncapturable, "cannot be captured: operation not permitted")])
+def test_a_graph_with_other_results_is_rejected(model: Any, capture: cuda_graph.Capture, says: str) -> None:
+    assert says in cuda_graph.verify_capture(model, [batch(0), batch(1)], None, capture)
 
 
-def test_gradients_in_the_same_memory_are_summed_and_not_overwritten(model: Any) -> None:
-    assert cuda_graph.doubts(model, [batch(0), batch(1)], None, static) == ""
-    assert "its gradient is another" in cuda_graph.doubts(model, [batch(0), batch(1)], None, partial(static, robbed=True))
+def test_gradients_in_the_same_memory_are_accumulated_and_not_overwritten(model: Any) -> None:
+    assert cuda_graph.verify_capture(model, [batch(0), batch(1)], None, static) == ""
+    broken = partial(static, drops_gradients=True)
+    assert "its gradient differs" in cuda_graph.verify_capture(model, [batch(0), batch(1)], None, broken)
 
 
-def test_it_runs_the_batches_it_was_made_for_and_no_others(model: Any) -> None:
+def test_it_runs_only_training_batches_of_its_shape(model: Any) -> None:
     seen = []
 
-    def watched(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
-        def run(pictures: Tensor) -> Any:
-            seen.append(tuple(pictures.shape))
-            return body(pictures)
+    def recorded(body: nn.Module, samples: tuple[Tensor, ...], **_: Any) -> Any:
+        def run(images: Tensor) -> Any:
+            seen.append(tuple(images.shape))
+            return body(images)
         return run
 
     buffers = {name: value.clone() for name, value in model.named_buffers()}
-    with cuda_graph.graphed(model, SHAPE, None, watched):
+    with cuda_graph.patch_predict(model, SHAPE, None, recorded):
         assert all(torch.equal(buffers[name], value) for name, value in model.named_buffers())
         model(batch(0))
         model(batch(0, count=1))
@@ -137,8 +138,8 @@ def test_it_runs_the_batches_it_was_made_for_and_no_others(model: Any) -> None:
     assert "predict" not in vars(model)
 
 
-def test_gradients_are_added_to_memory_of_their_own(model: Any) -> None:
-    with cuda_graph.graphed(model, SHAPE, None, honest):
+def test_every_parameter_keeps_its_own_gradient_tensor(model: Any) -> None:
+    with cuda_graph.patch_predict(model, SHAPE, None, correct):
         model(batch(0))[0].sum().backward()
         first = [one.grad for one in model.parameters()]
         once = [gradient.clone() for gradient in first]

@@ -11,7 +11,8 @@ import torch
 from ultralytics.models import yolo
 
 from yolograft.errors import HostError
-from yolograft.fast import select
+from yolograft.fast import acceleration
+from yolograft.fast.cpu import select
 from yolograft.host import mosaic
 from yolograft.runner import trainer as runner_trainer
 from yolograft.runner.trainer import STATE, read_state, trial_trainer
@@ -230,7 +231,7 @@ def test_a_training_uses_the_number_of_threads_in_its_log(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(select, "share", lambda processes: 4)
     logged: list[str] = []
-    for module in (runner_trainer, select):
+    for module in (runner_trainer, acceleration):
         monkeypatch.setattr(module.LOGGER, "info", lambda text, *_: logged.append(str(text)))
     seen: list[Any] = []
     settings = {"epochs": 2, "speed": mode, "fitness": lambda epoch: 0.1 + epoch}

@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from yolograft import attach
 from yolograft.analysis import profile, runtimes
 from yolograft.errors import HostError
-from yolograft.fast import select
+from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import models
 from yolograft.host.open import open_model
 from yolograft.spec import Graft
@@ -136,8 +136,8 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
     threads = threads or previous_threads
     torch.set_num_threads(threads)
     try:
-        # without keep_memory, new memory pages cost some arms about 10% of their time, by chance
-        with select.keep_memory(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        # without keep_freed_memory, new memory pages cost some arms about 10% of their time, by chance
+        with keep_freed_memory(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
             memory = [_measure_memory(network, images) for network in networks]
             runs = [_prepare_run(network, images) for network in networks]
             if runtime != "torch":

@@ -17,7 +17,7 @@ from ultralytics.utils.checks import check_file
 from yolograft import checkpoint
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError, nearest
-from yolograft.fast import select
+from yolograft.fast.modes import check_mode
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
 from yolograft.spec import Graft
@@ -50,7 +50,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
     if "speed" in arguments and mode not in ("train", "tune"):
         raise HostError(f"'speed' is not an argument of 'yolograft {mode}', only of train and tune.")
     if "speed" in arguments:
-        select.check(str(arguments["speed"]))
+        check_mode(str(arguments["speed"]))
     try:
         get_cfg(overrides={key: value for key, value in arguments.items() if key in DEFAULT_CFG_DICT})
     except (TypeError, ValueError, SyntaxError) as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,10 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
-from yolograft.fast import cache, select
-from yolograft.fast.gpu import resident_dataset
-from yolograft.fast.gpu import select as gpu_select
+from yolograft.fast.acceleration import Acceleration
 from yolograft.host import models, safetensors_file
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.spec import Graft
-from yolograft.threads import share
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
 
@@ -43,38 +39,29 @@ class GraftTrainer:
         self.graft_text: str | None = overrides.pop("graft", None)
         self.blocks_file: str | None = overrides.pop("blocks", None)
         wanted = overrides.pop("speed", None)
-        self.speed = select.check(str(wanted or "auto"))
-        self.choice: select.Choice | None = None
-        self.twin: nn.Module | None = None  # what is evaluated instead of the averaged model
-        self.batches_kept: cache.Kept | None = None
-        self.pictures: resident_dataset.Pictures | None = None
         if self.blocks_file:
             from yolograft.blocks.plugin import load_blocks
 
             load_blocks(self.blocks_file)
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # raises an error before Ultralytics makes the run folder
-        gpu_select.check(self.speed, {**DEFAULT_CFG_DICT, "task": None, **overrides})
+        self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
         super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
             LOGGER.warning(f"WARNING yolograft: {line}")
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
-            self.speed = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
-        on_cpu = self.device.type == "cpu"  # type: ignore[attr-defined]
-        if self.speed in gpu_select.MODES or (self.speed == "auto" and self.device.type == "cuda"):  # type: ignore[attr-defined]
-            self.add_callback("on_pretrain_routine_end", gpu_select.begin)  # type: ignore[attr-defined]
-        elif self.speed != "stock" and on_cpu:
-            self.add_callback("on_pretrain_routine_end", select.begin)  # type: ignore[attr-defined]
+            self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
+        self.add_callback("on_pretrain_routine_end", self.acceleration.begin)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
-            facts = {"graft": self.graft_text, "speed": self.speed, "yolograft": __version__}
+            facts = {"graft": self.graft_text, "speed": self.acceleration.mode, "yolograft": __version__}
             record.write_text(yaml.safe_dump(facts), encoding="utf-8")
 
     def train(self) -> Any:
         """Train as the stock trainer does. With several GPUs, pass the graft to the processes that Ultralytics starts."""
         if _starts_processes(self):
             # A process gets only `vars(args)`. In all other trainings, Ultralytics would reject the unknown keys.
-            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("speed", self.speed)):
+            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("speed", self.acceleration.mode)):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         return super().train()  # type: ignore[misc]
@@ -100,35 +87,25 @@ class GraftTrainer:
         return network
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Prepare a batch as the stock trainer does, in the layout that was chosen."""
-        batch = super().preprocess_batch(batch)  # type: ignore[misc]
-        if self.choice and self.choice.channels_last:
-            batch["img"] = select.dense(batch["img"])
-        return batch
+        """Prepare a batch as the stock trainer does, in the chosen memory format."""
+        return self.acceleration.preprocess(super().preprocess_batch(batch))  # type: ignore[misc]
 
     def _do_train(self, *args: Any, **kwargs: Any) -> Any:
-        with ExitStack() as stack:
-            stack.enter_context(select.keep_threads())
-            # the stock method builds the network, so these contexts are entered when it has done so
-            self.add_callback("on_train_start", lambda trainer: stack.enter_context(select.trained(trainer)))  # type: ignore[attr-defined]
-            self.add_callback("on_train_start", lambda trainer: stack.enter_context(gpu_select.running(trainer)))  # type: ignore[attr-defined]
-            if self.speed not in ("stock", *gpu_select.MODES) and self.device.type == "cpu":  # type: ignore[attr-defined]
-                self.add_callback("on_train_start", lambda trainer: stack.enter_context(  # type: ignore[attr-defined]
-                    cache.pictures(trainer.train_loader.dataset, threads=share(1))))
+        with self.acceleration.session(self):
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
 
     def optimizer_step(self) -> None:
         """Make an optimizer step as the stock trainer does, with the selected acceleration."""
-        with select.stepping(self):
+        with self.acceleration.optimizer_step(self):
             super().optimizer_step()  # type: ignore[misc]
 
     def _build_train_pipeline(self) -> None:
         super()._build_train_pipeline()  # type: ignore[misc]  # 8.4 calls this again, with a smaller batch, after an out-of-memory error
-        gpu_select.replace_loaders(self)
+        self.acceleration.replace_loaders(self)
 
     def validate(self) -> Any:
         """Validate as the stock trainer does, with the selected acceleration."""
-        with select.evaluated(self):
+        with self.acceleration.validation(self):
             return super().validate()  # type: ignore[misc]
 
     def set_model_attributes(self) -> None:

@@ -25,8 +25,8 @@ from yolograft import attach, threads
 from yolograft import blocks as zoo
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, HostError, nearest
-from yolograft.fast import select
-from yolograft.fast.gpu import select as gpu_select
+from yolograft.fast import acceleration
+from yolograft.fast.modes import check_mode
 from yolograft.host import models
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
@@ -145,11 +145,11 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
         GraftError: the graft does not fit the model, the control cannot act on it, or a study cannot use an argument.
     """
     arguments = {key: value for key, value in settings.items() if key not in ("model", "speed")}
-    speed = select.check(str(settings.get("speed", "stock")))
+    speed = check_mode(str(settings.get("speed", "stock")))
     if speed == "auto":
         raise HostError("speed=auto would choose for each trial, and arms might differ because of this. Use speed=stock, "
                         "float32, bfloat16 or resident.")
-    gpu_select.check(speed, arguments, here=False)  # other machines of a cluster may have GPUs that this one lacks
+    acceleration.check(speed, arguments, is_local=False)  # other machines of a cluster may have GPUs that this one lacks
     for key, value in arguments.items():
         if key in _REJECTED:
             raise HostError(f"'{key}={value}' cannot be an argument of a study: {_REJECTED[key]}.")

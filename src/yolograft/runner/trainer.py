@@ -14,7 +14,6 @@ after each epoch. Importing Ultralytics sets OMP_NUM_THREADS=1, and its `select_
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +29,6 @@ from ultralytics.utils.torch_utils import init_seeds
 from yolograft import attach, threads
 from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
-from yolograft.fast import select
 from yolograft.host.trainer import grafted_trainer
 from yolograft.runner import controls
 from yolograft.runner.metric_names import metric_name
@@ -69,9 +67,9 @@ class TrialTrainer:
         self.step_calls = self.steps = 0  # in this epoch: calls of optimizer_step, and steps that it made
         self.due_steps: list[int] = []  # the batches of this epoch after which a step is due
         self.started = time.monotonic()
-        choice = (self.state or {}).get("choice")
-        self.kept = select.Choice(*choice) if choice else None  # a new measurement could choose another one
         super().__init__(*(() if cfg is None else (cfg,)), overrides=overrides, _callbacks=_callbacks)  # type: ignore[call-arg]
+        if self.state:
+            self.acceleration.set_state(self.state.get("choice"))  # type: ignore[attr-defined]
         if number := (self.state or {}).get("threads") or threads.requested():  # before `speed` is applied
             torch.set_num_threads(number)
         for event, callback in (("on_pretrain_routine_end", TrialTrainer._restore),
@@ -149,8 +147,8 @@ class TrialTrainer:
 
     @staticmethod
     def _restore(trainer: Any) -> None:
-        if trainer.choice is None and trainer.device.type == "cpu":  # else the selected speed has logged it
-            LOGGER.info(f"yolograft: speed={trainer.speed}, {torch.get_num_threads()} threads")
+        if trainer.acceleration.choice is None and trainer.device.type == "cpu":  # else the selected speed has logged it
+            LOGGER.info(f"yolograft: speed={trainer.acceleration.mode}, {torch.get_num_threads()} threads")
         state = trainer.state
         if state is None:
             trainer.csv.unlink(missing_ok=True)  # from a run that was killed in its first epoch; 8.3.0 would append to it
@@ -225,7 +223,7 @@ class TrialTrainer:
         criterion = getattr(this.model, "criterion", None)
         state = {
             "format": _FORMAT, "threads": torch.get_num_threads(), "mosaic_closed": this.mosaic_closed,
-            "choice": this.choice and dataclasses.astuple(this.choice),
+            "choice": this.acceleration.get_state(),
             "epoch": this.epoch, "finished": this.stop or this.epoch + 1 >= this.epochs,
             "seconds": this.seconds + time.monotonic() - this.started, "model": this.model.state_dict(),
             "ema": this.ema.ema.state_dict(), "updates": this.ema.updates,

@@ -1,7 +1,7 @@
-"""Operators in C, built with the machine's own compiler when they are first needed and kept in the user's cache.
+"""Operators in C: compiled by the machine's own compiler on first use, and cached in the user's cache folder.
 
-A build takes a second, once. Every operator has a fallback in PyTorch or Ultralytics for machines without a compiler.
-`YOLOGRAFT_KERNELS=off` switches all operators in C off.
+A build takes about a second, once per machine. Every operator has a fallback in PyTorch or Ultralytics for machines
+without a compiler. `YOLOGRAFT_KERNELS=off` switches all operators in C off.
 """
 
 from __future__ import annotations
@@ -15,30 +15,88 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from yolograft.errors import HostError
 
-__all__ = ["FAILURES", "built", "cache", "cpu", "missing"]
+__all__ = ["BUILD_ERRORS", "Kernel", "cache_folder", "cpu_features", "load_library"]
 
-FAILURES = (OSError, subprocess.SubprocessError)  # what `built` raises where the fallback must be used
+BUILD_ERRORS = (OSError, subprocess.SubprocessError)  # after these errors of `load_library`, callers use the fallback
 _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
-_THREADED = "-fopenmp"  # which Apple's clang does not know: a library without it computes the same on one thread
+_OPENMP = "-fopenmp"  # Apple's clang has no OpenMP: without it, a library computes the same on one thread
 _SWITCH = "YOLOGRAFT_KERNELS"
 
 
-def built(source: Path, *flags: str) -> ctypes.CDLL:
-    """Return the library of a C file, compiled for this CPU, or loaded from the cache.
+@dataclass(eq=False, kw_only=True)
+class Kernel:
+    """A C file and the functions that Python calls in it. It is compiled and loaded on first use.
+
+    Attributes:
+        source: the C file.
+        argtypes: the argument types of each function, as `ctypes` takes them.
+        restype: the return type of all functions. None is void.
+        flags: compiler flags, in addition to the usual ones.
+        cpu_feature: a feature that the CPU must have, as `cpu_features` spells it. Empty: every CPU can run it.
+    """
+
+    source: Path
+    argtypes: Mapping[str, Sequence[Any]]
+    restype: Any = ctypes.c_int
+    flags: tuple[str, ...] = ()
+    cpu_feature: str = ""
+    _library: ctypes.CDLL | None = field(default=None, init=False, repr=False)
+    _reason: str | None = field(default=None, init=False, repr=False)  # None: `unavailable_reason` has not run yet
+
+    def library(self) -> ctypes.CDLL:
+        """Return the loaded library.
+
+        Raises:
+            HostError: this machine cannot build or run it (`unavailable_reason` tells why), or `YOLOGRAFT_KERNELS` has
+                an unknown value.
+        """
+        if self._library is None and (reason := self.unavailable_reason()):
+            raise HostError(f"The C kernel {self.source.name} cannot run on this machine: {reason}.")
+        assert self._library is not None
+        return self._library
+
+    def unavailable_reason(self) -> str:
+        """Return why this machine cannot build or run the kernel, or "". The first call builds and loads it.
+
+        Raises:
+            HostError: `YOLOGRAFT_KERNELS` has an unknown value.
+        """
+        if self._reason is None:
+            self._reason = self._load()
+        return self._reason
+
+    def _load(self) -> str:
+        if self.cpu_feature and self.cpu_feature not in cpu_features().split():
+            return f"this CPU has no {self.cpu_feature.upper().replace('_', '-')}"
+        try:
+            library = load_library(self.source, *self.flags)
+        except BUILD_ERRORS as error:
+            return str(error)
+        for name, types in self.argtypes.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = list(types), self.restype
+        self._library = library
+        return ""
+
+
+def load_library(source: Path, *flags: str) -> ctypes.CDLL:
+    """Return the library of a C file, from the cache or newly compiled for this CPU.
 
     Args:
-        source: the file.
-        flags: of the compiler, beside the usual ones.
+        source: the C file.
+        flags: compiler flags, in addition to the usual ones.
 
     Raises:
-        OSError: the operators are switched off, there is no compiler, it failed, there is no room for the result, or the
+        OSError: the operators are switched off, there is no compiler, the compiler failed, the disk is full, or the
             library cannot be loaded.
-        subprocess.SubprocessError: the compiler hung.
+        subprocess.SubprocessError: the compiler did not finish in time.
         HostError: `YOLOGRAFT_KERNELS` has an unknown value.
     """
     switch = os.environ.get(_SWITCH, "")
@@ -47,27 +105,27 @@ def built(source: Path, *flags: str) -> ctypes.CDLL:
     if switch not in ("", "on"):
         raise HostError(f"{_SWITCH}={switch} is not known: on, off.")
     compiler = _compiler()
-    # A home folder that several machines share keeps one library for each kind of CPU and each compiler.
-    words = [source.read_text(encoding="utf-8"), platform.machine(), cpu(), *compiler, _version(*compiler), *_FLAGS,
-             _THREADED, *flags]
+    # Several machines may share a home folder: each kind of CPU and each compiler has a library of its own.
+    words = [source.read_text(encoding="utf-8"), platform.machine(), cpu_features(), *compiler, _compiler_version(*compiler),
+             *_FLAGS, _OPENMP, *flags]
     key = hashlib.sha256("\0".join(words).encode()).hexdigest()
-    kept = cache() / f"{source.stem}-{key[:16]}.so"
-    if kept.is_file():
+    library = cache_folder() / f"{source.stem}-{key[:16]}.so"
+    if library.is_file():
         try:
-            return ctypes.CDLL(str(kept))
-        except OSError:  # an empty or damaged file, which is built again
-            kept.unlink(missing_ok=True)
-    _compile(source, kept, [*compiler, *_FLAGS, *flags])
-    return ctypes.CDLL(str(kept))
+            return ctypes.CDLL(str(library))
+        except OSError:  # an empty or damaged file: build it again
+            library.unlink(missing_ok=True)
+    _compile(source, library, [*compiler, *_FLAGS, *flags])
+    return ctypes.CDLL(str(library))
 
 
 def _compiler() -> list[str]:
-    """Return the words of the command that compiles C; raises OSError if there is none."""
-    given = os.environ.get("CC", "")
+    """Return the words of the command that compiles C. Raises OSError if there is no compiler."""
+    command = os.environ.get("CC", "")
     try:
-        words = shlex.split(given)
+        words = shlex.split(command)
     except ValueError as error:
-        raise OSError(f"CC={given} cannot be split into words: {error}") from error
+        raise OSError(f"CC={command} cannot be split into words: {error}") from error
     words = words or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
     if not words:
         raise OSError("no C compiler is installed (Debian, Ubuntu: apt install gcc)")
@@ -75,21 +133,21 @@ def _compiler() -> list[str]:
 
 
 @functools.cache
-def _version(*compiler: str) -> str:
-    """Return what the compiler says of its version; raises one of `FAILURES` if it cannot be started."""
+def _compiler_version(*compiler: str) -> str:
+    """Return what the compiler prints as its version. Raises one of `BUILD_ERRORS` if it cannot be started."""
     return _run([*compiler, "--version"]).stdout
 
 
 def _compile(source: Path, library: Path, command: list[str]) -> None:
-    """Compile a C file, with OpenMP if the compiler has it; raises one of `FAILURES`."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # beside it, so that it is moved into place at once
-        fresh = Path(folder) / library.name
-        for threaded in ([_THREADED], []):
-            done = _run([*command, *threaded, str(source), "-o", str(fresh), "-lm"])
+    """Compile a C file, with OpenMP if the compiler has it. Raises one of `BUILD_ERRORS`."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # on the same disk, so that os.replace is atomic
+        built = Path(folder) / library.name
+        for openmp in ([_OPENMP], []):
+            done = _run([*command, *openmp, str(source), "-o", str(built), "-lm"])
             if not done.returncode:
-                os.replace(fresh, library)
+                os.replace(built, library)
                 return
-    last = done.stderr.strip().splitlines()[-1:] or ["it does not say why"]
+    last = done.stderr.strip().splitlines()[-1:] or ["it prints no reason"]
     raise OSError(f"{command[0]} cannot build it: {last[0]}")
 
 
@@ -98,31 +156,22 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=120)
 
 
-def missing(library: Callable[[], object]) -> str:
-    """Return why a library cannot be built or loaded here, or "" if it can."""
+def cache_folder() -> Path:
+    """Return the user's cache folder. Creates it if it does not exist, and raises OSError if that is impossible."""
+    variable = os.environ.get("XDG_CACHE_HOME")
     try:
-        library()
-    except FAILURES as error:
-        return str(error)
-    return ""
-
-
-def cache() -> Path:
-    """Return the user's cache folder, which is created if it does not exist; raises OSError if that is impossible."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    try:
-        parent = Path(given) if given else Path.home() / ".cache"
-    except RuntimeError as error:  # neither HOME nor the list of users says where it is
+        parent = Path(variable) if variable else Path.home() / ".cache"
+    except RuntimeError as error:  # HOME is not set and the system's user list has no home folder
         raise OSError(f"there is no home folder for the cache (set XDG_CACHE_HOME): {error}") from error
     folder = parent / "yolograft"
     parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)  # libraries are loaded from it: nobody else may write there
+    folder.mkdir(mode=0o700, exist_ok=True)  # libraries are loaded from it: no other user may write there
     return folder
 
 
 @functools.cache
-def cpu() -> str:
-    """Return the CPU's features, as Linux lists them on x86 ("flags") and on ARM ("Features"), or else the CPU's name."""
+def cpu_features() -> str:
+    """Return the CPU's features as Linux lists them ("flags" on x86, "Features" on ARM), or else the CPU's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

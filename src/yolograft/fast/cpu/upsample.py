@@ -1,15 +1,14 @@
-"""Doubling a map's sides by repeating its numbers, with a gradient in one pass, for training in bfloat16 on a CPU.
+"""Nearest-neighbour upsampling by 2 with a faster gradient, for training in bfloat16 on a CPU.
 
-PyTorch copies the gradient into one piece first, since it comes as part of a larger map, and then takes several times as
-long as reading it does. Without a compiler, its operators do the work.
+In YOLO the gradient of an upsampled map is a slice of a larger map's gradient. PyTorch copies the slice into contiguous
+memory first, and then takes several times as long as one read of it. Without a compiler, PyTorch's operators run.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): `nn.Upsample` with mode `nearest` and a factor of 2 does it.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): models upsample by `nn.Upsample` with mode `nearest` and a factor of 2.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,47 +19,45 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from yolograft.fast.cpu import build
-from yolograft.fast.cpu.batchnorm_silu import spaced
+from yolograft.fast.cpu.batchnorm_silu import with_pixel_stride
+from yolograft.fast.cpu.build import Kernel
 from yolograft.patch import patched
 
-__all__ = ["doubled", "quicker", "refused"]
+__all__ = ["KERNEL", "patch_upsample", "upsample_2x"]
 
-_SOURCE = Path(__file__).with_name("upsample.c")
 _P, _N = ctypes.c_void_p, ctypes.c_int64
+KERNEL = Kernel(source=Path(__file__).with_name("upsample.c"), restype=None,
+                argtypes={"upsample_2x_backward": [_P, _P, _N, _N, _N, _N, _N, ctypes.c_int]})
 
 
-def doubled(x: Tensor) -> Tensor:
-    """Return x: (B, C, H, W), bfloat16 and channels-last, as (B, C, 2 H, 2 W)."""
-    out: Tensor = _Doubled.apply(x)
+def upsample_2x(x: Tensor) -> Tensor:
+    """Return x: (B, C, H, W), bfloat16 and channels-last, upsampled to (B, C, 2 H, 2 W)."""
+    out: Tensor = _Upsample2x.apply(x)
     return out
 
 
-@functools.cache
-def refused() -> str:
-    """Return why this machine cannot do it, or nothing; builds what it needs."""
-    return build.missing(_library)
-
-
 @contextmanager
-def quicker(model: nn.Module) -> Iterator[None]:
-    """Let a model's layers that double maps do it in our way meanwhile, while they learn in bfloat16."""
-    ours = [(layer, "forward", _forward(layer.forward)) for layer in model.modules()
-            if type(layer) is nn.Upsample and "forward" not in vars(layer) and not refused() and layer.size is None
-            and layer.mode == "nearest" and layer.scale_factor in (2, (2, 2))]
-    with patched(*ours):
+def patch_upsample(model: nn.Module) -> Iterator[None]:
+    """Replace the forward method of a model's layers that upsample by 2, inside a `with` block.
+
+    The replacement applies to bfloat16 inputs that need a gradient. All others take the layer's own method.
+    """
+    replacements = [(layer, "forward", _replacement(layer.forward)) for layer in model.modules()
+                    if type(layer) is nn.Upsample and "forward" not in vars(layer) and not KERNEL.unavailable_reason()
+                    and layer.size is None and layer.mode == "nearest" and layer.scale_factor in (2, (2, 2))]
+    with patched(*replacements):
         yield
 
 
-def _forward(stock: Any) -> Any:
+def _replacement(stock: Any) -> Any:
     def forward(x: Tensor) -> Any:
-        ready = x.requires_grad and x.dtype == torch.bfloat16 and x.is_contiguous(memory_format=torch.channels_last)
-        return doubled(x) if ready and x.device.type == "cpu" else stock(x)
+        applies = x.requires_grad and x.dtype == torch.bfloat16 and x.is_contiguous(memory_format=torch.channels_last)
+        return upsample_2x(x) if applies and x.device.type == "cpu" else stock(x)
 
     return forward
 
 
-class _Doubled(torch.autograd.Function):
+class _Upsample2x(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0)
@@ -69,17 +66,9 @@ class _Doubled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         batch, channels, height, width = gradient.shape
-        gradient, apart = spaced(gradient)
+        gradient, stride = with_pixel_stride(gradient)
         out = torch.empty((batch, channels, height // 2, width // 2), dtype=gradient.dtype,
                           memory_format=torch.channels_last)
-        _library().halve(gradient.data_ptr(), out.data_ptr(), batch, height // 2, width // 2, channels, apart,
-                         torch.get_num_threads())
+        KERNEL.library().upsample_2x_backward(gradient.data_ptr(), out.data_ptr(), batch, height // 2, width // 2, channels,
+                                              stride, torch.get_num_threads())
         return out
-
-
-@functools.cache
-def _library() -> ctypes.CDLL:
-    library = build.built(_SOURCE)
-    library.halve.argtypes = [_P, _P, _N, _N, _N, _N, _N, ctypes.c_int]
-    library.halve.restype = None
-    return library
