@@ -39,7 +39,7 @@ from yolograft.analysis.bench import _bootstrap_interval, _time_in_turns
 from yolograft.blocks.se import SE
 from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import build, models
-from yolograft.modelyaml import reader
+from yolograft.modelyaml import writer
 
 MODEL, GRAFTS = "yolo11n.yaml", {"se@8": 1, "se@C3k2": 8}
 DEFAULTS = {"runtime": "torch,onnxruntime,openvino", "batch": "1", "imgsz": "640", "repeats": "40", "train": "16@224",
@@ -57,7 +57,7 @@ def checkpoints(folder: Path) -> dict[str, Path]:
         grafted.save(found[graft])
         edited = folder / f"yolo11n-{name}.yaml"
         widths = ((m.fc1.in_channels, m.fc1.out_channels) for m in grafted.model.modules() if isinstance(m, SE))
-        written = yaml.safe_load(reader.dump(build.load(MODEL), graft))
+        written = yaml.safe_load(writer.dump(build.load(MODEL), graft))
         for row in (*written["backbone"], *written["head"]):
             if row[2] == "SE":  # stock Ultralytics has no SE, but it can build torchvision's from two widths
                 row[2], row[3] = "torchvision.ops.SqueezeExcitation", list(next(widths))

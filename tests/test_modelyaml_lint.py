@@ -16,8 +16,9 @@ from yolograft.errors import GraftError, HostError
 from yolograft.host import build
 from yolograft.modelyaml import stock_match, table
 from yolograft.modelyaml.lint import examine, lint
-from yolograft.modelyaml.reader import dump, read, write
-from yolograft.modelyaml.signatures import SQUEEZE
+from yolograft.modelyaml.reader import read
+from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION
+from yolograft.modelyaml.writer import dump, write
 
 YOLO8 = load(next(path for path in PACKAGED if path.stem == "yolov8"))
 SE = [-1, 1, "SE", [1024]]
@@ -34,7 +35,7 @@ def save(tmp_path):
 
 
 def brief(findings):
-    return [(one.row, one.severity, one.mend) for one in findings]
+    return [(one.row, one.severity, one.fix) for one in findings]
 
 
 def row_of(cfg, number):
@@ -42,11 +43,11 @@ def row_of(cfg, number):
     return cfg[part][number - (0 if part == "backbone" else len(cfg["backbone"]))]
 
 
-def mended(cfg, findings):
-    """Do what each mend says: put its `from` in the row that it names."""
+def apply_fixes(cfg, findings):
+    """Apply each fix: put its `from` in the row that it names."""
     cfg = copy.deepcopy(cfg)
     for one in findings:
-        said = re.match(r"from: (\[.*?\]|-?\d+)(?: in row (\d+))?", one.mend)
+        said = re.match(r"from: (\[.*?\]|-?\d+)(?: in row (\d+))?", one.fix)
         if said:
             row_of(cfg, int(said[2] or one.row))[0] = yaml.safe_load(said[1])
     return cfg
@@ -73,18 +74,18 @@ def test_a_packaged_file_has_nothing_wrong(path):
 
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
 def test_a_packaged_file_is_its_own_origin(path):
-    every = table.rows(load(path))
-    found = stock_match.find(every, path.stem)
+    every = table.parse_rows(load(path))
+    found = stock_match.match_stock(every, path.stem)
     if path.stem == "yolo11-cls-resnet18":  # two rows: too few to tell
         assert found is None
     else:
-        assert (found.name, found.here) == (path.name, {number: number for number in range(len(every))})
+        assert (found.name, found.to_file) == (path.name, {number: number for number in range(len(every))})
 
 
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
 def test_a_block_after_any_row_of_any_packaged_file_is_a_right_edit(path, save):
     cfg = load(path)
-    places = [one.number for one in table.rows(cfg)[:-1] if table.gives_map(one)]
+    places = [one.number for one in table.parse_rows(cfg)[:-1] if table.has_map_output(one)]
     for number in places[:: max(1, len(places) // 4)]:
         assert lint(save(write(cfg, f"se(ratio=8)@{number}"), path.name)) == ()
     assert lint(save(write(cfg, f"se@{','.join(map(str, places[:3]))} + cbam@{places[-1]}"), path.name)) == ()
@@ -94,12 +95,12 @@ def test_a_block_after_any_row_of_any_packaged_file_is_a_right_edit(path, save):
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
 def test_a_block_after_every_row_of_every_packaged_file_is_a_right_edit(path, save):
     cfg = load(path)
-    for one in table.rows(cfg)[:-1]:
-        if table.gives_map(one):
+    for one in table.parse_rows(cfg)[:-1]:
+        if table.has_map_output(one):
             assert lint(save(write(cfg, f"se(ratio=8)@{one.number}"), path.name)) == ()
             found = lint(save(shifted(cfg, one.number + 1, [-1, 1, "SE", []]), path.name))
             told = {(finding.row, finding.severity) for finding in found}
-            later = [(row.number, row.number + source) for row in table.rows(cfg)[one.number + 1:]
+            later = [(row.number, row.number + source) for row in table.parse_rows(cfg)[one.number + 1:]
                      for source in row.sources if source < 0]
             crossing = {(number + 1, "error") for number, source in later if source < one.number}
             if crossing:  # "two before me" is another row now
@@ -154,7 +155,7 @@ def test_a_file_that_came_from_no_packaged_one_is_held_to_what_is_always_true(sa
                     [[5, 3], 1, "Detect", ["nc"]]]}
     report = examine(save(cfg, "tiny.yaml"))
     assert report.findings == ()
-    assert "no packaged YAML is near enough" in report.compared
+    assert "no packaged YAML is similar enough" in report.compared
     cfg["head"][1][0] = [-1, 0]
     assert brief(lint(save(cfg, "tiny.yaml"))) == [(5, "error", "from: [-1, 1] (the nearest map of stride 4)")]
 
@@ -168,30 +169,31 @@ def test_nothing_shifted(save):
     assert brief(findings) == [(19, "error", "from: [-1, 14]"), (22, "error", "from: [-1, 11]"),
                                (24, "error", "from: [17, 20, 23]")]
     assert findings[0].what == "row 19 [[-1, 13], 1, Concat, [1]]: 13 is Concat, stride 16."
-    assert findings[0].why == ("Row 13 (C3k2) of yolo11.yaml is row 14 here. Inserted rows (9) move every later number.")
+    assert findings[0].why == ("Row 13 (C3k2) of yolo11.yaml is row 14 in this file. "
+                               "Inserted rows (9) move every later number.")
 
 
-@pytest.mark.parametrize(("row", "said", "mend"), [
+@pytest.mark.parametrize(("row", "source", "fix"), [
     (13, [-1, 7], [-1, 6]), (16, [-1, 5], [-1, 4]),  # shifted, though they stand before the inserted row
     (19, [-1, 13], [-1, 14]), (19, [-1, 15], [-1, 14]), (22, [-1, 10], [-1, 11]),
     (24, [16, 19, 22], [17, 20, 23]), (24, [17, 20, 22], [17, 20, 23]), (24, [18, 21, 24], [17, 20, 23]),
     (24, [17, 17, 23], [17, 20, 23]),
     (13, [-1, 30], [-1, 6]), (13, [-1, 16], [-1, 6]), (13, [-20, 6], [12, 6]), (13, [-1, 13], [-1, 6]),
 ])
-def test_one_wrong_reference_is_the_one_that_is_named(row, said, mend, save):
+def test_one_wrong_reference_is_the_one_that_is_named(row, source, fix, save):
     cfg = load(RECIPE)
-    row_of(cfg, row)[0] = said
+    row_of(cfg, row)[0] = source
     findings = lint(save(cfg))
-    assert brief(findings) == [(row, "error", f"from: {mend}")]
-    assert lint(save(mended(cfg, findings))) == ()
+    assert brief(findings) == [(row, "error", f"from: {fix}")]
+    assert lint(save(apply_fixes(cfg, findings))) == ()
 
 
 def test_blocks_before_the_head_that_the_head_does_not_read(save):
     cfg = edited((23, [16, 1, "SE", []]), (24, [19, 1, "SE", []]), (25, [22, 1, "SE", []]))
     findings = lint(save(cfg))
     assert [one.row for one in findings] == [23, 24, 25]
-    assert {one.mend for one in findings} == {"from: [23, 24, 25] in row 26 (Detect), to have it read."}
-    assert str(read(mended(cfg, findings)).graft) == "se@p3,p4,p5"
+    assert {one.fix for one in findings} == {"from: [23, 24, 25] in row 26 (Detect), so that it reads this row."}
+    assert str(read(apply_fixes(cfg, findings)).graft) == "se@p3,p4,p5"
 
 
 def test_blocks_before_the_head_whose_own_numbers_were_not_shifted(save):
@@ -203,12 +205,12 @@ def test_blocks_before_the_head_whose_own_numbers_were_not_shifted(save):
 def test_a_row_that_reads_minus_one_and_gets_another_rows_block(save):
     cfg = shifted(YOLO11, 17, [13, 1, "SE", []])  # row 18, a Conv, reads -1: row 16 until now
     (finding,) = (one for one in lint(save(cfg)) if one.row == 18)
-    assert (finding.severity, finding.mend) == ("error", "from: 16")
+    assert (finding.severity, finding.fix) == ("error", "from: 16")
 
 
 @pytest.mark.parametrize(("width", "name", "why"), [
     (512, "yolo11n-se.yaml", "It is its width at scale s, m, l."), (256, "yolo11s-se.yaml", "It is its width at scale n."),
-    (300, "yolo11n-se.yaml", "It is its width at no scale."),
+    (300, "yolo11n-se.yaml", "It is not its width at any scale."),
 ])
 def test_channels_of_another_scale(width, name, why, save):
     cfg = load(RECIPE)
@@ -216,18 +218,18 @@ def test_channels_of_another_scale(width, name, why, save):
     (finding,) = lint(save(cfg, name))
     assert finding.severity == "error"
     assert why in finding.why
-    assert "[-1, 1, SE, [1024, 16]]" in finding.mend
+    assert "[-1, 1, SE, [1024, 16]]" in finding.fix
     cfg["backbone"][9][3] = [256, 16]
     assert lint(save(cfg, "yolo11n-se.yaml")) == ()  # the width as it is at this scale is right
 
 
 def test_torchvision_rows_must_have_the_width_at_this_scale(save):
     cfg = load(RECIPE)
-    cfg["backbone"][9][2:] = [SQUEEZE, [256, 16]]
+    cfg["backbone"][9][2:] = [SQUEEZE_EXCITATION, [256, 16]]
     assert lint(save(cfg)) == ()
     (finding,) = lint(save(cfg, "yolo11s-se.yaml"))
     assert "has 512 at scale s" in finding.what
-    assert "[512, 32]" in finding.mend
+    assert "[512, 32]" in finding.fix
 
 
 @pytest.mark.parametrize(("name", "near"), [
@@ -238,8 +240,8 @@ def test_an_unknown_module(name, near, save):
     cfg["backbone"][9][2] = name
     (finding,) = lint(save(cfg))
     assert f"no module is named '{name}'" in finding.what
-    assert ("Did you mean" in finding.mend) == bool(near)
-    assert near in finding.mend
+    assert ("Did you mean" in finding.fix) == bool(near)
+    assert near in finding.fix
 
 
 def test_a_forks_module_in_place_of_a_stock_row_hides_no_other_finding(save):
@@ -254,7 +256,7 @@ def test_blocks_behind_four_rows_of_yolov8_with_nothing_shifted(save):
     assert brief(findings) == [(15, "error", "from: [-1, 9]"), (18, "error", "from: [-1, 6]"),
                                (21, "error", "from: [-1, 16]"), (24, "error", "from: [-1, 13]"),
                                (26, "error", "from: [19, 22, 25]")]
-    assert str(read(mended(cfg, findings)).graft) == "se@2,4,6,8"
+    assert str(read(apply_fixes(cfg, findings)).graft) == "se@2,4,6,8"
 
 
 def test_a_stock_row_removed_with_nothing_shifted(save):
@@ -263,7 +265,7 @@ def test_a_stock_row_removed_with_nothing_shifted(save):
     findings = lint(save(cfg))
     assert brief(findings) == [(17, "error", "from: [-1, 12]"), (20, "error", "from: [-1, 9]"),
                                (22, "error", "from: [15, 18, 21]")]
-    assert lint(save(mended(cfg, findings))) == ()
+    assert lint(save(apply_fixes(cfg, findings))) == ()
 
 
 def test_two_rows_where_one_was_meant(save):
@@ -278,8 +280,9 @@ def test_two_rows_where_one_was_meant(save):
 
 
 @pytest.mark.parametrize(("row", "said"), [
-    ([[-1, 4], 1, "SE", []], "reads a list"), ([9, 1, "SE", []], "9 is itself"), ([-1, 0, "SE", []], "0 repeats"),
-    ([-1, 1, "SE", ["x"]], "stands for 'ratio'"), ([-1, 1, "SE", [16, "avg", "sigmoid", "identity", True, 9]], "more than"),
+    ([[-1, 4], 1, "SE", []], "reads a list"), ([9, 1, "SE", []], "9 is the row itself"), ([-1, 0, "SE", []], "0 repeats"),
+    ([-1, 1, "SE", ["x"]], "is the value of 'ratio'"),
+    ([-1, 1, "SE", [16, "avg", "sigmoid", "identity", True, 9]], "more than"),
     ([-1, "SE", [1024]], "is not a row"), (["-1", 1, "SE", []], "`from`"), ([-1, 1, "SE", 1024], "the arguments"),
 ])
 def test_a_row_that_the_reader_refuses_is_a_finding(row, said, save):
@@ -291,15 +294,15 @@ def test_a_row_that_the_reader_refuses_is_a_finding(row, said, save):
 
 def test_a_block_after_the_head_or_in_its_place(save):
     assert [one.row for one in lint(save(edited((24, SE))))] == [24]
-    assert "head" in lint(save(edited((24, [22, 1, "SE", []]))))[0].mend
+    assert "head" in lint(save(edited((24, [22, 1, "SE", []]))))[0].fix
 
 
 def test_a_rewiring_that_fits_is_a_warning_only(save):
     cfg = copy.deepcopy(YOLO11)
     row_of(cfg, 12)[0] = [-1, 5]  # another map of the same stride, in a file without any inserted row
     row_of(cfg, 15)[0] = [-1, 3]
-    assert brief(lint(save(cfg))) == [(12, "warning", "from: [-1, 6], unless it is meant"),
-                                      (15, "warning", "from: [-1, 4], unless it is meant")]
+    assert brief(lint(save(cfg))) == [(12, "warning", "from: [-1, 6], unless the change is intended"),
+                                      (15, "warning", "from: [-1, 4], unless the change is intended")]
 
 
 def test_the_file_as_a_whole(save):
@@ -368,7 +371,7 @@ def broken(draw):
         change = draw(st.sampled_from(["from", "list", "module", "insert", "remove", "args"]))
         source = st.integers(-4, len(rows) + 2)
         if change == "insert":
-            name = draw(st.sampled_from(["SE", "CBAM", "SEx", SQUEEZE, "Conv"]))
+            name = draw(st.sampled_from(["SE", "CBAM", "SEx", SQUEEZE_EXCITATION, "Conv"]))
             rows.insert(at, [draw(source), draw(st.integers(0, 3)), name,
                              draw(st.lists(st.sampled_from([16, 256, 1024, "nc", None, 1.5]), max_size=3))])
         elif change == "remove" and len(rows) > 1:
@@ -431,11 +434,11 @@ def test_the_lint_command_prints_and_exits_for_a_script(save, capsys):
     good, bad = save(load(RECIPE), "yolo11-good.yaml"), save(edited((9, SE)), "yolo11-bad.yaml")
     assert main(["lint", str(good)]) == 0
     printed = capsys.readouterr().out
-    assert "nothing wrong (compared with yolo11.yaml, row 9 inserted; at scale n, the file's first" in printed
+    assert "no problems (compared with yolo11.yaml, row 9 inserted; at scale n, the first in the file" in printed
     assert main(["lint", str(good), str(bad)]) == 1
     printed = capsys.readouterr().out
     assert "3 errors" in printed
-    assert "mend: from: [17, 20, 23]" in printed
+    assert "fix:  from: [17, 20, 23]" in printed
     assert main(["lint", str(save(write(YOLO11, "se@8 + se@8")))]) == 0  # warnings only
     assert "1 warning" in capsys.readouterr().out
 
@@ -460,7 +463,7 @@ def test_the_lint_command_knows_blocks_of_ones_own(save, tmp_path, capsys):
         "    def __init__(self, channels):\n        super().__init__()\n"
         "    def forward(self, x):\n        return x\n")
     assert main(["lint", str(file), f"blocks={tmp_path / 'mine.py'}"]) == 0
-    assert "nothing wrong" in capsys.readouterr().out.splitlines()[-1]
+    assert "no problems" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_the_yaml_command_writes_what_reads_back(tmp_path, capsys):

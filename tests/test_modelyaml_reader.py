@@ -15,12 +15,13 @@ from yolograft import YOLO, blocks, prune
 from yolograft.attach import grafts
 from yolograft.errors import BlockError, GraftError, HostError, SiteError, SpecError
 from yolograft.modelyaml import table
-from yolograft.modelyaml.reader import Reading, dump, read, write
-from yolograft.modelyaml.signatures import SQUEEZE, block_of, settle
+from yolograft.modelyaml.reader import Reading, read
+from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, find_block, parse_args
+from yolograft.modelyaml.writer import dump, write
 from yolograft.spec import Graft, Part
 
 YOLO11 = load(next(path for path in PACKAGED if path.stem == "yolo11"))
-RECIPE = Path(yolograft.__file__).parent / "models" / "yolo11-se.yaml"
+RECIPE = Path(yolograft.__file__).parent / "modelyaml" / "shipped" / "yolo11-se.yaml"
 
 
 def edited(*changes, cfg=YOLO11):
@@ -38,15 +39,15 @@ def edited(*changes, cfg=YOLO11):
 
 
 def meaning_of_file(cfg):
-    rows = table.rows(cfg)
-    hosts = [one.number for one in rows if block_of(one.module) is None]
+    rows = table.parse_rows(cfg)
+    hosts = [one.number for one in rows if find_block(one.module) is None]
     depth = table.scales(cfg)[0]
 
     def follow(number):
         if number not in hosts and number >= 0:
             one = rows[number]
             origin, chain = follow(one.reads()[0])
-            found = (block_of(one.module), settle(one, block_of(one.module))[0])
+            found = (find_block(one.module), parse_args(one, find_block(one.module))[0])
             return origin, chain + [((number, k), *found) for k in range(depth.repeats(one.repeats))]
         return (hosts.index(number) if number >= 0 else -1), []
 
@@ -55,7 +56,7 @@ def meaning_of_file(cfg):
 
 
 def meaning_of_reading(reading):
-    rows = table.rows(reading.host)
+    rows = table.parse_rows(reading.host)
     uses = {(one.number, at): (target, []) for one in rows for at, target in enumerate(one.reads())}
     uses["output", 0] = (len(rows) - 1, [])
     steps = table.strides(rows)
@@ -89,7 +90,7 @@ def check_kept(cfg):
     reading = read(cfg)
     assert meaning_of_reading(reading) == meaning_of_file(cfg)
     assert cfg == before
-    assert not any(block_of(one.module) for one in table.rows(reading.host))
+    assert not any(find_block(one.module) for one in table.parse_rows(reading.host))
     return reading
 
 
@@ -258,8 +259,8 @@ def test_the_text_of_a_file_is_the_dict_that_was_written():
 def test_every_packaged_file_is_its_own_host_and_takes_a_row_after_every_map(path):
     cfg = load(path)
     assert read(cfg) == Reading(host=cfg, graft=Graft())
-    for one in table.rows(cfg)[:-1]:
-        if table.gives_map(one):
+    for one in table.parse_rows(cfg)[:-1]:
+        if table.has_map_output(one):
             reading = read(write(cfg, f"se(ratio=8)@{one.number}"))
             assert (str(reading.graft), reading.host, reading.edges) == (f"se(ratio=8)@{one.number}", cfg, ())
 
@@ -382,11 +383,12 @@ def test_the_graft_is_the_network_that_stock_ultralytics_builds_from_the_file(si
         pytest.skip("this Ultralytics builds no torchvision rows")
     cfg = {**YOLO11, "nc": 2, "scale": "n"}
     made = write(cfg, " + ".join(f"se@{site}" for site in sites))
-    wide = table.channels(table.rows(made), table.scales(made)[0], frozenset(attention_rows(made)))
-    for one in table.rows(made):
+    wide = table.channels(table.parse_rows(made), table.scales(made)[0], frozenset(attention_rows(made)))
+    for one in table.parse_rows(made):
         if one.module == "SE":
             c = wide[one.number]
-            made[one.part][one.number - (one.part == "head") * len(made["backbone"])][2:] = [SQUEEZE, [c, max(1, c // 4)]]
+            raw = made[one.part][one.number - (one.part == "head") * len(made["backbone"])]
+            raw[2:] = [SQUEEZE_EXCITATION, [c, max(1, c // 4)]]
     torch.manual_seed(0)
     stock = tasks.DetectionModel(copy.deepcopy(made), verbose=False).eval()
     reading = read(made)
@@ -394,7 +396,7 @@ def test_the_graft_is_the_network_that_stock_ultralytics_builds_from_the_file(si
     ours = tasks.DetectionModel(copy.deepcopy(reading.host), verbose=False)
     paper = Graft(tuple(Part(p.block, p.sites, (*p.settings, ("init", "paper"))) for p in reading.graft.parts))
     yolograft.graft(ours, paper).eval()
-    numbers = [one.number for one in table.rows(made) if one.module != SQUEEZE]
+    numbers = [one.number for one in table.parse_rows(made) if one.module != SQUEEZE_EXCITATION]
     with torch.no_grad():
         for at, number in enumerate(numbers):
             named = dict(stock.model[number].state_dict())
@@ -456,4 +458,4 @@ def inputs_of_head(model, x):
 
 
 def attention_rows(cfg):
-    return [one.number for one in table.rows(cfg) if block_of(one.module)]
+    return [one.number for one in table.parse_rows(cfg) if find_block(one.module)]

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from yolograft import blocks
 from yolograft.errors import GraftError, SpecError
-from yolograft.modelyaml.signatures import SQUEEZE, block_of, settle, spelling, written
+from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, find_block, format_args, parse_args, row_name
 from yolograft.modelyaml.table import Row
 
 WIDTHS = frozenset({1024, 256, 512})  # row 8 of yolo11: as written, at n, at s
@@ -31,23 +31,23 @@ def row(args, module="SE"):
     ([1024, {"gate": "tanh", "ratio": 8}], {"gate": "tanh", "ratio": 8}, "1024 is channels, read off the host"),
 ])
 def test_what_the_arguments_of_se_mean(args, expected, said):
-    assert settle(row(args), "se", WIDTHS) == (tuple(sorted(expected.items())), said)
+    assert parse_args(row(args), "se", WIDTHS) == (tuple(sorted(expected.items())), said)
 
 
 def test_a_width_below_64_is_channels_only_where_another_number_follows():
     narrow = frozenset({32, 64})
-    assert settle(row([32, 16]), "se", narrow)[0] == (("ratio", 16),)
-    assert settle(row([32]), "se", narrow)[0] == (("ratio", 32),)
-    assert settle(row([8]), "se", narrow)[0] == (("ratio", 8),)
+    assert parse_args(row([32, 16]), "se", narrow)[0] == (("ratio", 16),)
+    assert parse_args(row([32]), "se", narrow)[0] == (("ratio", 32),)
+    assert parse_args(row([8]), "se", narrow)[0] == (("ratio", 8),)
 
 
 def test_a_number_more_than_the_block_takes_is_channels():
-    assert settle(row([48, 4]), "se") == ((("ratio", 4),), "48 is channels, read off the host")
+    assert parse_args(row([48, 4]), "se") == ((("ratio", 4),), "48 is channels, read off the host")
 
 
 @pytest.mark.parametrize(("args", "ratio"), [([256, 16], 16), ([1024, 64], 16), ([512, 24], 512 / 24), ([8, 8], 1)])
 def test_torchvision_squeeze_excitation_keeps_its_hidden_width(args, ratio):
-    found = dict(settle(row(args, SQUEEZE), "se")[0])
+    found = dict(parse_args(row(args, SQUEEZE_EXCITATION), "se")[0])
     assert found == {"ratio": ratio}
     assert blocks.create("se", args[0], **found).fc1.out_channels == args[1]
 
@@ -55,7 +55,7 @@ def test_torchvision_squeeze_excitation_keeps_its_hidden_width(args, ratio):
 @pytest.mark.parametrize("args", [[], [16], [16, 32], [16, 8, 4], [16, 0], [16, 2.0], ["a", "b"]])
 def test_torchvision_squeeze_excitation_takes_two_widths(args):
     with pytest.raises(SpecError, match=r"row 9 .*channels, squeeze_channels"):
-        settle(row(args, SQUEEZE), "se")
+        parse_args(row(args, SQUEEZE_EXCITATION), "se")
 
 
 @pytest.mark.parametrize(("args", "said"), [
@@ -67,23 +67,24 @@ def test_torchvision_squeeze_excitation_takes_two_widths(args):
 ])
 def test_arguments_that_mean_nothing_are_refused_with_the_row(args, said):
     with pytest.raises(SpecError, match="row 9 ") as caught:
-        settle(row(args), "se", WIDTHS)
+        parse_args(row(args), "se", WIDTHS)
     assert said in str(caught.value)
 
 
 def test_names_are_blocks_unless_ultralytics_has_them():
-    assert [block_of(name) for name in ("SE", "SEAttention", "SE_Block", "selayer", "nn.SE", SQUEEZE)] == ["se"] * 6
-    assert [block_of(name) for name in ("Conv", "nn.Identity", "PSA", "torchvision.ops.Permute", "Nonsense")] == [None] * 5
+    names = ("SE", "SEAttention", "SE_Block", "selayer", "nn.SE", SQUEEZE_EXCITATION)
+    assert [find_block(name) for name in names] == ["se"] * 6
+    assert [find_block(name) for name in ("Conv", "nn.Identity", "PSA", "torchvision.ops.Permute", "Nonsense")] == [None] * 5
 
 
 def test_a_users_block_never_takes_a_name_from_ultralytics(monkeypatch):
     monkeypatch.setitem(blocks._ALIASES, "c3k2", "se")
-    assert block_of("C3k2") is None
+    assert find_block("C3k2") is None
 
 
 @pytest.mark.parametrize("name", blocks.names())
 def test_every_block_is_spelled_so_that_it_reads_back(name):
-    assert block_of(spelling(name)) == name
+    assert find_block(row_name(name)) == name
 
 
 @pytest.mark.parametrize("name", blocks.names())
@@ -93,14 +94,14 @@ def test_every_setting_of_every_block_reads_back(name):
             if isinstance(default, bool) != isinstance(value, bool):
                 continue
             wanted = ((key, value),)
-            assert settle(row(written(row([], name), name, wanted), name), name)[0] == wanted
+            assert parse_args(row(format_args(row([], name), name, wanted), name), name)[0] == wanted
 
 
 def test_the_short_form_is_used_where_forks_take_it():
-    assert written(row([]), "se", ()) == []
-    assert written(row([]), "se", (("ratio", 8),)) == [8]
-    assert written(row([]), "se", (("ratio", 64),)) == [{"ratio": 64}]
-    assert written(row([]), "se", (("gate", "tanh"),)) == [{"gate": "tanh"}]
+    assert format_args(row([]), "se", ()) == []
+    assert format_args(row([]), "se", (("ratio", 8),)) == [8]
+    assert format_args(row([]), "se", (("ratio", 64),)) == [{"ratio": 64}]
+    assert format_args(row([]), "se", (("gate", "tanh"),)) == [{"gate": "tanh"}]
 
 
 JUNK = st.recursive(
@@ -116,11 +117,11 @@ JUNK = st.recursive(
 @settings(max_examples=300, deadline=None)
 def test_no_arguments_end_in_anything_but_a_graft_error(args, name, widths):
     try:
-        found, _ = settle(row(args, name), name, widths)
+        found, _ = parse_args(row(args, name), name, widths)
     except GraftError as error:
         said = str(error)
     else:
         said = "row 9 "
         assert {key for key, _ in found} <= set(blocks.defaults(name))
-        assert settle(row(written(row([], name), name, found), name), name)[0] == found
+        assert parse_args(row(format_args(row([], name), name, found), name), name)[0] == found
     assert "row 9 " in said

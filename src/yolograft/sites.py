@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from yolograft.errors import SiteError, nearest
 from yolograft.spec import Site
 
-__all__ = ["ModelRow", "Place", "Probe", "probe", "resolve", "rows", "sites"]
+__all__ = ["ModelRow", "Place", "Probe", "find_rows", "name_strides", "probe", "resolve", "rows", "sites"]
 
 # Sizes of the probe's square input; the probe uses the smallest that the host accepts. With 64 a stride of 32 still gives
 # more than one pixel. The other sizes are for classifiers that accept only one size.
@@ -97,6 +97,32 @@ def rows(host: nn.Module) -> list[ModelRow]:
         part = "backbone" if number < backbone else "head" if number == len(body) - 1 else "neck"
         kind = str(getattr(module, "type", type(module).__name__)).rpartition(".")[2]
         found.append(ModelRow(number, f"model.{number}", kind, part, reads))
+    return found
+
+
+def find_rows(parts_and_kinds: Sequence[tuple[str, str]], scope: str, name: str) -> list[int]:
+    """Return the numbers of the rows that a row number or a class names; empty if there is no such row.
+
+    Args:
+        parts_and_kinds: the part (backbone, neck or head) and the class of each row.
+        scope: the part to search; empty for all rows.
+        name: a row's absolute number, a negative number that counts from the end of `scope`, or a class.
+    """
+    numbers = [number for number, (part, _) in enumerate(parts_and_kinds) if not scope or part == scope]
+    if not re.fullmatch(r"-?[0-9]+", name):
+        return [number for number in numbers if parts_and_kinds[number][1] == name]
+    number = int(name)
+    if number < 0:
+        return [numbers[number]] if scope and -number <= len(numbers) else []
+    return [number] if number in numbers else []
+
+
+def name_strides(strides: Sequence[int | None]) -> dict[str, list[int]]:
+    """Return the positions of the head's inputs by name: `p3` for stride 8, `p4` for 16; None is an unknown stride."""
+    found: dict[str, list[int]] = {}
+    for position, stride in enumerate(strides):
+        if stride is not None:
+            found.setdefault(f"p{stride.bit_length() - 1}", []).append(position)
     return found
 
 
@@ -195,6 +221,7 @@ class _Index:
         self.modules = {name: module for name, module in host.named_modules() if name and "graft" not in name.split(".")
                         and not {"graft_pre", "graft_in", "graft_skip"} & set(name.split("."))}
         self.rows = rows(host)
+        self.parts_and_kinds = [(row.part, row.kind) for row in self.rows]
         config = getattr(host, "yaml", None)
         source = str(config.get("yaml_file", "")) if isinstance(config, dict) else ""
         stem = re.split(r"[\\/]", source)[-1].rpartition(".")[0]
@@ -219,14 +246,13 @@ class _Index:
         return found
 
     def _row(self, site: Site, scope: str, number: int) -> int:
+        found = find_rows(self.parts_and_kinds, scope, str(number))
+        if found:
+            return found[0]
         numbers = self._numbers(scope) if scope else [row.index for row in self.rows]
         if scope and number < 0:
-            if -number > len(numbers):
-                raise SiteError(f"No site '{site}' in {self.title}: its {scope} has {len(numbers)} rows, "
-                                f"{numbers[0]} to {numbers[-1]}. {self.hint}")
-            return numbers[number]
-        if number in numbers:
-            return number
+            raise SiteError(f"No site '{site}' in {self.title}: its {scope} has {len(numbers)} rows, "
+                            f"{numbers[0]} to {numbers[-1]}. {self.hint}")
         if number < 0:
             near = f"backbone.{number}" if -number <= len(self._numbers("backbone")) else "backbone.-1"
             raise SiteError(f"No site '{site}' in {self.title}: negative numbers count from the end of backbone or neck. "
@@ -252,9 +278,9 @@ class _Index:
             return [".".join(parts)]
         kinds = {name: type(self.modules[name]).__name__ for name in names}
         if len(parts) == 1:
-            of_kind = [row.name for row in self.rows if row.kind == parts[0] and (not scope or row.part == scope)]
+            of_kind = find_rows(self.parts_and_kinds, scope, parts[0])
             if of_kind:
-                return of_kind
+                return [self.rows[number].name for number in of_kind]
         if parts[0] in kinds.values():
             anchors = [name for name in names if kinds[name] == parts[0]]
             return anchors if len(parts) == 1 else self._below(anchors, parts[1:])
@@ -296,11 +322,9 @@ def _head_edges(index: _Index, site: Site, shapes: Probe) -> list[Place]:
         raise SiteError(f"'{site}': '{site.path}' is already the input of the head. Did you mean '{site.path}'?")
     head = index.rows[-1]
     strides = [shapes.size // shape[2] if len(shape) == 4 else 0 for shape in shapes.inputs.get(head.name, ())]
-    edges: dict[str, list[Place]] = {}
-    for position, (source, stride) in enumerate(zip(head.reads, strides, strict=False)):
-        edges.setdefault(f"p{stride.bit_length() - 1}", []).append(
-            Place(f"model.{source}", "edge", ((head.name, position),)))
-    found = edges.get(site.path, [])
+    edges = name_strides(strides[:len(head.reads)])
+    found = [Place(f"model.{head.reads[position]}", "edge", ((head.name, position),))
+             for position in edges.get(site.path, [])]
     if len(found) == 1:
         return found
     if found:

@@ -16,22 +16,22 @@ from typing import Any, Literal
 __all__ = ["INTERNALS", "Internal", "problem"]
 
 # Our files, relative to this folder. A file that moves changes on one line here.
-ACCELERATION = "fast/select.py"  # what a trainer enters: training, validation and optimizer step
+ACCELERATION = "fast/acceleration.py"
 ASSIGNER_LOSS = "fast/cpu/assigner_loss.py"
 ATTACH = "attach.py"
 AUGMENT = "fast/gpu/batched_augment.py"
 BATCHNORM_SILU = "fast/cpu/batchnorm_silu.py"
 BENCH = "analysis/bench.py"
-BF16 = "fast/select.py"  # the network's body in bfloat16
+BF16 = "fast/cpu/bf16.py"
 BUILD = "host/build.py"
 CACHE = "fast/cache.py"
 CATALOG = "modelyaml/catalog.py"
 COMMANDS = "host/commands.py"
 COMPLETION = "cli/completion.py"
-CPU_SELECT = "fast/select.py"  # the choice by measurement
+CPU_SELECT = "fast/cpu/select.py"
 CUDA_GRAPH = "fast/gpu/cuda_graph.py"
 EVALUATE = "runner/evaluate.py"
-FINGERPRINT = "runner/train.py"  # hashes of a data set
+FINGERPRINT = "runner/fingerprint.py"
 GPU_SELECT = "fast/gpu/select.py"
 LOAD = "modelyaml/load.py"
 MODELS = "host/models.py"

@@ -293,11 +293,11 @@ def _yaml(words: list[str]) -> int:
     if to is not None and to.exists():
         raise UsageError(f"to={to} exists, and is left as it is. Name another file, or remove it first.")
     from yolograft.blocks import plugin
-    from yolograft.modelyaml import load, reader
+    from yolograft.modelyaml import load, writer
 
     if "blocks" in given:
         plugin.load_blocks(given["blocks"])
-    text = reader.dump(load.load(given["model"]), given["graft"])
+    text = writer.dump(load.load(given["model"]), given["graft"])
     if to is None:
         print(text, end="")
         return 0

@@ -1,5 +1,4 @@
-"""Model YAML files for building: the attention rows of a hand-edited file are read as a graft.
-"""
+"""The model YAML for a build: attention rows of a hand-edited file become a graft."""
 
 from __future__ import annotations
 
@@ -18,23 +17,23 @@ __all__ = ["model_config"]
 
 
 def model_config(path: str | Path) -> dict[str, Any]:
-    """Load a model YAML for building: attention rows become the graft in its `graft` key, and it is said which.
+    """Load a model YAML for a build. Attention rows become the graft in the `graft` key; the log says how each was read.
 
     Raises:
-        GraftError: no such file, no model YAML, or attention rows that make no sense.
+        GraftError: the file does not exist, is not a model YAML, or has invalid attention rows.
     """
     config = load(path)
     reading = reader.read(config)
     if reading.edges:
-        raise HostError(f"model={path}: a row reads one map both attended and plain, through two of its inputs; "
-                        f"that cannot be grafted. {reading.notes[-1]}")
+        raise HostError(f"model={path}: a row reads one map both attended and plain, through two of its inputs. "
+                        f"A graft cannot express this. {reading.notes[-1]}")
     for note in reading.notes:
         LOGGER.info(f"yolograft: {note}")
     if reading.graft:
-        wrong = [one for one in lint(path) if one.severity == "error"]
-        if wrong:
-            LOGGER.warning(f"WARNING yolograft: model={path} is read as it stands, but {wrong[0].what} {wrong[0].why} "
-                           f"All of it, with the mends: yolograft lint {path}")
+        errors = [finding for finding in lint(path) if finding.severity == "error"]
+        if errors:
+            LOGGER.warning(f"WARNING yolograft: model={path} has an error, and is used unchanged. "
+                           f"{errors[0].what} {errors[0].why} To see every error and its fix: yolograft lint {path}")
     graft = Graft.parse(str(config.get(GRAFT_KEY) or "none")) + reading.graft
     host = dict(reading.host)
     host.pop(GRAFT_KEY, None)

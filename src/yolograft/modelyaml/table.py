@@ -1,8 +1,8 @@
-"""What a model YAML says of its rows: which rows each reads, how many channels it gives, and at which stride.
+"""The table of rows in a model YAML: which rows each row reads, and the channels and the stride of its output.
 
-Everything here is arithmetic on the YAML dict, after what Ultralytics' `parse_model` and `_predict_once` do with it (the
-same in 8.3.0 and 8.4.x, for the parts used here); no model is built. Where the YAML alone does not tell, such as for a
-module of somebody's fork, the answer is None.
+This is arithmetic on the YAML dict; no model is built. It follows Ultralytics' `parse_model` and `_predict_once`, which are
+equal in 8.3.0 and 8.4.x for the parts used here. A value that the YAML does not determine, such as the channels of a
+fork's module, is None.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from functools import partial
 from typing import Any
 
 from yolograft.errors import HostError
+from yolograft.sites import name_strides
 
 __all__ = [
-    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "gives_map", "literal", "row", "rows", "scales",
-    "sections", "shown", "strides", "widths",
+    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
+    "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
-IMAGE = -1  # what row 0 reads
-_DEEPEST = 20  # lists within lists; a row's arguments take three
-_MOST = 10**6  # no feature map has more channels, and no file more rows
+IMAGE = -1  # the input of row 0
+_MAX_DEPTH = 20  # of nested lists; a row's arguments need three
+_MAX_SIZE = 10**6  # a limit for channels, strides and kernel sizes
 
 # Modules whose first argument is their output width, scaled by the model's width (parse_model's `base_modules`).
-_SCALED = frozenset({
+_SCALED_WIDTH = frozenset({
     "Classify", "Conv", "ConvTranspose", "GhostConv", "Bottleneck", "GhostBottleneck", "SPP", "SPPF", "C2fPSA",
     "C2PSA", "DWConv", "Focus", "BottleneckCSP", "C1", "C2", "C2f", "C3k2", "RepNCSPELAN4", "ELAN1", "ADown",
     "AConv", "SPPELAN", "C2fAttn", "C3", "C3TR", "C3Ghost", "nn.ConvTranspose2d", "DWConvTranspose2d", "C3x",
@@ -36,7 +37,7 @@ _SCALED = frozenset({
 _STRIDED = frozenset({"Conv", "GhostConv", "GhostBottleneck", "DWConv", "SCDown"})  # [width, kernel, stride]
 _TRANSPOSED = frozenset({"ConvTranspose", "nn.ConvTranspose2d", "DWConvTranspose2d"})
 _POOLS = frozenset({"nn.MaxPool2d", "nn.AvgPool2d"})
-_SAME = _POOLS | {  # keep the channels and, but for pools and Upsample, the stride
+_SAME_CHANNELS = _POOLS | {  # these keep the channels; all but the pools and Upsample also keep the stride
     "nn.Upsample", "nn.Identity", "nn.ZeroPad2d", "nn.BatchNorm2d", "nn.ReLU", "nn.SiLU", "nn.GELU", "nn.LeakyReLU",
     "nn.Hardswish", "nn.Dropout", "nn.Dropout2d", "AIFI",
 }
@@ -44,40 +45,47 @@ _HEADS = frozenset({
     "Classify", "Detect", "WorldDetect", "YOLOEDetect", "Segment", "Segment26", "YOLOESegment", "YOLOESegment26",
     "Pose", "Pose26", "OBB", "OBB26", "Depth", "SemanticSegment", "v10Detect", "RTDETRDecoder", "LRPCHead",
 })
-_NO_MAP = _HEADS | {"CBLinear", "ImagePoolingAttn"}
+_NO_SINGLE_MAP = _HEADS | {"CBLinear", "ImagePoolingAttn"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a model YAML, as written: `[from, repeats, module, args]`; of a built model it is `sites.ModelRow`.
+    """One row of a model YAML file: `[from, repeats, module, args]`. For a row of a built model, see `sites.ModelRow`.
 
     Attributes:
         number: the absolute number that Ultralytics prints.
-        part: `backbone` or `head`, the list in which it stands.
-        sources: what `from` says, one number an input.
-        several: whether `from` is a list.
+        part: `backbone` or `head`: the list that contains the row.
+        sources: the numbers in `from`, one per input.
+        is_list: whether `from` is a list.
+        repeats: the second value, unchecked.
+        module: the module's name.
+        args: the module's arguments, unchecked.
     """
 
     number: int
     part: str
     sources: tuple[int, ...]
-    several: bool
+    is_list: bool
     repeats: Any
     module: str
     args: Sequence[Any]
 
     @property
     def kind(self) -> str:
-        """The class's name alone: `Upsample` for `nn.Upsample`."""
+        """The name of the class: `Upsample` for `nn.Upsample`."""
         return self.module.rpartition(".")[2]
 
     def target(self, source: int) -> int | None:
-        """Return the absolute number that `source` means in this row (-1 is the image), or None for no earlier row."""
-        found = self.number + source if source < 0 else source
-        return found if 0 <= found < self.number or (self.number == 0 and source == -1) else None
+        """Return the absolute number of the row that `source` names (-1 is the image); None if it is not an earlier row."""
+        number = self.number + source if source < 0 else source
+        return number if 0 <= number < self.number or (self.number == 0 and source == -1) else None
 
     def reads(self) -> tuple[int, ...]:
-        """Return the absolute numbers of the rows it reads; raises `HostError` where there is no such earlier row."""
+        """Return the absolute number of each row that it reads.
+
+        Raises:
+            HostError: a number in `from` is not that of an earlier row.
+        """
         found = []
         for source in self.sources:
             target = self.target(source)
@@ -89,13 +97,13 @@ class Row:
         return tuple(found)
 
     def __str__(self) -> str:
-        source: Any = list(self.sources) if self.several else self.sources[0]
-        return f"row {self.number} {shown([source, self.repeats, self.module, self.args])}"
+        source: Any = list(self.sources) if self.is_list else self.sources[0]
+        return f"row {self.number} {short_text([source, self.repeats, self.module, self.args])}"
 
 
-def shown(value: Any, depth: int = 4) -> str:
-    """Show part of a row as it stands in the YAML, shortened to a line."""
-    inner = partial(shown, depth=depth - 1)
+def short_text(value: Any, depth: int = 4) -> str:
+    """Return a value as YAML text, shortened to one line."""
+    inner = partial(short_text, depth=depth - 1)
     if isinstance(value, (list, tuple, dict)) and not depth:
         return "..."
     if isinstance(value, (list, tuple)):
@@ -108,15 +116,15 @@ def shown(value: Any, depth: int = 4) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def sections(cfg: Any) -> list[tuple[int, str, Any]]:
-    """Return (number, part, row as it stands) for every row; raises `HostError` for what is no model YAML."""
+def raw_rows(cfg: Any) -> list[tuple[int, str, Any]]:
+    """Return (number, part, unchecked row) for every row; raises `HostError` if `cfg` is not a model YAML dict."""
     if not isinstance(cfg, dict):
         raise HostError(f"A model YAML must be a mapping with `backbone` and `head`, not {type(cfg).__name__}.")
     _check_depth(cfg)
     found: list[tuple[int, str, Any]] = []
     for part in ("backbone", "head"):
         if not isinstance(cfg.get(part), (list, tuple)):
-            what = f"is {shown(cfg[part])}" if part in cfg else "is missing"
+            what = f"is {short_text(cfg[part])}" if part in cfg else "is missing"
             raise HostError(f"`{part}` {what}: a model YAML has `backbone` and `head`, each a list of rows "
                             "[from, repeats, module, args].")
         for raw in cfg[part]:
@@ -128,36 +136,37 @@ def sections(cfg: Any) -> list[tuple[int, str, Any]]:
 
 def _check_depth(cfg: dict[str, Any]) -> None:
     level: list[Any] = [cfg]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         inside = [one for parent in level for one in (parent.values() if isinstance(parent, dict) else parent)]
         level = list({id(one): one for one in inside if isinstance(one, (list, tuple, dict))}.values())
     if level:
-        raise HostError(f"The model YAML is nested more than {_DEEPEST} deep, or holds itself through an alias (*name).")
+        raise HostError(f"The model YAML is nested more than {_MAX_DEPTH} deep, or holds itself through an alias (*name).")
 
 
-def row(number: int, part: str, raw: Any) -> Row:
-    """Read one row; raises `HostError` that says what is wrong with it."""
-    where = f"Row {number} ({part}), {shown(raw)},"
+def parse_row(number: int, part: str, raw: Any) -> Row:
+    """Parse one row; raises `HostError` for a row that is not `[from, repeats, module, args]`."""
+    where = f"Row {number} ({part}), {short_text(raw)},"
     if not isinstance(raw, (list, tuple)) or len(raw) != 4:
         raise HostError(f"{where} is not a row: expected [from, repeats, module, args], as in [-1, 1, Conv, [64, 3, 2]].")
     source, repeats, module, args = raw
-    several = isinstance(source, (list, tuple))
-    sources = tuple(source) if several else (source,)
+    is_list = isinstance(source, (list, tuple))
+    sources = tuple(source) if is_list else (source,)
     if not sources or any(isinstance(one, bool) or not isinstance(one, int) for one in sources):
-        raise HostError(f"{where} has `from` {shown(source)}: expected a row's number, -1 for the row before, or a list.")
+        raise HostError(f"{where} has `from` {short_text(source)}: expected a row's number, -1 for the row "
+                        "before, or a list.")
     if not isinstance(module, str) or not module:
-        raise HostError(f"{where} has the module {shown(module)}: expected a name, such as Conv.")
+        raise HostError(f"{where} has the module {short_text(module)}: expected a name, such as Conv.")
     if not isinstance(args, (list, tuple)):
-        raise HostError(f"{where} has the arguments {shown(args)}: expected a list, [] for none.")
-    return Row(number, part, sources, several, repeats, module, args)
+        raise HostError(f"{where} has the arguments {short_text(args)}: expected a list, [] for none.")
+    return Row(number, part, sources, is_list, repeats, module, args)
 
 
-def rows(cfg: Any) -> list[Row]:
-    """Read every row; raises one `HostError` that names all the broken ones."""
+def parse_rows(cfg: Any) -> list[Row]:
+    """Parse every row; raises one `HostError` that names all broken rows."""
     found, broken = [], []
-    for number, part, raw in sections(cfg):
+    for number, part, raw in raw_rows(cfg):
         try:
-            found.append(row(number, part, raw))
+            found.append(parse_row(number, part, raw))
         except HostError as error:
             broken.append(str(error))
     if broken:
@@ -166,14 +175,14 @@ def rows(cfg: Any) -> list[Row]:
     return found
 
 
-def gives_map(one: Row) -> bool:
-    """Whether the row gives one map (B, C, H, W): heads do not, nor rows that give several maps or text features."""
+def has_map_output(one: Row) -> bool:
+    """Whether the row gives one map (B, C, H, W): false for heads, and for rows that give several maps or text features."""
     split = one.module == "TorchVision" and len(one.args) > 5 and bool(one.args[5])
-    return one.module not in _NO_MAP and not split
+    return one.module not in _NO_SINGLE_MAP and not split
 
 
-def literal(value: Any) -> Any:
-    """Return what `parse_model` makes of an argument: a text that is a Python literal becomes its value."""
+def parse_literal(value: Any) -> Any:
+    """Convert an argument as `parse_model` does: a string that is a Python literal becomes its value."""
     if not isinstance(value, str) or len(value) > 100:
         return value
     try:
@@ -184,7 +193,14 @@ def literal(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a scale changes the model: depth and width are multiplied, channels capped before that."""
+    """A scale of a model YAML (n, s, m, l or x).
+
+    Attributes:
+        name: the letter; empty for a file without `scales`.
+        depth: the factor for repeats.
+        width: the factor for channels.
+        cap: the upper limit of channels, applied before `width`.
+    """
 
     name: str
     depth: float
@@ -192,11 +208,11 @@ class Scaling:
     cap: float
 
     def repeats(self, n: int) -> int:
-        """Return how often a row of `n` repeats is applied."""
+        """Return the number of modules that a row of `n` repeats has at this scale."""
         return max(round(n * self.depth), 1) if n > 1 else n
 
     def channels(self, c: int) -> int:
-        """Return the width of a row that says `c`, a multiple of 8."""
+        """Return the output channels, a multiple of 8, of a row whose first argument is `c`."""
         return math.ceil(min(c, self.cap) * self.width / 8) * 8
 
 
@@ -204,76 +220,78 @@ NOMINAL = Scaling("", 1.0, 1.0, math.inf)
 
 
 def scales(cfg: dict[str, Any]) -> list[Scaling]:
-    """Return the file's scales, the one in use first: `scale`, or the first of `scales` as Ultralytics assumes.
+    """Return the file's scales; the scale in use is first.
+
+    The scale in use is `scale`, or without one the first of `scales`, as in Ultralytics.
 
     Raises:
-        HostError: `scales` or `scale` is not what Ultralytics takes.
+        HostError: Ultralytics cannot use this `scales` or `scale`.
     """
     table = cfg.get("scales")
     if not table:
         return [Scaling("", *_positive("depth_multiple", cfg.get("depth_multiple", 1.0)),
                         *_positive("width_multiple", cfg.get("width_multiple", 1.0)), math.inf)]
     if not isinstance(table, dict):
-        raise HostError(f"`scales` is {shown(table)}: expected a mapping such as n: [0.50, 0.25, 1024].")
+        raise HostError(f"`scales` is {short_text(table)}: expected a mapping such as n: [0.50, 0.25, 1024].")
     found = []
     for name, entry in table.items():
         if not isinstance(entry, (list, tuple)) or len(entry) != 3:
-            raise HostError(f"`scales` has {shown(name)}: {shown(entry)}; expected [depth, width, max_channels].")
-        found.append(Scaling(str(name), *(_positive(f"scales, {shown(name)}", one)[0] for one in entry)))
+            raise HostError(f"`scales` has {short_text(name)}: {short_text(entry)}; expected [depth, width, max_channels].")
+        found.append(Scaling(str(name), *(_positive(f"scales, {short_text(name)}", one)[0] for one in entry)))
     used = cfg.get("scale") or found[0].name
     if used not in [scale.name for scale in found]:
-        raise HostError(f"The scale is {shown(used)}, but the file's `scales` are {', '.join(s.name for s in found)}.")
+        raise HostError(f"The scale is {short_text(used)}, but the file's `scales` are {', '.join(s.name for s in found)}.")
     return sorted(found, key=lambda scale: scale.name != used)
 
 
 def _positive(name: str, value: Any) -> tuple[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 10**9:
-        raise HostError(f"`{name}` has {shown(value)}: expected a positive number.")
+        raise HostError(f"`{name}` has {short_text(value)}: expected a positive number.")
     return (float(value),)
 
 
-def channels(all_rows: list[Row], scaling: Scaling, passing: frozenset[int] = frozenset()) -> list[int | None]:
-    """Return how many channels each row gives at a scale; rows in `passing` give what they read."""
+def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] = frozenset()) -> list[int | None]:
+    """Return the output channels of each row at a scale; a row in `passthrough` keeps the channels of its input."""
     found: list[int | None] = []
     for one in all_rows:
         inputs = [3 if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
-        found.append(inputs[0] if one.number in passing else _channels(one, inputs, scaling))
+        found.append(inputs[0] if one.number in passthrough else _channels(one, inputs, scaling))
     return found
 
 
 def _channels(one: Row, inputs: list[int | None], scaling: Scaling) -> int | None:
-    if not gives_map(one):
+    if not has_map_output(one):
         return None
-    if one.module in _SCALED:
-        given = _count(one, 0)
-        return None if given is None else scaling.channels(given)
+    if one.module in _SCALED_WIDTH:
+        width = _count(one, 0)
+        return None if width is None else scaling.channels(width)
     if one.module == "Concat":
         return None if None in inputs else sum(c for c in inputs if c is not None)
     if one.module in ("HGStem", "HGBlock"):
         return _count(one, 1)
     if one.module == "ResNetLayer":
-        given = _count(one, 1)
-        return given if given is None or (len(one.args) > 3 and one.args[3]) else 4 * given
+        width = _count(one, 1)
+        return width if width is None or (len(one.args) > 3 and one.args[3]) else 4 * width
     if one.module in ("TorchVision", "Index"):
         return _count(one, 0)
     if one.module == "CBFuse":
         return inputs[-1]
-    return inputs[0] if one.module in _SAME else None
+    return inputs[0] if one.module in _SAME_CHANNELS else None
 
 
-def widths(all_rows: list[Row], cfg: dict[str, Any], passing: frozenset[int] = frozenset()) -> list[frozenset[int]]:
-    """Return, for each row, every width that it has: as written, and at each of the file's scales."""
-    tables = [channels(all_rows, scaling, passing) for scaling in (NOMINAL, *scales(cfg))]
+def widths(all_rows: list[Row], cfg: dict[str, Any], passthrough: frozenset[int] = frozenset()) -> list[frozenset[int]]:
+    """Return all widths of each row: before scaling, and at each of the file's scales."""
+    tables = [channels(all_rows, scaling, passthrough) for scaling in (NOMINAL, *scales(cfg))]
     return [frozenset(c for c in column if c is not None) for column in zip(*tables, strict=True)]
 
 
-def strides(all_rows: list[Row], passing: frozenset[int] = frozenset()) -> list[Fraction | None]:
-    """Return the stride of each row's output (a head's: of its first input), None where it cannot be told."""
+def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset()) -> list[Fraction | None]:
+    """Return the stride of each row's output (for a head: of its first input); None if the YAML does not determine it."""
     found: list[Fraction | None] = []
     for one in all_rows:
         inputs = [Fraction(1) if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
         source = inputs[-1] if one.module == "CBFuse" else next((s for s in inputs if s is not None), None)
-        factor = Fraction(1) if one.number in passing else _factor(one)
+        factor = Fraction(1) if one.number in passthrough else _factor(one)
         found.append(None if source is None or factor is None else source * factor)
     return found
 
@@ -297,21 +315,38 @@ def _factor(one: Row) -> Fraction | None:
         return Fraction(4)
     if one.module == "ResNetLayer":
         return Fraction(4) if len(one.args) > 3 and one.args[3] else number(2)
-    known = _SCALED | _SAME | _NO_MAP | {"Concat", "CBFuse", "HGBlock"}
+    known = _SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {"Concat", "CBFuse", "HGBlock"}
     return Fraction(1) if one.module in known else None
 
 
 def _count(one: Row, at: int) -> int | None:
-    value = literal(one.args[at]) if len(one.args) > at else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST else None
+    value = parse_literal(one.args[at]) if len(one.args) > at else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_SIZE else None
 
 
 def _size(one: Row, at: int) -> Fraction | None:
-    value = literal(one.args[at]) if len(one.args) > at else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST:
+    value = parse_literal(one.args[at]) if len(one.args) > at else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MAX_SIZE:
         return None
     return Fraction(value)
 
 
 def _small(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 20
+
+
+def format_source(source: int, reader: int, target: int) -> int:
+    """Return the number by which row `reader` names row `target`: relative or absolute, as `source` was before."""
+    distance = target - reader
+    if target == IMAGE or (source == -1 and distance == -1) or source < -1:
+        return distance if reader else IMAGE
+    return target
+
+
+def name_head_inputs(all_rows: list[Row]) -> dict[int, str]:
+    """Return `p3`, `p4`, ... for the rows that the last row reads; a stride that two of its inputs share has no name."""
+    targets = all_rows[-1].reads()
+    row_strides = strides(all_rows)
+    wanted = [None if target == IMAGE else row_strides[target] for target in targets]
+    whole = [int(stride) if stride is not None and stride.denominator == 1 else None for stride in wanted]
+    return {targets[at[0]]: name for name, at in name_strides(whole).items() if len(at) == 1}
