@@ -38,7 +38,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
                             "List them: yolo cfg, and graft=, blocks=")
     graft, blocks = given.pop("graft", None), given.pop("blocks", None)
     if blocks:
-        plugin.load_blocks(blocks)
+        plugin.load_plugin(blocks)
     if graft is not None:
         Graft.parse(graft)
     if "speed" in given and mode not in ("train", "tune"):

@@ -49,9 +49,9 @@ class GraftTrainer:
         self.batches_kept: cache.Kept | None = None
         self.pictures: resident_dataset.Pictures | None = None
         if self.blocks_file:
-            from yolograft.blocks.plugin import load_blocks
+            from yolograft.blocks.plugin import load_plugin
 
-            load_blocks(self.blocks_file)
+            load_plugin(self.blocks_file)
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # refused before Ultralytics makes a folder for the run
         gpu_select.check(self.speed, {**DEFAULT_CFG_DICT, "task": None, **overrides})
