@@ -14,7 +14,7 @@ from torch import nn
 
 from yolograft import blocks, graft
 from yolograft.attach import grafts
-from yolograft.blocks.plugin import load_blocks
+from yolograft.blocks.plugin import load_plugin
 from yolograft.errors import BlockError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -66,6 +66,6 @@ def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(BlockError, match="at most 10"):
             graft(variables["model"], "contrast(strength=11)@8")
         assert blocks.canonical("contrast_attention") == "contrast"
-        assert load_blocks(tmp_path / "my_blocks.py").Contrast is variables["my_blocks"].Contrast
+        assert load_plugin(tmp_path / "my_blocks.py").Contrast is variables["my_blocks"].Contrast
     finally:
         sys.modules.pop("my_blocks", None)

@@ -1,4 +1,4 @@
-"""The command line: what it prints, how it exits, and that help imports no torch."""
+"""The command line: its output and exit codes. Help must not import torch."""
 
 import subprocess
 import sys
@@ -34,9 +34,11 @@ def test_importing_the_package_imports_no_torch() -> None:
         (["show", "grfat=se@8"], "Did you mean 'graft'"),
         (["show", "model=yolo11n.yaml", "graft=cbma@8"], "Did you mean 'cbam'"),
         (["blocks", "blocks=nix.py"], "is not a Python file"),
+        (["sites", "graft=se@8"], "'graft' is no argument of 'sites'"),
+        (["sites", "blocks=nix.py"], "is not a Python file"),
     ],
 )
-def test_a_mistake_is_answered_without_a_traceback(
+def test_a_mistake_gives_a_message_without_traceback(
     capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert main(words) == 2
@@ -45,7 +47,7 @@ def test_a_mistake_is_answered_without_a_traceback(
     assert "Traceback" not in printed
 
 
-def test_sites_show_and_blocks_print_what_they_know(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sites_show_and_blocks_print_their_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sites", "model=yolo11n.yaml", "imgsz=320"]) == 0
     assert "backbone.-3" in capsys.readouterr().out
     assert main(["show", "model=yolo11n.yaml", "graft=se@8 + se@p3"]) == 0
@@ -58,7 +60,7 @@ def test_sites_show_and_blocks_print_what_they_know(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("mode", ["train", "val"])
-def test_missing_data_is_refused_before_a_run_folder_is_made(
+def test_missing_data_is_an_error_before_a_run_folder_is_made(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -68,7 +70,7 @@ def test_missing_data_is_refused_before_a_run_folder_is_made(
     assert [path.name for path in tmp_path.iterdir()] == ["steel.yaml"]
 
 
-def test_resuming_what_never_ran_is_refused(
+def test_resuming_without_an_earlier_training_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -77,7 +79,7 @@ def test_resuming_what_never_ran_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_row_out_of_range_gets_one_that_takes_a_block(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_out_of_range_gets_a_suggestion_that_takes_a_block(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "model=yolo11n.yaml", "graft=se@88"]) == 2
     assert "Did you mean '8'?" in capsys.readouterr().err
     assert main(["show", "model=yolo11n.yaml", "graft=se@50"]) == 2

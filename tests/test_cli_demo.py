@@ -1,4 +1,4 @@
-"""The demo trains both arms, says where they lie, and refuses nonsense before it writes anything."""
+"""The demo trains both arms, prints their folders, and reports invalid arguments before it writes a file."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from yolograft.host import YOLO
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 
 
-def test_both_arms_are_trained_and_shown(
+def test_both_arms_are_trained_and_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "images=30", "epochs=1", "imgsz=32"]) == 0
-    shown = capsys.readouterr().out
-    assert "none" in shown
-    assert "se@8" in shown
+    printed = capsys.readouterr().out
+    assert "none" in printed
+    assert "se@8" in printed
     checkpoints = {name: tmp_path / "runs" / "demo" / name / "weights" / "best.pt" for name in ("bare", "grafted")}
-    assert all(str(path.parents[1]) in shown for path in checkpoints.values())
+    assert all(str(path.parents[1]) in printed for path in checkpoints.values())
     assert not grafted(YOLO(checkpoints["bare"]).model)
     assert grafted(YOLO(checkpoints["grafted"]).model)
 
 
 @pytest.mark.parametrize("words", [["graft=none"], ["graft=se@88"], ["graft=sse@8"], ["imags=3"], ["epochs=x"], ["seed=-1"]])
-def test_nonsense_is_refused_before_anything_is_written(
+def test_invalid_arguments_are_errors_before_a_file_is_written(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The embedded steel set: the same seed draws the same bytes, boxes are tight, and nothing is lost by a mistake."""
+"""The steel data set: the same seed gives the same bytes, boxes are tight, and a mistake deletes no file."""
 
 from pathlib import Path
 
@@ -20,19 +20,19 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     assert all((one.parent / f).read_bytes() != (other.parent / f).read_bytes() for f in files if f.suffix == ".png")
 
 
-def test_both_sides_hold_every_class_and_the_yaml_says_where(tmp_path: Path) -> None:
-    told = yaml.safe_load(steel.write(tmp_path / "s", images=60, size=64).read_text())
-    assert list(told["names"].values()) == list(steel.CLASSES)
-    for side, count in (("train", 48), ("val", 12)):
-        pictures = sorted((Path(told["path"]) / told[side]).glob("*.png"))
-        labels = [Path(told["path"]) / "labels" / side / f"{picture.stem}.txt" for picture in pictures]
+def test_both_splits_have_every_class_and_the_yaml_has_their_paths(tmp_path: Path) -> None:
+    content = yaml.safe_load(steel.write(tmp_path / "s", images=60, size=64).read_text())
+    assert list(content["names"].values()) == list(steel.CLASSES)
+    for split, count in (("train", 48), ("val", 12)):
+        pictures = sorted((Path(content["path"]) / content[split]).glob("*.png"))
+        labels = [Path(content["path"]) / "labels" / split / f"{picture.stem}.txt" for picture in pictures]
         assert len(pictures) == count
         assert {int(line.split()[0]) for label in labels for line in label.read_text().splitlines()} == set(range(6))
         assert cv2.imread(str(pictures[0])).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("number", range(36))
-def test_a_box_is_the_extent_of_what_visibly_changed(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_box_encloses_the_pixels_that_change_visibly(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[int, np.ndarray]] = []
     for index, (name, draw) in enumerate(list(steel._DRAW.items())):
         def recorded(generator: np.random.Generator, size: int, index: int = index, draw: steel.Draw = draw) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_a_box_is_the_extent_of_what_visibly_changed(number: int, monkeypatch: p
             return drawn[-1][1]
 
         monkeypatch.setitem(steel._DRAW, name, recorded)
-    grey, boxes = steel.picture(7, number, 160)
+    grey, boxes = steel.draw_image(7, number, 160)
     assert grey.shape == (160, 160)
     assert 1 <= len(boxes) <= 4
     for index, x0, y0, x1, y1 in boxes:
@@ -53,34 +53,34 @@ def test_a_box_is_the_extent_of_what_visibly_changed(number: int, monkeypatch: p
 
 
 @pytest.mark.parametrize("number", range(0, 36, 5))
-def test_boxes_lie_apart_and_hold_what_is_to_be_seen(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    grey, boxes = steel.picture(7, number, 160)
+def test_boxes_do_not_overlap_and_contain_all_visible_changes(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey, boxes = steel.draw_image(7, number, 160)
     covered = np.zeros(grey.shape, int)
     for _, x0, y0, x1, y1 in boxes:
         covered[y0:y1, x0:x1] += 1
     assert covered.max() == 1
-    monkeypatch.setattr(steel, "VISIBLE", np.inf)  # nothing is seen, so nothing is put on the strip
-    strip, none = steel.picture(7, number, 160)
+    monkeypatch.setattr(steel, "VISIBLE", np.inf)  # no change is visible, so no defect is drawn
+    strip, none = steel.draw_image(7, number, 160)
     assert not none
     changed = np.abs(grey.astype(int) - strip) > 10
     assert changed[covered == 1].any()
     assert not changed[covered == 0].any()
 
 
-def test_a_mistake_loses_nothing(tmp_path: Path) -> None:
+def test_a_mistake_deletes_no_file(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists"):
         steel.write(tmp_path / "mine")
-    with pytest.raises(DataError, match=r"holds 'thesis\.txt'"):
+    with pytest.raises(DataError, match=r"contains 'thesis\.txt'"):
         steel.write(tmp_path / "mine", overwrite=True)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         steel.write(tmp_path / "mine" / "thesis.txt", overwrite=True)
     with pytest.raises(DataError, match="cannot be written"):
         steel.write(tmp_path / "mine" / "thesis.txt" / "set")
     with pytest.raises(DataError, match="expected 0 or more"):
         steel.write(tmp_path / "negative", seed=-1)
-    with pytest.raises(DataError, match="30 at least"):
+    with pytest.raises(DataError, match="at least 30"):
         steel.write(tmp_path / "few", images=6)
     with pytest.raises(DataError, match="64 to 2048"):
         steel.write(tmp_path / "small", size=8)
@@ -90,9 +90,9 @@ def test_a_mistake_loses_nothing(tmp_path: Path) -> None:
     assert len(list((tmp_path / "set" / "images").rglob("*.png"))) == 36
 
 
-def test_a_run_that_fails_half_way_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_during_writing_keeps_the_old_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = steel.write(tmp_path / "set", images=30, size=64).read_text()
-    monkeypatch.setattr(steel, "picture", lambda *args: 1 / 0)
+    monkeypatch.setattr(steel, "draw_image", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         steel.write(tmp_path / "set", images=30, size=64, overwrite=True)
     assert (tmp_path / "set" / "steel.yaml").read_text() == before

@@ -1,4 +1,4 @@
-"""Conversion from Pascal VOC: every box arrives, every problem is named, and nothing half-written is left."""
+"""Conversion of Pascal VOC sets: every box is converted, every problem is reported, no partial result remains."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from yolograft.cli import main
 from yolograft.data import annotation, neudet, voc
-from yolograft.data import source as source_of
+from yolograft.data.source import open_source
 from yolograft.errors import DataError
 
 
@@ -27,14 +27,14 @@ def xml(*boxes: tuple[str, float, float, float, float], size: tuple[int, int] = 
 
 
 def add(folder: Path, name: str, text: str | None, *, where: str = "", shade: int | None = None) -> None:
-    pictures, told = folder / where / "IMAGES", folder / where / "ANNOTATIONS"
-    pictures.mkdir(parents=True, exist_ok=True)
-    told.mkdir(parents=True, exist_ok=True)
+    images, annotations = folder / where / "IMAGES", folder / where / "ANNOTATIONS"
+    images.mkdir(parents=True, exist_ok=True)
+    annotations.mkdir(parents=True, exist_ok=True)
     shade = sum(name.encode()) * 7 % 251 if shade is None else shade
     picture = np.random.default_rng(shade).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-    cv2.imwrite(str(pictures / f"{name}.png"), picture)
+    cv2.imwrite(str(images / f"{name}.png"), picture)
     if text is not None:
-        (told / f"{name}.xml").write_text(text)
+        (annotations / f"{name}.xml").write_text(text)
 
 
 @pytest.fixture
@@ -46,20 +46,20 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_boxes_are_pixels_from_one_with_both_ends(source: Path, tmp_path: Path) -> None:
+def test_corners_are_pixel_numbers_from_1_with_both_ends_included(source: Path, tmp_path: Path) -> None:
     report = voc.convert(source, tmp_path / "set")
     assert report.exit_code == 0
     lines = next((tmp_path / "set" / "labels").rglob("cat_1.txt")).read_text().splitlines()
     assert lines[0] == "0 0.250000 0.500000 0.500000 1.000000"
     assert lines[1] == "1 0.625000 0.583333 0.750000 0.833333"
-    told = yaml.safe_load(report.yaml.read_text())
-    assert told == {"path": str(tmp_path / "set"), "train": "images/train", "val": "images/val",
+    content = yaml.safe_load(report.yaml.read_text())
+    assert content == {"path": str(tmp_path / "set"), "train": "images/train", "val": "images/val",
                     "names": {0: "cat", 1: "dog"}}
-    assert report.pictures == {"train": 8, "val": 2}
+    assert report.images == {"train": 8, "val": 2}
     assert report.boxes == {"train": {"cat": 4, "dog": 12}, "val": {"cat": 1, "dog": 3}}
 
 
-def test_a_set_that_counts_from_zero_is_read_so(source: Path, tmp_path: Path) -> None:
+def test_corners_that_count_from_0_are_edges(source: Path, tmp_path: Path) -> None:
     add(source, "cat_99", xml(("cat", 0, 0, 20, 15)))
     voc.convert(source, tmp_path / "set")
     assert next((tmp_path / "set").rglob("cat_99.txt")).read_text() == "0 0.250000 0.250000 0.500000 0.500000\n"
@@ -81,49 +81,49 @@ def test_the_same_source_gives_the_same_bytes(source: Path, tmp_path: Path) -> N
     ("text", "what"),
     [
         (None, "has no annotation"),
-        ("<annotation><object>", "is no XML"),
-        ("<html/>", "is no VOC annotation"),
+        ("<annotation><object>", "is not XML"),
+        ("<html/>", "is not a VOC annotation"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><annotation/>', "declares a document type"),
         (xml(("cat", 5, 5, 4, 9)), r"has no area"),
-        (xml(("cat", 90, 5, 99, 9)), r"lies outside the picture of 40 x 30"),
-        (xml(("cat", 30, 5, 60, 9)), r"reaches out of the picture; cut at its edge"),
-        (xml(("cat", 1, 1, 9, 9), ("cat", 1, 1, 9, 9)), "twice; the second is left out"),
+        (xml(("cat", 90, 5, 99, 9)), r"lies outside the image of 40 x 30"),
+        (xml(("cat", 30, 5, 60, 9)), r"extends beyond the image; it is clipped"),
+        (xml(("cat", 1, 1, 9, 9), ("cat", 1, 1, 9, 9)), "twice; the second is skipped"),
         (xml(("cta", 1, 1, 9, 9)), "class 'cta' is unknown. Did you mean 'cat'"),
         (xml(("", 1, 1, 9, 9)), "has no class name"),
-        (xml(("cat", "x", 1, 9, 9)), "has no whole box"),  # type: ignore[arg-type]
-        (xml(("cat", "nan", 1, 9, 9)), "has no whole box"),  # type: ignore[arg-type]
-        (xml(("cat", 1, 1, 9, 9), size=(30, 40)), "says 30 x 40 pixels, the picture has 40 x 30"),
+        (xml(("cat", "x", 1, 9, 9)), "has an incomplete box"),  # type: ignore[arg-type]
+        (xml(("cat", "nan", 1, 9, 9)), "has an incomplete box"),  # type: ignore[arg-type]
+        (xml(("cat", 1, 1, 9, 9), size=(30, 40)), "says 30 x 40 pixels, but the image has 40 x 30"),
     ],
 )
-def test_what_is_broken_is_named_and_the_rest_converted(
+def test_problems_are_reported_and_the_rest_is_converted(
     source: Path, tmp_path: Path, text: str | None, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add(source, "odd_1", text)
     assert main(["data", "voc", str(source), str(tmp_path / "set"), "names=cat,dog"]) == 1
-    shown = capsys.readouterr().out
-    assert what in shown
-    assert "odd_1" in shown
-    assert shown.strip() == (tmp_path / "set" / "report.txt").read_text().strip()
+    printed = capsys.readouterr().out
+    assert what in printed
+    assert "odd_1" in printed
+    assert printed.strip() == (tmp_path / "set" / "report.txt").read_text().strip()
     assert len(list((tmp_path / "set" / "images").rglob("cat_*.png"))) == 5
 
 
-def test_pictures_that_cannot_be_read_or_are_missing_are_named(source: Path, tmp_path: Path) -> None:
+def test_unreadable_and_missing_images_are_reported(source: Path, tmp_path: Path) -> None:
     add(source, "bad_1", xml(("cat", 1, 1, 9, 9)))
     (source / "IMAGES" / "bad_1.png").write_bytes(b"not a picture")
     (source / "ANNOTATIONS" / "gone_1.xml").write_text(xml(("cat", 1, 1, 9, 9)))
     text = voc.convert(source, tmp_path / "set").text()
-    assert "bad_1.png: cannot be read as a picture" in text
-    assert "gone_1.xml: has no picture" in text
+    assert "bad_1.png: cannot be read as an image" in text
+    assert "gone_1.xml: has no image" in text
 
 
-def test_identical_pictures_stay_on_one_side_and_the_counts_stay(tmp_path: Path) -> None:
+def test_identical_images_are_in_one_split_and_the_counts_stay_the_same(tmp_path: Path) -> None:
     for number in range(1, 16):
         add(tmp_path / "s", f"cat_{number}", xml(("cat", 1, 1, 9, 9)), shade=4 if number == 5 else number)
     report = voc.convert(tmp_path / "s", tmp_path / "set")
     assert report.identical == (("cat_4", "cat_5"),)
-    assert report.pictures == {"train": 12, "val": 3}
+    assert report.images == {"train": 12, "val": 3}
     assert (tmp_path / "set" / "images" / "train" / "cat_5.png").is_file()
-    assert "cat_5: is the same picture as cat_4; both are in train (cat_6 is in val for cat_5)" in report.text()
+    assert "cat_5: is the same image as cat_4; both are in train (cat_6 is in val for cat_5)" in report.text()
     assert report.exit_code == 1
 
 
@@ -131,7 +131,7 @@ def test_the_sources_own_split_is_kept_on_request(tmp_path: Path) -> None:
     for side, count in (("train", 4), ("validation", 2), ("test", 1)):
         for number in range(count):
             add(tmp_path / "s", f"{side}{number}", xml(("cat", 1, 1, 9, 9)), where=side)
-    assert voc.convert(tmp_path / "s", tmp_path / "a", split="source").pictures == {"train": 4, "val": 2, "test": 1}
+    assert voc.convert(tmp_path / "s", tmp_path / "a", split="source").images == {"train": 4, "val": 2, "test": 1}
     add(tmp_path / "s", "homeless", xml(("cat", 1, 1, 9, 9)))
     with pytest.raises(DataError, match="'homeless'"):
         voc.convert(tmp_path / "s", tmp_path / "b", split="source")
@@ -140,24 +140,24 @@ def test_the_sources_own_split_is_kept_on_request(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
-def test_two_pictures_of_one_name_are_told_apart_or_reported(tmp_path: Path) -> None:
+def test_two_images_with_one_name_are_matched_or_reported(tmp_path: Path) -> None:
     for where in ("train", "validation"):
         add(tmp_path / "s", "one", xml(("cat", 1, 1, 9, 9)), where=where, shade=len(where))
     add(tmp_path / "s", "two", xml(("cat", 1, 1, 9, 9)), where="train")
-    assert "a second picture is named 'one'" in voc.convert(tmp_path / "s", tmp_path / "set").text()
+    assert "another image is also named 'one'" in voc.convert(tmp_path / "s", tmp_path / "set").text()
 
 
-def test_a_mistake_leaves_the_destination_as_it_was(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_does_not_change_the_destination(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dest = tmp_path / "set"
     dest.mkdir()
     (dest / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists"):
         voc.convert(source, dest)
-    with pytest.raises(DataError, match=r"holds 'thesis\.txt', which is no part of a data set"):
+    with pytest.raises(DataError, match=r"contains 'thesis\.txt', which is not part of a data set"):
         voc.convert(source, dest, overwrite=True)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         voc.convert(source, dest / "thesis.txt", overwrite=True)
-    with pytest.raises(DataError, match="holds 'set'"):
+    with pytest.raises(DataError, match="contains 'set'"):
         voc.convert(source, tmp_path, overwrite=True)
     with pytest.raises(DataError, match=r"does not exist\. Did you mean 'source'"):
         voc.convert(tmp_path / "sorce", tmp_path / "new", overwrite=True)
@@ -182,12 +182,12 @@ def test_a_mistake_leaves_the_destination_as_it_was(source: Path, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "source"]
 
 
-def test_a_conversion_into_its_own_source_does_not_feed_on_itself(source: Path) -> None:
+def test_a_conversion_into_its_source_does_not_read_its_own_result(source: Path) -> None:
     first = voc.convert(source, source / "out")
     second = voc.convert(source, source / "out", overwrite=True)
     assert first == second
     assert first.exit_code == 0
-    with pytest.raises(DataError, match=r"holds 'ANNOTATIONS'|holds the source"):
+    with pytest.raises(DataError, match=r"contains 'ANNOTATIONS'|contains the source"):
         voc.convert(source, source, overwrite=True)
 
 
@@ -198,7 +198,7 @@ def test_the_set_has_the_permissions_of_any_new_folder(source: Path, tmp_path: P
     assert dest.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_a_picture_that_was_cut_off_is_named(source: Path, tmp_path: Path) -> None:
+def test_a_truncated_image_is_reported(source: Path, tmp_path: Path) -> None:
     for name, suffix in (("half_1", ".jpg"), ("half_2", ".png")):
         raw = cv2.imencode(suffix, np.random.default_rng(5).integers(0, 255, (90, 90, 3), dtype=np.uint8))[1].tobytes()
         (source / "IMAGES" / f"{name}{suffix}").write_bytes(raw[: len(raw) * 2 // 3])
@@ -207,11 +207,11 @@ def test_a_picture_that_was_cut_off_is_named(source: Path, tmp_path: Path) -> No
     (source / "ANNOTATIONS" / "empty_1.xml").write_text(xml(("cat", 1, 1, 9, 9)))
     report = voc.convert(source, tmp_path / "set")
     assert len(report.problems) == 3
-    assert "half_1.jpg: is a picture that was cut off; left out" in report.text()
-    assert sum(report.pictures.values()) == 10
+    assert "half_1.jpg: is a truncated image; skipped" in report.text()
+    assert sum(report.images.values()) == 10
 
 
-def test_a_broken_box_does_not_say_how_the_set_counts(source: Path, tmp_path: Path) -> None:
+def test_an_invalid_box_does_not_show_that_the_set_counts_from_0(source: Path, tmp_path: Path) -> None:
     add(source, "odd_1", xml(("cat", 0, 0, 0, 0), ("cat", -9, 5, 9, 9)))
     report = voc.convert(source, tmp_path / "set")
     assert next((tmp_path / "set" / "labels").rglob("cat_1.txt")).read_text().startswith("0 0.250000 0.500000")
@@ -221,7 +221,7 @@ def test_a_broken_box_does_not_say_how_the_set_counts(source: Path, tmp_path: Pa
     assert "corners count from 0 in this set, as in odd_2" in voc.convert(source, tmp_path / "other").text()
 
 
-def test_pascals_own_layout_with_its_lists_and_masks(tmp_path: Path) -> None:
+def test_the_layout_of_pascal_voc_with_lists_and_masks(tmp_path: Path) -> None:
     root = tmp_path / "VOCdevkit" / "VOC2007"
     for folder in ("Annotations", "JPEGImages", "SegmentationClass", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
@@ -236,37 +236,37 @@ def test_pascals_own_layout_with_its_lists_and_masks(tmp_path: Path) -> None:
     (root / "ImageSets" / "Main" / "test.txt").write_text("000004\n000005\n")
     (root / "ImageSets" / "Main" / "cat_val.txt").write_text("000000  1\n")
     report = voc.convert(tmp_path / "VOCdevkit", tmp_path / "set", split="source")
-    assert report.pictures == {"train": 3, "val": 1, "test": 2}
+    assert report.images == {"train": 3, "val": 1, "test": 2}
     assert report.exit_code == 0
     assert (tmp_path / "set" / "images" / "val" / "000003.jpg").is_file()
 
 
-def test_pictures_of_one_name_and_several_kinds_are_told_apart_by_what_the_annotation_says(tmp_path: Path) -> None:
+def test_of_images_with_one_name_the_one_in_filename_is_used(tmp_path: Path) -> None:
     for number in range(3):
         add(tmp_path / "s", f"a{number}", xml(("cat", 1, 1, 9, 9), name=f"C:\\pictures\\a{number}.png"), shade=number)
         cv2.imwrite(str(tmp_path / "s" / "IMAGES" / f"a{number}.bmp"), np.full((30, 40, 3), 9 * number, np.uint8))
     report = voc.convert(tmp_path / "s", tmp_path / "set")
     assert sorted(path.name for path in (tmp_path / "set" / "images").rglob("a*")) == ["a0.png", "a1.png", "a2.png"]
-    assert [problem.what for problem in report.problems] == ["has no annotation; left out"] * 3
+    assert [problem.what for problem in report.problems] == ["has no annotation; skipped"] * 3
 
 
-def test_a_small_set_has_both_sides(tmp_path: Path) -> None:
+def test_a_small_set_has_both_splits(tmp_path: Path) -> None:
     for number, kind in enumerate(("cat", "dog", "dog")):
         add(tmp_path / "s", f"p{number}", xml((kind, 1, 1, 9, 9)), shade=number)
     report = voc.convert(tmp_path / "s", tmp_path / "set")
-    assert report.pictures == {"train": 2, "val": 1}
-    assert "p2 is there" in report.text()
+    assert report.images == {"train": 2, "val": 1}
+    assert "p2 is in" in report.text()
     for number in (5, 10):
         add(tmp_path / "n", f"crazing_{number}", xml(("crazing", 1, 1, 9, 9)), shade=number)
-    assert neudet.convert(tmp_path / "n", tmp_path / "neu").pictures == {"train": 1, "val": 1}
+    assert neudet.convert(tmp_path / "n", tmp_path / "neu").images == {"train": 1, "val": 1}
     add(tmp_path / "one", "p", xml(("cat", 1, 1, 9, 9)))
-    with pytest.raises(DataError, match="1 usable pictures cannot be split"):
+    with pytest.raises(DataError, match="1 usable images cannot be split"):
         voc.convert(tmp_path / "one", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("names", [["cat", "cat"], ["cat", ""], "cat"])
-def test_names_that_name_nothing_are_refused(source: Path, tmp_path: Path, names: list[str]) -> None:
+def test_invalid_class_names_are_errors(source: Path, tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(DataError, match="each once"):
         voc.convert(source, tmp_path / "set", names=names)
 
@@ -276,12 +276,12 @@ def test_leaking_source_splits_are_reported(tmp_path: Path) -> None:
         for number in range(2):
             add(tmp_path / "s", f"{side}{number}", xml(("cat", 1, 1, 9, 9)), where=side, shade=number)
     report = voc.convert(tmp_path / "s", tmp_path / "set", split="source")
-    assert "val0: is the same picture as train0; they are on different sides" in report.text()
+    assert "val0: is the same image as train0; they are in different splits" in report.text()
     assert report.exit_code == 1
-    assert report.pictures == {"train": 2, "val": 2}
+    assert report.images == {"train": 2, "val": 2}
 
 
-def test_chinese_names_paths_and_encodings_arrive(tmp_path: Path) -> None:
+def test_chinese_names_paths_and_encodings_are_supported(tmp_path: Path) -> None:
     folder = tmp_path / "钢材"
     for number in range(5):
         add(folder, f"划痕_{number}", None, shade=number)
@@ -289,45 +289,45 @@ def test_chinese_names_paths_and_encodings_arrive(tmp_path: Path) -> None:
         (folder / "ANNOTATIONS" / f"划痕_{number}.xml").write_bytes(text.encode("gb2312"))
     report = voc.convert(folder, tmp_path / "数据: #1")
     assert report.exit_code == 0
-    told = yaml.safe_load(report.yaml.read_text(encoding="utf-8"))
-    assert told["names"] == {0: "划痕"}
-    assert Path(told["path"]).is_dir()
+    content = yaml.safe_load(report.yaml.read_text(encoding="utf-8"))
+    assert content["names"] == {0: "划痕"}
+    assert Path(content["path"]).is_dir()
 
 
 def test_nothing_to_convert_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no XML file is below it"):
+    with pytest.raises(DataError, match="it has no XML file"):
         voc.convert(tmp_path / "empty", tmp_path / "set")
     with pytest.raises(DataError, match="neither a folder nor a zip"):
         voc.convert(Path(__file__), tmp_path / "set")
     with pytest.raises(DataError, match=r"faculty\.neu\.edu\.cn"):
         neudet.convert(tmp_path / "nothing.zip", tmp_path / "set")
     add(tmp_path / "other", "a", xml(("cat", 1, 1, 9, 9)))
-    with pytest.raises(DataError, match="Not one usable box"):
+    with pytest.raises(DataError, match="No usable box"):
         neudet.convert(tmp_path / "other", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("name", ["../evil.xml", "/evil.xml", "C:\\evil.xml", "a/../../evil.xml"])
-def test_a_zip_that_points_out_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_zip_with_a_path_outside_its_folder_is_an_error(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
         archive.writestr(name, xml(("cat", 1, 1, 9, 9)))
-    with pytest.raises(DataError, match="points out of the folder"):
+    with pytest.raises(DataError, match="a path outside the folder"):
         voc.convert(tmp_path / "s.zip", tmp_path / "set")
 
 
-def test_a_zip_that_holds_a_file_twice_is_refused(tmp_path: Path) -> None:
+def test_a_zip_with_a_duplicate_file_is_an_error(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
         archive.writestr("a.xml", xml(("cat", 1, 1, 9, 9)))
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a.xml", xml(("dog", 1, 1, 9, 9)))
-    with pytest.raises(DataError, match=r"holds 'a\.xml' twice"):
+    with pytest.raises(DataError, match=r"contains 'a\.xml' twice"):
         voc.convert(tmp_path / "s.zip", tmp_path / "set")
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=12), st.integers(0, 10**6))
-def test_a_damaged_zip_is_read_or_refused(
+def test_a_damaged_zip_is_read_or_is_an_error(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, int]], cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("zip")
@@ -339,12 +339,12 @@ def test_a_damaged_zip_is_read_or_refused(
     for at, value in damage:
         raw[at % len(raw)] = value
     (folder / "s.zip").write_bytes(raw[: len(raw) - cut % 3])
-    with pytest.raises(DataError), source_of.opened(folder / "s.zip") as unpacked:
-        raise DataError(str(unpacked))  # read, after all
+    with pytest.raises(DataError), open_source(folder / "s.zip") as unpacked:
+        raise DataError(str(unpacked))  # the damage did no harm
     assert sorted(path.name for path in folder.iterdir()) == ["s.zip"]
 
 
-def test_a_zip_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
+def test_a_zip_with_an_extreme_compression_ratio_is_an_error(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "s.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros.xml", b"\0" * 50_000_000)
     with pytest.raises(DataError, match="would unpack to 48 MiB"):
@@ -359,7 +359,7 @@ BOMB = ('<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><a
     BOMB.encode(), BOMB.encode("utf-16"), b'<?xml version="1.0" encoding="GBK"?>' + BOMB.encode("gbk"),
     b'<!DOCTYPE annotation SYSTEM "file:///etc/passwd"><annotation/>',
 ])
-def test_document_types_are_refused_in_every_encoding(tmp_path: Path, raw: bytes) -> None:
+def test_document_types_are_errors_in_every_encoding(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "a.xml").write_bytes(raw)
     with pytest.raises(DataError, match="declares a document type"):
         annotation.read(tmp_path / "a.xml")
@@ -367,19 +367,19 @@ def test_document_types_are_refused_in_every_encoding(tmp_path: Path, raw: bytes
 
 @given(st.lists(st.tuples(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9),
                           *[st.integers(-50, 500)] * 4), max_size=6))
-def test_what_is_written_is_read(
+def test_written_boxes_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, boxes: list[tuple[str, int, int, int, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("xml") / "a.xml"
     path.write_text(xml(*boxes, name="p.png"), encoding="utf-8")
-    told = annotation.read(path)
-    assert [(box.name, *box.corners) for box in told.boxes] == [(kind, *map(float, rest)) for kind, *rest in boxes]
-    assert (told.picture, told.size, told.problems) == ("p.png", (40, 30), ())
+    read = annotation.read(path)
+    assert [(box.name, *box.corners) for box in read.boxes] == [(kind, *map(float, rest)) for kind, *rest in boxes]
+    assert (read.image, read.size, read.problems) == ("p.png", (40, 30), ())
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200) | st.text(alphabet="<>/annotiobjecdxm &;!-1290.", max_size=200).map(str.encode))
-def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+def test_any_file_is_read_or_is_an_error(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     path = tmp_path_factory.mktemp("xml") / "a.xml"
     for content in (raw, b"<annotation><object>" + raw + b"</object></annotation>"):
         path.write_bytes(content)
@@ -395,14 +395,14 @@ def neu() -> Path:
     return DATA / "NEU-DET.zip"
 
 
-def test_neu_det_converts_whole(tmp_path: Path) -> None:
+def test_neu_det_is_converted_completely(tmp_path: Path) -> None:
     report = neudet.convert(neu(), tmp_path / "NEU-DET")
-    assert report.pictures == {"train": 1440, "val": 360}
+    assert report.images == {"train": 1440, "val": 360}
     assert sum(sum(side.values()) for side in report.boxes.values()) == 4189 - 3
     assert report.exit_code == 0
     assert report.identical == (("patches_101", "patches_105"),)
     assert sum("twice" in note for note in report.notes) == 3
-    assert sum("patches_105: is the same picture as patches_101; both are in train" in note for note in report.notes) == 1
+    assert sum("patches_105: is the same image as patches_101; both are in train" in note for note in report.notes) == 1
     val = sorted(path.stem for path in (tmp_path / "NEU-DET" / "images" / "val").iterdir())
     assert [stem for stem in val if int(stem.rsplit("_", 1)[1]) % 5] == ["patches_106"]
     assert report.yaml == tmp_path / "NEU-DET" / "NEU-DET.yaml"
@@ -414,7 +414,7 @@ def coco() -> Path:
     return DATA / "coco128.zip"
 
 
-def test_a_real_set_written_as_voc_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_real_set_written_as_voc_is_converted_back(tmp_path: Path) -> None:
     labels: dict[str, list[list[float]]] = {}
     with zipfile.ZipFile(coco()) as archive:
         members = [name for name in archive.namelist() if name.endswith(".txt") and "/labels/" in name]
@@ -431,12 +431,12 @@ def test_a_real_set_written_as_voc_comes_back_as_it_was(tmp_path: Path) -> None:
             (tmp_path / "s" / f"{stem}.jpg").write_bytes(raw)
             (tmp_path / "s" / f"{stem}.xml").write_text(xml(*boxes, size=(width, height)))
     report = voc.convert(tmp_path / "s", tmp_path / "set", names=[f"{number:02}" for number in range(80)])
-    assert sum(report.pictures.values()) == 40
+    assert sum(report.images.values()) == 40
     for file in (tmp_path / "set" / "labels").rglob("*.txt"):
         assert np.allclose(np.loadtxt(file, ndmin=2), labels[file.stem], atol=2e-5)
 
 
-def test_kaggles_layout_gives_the_same_set(tmp_path: Path) -> None:
+def test_the_layout_of_kaggle_is_supported(tmp_path: Path) -> None:
     with zipfile.ZipFile(neu()) as archive:
         for member in archive.namelist():
             stem = Path(member).stem
@@ -449,8 +449,8 @@ def test_kaggles_layout_gives_the_same_set(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(archive.read(member))
     report = neudet.convert(tmp_path / "kaggle", tmp_path / "a", split="source")
-    assert report.pictures == {"train": 120, "val": 12}
-    assert neudet.convert(tmp_path / "kaggle", tmp_path / "b").pictures == {"train": 108, "val": 24}
+    assert report.images == {"train": 120, "val": 12}
+    assert neudet.convert(tmp_path / "kaggle", tmp_path / "b").images == {"train": 108, "val": 24}
 
 
 @pytest.mark.parametrize(
@@ -464,6 +464,6 @@ def test_kaggles_layout_gives_the_same_set(tmp_path: Path) -> None:
         (["data", "steel", "x", "overwrite=maybe"], "expected True or False"),
     ],
 )
-def test_a_wrong_command_is_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_gives_a_message(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert message in capsys.readouterr().err

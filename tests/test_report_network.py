@@ -2,13 +2,13 @@ import re
 
 import pytest
 
-from yolograft.report import ink, network
-from yolograft.report.drawing import draw
+from yolograft.report import network, style
 from yolograft.report.network import Network, Node
+from yolograft.report.network_figure import draw
 from yolograft.report.page import page
 from yolograft.report.pictures import Gallery
 from yolograft.report.summary import Summary
-from yolograft.report.words import Speaker
+from yolograft.report.words import Translator
 from yolograft.study import Arm, Study
 from yolograft.study.plan import Plan
 
@@ -16,7 +16,7 @@ ARMS = ("none", "se@8", "eca@p3,p4,p5", "se@Bottleneck.cv2", "cbam@16/pre")
 
 
 def study_of(model, tmp_path, arms=ARMS, host="ultralytics"):
-    """A study that has not begun, which needs neither data nor training."""
+    """Return a study without trials, which needs no data."""
     plan = Plan(arms=tuple(Arm(name=arm, graft=arm) for arm in arms), seeds=(0,), settings={"model": model, "data": "x"},
                 host=host, spelled={arm: arm for arm in arms}, fingerprints={arm: {} for arm in arms})
     return Study(tmp_path, plan, ())
@@ -43,16 +43,16 @@ def test_grafts_are_in_their_rows(yolo):
     assert yolo.places["cbam@16/pre"] == {16: "cbam /pre"}
 
 
-def test_weights_that_are_not_here_are_not_fetched(tmp_path, monkeypatch, yolo):
+def test_absent_weights_are_not_downloaded(tmp_path, monkeypatch, yolo):
     monkeypatch.chdir(tmp_path)
     assert network.of(study_of("yolo11n.pt", tmp_path)).nodes == yolo.nodes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_mark_is_drawn_and_said(tmp_path, yolo):
+def test_every_mark_is_drawn_with_its_tooltip(tmp_path, yolo):
     summary = Summary(study_of("yolo11n.yaml", tmp_path))
     summary.__dict__["network"] = yolo
-    text = ink.inline(draw, "network", summary, Speaker("en"))
+    text = style.inline(draw, "network", summary, Translator("en"))
     for node in yolo.nodes:
         assert f'data-tip="{node.number} {node.kind}' in text
     for place, arm in enumerate(ARMS):
@@ -61,15 +61,15 @@ def test_every_mark_is_drawn_and_said(tmp_path, yolo):
 
 
 @pytest.mark.parametrize(("model", "host", "why"), [
-    ("yolo11n.yaml", "yolograft.study.dummy", "does not describe its network"),
+    ("yolo11n.yaml", "yolograft.study.dummy", "has no description of its network"),
     ("nothing.yaml", "ultralytics", "does not exist"),
 ])
-def test_a_page_without_a_network_says_why(tmp_path, model, host, why):
+def test_a_page_without_a_network_gives_the_reason(tmp_path, model, host, why):
     study = study_of(model, tmp_path, host=host)
     found = network.of(study)
     assert not found.nodes
     assert why in found.why
-    assert why in page(Summary(study), Speaker("en"), Gallery(why="none"))
+    assert why in page(Summary(study), Translator("en"), Gallery(why="none"))
 
 
 def test_more_arms_than_fit_above_a_row_are_counted(tmp_path):
@@ -77,4 +77,4 @@ def test_more_arms_than_fit_above_a_row_are_counted(tmp_path):
     summary = Summary(study_of("yolo11n.yaml", tmp_path, arms=("none", *arms)))
     nodes = tuple(Node(n, "Conv", "backbone", (n - 1,), 2) for n in range(10))
     summary.__dict__["network"] = Network(nodes, {arm: {8: "se"} for arm in arms})
-    assert ">+5<" in ink.inline(draw, "network", summary, Speaker("en"))
+    assert ">+5<" in style.inline(draw, "network", summary, Translator("en"))

@@ -22,7 +22,7 @@ from yolograft.report.figures import FIGURES
 from yolograft.report.page import notes, page
 from yolograft.report.pictures import gallery
 from yolograft.report.summary import Summary
-from yolograft.report.words import LANGUAGES, TEXTS, Speaker
+from yolograft.report.words import LANGUAGES, TEXTS, Translator
 from yolograft.study import Study, run
 from yolograft.study import study as study_module
 from yolograft.study.storage import Row
@@ -30,7 +30,7 @@ from yolograft.study.storage import Row
 ARMS = "none; se@8 effect=0.05; cbam@8; se@8 fail=error; aa; params(se@8)"
 WORDS = {"data": "somewhere", "model": "yolo11n.pt", "epochs": 4, "host": "yolograft.study.dummy"}
 
-DRAWN = set(FIGURES) - {"network"}  # which the dummy has none of
+DRAWN = set(FIGURES) - {"network"}  # the dummy has no network
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def read_csv(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-def test_the_page_answers_first(pages):
+def test_the_headline_is_above_the_table(pages):
     text = pages["en"].read_text()
     assert text.index("se@8 effect=0.05 helps (+0.0") < text.index("<table")
     assert "no evidence either way" in text
@@ -57,7 +57,7 @@ def test_the_page_answers_first(pages):
     assert 'data: somewhere' in text, "the plan is on the page"
 
 
-def test_the_page_needs_nothing_from_anywhere(pages):
+def test_the_page_loads_no_other_file(pages):
     class Links(HTMLParser):
         found: list[str] = []
 
@@ -72,19 +72,19 @@ def test_the_page_needs_nothing_from_anywhere(pages):
         assert "@import" not in path.read_text()
 
 
-def test_figures_take_the_page_s_colour_and_carry_titles(pages):
+def test_figures_use_the_colours_of_the_page_and_have_tooltips(pages):
     text = pages["en"].read_text()
     assert text.count("<svg") == len(DRAWN)
     assert "#123456" not in text
     assert "currentColor" in text
     assert 'data-arm="1" data-tip="se@8 effect=0.05: helps\n+0.0' in text
     ids = re.findall(r'id="([^"]+)"', text)
-    assert len(ids) == len(set(ids)), "ids of several figures do not meet"
+    assert len(ids) == len(set(ids)), "ids of several figures differ"
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     assert used <= set(ids)
 
 
-def test_chinese_says_the_same(pages):
+def test_the_chinese_page_has_the_same_results(pages):
     text = pages["zh"].read_text()
     assert "se@8 effect=0.05 有提升 (+0.0" in text
     assert "无证据表明有变化" in text
@@ -92,7 +92,7 @@ def test_chinese_says_the_same(pages):
     assert "helps" not in visible
 
 
-def test_tables_are_written_in_three_forms_and_agree_with_the_study(study, pages):
+def test_tables_are_written_in_three_formats_with_the_study_s_values(study, pages):
     folder = pages["en"].parent / "tables"
     rows = read_csv(folder / "trials.csv")
     for row in rows:
@@ -122,27 +122,27 @@ def test_the_same_study_gives_the_same_bytes(study, pages, tmp_path):
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_a_study_with_few_runs_has_a_page_that_says_so(tmp_path, seeds):
+def test_the_page_of_a_study_with_few_seeds_states_it(tmp_path, seeds):
     study = run({**WORDS, "arms": "none; se@8", "seeds": seeds}, tmp_path / "s")
     text = write(study)[0].read_text()
-    assert "There are too few runs to say anything yet." in text
+    assert "There are too few runs for a verdict." in text
     assert "At least 6 seeds are needed" in text
 
 
-def test_a_study_that_has_not_begun_has_a_page(tmp_path):
+def test_a_study_without_results_has_a_page(tmp_path):
     run({**WORDS, "arms": "none; se@8", "seeds": 1}, tmp_path / "s", budget=0)
     study = Study.load(tmp_path / "s")
     assert not any(study.scores().values())
     assert "0 of 2 trials have a result (not run 2)" in write(study)[0].read_text()
 
 
-def test_a_study_that_is_read_from_its_folder_is_the_one_that_ran(study):
+def test_a_study_read_from_its_folder_equals_the_one_that_ran(study):
     loaded = Summary(Study.load(study.folder))
     assert repr(loaded.verdicts) == repr(Summary(study).verdicts)
     assert loaded.curves == Summary(study).curves
 
 
-def test_the_front_is_what_nothing_beats(study):
+def test_no_arm_beats_an_arm_of_the_pareto_front(study):
     summary = Summary(study)
     for cost in ("parameters", "gflops"):
         points = {row.name: (row.costs[cost], row.metrics[summary.metric].mean) for row in summary.rows
@@ -162,16 +162,16 @@ def test_class_differences_are_paired(study):
     assert summary.classes["cbam@8"]["crazing"].mean == pytest.approx(sum(expected) / 6)
 
 
-def test_languages_say_the_same_things():
+def test_both_languages_have_the_same_fields():
     for key, texts in TEXTS.items():
         assert len(texts) == len(LANGUAGES), key
         fields = {tuple(sorted(set(re.findall(r"\{\w+\}", text)))) for text in texts}
         assert len(fields) == 1, key
-    with pytest.raises(GraftError, match="It speaks: en, zh"):
-        Speaker("fr")
+    with pytest.raises(GraftError, match="Expected one of: en, zh"):
+        Translator("fr")
 
 
-def test_everything_the_page_says_is_in_both_languages():
+def test_every_text_of_the_page_is_in_both_languages():
     said = set()
     for path in Path(report.__file__).parent.rglob("*"):
         if path.suffix in (".j2", ".py"):
@@ -181,7 +181,7 @@ def test_everything_the_page_says_is_in_both_languages():
     assert said <= set(TEXTS)
 
 
-def test_nothing_but_the_report_s_own_files_is_touched(study, tmp_path):
+def test_a_report_changes_only_its_own_files(study, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     write(study, tmp_path, languages=["en"])
     assert not (tmp_path / "report.zh.html").exists()
@@ -190,7 +190,7 @@ def test_nothing_but_the_report_s_own_files_is_touched(study, tmp_path):
         write(study, tmp_path / "notes.txt")
 
 
-def test_the_command_writes_and_names_the_pages(study, tmp_path, capsys):
+def test_the_command_writes_the_pages_and_prints_their_paths(study, tmp_path, capsys):
     assert main(["report", str(study.folder), f"out={tmp_path / 'r'}", "lang=zh"]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "r" / "report.zh.html")]
     assert main(["report", str(study.folder), f"out={tmp_path / 'r'}"]) == 0
@@ -201,17 +201,17 @@ def test_the_command_writes_and_names_the_pages(study, tmp_path, capsys):
     ([], "needs the study's folder"),
     (["lang=zh"], "needs the study's folder"),
     (["nowhere"], "There is no study"),
-    (["{study}", "lang=fr"], "It speaks: en, zh"),
+    (["{study}", "lang=fr"], "Expected one of: en, zh"),
     (["{study}", "langue=zh"], "Did you mean 'lang'?"),
     (["{study}", "pictures=nowhere"], "not a folder"),
 ])
-def test_a_wrong_command_is_answered_in_words(study, capsys, words, said):
+def test_a_wrong_command_gives_a_message(study, capsys, words, said):
     assert main(["report", *(word.format(study=study.folder) for word in words)]) == 2
     assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'x" onload="alert(1)', "a & b <i>"])
-def test_what_others_wrote_is_text_on_the_page(study, tmp_path, name):
+def test_texts_of_others_are_escaped(study, tmp_path, name):
     plan = replace(study.plan, settings={**study.plan.settings, "model": name}, hardware={name: name}, versions={name: name})
     rows = tuple(replace(row, reason=name) if row.reason else row for row in study.rows)
     odd = Study(tmp_path / "s", plan, rows)
@@ -259,7 +259,7 @@ def test_a_browser_loads_the_page_without_errors_and_sorts_its_table(pages, tmp_
     numbers = [float(text) for text in up if text]
     assert numbers == sorted(numbers)
     assert [float(text) for text in down if text] == numbers[::-1]
-    assert up[-1] == down[-1] == "", "what has no value stays last"
+    assert up[-1] == down[-1] == "", "rows without a value stay last"
     assert int(re.search(r'data-room="([^"]*)"', answer.stdout)[1]) >= 0, "the verdicts fit a window of 1280 pixels"
 
 
@@ -278,10 +278,10 @@ def test_a_browser_follows_the_reader_s_colours_and_prints(pages, tmp_path, colo
 
 
 def said(study, cheaper=None, language="en"):
-    return " ".join(note for _, note in notes(Summary(study, cheaper), Speaker(language)))
+    return " ".join(note for _, note in notes(Summary(study, cheaper), Translator(language)))
 
 
-def test_the_held_out_split_is_on_the_page_once_it_was_scored(study, tmp_path):
+def test_the_held_out_split_is_on_the_page_after_it_was_scored(study, tmp_path):
     copy = replace(study, folder=tmp_path)
     assert "score the chosen arm" in said(copy)
     scores = {"none": {str(s): 0.5 + 0.01 * s for s in range(6)}, "cbam@8": {str(s): 0.6 + 0.012 * s for s in range(6)}}
@@ -293,16 +293,16 @@ def test_the_held_out_split_is_on_the_page_once_it_was_scored(study, tmp_path):
 
 
 @pytest.mark.parametrize(("gains", "words"), [
-    ((2.4, 3.0), "smaller (median over arms)"), ((0.7, 0.8), "would vary about 0.8 times as much"), ((), ""),
+    ((2.4, 3.0), "smaller (median over arms)"), ((0.7, 0.8), "would be about 0.8 times that with pairing"), ((), ""),
 ])
-def test_what_pairing_bought_is_said_as_it_is(study, monkeypatch, gains, words):
+def test_the_effect_of_pairing_on_the_variance_is_on_the_page(study, monkeypatch, gains, words):
     monkeypatch.setattr(Summary, "pairing", {f"arm {at}": gain for at, gain in enumerate(gains)})
     text = said(study)
     assert words in text
     assert text.count("Pairing by seed") == bool(gains)
 
 
-def test_what_fewer_epochs_and_a_cheaper_study_would_have_said_is_on_the_page(study, tmp_path, capsys):
+def test_rank_agreement_with_fewer_epochs_and_a_cheaper_study_is_on_the_page(study, tmp_path, capsys):
     cheap = run({**WORDS, "arms": ARMS, "seeds": 2, "epochs": 1}, tmp_path / "cheap", workers=2)
     text = said(study, cheap)
     assert f"Kendall's tau {study.agreement(cheap):+.2f} (epochs 1 / 4)".replace("-", "−") in text
@@ -310,16 +310,16 @@ def test_what_fewer_epochs_and_a_cheaper_study_would_have_said_is_on_the_page(st
     assert f"{early[1]:+.2f} after epoch 1 (25%)".replace("-", "−") in text
     assert main(["report", str(study.folder), f"out={tmp_path / 'r'}", f"cheaper={tmp_path / 'nix'}"]) == 2
     assert "There is no study" in capsys.readouterr().err
-    with pytest.raises(GraftError, match="three arms that both have run"):
+    with pytest.raises(GraftError, match="at least three common arms"):
         said(study, run({**WORDS, "arms": "none; eca@p3", "seeds": 1}, tmp_path / "other"))
 
 
-def test_a_race_says_what_its_verdicts_rest_on(study):
+def test_a_race_states_the_correction_of_its_verdicts(study):
     raced = Summary(replace(study, plan=replace(study.plan, race=True)))
-    assert "corrected over all arms by Holm" in page(raced, Speaker("en"), gallery(raced, None))
+    assert "corrected over all arms by Holm" in page(raced, Translator("en"), gallery(raced, None))
 
 
-def test_what_both_pages_show_is_computed_once(study, tmp_path, monkeypatch):
+def test_shared_numbers_of_both_pages_are_computed_once(study, tmp_path, monkeypatch):
     done = Counter()
 
     def count(owner, name, at=None):
@@ -343,7 +343,7 @@ def test_what_both_pages_show_is_computed_once(study, tmp_path, monkeypatch):
     assert gc.get_freeze_count() == 0
 
 
-def test_no_warning_escapes(study, tmp_path):
+def test_a_report_gives_no_warning(study, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write(study, tmp_path)

@@ -1,4 +1,4 @@
-"""A user's own blocks: a Python file whose blocks register themselves when it is read (`blocks=my_blocks.py`)."""
+"""Blocks of the user: a Python file that registers its blocks when it is imported (`blocks=my_blocks.py`)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from types import ModuleType
 
 from yolograft.errors import BlockError
 
-__all__ = ["load_blocks"]
+__all__ = ["load_plugin"]
 
 
-def load_blocks(path: str | Path) -> ModuleType:
-    """Read a Python file that registers blocks; a second reading of the same file gives the same module.
+def load_plugin(path: str | Path) -> ModuleType:
+    """Import a Python file that registers blocks. A second call with the same file returns the same module.
 
-    The module goes by the file's stem and its folder is put on the module search path, so that checkpoints which carry
-    such a block name it as an ordinary import would.
+    The module's name is the file name without `.py`, and the file's folder is added to `sys.path`. So a checkpoint that
+    contains such a block refers to it as to any other importable class.
 
     Raises:
-        BlockError: no such file, or it cannot be imported; the message says why.
+        BlockError: the file does not exist, or its import fails.
     """
     file = Path(path).expanduser().resolve()
     if not file.is_file() or file.suffix != ".py":
-        raise BlockError(f"blocks={path} is not a Python file. Expected one whose blocks carry @yolograft.block('name').")
+        raise BlockError(f"blocks={path} is not a Python file. Expected one that registers blocks with "
+                         "@yolograft.block('name').")
     name = file.stem
-    known = sys.modules.get(name)
-    if known is not None:
-        if Path(getattr(known, "__file__", None) or "").resolve() == file:
-            return known
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        if Path(getattr(loaded, "__file__", None) or "").resolve() == file:
+            return loaded
         raise BlockError(f"blocks={path}: a module named '{name}' is already imported. Give the file another name.")
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None

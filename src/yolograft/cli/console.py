@@ -1,4 +1,4 @@
-"""A study from the command line: its words, its folder, what is said before it begins, and how it is stopped."""
+"""A study in the terminal: its folder, the warnings before it starts, its progress and results, and how it stops."""
 
 from __future__ import annotations
 
@@ -16,119 +16,122 @@ from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
 
-__all__ = ["place", "run"]
+__all__ = ["choose_folder", "run"]
 
 _PROJECT = Path("runs/study")
 
 
-def run(file: str | None, words: Mapping[str, str], where: Mapping[str, str], how: Mapping[str, str]) -> int:
-    """Run a study from a plan's file, from words, or from both (the words win); returns the exit code.
+def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str], options: Mapping[str, str]) -> int:
+    """Run or continue a study, and print its progress and verdicts.
 
     Args:
-        file: a plan; if an earlier run wrote it, that study goes on, in its folder.
-        words: the plan's keys as the command line gives them.
-        where: `name` and `project`: the folder is PROJECT/NAME.
-        how: what `engine.run` takes, as text.
+        file: a plan, or None. If a study wrote this plan, that study continues in its folder.
+        words: the plan's keys from the command line; they override those of the file.
+        location: `name` and `project`: the study's folder is PROJECT/NAME.
+        options: the options of `engine.run`, as text.
+
+    Returns:
+        The exit code: 1 if a trial failed, 130 if the user stopped the study, and 0 otherwise.
 
     Raises:
-        GraftError: something cannot be used; what is on disk stays as it was.
+        GraftError: the plan or an option is invalid. No file has changed.
     """
-    options = _options(how)
-    test = options.pop("test", False)
-    written: dict[str, Any] = dict(read_words(Path(file))) if file else {}
-    asked = {**written, **words}
-    folder = place(file, asked, where)
+    run_options = _parse_options(options)
+    score_test = run_options.pop("test", False)
+    from_file: dict[str, Any] = dict(read_words(Path(file))) if file else {}
+    merged = {**from_file, **words}
+    folder = choose_folder(file, merged, location)
     print(f"Study {folder}: checking the data, the model and each arm ...", flush=True)
-    asked_plan = Plan.of(asked)
-    plan = engine.begin(asked_plan, folder)
-    print(f"{len(plan.arms)} arms x {len(plan.seeds)} seeds = {len(plan.trials())} trials; the verdict is on {plan.metric}, "
-          f"against '{plan.baseline}'.")
+    requested = Plan.of(merged)
+    plan = engine.begin(requested, folder)
+    print(f"{len(plan.arms)} arms x {len(plan.seeds)} seeds = {len(plan.trials())} trials; verdicts compare {plan.metric} "
+          f"with the baseline '{plan.baseline}'.")
     for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
         print(f"WARNING: {warning}", flush=True)
     try:
-        with _stoppable():
+        with _sigterm_as_interrupt():
             if sys.stdout.isatty():
                 with LiveView() as view:
-                    study = engine.run(asked_plan, folder, view=view, **options)
+                    study = engine.run(requested, folder, view=view, **run_options)
             else:
-                study = engine.run(asked_plan, folder, view=Lines(), **options)
+                study = engine.run(requested, folder, view=Lines(), **run_options)
     except KeyboardInterrupt:
-        print(f"\nStopped; nothing is lost. Go on: yolograft study {folder / 'plan.yaml'}"
-              + (" storage=URL" if options.get("storage") else ""), file=sys.stderr)
+        print(f"\nStopped. All finished trials are saved. Continue with: yolograft study {folder / 'plan.yaml'}"
+              + (" storage=URL" if run_options.get("storage") else ""), file=sys.stderr)
         return 130
-    print(status(folder, storage=options.get("storage")), end="")
-    images = image_intervals(study)
+    print(status(folder, storage=run_options.get("storage")), end="")
+    intervals = image_intervals(study)
     for verdict in study.verdicts():
-        over = images.get(verdict.arm)
+        interval = intervals.get(verdict.arm)
         print(f"{verdict.arm}: {verdict.word}. {verdict.why()}"
-              + (f" Over validation images of this kind: {over[0]:+.4f} to {over[1]:+.4f}." if over else ""))
-    if test:
-        _test(study)
+              + (f" 95% interval over validation images: {interval[0]:+.4f} to {interval[1]:+.4f}." if interval else ""))
+    if score_test:
+        _score_test_split(study)
     return 1 if study.failures() else 0
 
 
-def _test(study: Study) -> None:
+def _score_test_split(study: Study) -> None:
     earlier = holdout.read(study)
-    found = holdout.score(study)
-    verdict = found.verdict()
+    result = holdout.score(study)
+    verdict = result.verdict()
     if earlier is not None:
-        print(f"The held-out test split was scored already, for '{found.arm}'; later arms do not reopen it.")
-    print(f"On the held-out test split, {found.arm}, chosen among {found.among} arms by validation: {verdict.word}. "
+        print(f"The held-out test split was scored before, for '{result.arm}'. It is scored once only; later arms do not "
+              "change the choice.")
+    print(f"On the held-out test split, {result.arm}, chosen among {result.among} arms by validation: {verdict.word}. "
           f"{verdict.why()}")
 
 
-def place(file: str | None, words: Mapping[str, Any], where: Mapping[str, str]) -> Path:
-    """Return a study's folder: that of a plan which a run has written, else PROJECT/NAME.
+def choose_folder(file: str | None, words: Mapping[str, Any], location: Mapping[str, str]) -> Path:
+    """Return a study's folder: the folder of a plan that a study wrote, and PROJECT/NAME otherwise.
 
-    The same words get the same folder, so that a command that was interrupted goes on when it is repeated; a
-    study on other data, with another model, or with other settings gets a name of its own.
+    The same words get the same folder, so that an interrupted command continues when it is repeated. A study with other
+    data, another model or other settings gets a new folder.
     """
-    if file and not where and any((Path(file).parent / name).exists() for name in ("study.db", "trials")):
-        return Path(file).parent  # a server's study has no study.db
-    project = Path(where.get("project", _PROJECT))
-    if "name" in where:
-        return project / where["name"]
+    if file and not location and any((Path(file).parent / name).exists() for name in ("study.db", "trials")):
+        return Path(file).parent  # with a storage server there is no study.db
+    project = Path(location.get("project", _PROJECT))
+    if "name" in location:
+        return project / location["name"]
     if file and Path(file).stem not in ("plan", "study"):
         return project / Path(file).stem
     stem = "-".join(Path(str(words.get(key, key))).stem for key in ("data", "model"))
     number, candidate = 1, project / stem
-    while (candidate / "plan.yaml").exists() and not _same(candidate, words):
+    while (candidate / "plan.yaml").exists() and not _is_same_study(candidate, words):
         number += 1
         candidate = project / f"{stem}-{number}"
     return candidate
 
 
-def _same(folder: Path, words: Mapping[str, Any]) -> bool:
-    there = read_words(folder / "plan.yaml")
-    own = ("metric", "baseline", "host")
-    return train_arguments(there) == train_arguments(words) and not any(
-        key in words and words[key] != there.get(key) for key in own)
+def _is_same_study(folder: Path, words: Mapping[str, Any]) -> bool:
+    stored = read_words(folder / "plan.yaml")
+    return train_arguments(stored) == train_arguments(words) and not any(
+        key in words and words[key] != stored.get(key) for key in ("metric", "baseline", "host"))
 
 
-def _options(how: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(how)
+def _parse_options(options: Mapping[str, str]) -> dict[str, Any]:
+    parsed: dict[str, Any] = dict(options)
     for key in ("workers", "per_gpu"):
-        if key in found:
-            if not found[key].isdecimal() or not int(found[key]):
-                raise SpecError(f"{key}={found[key]} must be a whole number of at least 1.")
-            found[key] = int(found[key])
+        if key in options:
+            if not options[key].isdecimal() or not int(options[key]):
+                raise SpecError(f"{key}={options[key]} must be a whole number of at least 1.")
+            parsed[key] = int(options[key])
     for key in ("retry", "test"):
-        if key in found:
-            if found[key].lower() not in ("true", "false"):
-                raise SpecError(f"{key}={found[key]} must be True or False.")
-            found[key] = found[key].lower() == "true"
-    return found
+        if key in options:
+            if options[key].lower() not in ("true", "false"):
+                raise SpecError(f"{key}={options[key]} must be True or False.")
+            parsed[key] = options[key].lower() == "true"
+    return parsed
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let a polite request to end, as from a job scheduler, be what Ctrl-C is."""
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM, with which a job scheduler ends a job, as Ctrl-C."""
 
-    def stop(number: int, frame: object) -> None:
+    def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -1,21 +1,34 @@
-"""The demo: a bare YOLO and the same with a block on it, trained briefly from one seed on the embedded steel set."""
+"""The command `demo`: trains a YOLO without and with a graft, briefly, on the procedural steel data set."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolograft.data import steel
+from yolograft.cli.arguments import parse_pairs, parse_positive_int, parse_seed, with_defaults
 from yolograft.errors import HostError
 from yolograft.spec import Graft
 
-__all__ = ["Outcome", "run"]
+__all__ = ["HELP", "Result", "compare", "run"]
+
+HELP = """\
+  yolograft demo  [graft=se@8] [model=yolo11n.pt]       a first comparison on a small included data set, in minutes"""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one training of the demo came to."""
+class Result:
+    """The result of one training.
+
+    Attributes:
+        graft: its text; "none" for the bare host.
+        map50: mAP at an IoU of 0.5, on the validation images.
+        map50_95: mAP averaged over IoU 0.5 to 0.95.
+        parameters: of the model.
+        seconds: of the training, with its validation.
+        folder: the run's folder.
+    """
 
     graft: str
     map50: float
@@ -25,58 +38,71 @@ class Outcome:
     folder: Path
 
 
-def run(*, model: str = "", graft: str = "se@8", epochs: int = 0, imgsz: int = 128, images: int = 300, seed: int = 0,
-        project: str = "runs/demo") -> list[Outcome]:
-    """Write the steel set, train the bare host and the grafted one, and print both results and where they lie.
+def run(words: Sequence[str]) -> int:
+    """Run the demo with the command line's arguments."""
+    defaults = {"graft": "se@8", "model": "", "epochs": "", "imgsz": "128", "images": "300", "seed": "0",
+                "project": "runs/demo"}
+    arguments = with_defaults("demo", parse_pairs(words), defaults)
+    numbers = {key: parse_positive_int(key, arguments[key]) for key in ("epochs", "imgsz", "images") if key in arguments}
+    compare(model=arguments.get("model", ""), graft=arguments["graft"], project=arguments["project"],
+            seed=parse_seed(arguments["seed"]), **numbers)
+    return 0
+
+
+def compare(*, graft: str, imgsz: int, images: int, seed: int, project: str, model: str = "",
+            epochs: int = 0) -> list[Result]:
+    """Write the steel data set, train the bare host and the grafted one, and print both results with their folders.
 
     Args:
-        model: what to train; by default `yolo11n.pt` where that file is, and else `yolo11n.yaml`, from scratch.
-        graft: what to put on it the second time.
+        graft: the graft of the second training.
+        imgsz: image size of the trainings in pixels.
+        images: number of images in the data set.
+        seed: of the data set and of both trainings.
+        project: the folder for the data set and the runs.
+        model: weights or a model YAML; by default `yolo11n.pt` if that file exists, and `yolo11n.yaml` otherwise.
         epochs: of each training; by default 10 with pretrained weights and 30 from scratch.
-        imgsz: side that pictures are scaled to, in pixels.
-        images: how many pictures the set has.
-        seed: of the set and of both trainings.
-        project: the folder for the set and the runs.
 
     Raises:
-        GraftError: the model, the graft or a number makes no sense.
+        GraftError: the model, the graft or a number is invalid.
     """
+    from yolograft.data import steel
     from yolograft.host import YOLO
 
     value = Graft.parse(graft)
     if not value:
-        raise HostError("graft=none: the demo compares a graft with the bare host, so name one, as in graft=se@8.")
+        raise HostError("graft=none: the demo compares a graft with the bare host, so it needs one, as in graft=se@8.")
     name = model or ("yolo11n.pt" if Path("yolo11n.pt").is_file() else "yolo11n.yaml")
     pretrained = name.endswith((".pt", ".safetensors"))
     epochs = epochs or (10 if pretrained else 30)
-    YOLO(name, graft=value)  # a misfit is told before anything is written
+    YOLO(name, graft=value)  # raises if the graft does not fit, before a file is written
     folder = Path(project).resolve()
-    home = folder / f"steel-{images}-seed{seed}"
-    data = home / "steel.yaml" if (home / "steel.yaml").is_file() else steel.write(home, images=images, seed=seed)
-    print(f"{images} pictures of steel defects: {data.parent}")
+    data_folder = folder / f"steel-{images}-seed{seed}"
+    data = data_folder / "steel.yaml"
+    if not data.is_file():
+        steel.write(data_folder, images=images, seed=seed)
+    print(f"{images} images of steel defects: {data_folder}")
     print(f"{name}, {epochs} epochs at {imgsz} pixels, {'pretrained' if pretrained else 'from scratch'}, seed {seed}: "
           f"first bare, then with {value}\n")
-    outcomes = []
+    results = []
     for text, run_name in (("none", "bare"), (str(value), "grafted")):
-        start, network = time.perf_counter(), YOLO(name)
-        network.train(data=str(data), graft=text, epochs=epochs, imgsz=imgsz, batch=16, seed=seed, workers=0,
-                      project=str(folder), name=run_name, verbose=False)
-        trainer = network.trainer
-        scores = trainer.metrics
-        outcomes.append(Outcome(
-            graft=text, map50=float(scores["metrics/mAP50(B)"]), map50_95=float(scores["metrics/mAP50-95(B)"]),
+        start, yolo = time.perf_counter(), YOLO(name)
+        yolo.train(data=str(data), graft=text, epochs=epochs, imgsz=imgsz, batch=16, seed=seed, workers=0,
+                   project=str(folder), name=run_name, verbose=False)
+        trainer = yolo.trainer
+        metrics = trainer.metrics
+        results.append(Result(
+            graft=text, map50=float(metrics["metrics/mAP50(B)"]), map50_95=float(metrics["metrics/mAP50-95(B)"]),
             parameters=sum(p.numel() for p in trainer.model.parameters()), seconds=time.perf_counter() - start,
             folder=Path(trainer.save_dir)))
-    print(f"\n{table(outcomes)}\n")
-    print("One run of each says how to use yolograft, not whether the block helps: the next seed moves these numbers by\n"
-          "more than most blocks do. To find out: yolograft study --help")
-    return outcomes
+    print(f"\n{_table(results)}\n")
+    print("One run of each does not show whether the block helps: another seed changes these numbers more than most blocks\n"
+          "do. To find out, compare several seeds with `yolograft study`; see yolograft --help")
+    return results
 
 
-def table(outcomes: list[Outcome]) -> str:
-    """Return the outcomes as lines of text."""
-    width = max(7, *(len(outcome.graft) for outcome in outcomes))
+def _table(results: list[Result]) -> str:
+    width = max(7, *(len(result.graft) for result in results))
     lines = [f"{'graft':<{width}}  {'mAP50':>7}  {'mAP50-95':>8}  {'parameters':>10}  {'seconds':>7}  results"]
-    lines += [f"{o.graft:<{width}}  {o.map50:7.3f}  {o.map50_95:8.3f}  {o.parameters:10,}  {o.seconds:7.0f}  {o.folder}"
-              for o in outcomes]
+    lines += [f"{r.graft:<{width}}  {r.map50:7.3f}  {r.map50_95:8.3f}  {r.parameters:10,}  {r.seconds:7.0f}  {r.folder}"
+              for r in results]
     return "\n".join(lines)

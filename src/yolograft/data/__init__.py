@@ -1,1 +1,1 @@
-"""Data sets: conversion from Pascal VOC (NEU-DET first), and the embedded procedural steel set."""
+"""Data sets: conversion of Pascal VOC sets such as NEU-DET, and a procedural set of steel defects."""

@@ -1,4 +1,4 @@
-"""Where a data set goes: a new folder, or the place of an older set, which goes only when the new one is complete."""
+"""The folder that a data set is written to. An older set there is replaced only when the new one is complete."""
 
 from __future__ import annotations
 
@@ -11,42 +11,45 @@ from pathlib import Path
 
 from yolograft.errors import DataError
 
-__all__ = ["check", "replaced"]
+__all__ = ["check", "replace_folder"]
 
-_OURS = {"images", "labels", "report.txt", ".DS_Store"}  # what a set that was written here holds, with its YAML
+_OURS = {"images", "labels", "report.txt", ".DS_Store"}  # content of a data set that yolograft wrote, besides its YAML
 
 
 def check(dest: Path, overwrite: bool) -> None:
-    """Raise `DataError` unless a set may be written at `dest`.
+    """Check that a data set may be written to `dest`.
 
-    Even `overwrite` replaces data sets alone: a folder that holds anything else was named by mistake.
+    `overwrite` replaces only a data set. A folder with other files was probably named by mistake.
+
+    Raises:
+        DataError: `dest` exists and must not be replaced.
     """
     if not os.path.lexists(dest):
         return
     if not overwrite:
-        raise DataError(f"'{dest}' is there already. Name another folder, or say overwrite=True to replace it.")
+        raise DataError(f"'{dest}' exists. Name another folder, or add overwrite=True to replace it.")
     if not dest.is_dir():
-        raise DataError(f"'{dest}' is no folder, so it is not replaced. Name another place.")
+        raise DataError(f"'{dest}' is not a folder, so it is not replaced. Name another path.")
     foreign = sorted(path.name for path in dest.iterdir() if path.name not in _OURS and path.suffix != ".yaml")
     if foreign:
-        raise DataError(f"'{dest}' holds '{foreign[0]}', which is no part of a data set, so it is not replaced. "
+        raise DataError(f"'{dest}' contains '{foreign[0]}', which is not part of a data set, so it is not replaced. "
                         "Name another folder, or remove this one yourself.")
 
 
 @contextmanager
-def replaced(dest: Path, overwrite: bool) -> Iterator[Path]:
-    """Give an empty folder to write a set into; it takes the place of `dest` if the context ends without an error.
+def replace_folder(dest: Path, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder for a new data set. When the context ends without an error, the folder replaces `dest`.
 
     Raises:
-        DataError: `dest` must not be replaced or cannot be written; then it is as it was, and nothing is left beside it.
+        DataError: `dest` must not be replaced or cannot be written. `dest` is unchanged, and no temporary folder remains.
     """
     check(dest, overwrite)
-    room = None
+    temporary = None
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
-        draft, old = room / "new", room / "old"
-        draft.mkdir()  # with the usual permissions, which a temporary folder does not have
+        temporary = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
+        draft, old = temporary / "new", temporary / "old"
+        draft.mkdir()  # with normal permissions; those of mkdtemp are for the owner only
         yield draft
         if dest.exists():
             os.replace(dest, old)
@@ -54,7 +57,7 @@ def replaced(dest: Path, overwrite: bool) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"'{dest}' cannot be written: {error}") from error
     finally:
-        if room is not None:
-            if (room / "old").exists() and not dest.exists():
-                os.replace(room / "old", dest)
-            shutil.rmtree(room, ignore_errors=True)
+        if temporary is not None:
+            if (temporary / "old").exists() and not dest.exists():
+                os.replace(temporary / "old", dest)
+            shutil.rmtree(temporary, ignore_errors=True)

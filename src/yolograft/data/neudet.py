@@ -1,7 +1,7 @@
 """NEU-DET, the steel surface defects of Northeastern University (He et al. 2020, doi:10.1109/TIM.2019.2915404).
 
-1,800 grey pictures of 200 x 200, 300 of each of six classes, in the official layout (IMAGES, ANNOTATIONS) or in Kaggle's
-(train and validation, with a folder per class).
+1,800 grey images of 200 x 200 pixels, 300 of each of six classes, in the official layout (IMAGES, ANNOTATIONS) or in
+Kaggle's layout (train and validation, with a folder per class).
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ __all__ = ["CLASSES", "WHERE", "convert"]
 CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
 WHERE = ("Get NEU-DET from http://faculty.neu.edu.cn/songkechen/zh_CN/zdylm/263270/list/index.htm, or from Kaggle as "
          "'kaustubhdikshit/neu-surface-defect-database'.")
-# what the official set is known to hold twice
+# known duplicates in the official set; their reports are notes, not problems
 _KNOWN = (
     Problem("crazing_120", "has the box crazing (1, 81, 117, 146) twice"),
     Problem("inclusion_62", "has the box inclusion (39, 77, 59, 140) twice"),
     Problem("patches_198", "has the box patches (158, 68, 200, 158) twice"),
-    Problem("patches_105", "is the same picture as patches_101; both are in train"),
+    Problem("patches_105", "is the same image as patches_101; both are in train"),
 )
 
 
 def convert(source: str | Path, dest: str | Path, *, split: str = "stratified", overwrite: bool = False) -> Report:
-    """Convert NEU-DET; see `voc.convert` for what is done with boxes and problems.
+    """Convert NEU-DET; `voc.convert` describes how boxes and problems are treated.
 
-    The stratified split puts a picture into validation if its number is divisible by five: 1,440 for training, 360
-    for validation, 60 of each class. The official set holds one picture twice, `patches_101` and `patches_105`, which
-    would be on both sides: both are in training, and `patches_106` is in validation instead.
+    The stratified split puts an image into validation if its number is divisible by five: 1,440 images for training and
+    360 for validation, 60 of each class. The official set contains one image twice, as `patches_101` and `patches_105`.
+    One copy would be in training and one in validation, so both are in training and `patches_106` is in validation.
 
     Raises:
-        DataError: nothing can be converted; then nothing was written, and `dest` is as it was.
+        DataError: the source has no usable image, or `dest` cannot be written. `dest` is unchanged.
     """
-    return voc.convert(source, dest, names=CLASSES, split=split, overwrite=overwrite, validates=_fifth, hint=WHERE,
-                       known=_KNOWN)
+    return voc.convert(source, dest, names=CLASSES, split=split, overwrite=overwrite, hint=WHERE, known=_KNOWN,
+                       is_validation=_has_number_divisible_by_5)
 
 
-def _fifth(name: str, rank: int) -> bool:
+def _has_number_divisible_by_5(name: str, rank: int) -> bool:
     number = re.search(r"(\d+)$", name)
     return int(number.group()) % 5 == 0 if number else rank % 5 == 4

@@ -1,4 +1,4 @@
-"""Where a data set comes from: a folder as it is, or a zip file unpacked with care into a temporary one."""
+"""The source of a data set: a folder, or a zip file, which is checked and unpacked into a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pathlib import Path, PurePosixPath
 
 from yolograft.errors import DataError, nearest
 
-__all__ = ["opened"]
+__all__ = ["open_source"]
 
-_LARGEST = 200 * 2**30  # bytes unpacked; a set of pictures that is larger is not read from one zip file
-# what the standard library raises, by where in the file the damage is
-_BROKEN = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError,
+_MAX_BYTES = 200 * 2**30  # bytes, unpacked: the limit for one zip file
+# errors of the standard library for a damaged file, which depend on the position of the damage
+_UNPACK_ERRORS = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError,
            struct.error, zlib.error, lzma.LZMAError)
-_DENSEST = 400  # times that pictures and XML may grow when unpacked, which real ones never do
+_MAX_RATIO = 400  # limit for unpacked size / packed size; images and XML stay far below it
 
 
 @contextmanager
-def opened(source: str | Path, hint: str = "") -> Iterator[Path]:
-    """Give the folder that holds the set at `source`, for as long as the context lasts.
+def open_source(source: str | Path, hint: str = "") -> Iterator[Path]:
+    """Yield the folder with the data set of `source`. The folder of a zip file is removed when the context ends.
 
     Args:
         source: a folder or a zip file.
-        hint: where to get the set, for the message when there is nothing.
+        hint: where to download the set, for the message if `source` does not exist.
 
     Raises:
-        DataError: there is nothing, or the zip file is broken or unsafe.
+        DataError: `source` does not exist, or the zip file is damaged or unsafe.
     """
     path = Path(source)
     if path.is_dir():
@@ -57,19 +57,19 @@ def _unpack(path: Path, folder: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
-            if total > min(_LARGEST, _DENSEST * max(path.stat().st_size, 1)):
-                raise DataError(f"'{path}' would unpack to {total / 2**20:,.0f} MiB, which no set of pictures of its size "
-                                "does. Unpack it yourself if you trust it, and name the folder.")
+            if total > min(_MAX_BYTES, _MAX_RATIO * max(path.stat().st_size, 1)):
+                raise DataError(f"'{path}' would unpack to {total / 2**20:,.0f} MiB, too much for a zip file of images "
+                                "of its size. If you trust it, unpack it yourself and name the folder.")
             twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
             if twice:
-                raise DataError(f"'{path}' holds '{twice[0]}' twice; which is meant is unclear. Unpack it yourself, and "
-                                "name the folder.")
+                raise DataError(f"'{path}' contains '{twice[0]}' twice, so the right one is unknown. Unpack it yourself "
+                                "and name the folder.")
             for member in members:
                 name = PurePosixPath(member.filename.replace("\\", "/"))
                 if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
-                    raise DataError(f"'{path}' holds '{member.filename}', which points out of the folder to unpack it in.")
+                    raise DataError(f"'{path}' contains '{member.filename}', a path outside the folder to unpack into.")
                 archive.extract(member, folder)
-    except _BROKEN as error:
+    except _UNPACK_ERRORS as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"'{path}' cannot be unpacked: {error}") from error

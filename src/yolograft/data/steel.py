@@ -1,10 +1,10 @@
-"""A procedural set of steel surface defects, written in seconds: for the demo, and for trying things with no download.
+"""A procedural data set of steel surface defects, drawn in seconds: for the demo and for trials without a download.
 
-Six classes named and looking like those of NEU-DET (Song and Yan 2013, doi:10.1016/j.apsusc.2013.09.002), drawn on grey
-rolled strips. It is a toy: what a block does on it says nothing about real steel.
+It has the six classes of NEU-DET (Song and Yan 2013, doi:10.1016/j.apsusc.2013.09.002), drawn on grey rolled strips. It
+is a toy data set: results on it do not apply to real steel.
 
-A defect is drawn as a change of brightness, and its box is the extent of what visibly changed, so boxes are tight.
-Every picture follows from the seed and its own number alone.
+A defect is drawn as a change of brightness. Its box encloses all pixels that change visibly, so boxes are tight. An image
+depends only on the seed and on its number.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from yolograft.data import destination
 from yolograft.errors import DataError
 
-__all__ = ["CLASSES", "picture", "write"]
+__all__ = ["CLASSES", "draw_image", "write"]
 
 Grey = NDArray[np.float32]  # (H, W), in grey levels
 Draw = Callable[[np.random.Generator, int], Grey]
-VISIBLE = 9.0  # grey levels that a defect must change a pixel by, for the pixel to count as part of it
+VISIBLE = 9.0  # grey levels: a pixel belongs to a defect if its value changes by more
 
 
 def _noise(generator: np.random.Generator, size: int, width: float, height: float) -> Grey:
-    """Return smooth noise of zero mean and unit deviation, (size, size), with blobs of about this width and height."""
-    across, down = max(1, int(width / 2)), max(1, int(height / 2))  # wide blobs need few points, and less time
+    """Return smooth noise, (size, size), with mean 0, standard deviation 1 and blobs of about `width` x `height` pixels."""
+    across, down = max(1, int(width / 2)), max(1, int(height / 2))  # wide blobs need few points, which saves time
     raw = generator.standard_normal((size // down + 2, size // across + 2)).astype(np.float32)
     smooth = cv2.GaussianBlur(raw, (0, 0), sigmaX=max(width / across, 0.3), sigmaY=max(height / down, 0.3))
     if across > 1 or down > 1:
@@ -39,7 +39,10 @@ def _noise(generator: np.random.Generator, size: int, width: float, height: floa
 
 
 def _region(generator: np.random.Generator, size: int, smallest: float, largest: float) -> Grey:
-    """Return a ragged mask, 0 to 1, (size, size), between an ellipse and a rectangle, its half axes these fractions."""
+    """Return a mask, (size, size), 0 to 1: a rounded rectangle with a rough edge.
+
+    Its half axes are random fractions of `size`, between `smallest` and `largest`.
+    """
     a, b = generator.uniform(smallest, largest, 2) * size
     x0, y0 = generator.uniform(a, size - a), generator.uniform(b, size - b)
     y, x = np.mgrid[:size, :size].astype(np.float32)
@@ -48,7 +51,7 @@ def _region(generator: np.random.Generator, size: int, smallest: float, largest:
 
 
 def _crazing(generator: np.random.Generator, size: int) -> Grey:
-    """A dense net of hairline cracks, most of them along the strip and all of them broken."""
+    """A dense net of broken hairline cracks, most of them along the strip."""
     cracks = np.zeros((size, size), np.float32)
     for width, height in ((size / 40, size / 110), (size / 70, size / 70)):
         line = np.exp(-((_noise(generator, size, width, height) / 0.13) ** 2))
@@ -57,7 +60,7 @@ def _crazing(generator: np.random.Generator, size: int) -> Grey:
 
 
 def _inclusion(generator: np.random.Generator, size: int) -> Grey:
-    """One to three soft dark streaks side by side, across the strip, swelling and thinning as they go."""
+    """One to three soft dark streaks side by side, across the strip, with varying width."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     x0, y0 = generator.uniform(0.12, 0.88) * size, generator.uniform(0.2, 0.8) * size
     length, found = generator.uniform(0.1, 0.3) * size, np.zeros((size, size), np.float32)
@@ -74,7 +77,7 @@ def _inclusion(generator: np.random.Generator, size: int) -> Grey:
 
 
 def _patches(generator: np.random.Generator, size: int) -> Grey:
-    """A dark blot, its edge ragged and crumbling into specks, its inside mottled."""
+    """A dark patch with a rough, speckled edge and a mottled inside."""
     blot = cv2.GaussianBlur(_region(generator, size, 0.09, 0.27), (0, 0), size / 60)
     specks = 0.13 * _noise(generator, size, 1.2, 1.2) + 0.16 * _noise(generator, size, size / 40, size / 40)
     body = np.clip((blot + specks * (blot > 0.12) - 0.35) * 5, 0, 1)
@@ -83,14 +86,14 @@ def _patches(generator: np.random.Generator, size: int) -> Grey:
 
 
 def _pitted(generator: np.random.Generator, size: int) -> Grey:
-    """Many small soft pits, along loose columns, on ground that is a little dulled."""
+    """Many small soft pits in loose columns, on a slightly darker region."""
     pits = np.clip(_noise(generator, size, size / 130, size / 90) * 1.6 - 1.5, 0, 1)
     columns = np.clip(0.7 + 0.5 * _noise(generator, size, size / 50, size)[:1], 0.2, 1)
     return np.asarray((-11 - 58 * pits * columns) * _region(generator, size, 0.24, 0.46), np.float32)
 
 
 def _scale(generator: np.random.Generator, size: int) -> Grey:
-    """Scale that was rolled in: scattered dark flakes with a tail, slanted alike, each with a pale rim."""
+    """Rolled-in scale: scattered dark flakes with a tail, all with the same slant, each with a bright rim."""
     flakes = np.clip(_noise(generator, size, size / 60, size / 110) * 2.2 - 2.9, 0, 1)
     shear = np.array([[1, generator.uniform(-0.4, 0.4), 0], [generator.uniform(-0.5, 0.1), 1, 0]], np.float32)
     shear[:, 2] = size / 2 - shear[:, :2] @ np.full(2, size / 2, np.float32)
@@ -101,7 +104,7 @@ def _scale(generator: np.random.Generator, size: int) -> Grey:
 
 
 def _scratches(generator: np.random.Generator, size: int) -> Grey:
-    """One to four bright thin lines, nearly straight and parallel, most of them upright, now strong and now faint."""
+    """One to four thin bright lines, nearly straight and parallel, most of them vertical, with varying brightness."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     angle = generator.normal(0, 0.05) + (np.pi / 2 if generator.random() < 0.8 else 0)
     x0, y0 = generator.uniform(0.15, 0.85, 2) * size
@@ -121,31 +124,31 @@ _DRAW: dict[str, Draw] = {"crazing": _crazing, "inclusion": _inclusion, "patches
 CLASSES = tuple(_DRAW)
 
 
-def picture(seed: int, number: int, size: int = 200) -> tuple[NDArray[np.uint8], list[tuple[int, int, int, int, int]]]:
-    """Draw one picture of the set.
+def draw_image(seed: int, number: int, size: int = 200) -> tuple[NDArray[np.uint8], list[tuple[int, int, int, int, int]]]:
+    """Draw one image of the set.
 
-    One to three defects are of class `number` modulo six, and one picture in seven has another one, of any class; those
-    that find no free place are left out.
+    It has one to three defects of the class `number` modulo six. About 15% of the images get one more defect of any class.
+    A defect that finds no free position in eight trials is skipped.
 
     Args:
         seed: of the set.
-        number: of the picture.
-        size: side of the picture in pixels.
+        number: of the image.
+        size: width and height of the image in pixels.
 
     Returns:
-        The picture, (size, size) grey levels, and its boxes: class, x0, y0, x1, y1 in pixels, right and bottom excluded.
+        The image, (size, size) grey levels, and its boxes: class, x0, y0, x1, y1 in pixels, right and bottom excluded.
     """
     generator = np.random.default_rng([seed, number])
     light = generator.uniform(85, 175) + generator.uniform(4, 20) * _noise(generator, size, size / 2, size / 2)
     bands = generator.uniform(1, 6) * np.broadcast_to(_noise(generator, size, size / 40, size)[:1], (size, size))
-    grain = generator.uniform(2, 13) * _noise(generator, size, 0.6, generator.uniform(0.5, 1.4))  # drawn out by rolling
+    grain = generator.uniform(2, 13) * _noise(generator, size, 0.6, generator.uniform(0.5, 1.4))  # stretched by rolling
     stains = generator.uniform(0, 8) * _noise(generator, size, size / 60, size / 40)
     strip = light + bands + grain + stains
     boxes: list[tuple[int, int, int, int, int]] = []
     wanted = [number % len(CLASSES)] * int(generator.integers(1, 4))
     wanted += [int(generator.integers(len(CLASSES)))] * (generator.random() < 0.15)
     for index in wanted:
-        for _ in range(8):  # until it lies apart from what is there, and is not a speck
+        for _ in range(8):  # until the defect is large enough and overlaps no other
             change = _DRAW[CLASSES[index]](generator, size)
             ys, xs = np.nonzero(np.abs(change) > VISIBLE)
             if not len(xs):
@@ -163,43 +166,44 @@ def picture(seed: int, number: int, size: int = 200) -> tuple[NDArray[np.uint8],
 def write(dest: str | Path, *, images: int = 300, size: int = 200, seed: int = 0, overwrite: bool = False) -> Path:
     """Write the set in Ultralytics' layout and return the path of its data YAML.
 
-    Every fifth round of the six classes is validation, so both sides hold all classes alike.
+    Every fifth group of six images, one of each class, is for validation, so all classes are equally frequent in both
+    splits.
 
     Args:
-        dest: the folder to make.
-        images: how many pictures, 30 at least.
-        size: side of a picture in pixels, 64 to 2048.
-        seed: the same seed writes the same bytes.
-        overwrite: replace the set at `dest`, once the new one is complete.
+        dest: the folder to create.
+        images: number of images, at least 30.
+        size: width and height of an image in pixels, 64 to 2048.
+        seed: the same seed gives the same bytes.
+        overwrite: replace the data set at `dest` when the new one is complete.
 
     Raises:
-        DataError: a number makes no sense, or `dest` is there already or cannot be written.
+        DataError: a number is out of range, or `dest` exists or cannot be written.
     """
     dest = Path(dest).resolve()
     if images < 5 * len(CLASSES):
-        raise DataError(f"images={images} is too few: {5 * len(CLASSES)} at least, for each class to be on both sides.")
+        raise DataError(f"images={images} is too few: at least {5 * len(CLASSES)}, so that each class is in both splits.")
     if not 64 <= size <= 2048:
-        raise DataError(f"size={size}: a picture's side is 64 to 2048 pixels.")
+        raise DataError(f"size={size}: expected 64 to 2048 pixels.")
     if seed < 0:
         raise DataError(f"seed={seed}: expected 0 or more.")
-    with destination.replaced(dest, overwrite) as draft:
-        _fill(draft, dest, images, size, seed)
+    with destination.replace_folder(dest, overwrite) as draft:
+        _write_files(draft, dest, images, size, seed)
     return dest / "steel.yaml"
 
 
-def _fill(draft: Path, dest: Path, images: int, size: int, seed: int) -> None:
+def _write_files(draft: Path, dest: Path, images: int, size: int, seed: int) -> None:
     for number in range(images):
-        side = "val" if number // len(CLASSES) % 5 == 4 else "train"
-        grey, boxes = picture(seed, number, size)
+        split = "val" if number // len(CLASSES) % 5 == 4 else "train"
+        grey, boxes = draw_image(seed, number, size)
         name = f"{CLASSES[number % len(CLASSES)]}_{number + 1}"
-        (draft / "images" / side).mkdir(parents=True, exist_ok=True)
-        (draft / "labels" / side).mkdir(parents=True, exist_ok=True)
-        (draft / "images" / side / f"{name}.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
+        (draft / "images" / split).mkdir(parents=True, exist_ok=True)
+        (draft / "labels" / split).mkdir(parents=True, exist_ok=True)
+        (draft / "images" / split / f"{name}.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
         lines = [f"{c} {(x0 + x1) / 2 / size:.6f} {(y0 + y1) / 2 / size:.6f} {(x1 - x0) / size:.6f} {(y1 - y0) / size:.6f}"
                  for c, x0, y0, x1, y1 in boxes]
-        (draft / "labels" / side / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (draft / "labels" / split / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     names = "\n".join(f"  {index}: {name}" for index, name in enumerate(CLASSES))
     (draft / "steel.yaml").write_text(
-        f"# {images} procedural pictures of steel defects, {size} x {size}, seed {seed}; a toy, made by yolograft\n"
-        f"path: {json.dumps(str(dest), ensure_ascii=False)}\n"  # quoted: any folder's name is read back as it is
+        f"# {images} procedural images of steel defects, {size} x {size}, seed {seed}; a toy data set, made by yolograft\n"
+        f"path: {json.dumps(str(dest), ensure_ascii=False)}\n"  # quoted for special characters of YAML
         f"train: images/train\nval: images/val\nnames:\n{names}\n", encoding="utf-8")

@@ -44,7 +44,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
                             "List them: yolo cfg, and graft=, blocks=")
     graft, blocks = arguments.pop("graft", None), arguments.pop("blocks", None)
     if blocks:
-        plugin.load_blocks(blocks)
+        plugin.load_plugin(blocks)
     if graft is not None:
         Graft.parse(graft)
     if "speed" in arguments and mode not in ("train", "tune"):

@@ -40,9 +40,9 @@ class GraftTrainer:
         self.blocks_file: str | None = overrides.pop("blocks", None)
         wanted = overrides.pop("speed", None)
         if self.blocks_file:
-            from yolograft.blocks.plugin import load_blocks
+            from yolograft.blocks.plugin import load_plugin
 
-            load_blocks(self.blocks_file)
+            load_plugin(self.blocks_file)
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # raises an error before Ultralytics makes the run folder
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})

@@ -1,4 +1,4 @@
-"""The report: a study -> one HTML page, tables and figures. Functions over finished trials, never over models."""
+"""The report of a study: an HTML page, tables and figures. It reads finished trials and runs no model."""
 
 from __future__ import annotations
 

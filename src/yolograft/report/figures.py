@@ -1,4 +1,4 @@
-"""The report's charts: paired differences, accuracy against cost, learning curves, classes. Drawn by matplotlib."""
+"""The figures of the report, drawn with matplotlib: paired differences, accuracy and cost, learning curves, classes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,32 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from yolograft.report import drawing
-from yolograft.report.ink import PAPER, WORDS, Draw, Drawn, Say, Tips, colour, dash, ink, legend, marker, short, tip
+from yolograft.report import network_figure
+from yolograft.report.style import (
+    PAPER,
+    WORDS,
+    Draw,
+    Drawn,
+    Say,
+    Tips,
+    colour,
+    dash,
+    legend,
+    marker,
+    short,
+    text_colour,
+    tip,
+)
 from yolograft.report.summary import COSTS, Curve, Summary
 from yolograft.study.verdict import Word
 
 __all__ = ["FIGURES"]
 
-_CELLS = 14  # columns up to which a heat map's cells have room for their numbers
+_CELLS = 14  # maximum number of columns of a heat map with numbers in its cells
 
 
 def forest(summary: Summary, say: Say) -> Drawn | None:
-    """Each arm's paired difference to the baseline: every seed, the mean and its 95% interval."""
+    """Draw each arm's paired difference to the baseline: every seed, the mean and its 95% interval."""
     shown = [summary.verdicts[arm] for arm in summary.shown if arm in summary.verdicts and summary.verdicts[arm].seeds]
     if not shown:
         return None
@@ -33,15 +47,15 @@ def forest(summary: Summary, say: Say) -> Drawn | None:
         low, high = verdict.t_interval
         finite = math.isfinite(low)
         numbers = f"{verdict.mean:+.4f}" + (f"  [{low:+.4f}, {high:+.4f}]" if finite else "")
-        said = f"{verdict.arm}: {say(str(verdict.word))}\n{numbers}" + (f"\np = {verdict.p_adjusted:.3g}" if finite else "")
-        where = summary.places[verdict.arm], said
+        text = f"{verdict.arm}: {say(str(verdict.word))}\n{numbers}" + (f"\np = {verdict.p_adjusted:.3g}" if finite else "")
+        where = summary.places[verdict.arm], text
         tip(tips, axes.plot(values, [place - 0.24] * len(values), "|", color=colour, alpha=0.75, markersize=6)[0], *where)
         if finite:
             tip(tips, axes.plot([low, high], [place, place], color=colour, linewidth=2.6, solid_capstyle="butt")[0], *where)
         tip(tips, axes.plot(verdict.mean, place, "o", color=colour, markersize=7.5)[0], *where)
         axes.text(1.015, place, numbers.replace("-", "−"), transform=axes.get_yaxis_transform(), va="center", fontsize=8.5,
                   color=colour)
-    axes.axvline(0, color=ink(), linewidth=0.9, zorder=0)
+    axes.axvline(0, color=text_colour(), linewidth=0.9, zorder=0)
     axes.set_yticks(range(len(shown)), [short(verdict.arm) for verdict in reversed(shown)])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -52,7 +66,7 @@ def forest(summary: Summary, say: Say) -> Drawn | None:
 
 
 def tradeoff(summary: Summary, say: Say) -> Drawn | None:
-    """Accuracy against parameters, GFLOPs and latency, with the Pareto front of each."""
+    """Draw accuracy against parameters, GFLOPs and latency, each with its Pareto front."""
     rows = [row for row in summary.rows if row.name in summary.shown and row.metrics[summary.metric].runs]
     costs = [cost for cost in COSTS if sum(cost in row.costs for row in rows) > 1]
     if not costs:
@@ -63,7 +77,7 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
         points = {row.name: (row.costs[cost] / scale, row.metrics[summary.metric].mean) for row in summary.rows
                   if cost in row.costs and row.metrics[summary.metric].runs}
         front = [points[name] for name in summary.front(cost)]
-        axes.plot(*zip(*front, strict=True), color=ink(), linewidth=1, alpha=0.6, linestyle=(0, (4, 3)),
+        axes.plot(*zip(*front, strict=True), color=text_colour(), linewidth=1, alpha=0.6, linestyle=(0, (4, 3)),
                   drawstyle="steps-post", zorder=1)
         for row in rows:
             if row.name in points:
@@ -72,7 +86,7 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
                                markeredgecolor=PAPER, markeredgewidth=0.8)[0], summary.places[row.name],
                      f"{row.name}\n{summary.metric} {y:.4f}\n{say(cost)} {x:.4g}{' M' if scale > 1 else ''}")
         axes.set_xlabel(say(cost) + (" (M)" if scale > 1 else ""))
-        axes.xaxis.set_major_locator(MaxNLocator(3))  # arms that differ by a thousandth have long labels
+        axes.xaxis.set_major_locator(MaxNLocator(3))  # labels of small differences are long
         axes.grid()
         axes.margins(0.12)
     figure.axes[0].set_ylabel(summary.metric)
@@ -81,7 +95,7 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
 
 
 def curves(summary: Summary, say: Say) -> Drawn | None:
-    """The metric by epoch, and its paired difference to the baseline: means over seeds with 95% bands."""
+    """Draw the metric by epoch and its paired difference to the baseline: means over seeds with 95% bands."""
     if not any(len(curve.epochs) > 1 for curve in summary.curves.values()):
         return None
     differences = summary.curve_differences
@@ -91,7 +105,7 @@ def curves(summary: Summary, say: Say) -> Drawn | None:
     axes[0].set_ylabel(summary.metric)
     if differences:
         _curves(axes[1], tips, summary, differences, 0.16)
-        axes[1].axhline(0, color=ink(), linewidth=0.9)
+        axes[1].axhline(0, color=text_colour(), linewidth=0.9)
         axes[1].set_ylabel(say("difference to", base=short(summary.baseline, 18)))
     for one in axes:
         one.set_xlabel(say("epoch"))
@@ -103,7 +117,7 @@ def curves(summary: Summary, say: Say) -> Drawn | None:
 
 def _curves(axes: Axes, tips: Tips, summary: Summary, drawn: dict[str, Curve], alpha: float) -> None:
     banded = [arm for arm in drawn if len(drawn) <= 6 or arm == summary.baseline
-              or summary.verdicts[arm].word in (Word.HELPS, Word.HURTS)]  # more bands than these hide each other
+              or summary.verdicts[arm].word in (Word.HELPS, Word.HURTS)]  # more bands would overlap
     for arm, curve in drawn.items():
         where, line = summary.places[arm], colour(summary, arm)
         finite = np.isfinite(curve.lows)
@@ -114,12 +128,12 @@ def _curves(axes: Axes, tips: Tips, summary: Summary, drawn: dict[str, Curve], a
              where, f"{arm}\n{curve.means[-1]:.4f}")
     reached = [value for curve in drawn.values() for value in (*curve.means, *curve.lows, *curve.highs)
                if math.isfinite(value)]
-    room = 0.04 * (max(reached) - min(reached)) or 0.01
-    axes.set_ylim(min(reached) - room, max(reached) + room)
+    margin = 0.04 * (max(reached) - min(reached)) or 0.01
+    axes.set_ylim(min(reached) - margin, max(reached) + margin)
 
 
 def heat(summary: Summary, say: Say) -> Drawn | None:
-    """The difference in average precision by class, arm by arm."""
+    """Draw the difference in average precision for each arm and class."""
     arms = [arm for arm in summary.shown if arm in summary.classes and arm != summary.baseline]
     names = list(summary.classes.get(summary.baseline, {}))
     if not arms or not names:
@@ -150,11 +164,11 @@ def heat(summary: Summary, say: Say) -> Drawn | None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=axes, shrink=0.95, aspect=max(8, 3 * len(arms)), pad=0.02)
-    full = len(arms) > 3  # beside fewer there is room for one word
+    full = len(arms) > 3  # with fewer arms, the bar is too short for the full label
     bar.set_label(f"{summary.class_metric}: {say('difference')}" if full else say("difference"))
     bar.outline.set_visible(False)
     return figure, tips
 
 
 FIGURES: dict[str, Draw] = {"forest": forest, "tradeoff": tradeoff, "curves": curves, "classes": heat,
-                           "network": drawing.draw}
+                           "network": network_figure.draw}

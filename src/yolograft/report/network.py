@@ -1,7 +1,7 @@
-"""The network with the grafts in place: what the model's rows are, and which of them each arm changes.
+"""The structure of the network: the model's rows, and the rows with blocks of each arm.
 
-The structure is read from the model as the plan names it, built untrained where its weights are not at hand; nothing is
-downloaded.
+The structure comes from the plan's model. If its weights are not on this machine, its YAML is built without weights; no
+file is downloaded.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from yolograft.study import Study
 
 __all__ = ["Network", "Node", "of"]
 
-_YOLO = "ultralytics"  # the host whose models have rows that read each other
+_YOLO = "ultralytics"  # the host whose models have rows with inputs
 
 
 @dataclass(frozen=True)
 class Node:
-    """One row of the model: its number, class and part, the rows that it reads (-1 is the picture), and its stride."""
+    """One row of the model: number, class, part, the rows that it reads (-1 is the image), and stride."""
 
     number: int
     kind: str
@@ -31,11 +31,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Network:
-    """The rows of the baseline's model, and where each arm's blocks are.
+    """The rows of the baseline's model, and the rows with blocks of each arm.
 
     Attributes:
-        nodes: the rows; empty where the host has none, and `why` says why there is no drawing.
-        places: arm -> row -> what is there, such as `se at m.0.cv2, 2 times`.
+        nodes: the rows; empty if the network cannot be drawn.
+        places: arm -> row -> its blocks as text, such as `se m.0.cv2 ×2`.
+        why: the reason why there are no nodes.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -44,12 +45,12 @@ class Network:
 
 
 def of(study: Study) -> Network:
-    """Return a study's network, or one without nodes that says why."""
+    """Return a study's network; without nodes and with a reason if it cannot be read."""
     if study.plan.host != _YOLO:
-        return Network(why=f"The host {study.plan.host} does not describe its network.")
+        return Network(why=f"The host {study.plan.host} has no description of its network.")
     try:
         return _read(study)
-    except Exception as error:  # whatever the model cannot be opened for, the rest of the report stands
+    except Exception as error:  # an error here must not prevent the rest of the report
         return Network(why=str(error) or type(error).__name__)
 
 
@@ -88,6 +89,6 @@ def _read(study: Study) -> Network:
 
 
 def _local(name: str, folder: Path) -> str:
-    """Return the model's name if its file is here, and its YAML's otherwise: a report fetches nothing."""
+    """Return the model's name, or the name of its YAML if the weights are absent, so that no file is downloaded."""
     path = Path(name)
     return name if path.suffix != ".pt" or path.is_file() else f"{path.stem}.yaml"

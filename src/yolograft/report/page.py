@@ -1,10 +1,9 @@
-"""The page, and the folder of tables and figures around it."""
+"""The HTML page of a report, and the folder with its tables and figures."""
 
 from __future__ import annotations
 
 import gc
 import math
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,13 +13,14 @@ import jinja2
 import yaml
 
 from yolograft import __version__
+from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
 from yolograft.report import tables
 from yolograft.report.figures import FIGURES
-from yolograft.report.ink import inline, save
 from yolograft.report.pictures import Gallery, gallery
+from yolograft.report.style import inline, save
 from yolograft.report.summary import Summary
-from yolograft.report.words import LANGUAGES, Speaker
+from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
 from yolograft.study.verdict import Word
@@ -37,8 +37,8 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
           cheaper: str | Path | None = None) -> list[Path]:
     """Write a study's report and return the pages' paths, one for each language.
 
-    The folder, by default `report` under the study's own, gets `report.html` (`report.zh.html` in Chinese), and under
-    `tables` and `figures` what papers need. Only files of these names are ever replaced.
+    The folder (by default `report` in the study's folder) gets `report.html`, `report.zh.html` in Chinese, and the folders
+    `tables` and `figures` for papers. Other files in it do not change.
 
     >>> write("runs/study")  # doctest: +SKIP
     [PosixPath('runs/study/report/report.html'), PosixPath('runs/study/report/report.zh.html')]
@@ -47,35 +47,35 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
         study: a study, or its folder.
         folder: where to write.
         languages: `en`, `zh` or both.
-        pictures: where the data set's pictures are, if no longer where its YAML says.
-        storage: the study's storage, if it is not in the study's folder.
-        cheaper: the folder of a study of the same arms with fewer epochs or smaller pictures: does it rank them alike?
+        pictures: the folder of the data set's images, if they are no longer at the path in its YAML.
+        storage: URL of the study's storage, if it is not in the study's folder.
+        cheaper: the folder of a study of the same arms with fewer epochs or smaller images, whose ranking is compared.
 
     Raises:
-        GraftError: there is no study, no such language, or the folder cannot be written.
+        GraftError: the study or the language does not exist, or the folder cannot be written.
     """
-    speakers = [Speaker(language) for language in languages]
+    translators = [Translator(language) for language in languages]
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
     folder = Path(folder) if folder is not None else study.folder / "report"
     summary = Summary(study, Study.load(cheaper) if cheaper is not None else None)
-    shown = gallery(summary, pictures)
-    pages = {folder / _name(say.language): say for say in speakers}
-    gc.freeze()  # figures leave much to collect, and collecting would walk through all of the study every time
+    images = gallery(summary, pictures)
+    pages = {folder / _name(say.language): say for say in translators}
+    gc.freeze()  # figures cause many garbage collections, and each would scan all objects of the study
     try:
         for kind in ("tables", "figures"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
         for name, build in tables.TABLES.items():
             table = build(summary)
             for format in tables.FORMATS:
-                _put(folder / "tables" / f"{name}.{format}", tables.render(table, format).encode())
+                _write(folder / "tables" / f"{name}.{format}", tables.render(table, format).encode())
         for figure, draw in FIGURES.items():
             for format in ("svg", "pdf"):
-                content = save(draw, summary, Speaker("en"), format)
+                content = save(draw, summary, Translator("en"), format)
                 if content is not None:
-                    _put(folder / "figures" / f"{figure}.{format}", content)
+                    _write(folder / "figures" / f"{figure}.{format}", content)
         for path, say in pages.items():
-            other = next((one.name for one in pages if one != path), None)
-            _put(path, page(summary, say, shown, other=other).encode())
+            other = next((sibling.name for sibling in pages if sibling != path), None)
+            _write(path, page(summary, say, images, other=other).encode())
     except OSError as error:
         raise GraftError(f"The report cannot be written to '{folder}': {error}.") from error
     finally:
@@ -87,18 +87,16 @@ def _name(language: str) -> str:
     return "report.html" if language == "en" else f"report.{language}.html"
 
 
-def _put(path: Path, content: bytes) -> None:
-    draft = path.with_name(path.name + ".part")
-    draft.write_bytes(content)
-    os.replace(draft, path)
+def _write(path: Path, content: bytes) -> None:
+    atomic_write(path, lambda part: part.write_bytes(content))
 
 
-def page(summary: Summary, say: Speaker, shown: Gallery, *, other: str | None = None) -> str:
-    """Return the whole page, which loads nothing from anywhere; `other` is the same page in the other language."""
+def page(summary: Summary, say: Translator, images: Gallery, *, other: str | None = None) -> str:
+    """Return the page as HTML that loads no other file. `other` is the file name of the page in the other language."""
     plan = summary.study.plan
     results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
     return _template().render(
-        s=summary, plan=plan, say=say, gallery=shown, other=other, version=__version__,
+        s=summary, plan=plan, say=say, gallery=images, other=other, version=__version__,
         title=summary.study.folder.resolve().name,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures={name: inline(draw, name, summary, say) for name, draw in FIGURES.items()},
@@ -120,72 +118,72 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def headline(summary: Summary, say: Speaker) -> str:
-    """Return the study's answer in one sentence."""
+def headline(summary: Summary, say: Translator) -> str:
+    """Return the study's result in one sentence."""
     by_word, chinese = summary.headline, say.language == "zh"
     comma, semicolon, stop = ("、", "；", "。") if chinese else (", ", "; ", ".")
-    said = []
+    clauses = []
     for word, plural in ((Word.HELPS, "help"), (Word.HURTS, "hurt")):
         arms = by_word[word]
         if arms:
             named = comma.join(arms[:6]) + (" …" if len(arms) > 6 else "")
             size = _number(summary.verdicts[arms[0]].mean, sign=True) if len(arms) == 1 else ""
             verb = say(str(word) if len(arms) == 1 else plural)
-            said.append(f"{named} {verb}" + (f" ({size} {summary.metric})" if size else ""))
-    if not said:
+            clauses.append(f"{named} {verb}" + (f" ({size} {summary.metric})" if size else ""))
+    if not clauses:
         if not summary.verdicts:
             return say("alone")
         return say("too few" if by_word[Word.FEW] and not by_word[Word.UNDECIDED] else "nothing")
     for word, key in ((Word.UNDECIDED, "open arms"), (Word.FEW, "few arms")):
         if by_word[word]:
-            said.append(say(key, n=len(by_word[word])))
-    return semicolon.join(said) + stop
+            clauses.append(say(key, n=len(by_word[word])))
+    return semicolon.join(clauses) + stop
 
 
-def notes(summary: Summary, say: Speaker) -> list[tuple[str, str]]:
-    """Return what a reader must know before believing the table, each with its kind: plain or a warning."""
-    plan, found = summary.study.plan, []
+def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
+    """Return the notes below the table: (kind, text), where the kind is "plain" or "warn"."""
+    plan, texts = summary.study.plan, []
     need = seeds_to_resolve()
     if len(plan.seeds) < need:
-        found.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
+        texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
     for row in summary.rows:
         if row.control == "aa" and row.verdict is not None and row.verdict.word is not Word.FEW:
-            fine = row.verdict.word is Word.UNDECIDED
-            found.append(("plain" if fine else "warn", say("aa_ok" if fine else "aa_bad")))
+            passed = row.verdict.word is Word.UNDECIDED
+            texts.append(("plain" if passed else "warn", say("aa_ok" if passed else "aa_bad")))
     gains = [gain for gain in summary.pairing.values() if math.isfinite(gain)]
     if gains:
         gain = median(gains)
-        found.append(("plain", say("pair_note" if gain >= 1.1 else "no_pair_note", gain=f"{gain:.1f}")))
+        texts.append(("plain", say("pair_note" if gain >= 1.1 else "no_pair_note", gain=f"{gain:.1f}")))
     needed = {effect: summary.seeds_for(effect) for effect in _EFFECTS}
     if all(needed.values()):
-        found.append(("plain", say("need_note", effects=" / ".join(map(str, needed)),
+        texts.append(("plain", say("need_note", effects=" / ".join(map(str, needed)),
                                    seeds=" / ".join(map(str, needed.values())))))
     if summary.test is not None:
         test, verdict = summary.test, summary.test.verdict()
         low, high = (_number(one, sign=True) if math.isfinite(one) else "?" for one in verdict.t_interval)
-        found.append(("plain", say("test_note", arm=test.arm, among=test.among, word=say(str(verdict.word)),
+        texts.append(("plain", say("test_note", arm=test.arm, among=test.among, word=say(str(verdict.word)),
                                    size=_number(verdict.mean, sign=True), low=low, high=high, p=f"{verdict.p:.3f}")))
     elif len(summary.verdicts) > 1:
-        found.append(("plain", say("select_note")))
+        texts.append(("plain", say("select_note")))
     taus = [say("after epoch", tau=_number(tau, 2, sign=True), epoch=epoch, share=round(100 * share))
             for epoch, tau, share in summary.study.milestones() if math.isfinite(tau)]
     if taus:
         comma = "，" if say.language == "zh" else ", "
-        found.append(("plain", say("epochs_note", arms=len(plan.arms), taus=comma.join(taus))))
+        texts.append(("plain", say("epochs_note", arms=len(plan.arms), taus=comma.join(taus))))
     if summary.cheaper is not None:
-        found.append(_cheaper(summary.study, summary.cheaper, say))
-    return found
+        texts.append(_cheaper(summary.study, summary.cheaper, say))
+    return texts
 
 
-def _cheaper(study: Study, other: Study, say: Speaker) -> tuple[str, str]:
-    """Say how well a cheaper study ranked the same arms, and what it saved."""
+def _cheaper(study: Study, other: Study, say: Translator) -> tuple[str, str]:
+    """Return the note on a cheaper study of the same arms: its rank agreement, and its share of the time."""
     theirs, arms = other.scores(study.plan.metric), [arm for arm, by in study.scores().items() if by]
     shared = [arm for arm in arms if theirs.get(arm)]
     tau = study.agreement(other)
     if not math.isfinite(tau):
         known = ", ".join(arm for arm, by in theirs.items() if by) or "none"
-        raise GraftError(f"cheaper={other.folder} cannot be compared: that takes three arms that both have run, and not all "
-                         f"alike. There: {known}. Here: {', '.join(arms) or 'none'}.")
+        raise GraftError(f"cheaper={other.folder} cannot be compared: both studies need results of at least three common "
+                         f"arms with different means. It has: {known}. This study has: {', '.join(arms) or 'none'}.")
     settings = [one.plan.settings for one in (other, study)]
     differ = [f"{key} {settings[0].get(key)} / {settings[1].get(key)}" for key in dict.fromkeys([*settings[1], *settings[0]])
               if settings[0].get(key) != settings[1].get(key)]
@@ -198,7 +196,7 @@ def _cheaper(study: Study, other: Study, say: Speaker) -> tuple[str, str]:
 
 
 def _number(value: float, digits: int = 4, *, sign: bool = False) -> str:
-    """Write a number as print does, with a true minus sign; nothing where there is none."""
+    """Format a number with a typographic minus sign; "" if it is not finite."""
     return tables.number(value, digits, sign=sign).replace("-", "−")
 
 

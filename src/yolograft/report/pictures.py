@@ -1,8 +1,8 @@
-"""Where arms disagree: the validation pictures on which an arm gains or loses most against the baseline.
+"""The validation images with the largest gain and loss of an arm against the baseline.
 
-Trials that keep `images.npz` say what was detected in each picture (`host.evaluation` has its fields); the pictures
-themselves come from the data set, by name. A picture's score is its F1 at an overlap (IoU) of 0.5, counting detections of
-at least 0.25 confidence; arms are compared seed by seed.
+The file `images.npz` of a trial has its detections in each image (`runner.evaluate` documents the fields). The images
+come from the data set, by name. The score of an image is F1 at an IoU of 0.5, for detections with a confidence of at least
+0.25. Arms are compared seed by seed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from yolograft.study.verdict import Word
 
 __all__ = ["Box", "Example", "Gallery", "Side", "gallery"]
 
-_SURE = 0.25  # confidence from which a detection counts, as in Ultralytics' predict
-_ARMS, _EACH, _SEEDS = 2, 3, 12  # arms shown, pictures gained and lost for each, seeds compared
-_SIDE = 420  # pixels that a picture is shown with at most
+_MIN_CONFIDENCE = 0.25  # the default of Ultralytics' predict
+_ARMS, _EACH, _SEEDS = 2, 3, 12  # arms, images with a gain (and with a loss) for each, seeds
+_SIDE = 420  # maximum side of an image on the page, in pixels
 _SUFFIXES = frozenset((".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box in the shown picture's pixels: a hit, a false alarm, or a missed object."""
+    """A box in pixels of the image on the page.
+
+    `kind` is `hit` (true positive), `false` (false positive) or `missed` (false negative).
+    """
 
     kind: str
     label: str
@@ -46,7 +49,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Side:
-    """What one arm saw in a picture."""
+    """The detections of one arm in an image, with their F1."""
 
     arm: str
     score: float
@@ -55,14 +58,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Example:
-    """One picture, as the baseline saw it and as an arm did.
+    """One image with the detections of the baseline and of an arm.
 
     Attributes:
-        name: the picture's file name.
-        width, height, source: its size as shown, and the picture itself as a data URI.
-        sides: the baseline's and the arm's, in the run where they differ most.
-        seed: that run's seed.
-        gain: the score's mean difference over all runs, of which there are `runs`.
+        name: the file name.
+        width, height: size on the page in pixels.
+        source: the image as a data URI.
+        sides: the baseline and the arm, for the seed with the largest difference.
+        seed: that seed.
+        gain: mean difference of F1 over all runs.
+        runs: number of runs.
     """
 
     name: str
@@ -77,7 +82,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The examples to show; where there are none, `why` says why."""
+    """The examples to show, or the reason `why` there are none."""
 
     examples: tuple[Example, ...] = ()
     why: str = ""
@@ -90,34 +95,34 @@ class Gallery:
 
 
 def gallery(summary: Summary, folder: str | Path | None = None) -> Gallery:
-    """Choose the pictures on which the clearest arms gain and lose most.
+    """Choose the images with the largest gain and loss, for the arms with the clearest verdicts.
 
     Args:
         summary: the study.
-        folder: where the data set's pictures are, if not where its YAML says.
+        folder: the folder of the data set's images, if they are not at the path in its YAML.
 
     Raises:
-        DataError: the folder given is none.
+        DataError: `folder` is not a folder.
     """
     if folder is not None and not Path(folder).is_dir():
         raise DataError(f"pictures={folder} is not a folder.")
-    seen = _Seen(summary)
-    arms = seen.arms()
+    detections = _Detections(summary)
+    arms = detections.arms()
     if not arms:
-        return Gallery(why="no two trials of a seed have kept what they saw in each picture (images.npz)")
+        return Gallery(why="no arm and the baseline have both saved their detections (images.npz) for the same seed")
     try:
-        chosen = [(arm, *one) for arm in arms for one in seen.choose(arm)]
+        chosen = [(arm, *one) for arm in arms for one in detections.choose(arm)]
     except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
         return Gallery(why=f"an images.npz cannot be read ({error})")
     if not chosen:
-        return Gallery(why="the arms found the same objects in every picture")
+        return Gallery(why="the arms detect the same objects in every image")
     files = _files(summary, folder, {name for _, name, _, _, _ in chosen})
-    examples = [seen.example(arm, name, seed, gain, runs, files[name]) for arm, name, seed, gain, runs in chosen
+    examples = [detections.example(arm, name, seed, gain, runs, files[name]) for arm, name, seed, gain, runs in chosen
                 if name in files]
     found = tuple(example for example in examples if example is not None)
     if not found:
-        return Gallery(why=f"the pictures of data={summary.study.plan.settings.get('data')} are not where it says; "
-                           "say where they are with pictures=FOLDER")
+        return Gallery(why=f"the images of data={summary.study.plan.settings.get('data')} are not at its path; "
+                           "give their folder with pictures=FOLDER")
     return Gallery(found)
 
 
@@ -134,13 +139,13 @@ class _Record:
     @classmethod
     def read(cls, path: Path) -> _Record:
         with path.open("rb") as file, np.load(file) as arrays:
-            sure = arrays["detections"][:, 5] >= _SURE
+            sure = arrays["detections"][:, 5] >= _MIN_CONFIDENCE
             return cls([str(name) for name in arrays["names"]], arrays["shapes"], arrays["detections"][sure],
                        arrays["correct"][sure][:, 0], arrays["truths"])
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """Picture -> F1."""
+        """Image -> F1."""
         count = len(self.names)
         owner = self.detections[:, 0].astype(int)
         found = np.bincount(owner, minlength=count)
@@ -150,8 +155,8 @@ class _Record:
         return dict(zip(self.names, np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0).tolist(), strict=True))
 
 
-class _Seen:
-    """What the trials of a study saw, read when first asked for."""
+class _Detections:
+    """The detections of a study's trials, each read at its first use."""
 
     def __init__(self, summary: Summary) -> None:
         self.summary, self.records = summary, dict[tuple[str, int], _Record]()
@@ -162,18 +167,18 @@ class _Seen:
     def file(self, arm: str, seed: int) -> Path:
         return self.summary.study.folder_of(self.summary.study.latest[arm, seed].key) / "images.npz"
 
-    def kept(self, arm: str, seed: int) -> bool:
-        """Whether a trial is complete and says what it saw."""
+    def is_available(self, arm: str, seed: int) -> bool:
+        """Whether a trial is complete and has saved its detections."""
         row = self.summary.study.latest.get((arm, seed))
         return row is not None and row.state == "complete" and self.file(arm, seed).is_file()
 
     def seeds(self, arm: str) -> list[int]:
         both = (seed for seed in self.summary.study.plan.seeds
-                if self.kept(arm, seed) and self.kept(self.summary.baseline, seed))
+                if self.is_available(arm, seed) and self.is_available(self.summary.baseline, seed))
         return list(islice(both, _SEEDS))
 
     def arms(self) -> list[str]:
-        """Return the arms to show: those with a verdict first, then those with the largest difference."""
+        """Return the arms to show: first those that help or hurt, then those with the largest difference."""
         verdicts = [self.summary.verdicts[row.name] for row in self.summary.rows if row.verdict and not row.control]
         clearest = sorted(verdicts, key=lambda one: (one.word not in (Word.HELPS, Word.HURTS), -abs(one.mean)))
         return list(islice((one.arm for one in clearest if one.seeds and self.seeds(one.arm)), _ARMS))
@@ -184,7 +189,7 @@ class _Seen:
         return self.records[arm, seed]
 
     def choose(self, arm: str) -> Iterator[tuple[str, int, float, int]]:
-        """Give picture, seed, mean gain and number of runs for what gained most and what lost most."""
+        """Yield (image, seed, mean gain, number of runs) for the images with the largest gain and the largest loss."""
         seeds = self.seeds(arm)
         gains: dict[str, list[float]] = {}
         for seed in seeds:
@@ -200,8 +205,8 @@ class _Seen:
                     yield name, seeds[best], mean, len(gains[name])
 
     def example(self, arm: str, name: str, seed: int, gain: float, runs: int, path: Path) -> Example | None:
-        """Build an example; None if the picture cannot be decoded."""
-        import cv2  # slow to import, and a study without pictures needs none
+        """Build an example; None if the image cannot be decoded."""
+        import cv2  # imported here, since it is slow and a study without images does not need it
 
         picture: Any = cv2.imread(str(path))
         if picture is None:
@@ -216,19 +221,19 @@ class _Seen:
                        (sides[0], sides[1]), seed, gain, runs)
 
     def boxes(self, record: _Record, name: str, factor: float) -> Iterator[Box]:
-        """Give the boxes of a picture: missed objects below false alarms below hits."""
+        """Yield the boxes of an image in drawing order: false negatives, false positives, true positives."""
         at = record.names.index(name)
         mine = record.detections[:, 0] == at
         detections, hits = record.detections[mine], record.hits[mine]
         for truth in record.truths[record.truths[:, 0] == at]:
             of_class = detections[hits & (detections[:, 6] == truth[1])]
-            if not (_overlaps(truth[2:6], of_class[:, 1:5]) >= 0.5).any():
-                yield _box("missed", self.named(truth[1]), truth[2:6], factor)
+            if not (_iou(truth[2:6], of_class[:, 1:5]) >= 0.5).any():
+                yield _box("missed", self.class_name(truth[1]), truth[2:6], factor)
         for kind in (False, True):
             for one in detections[hits == kind]:
-                yield _box("hit" if kind else "false", f"{self.named(one[6])} {one[5]:.2f}", one[1:5], factor)
+                yield _box("hit" if kind else "false", f"{self.class_name(one[6])} {one[5]:.2f}", one[1:5], factor)
 
-    def named(self, number: float) -> str:
+    def class_name(self, number: float) -> str:
         return self.classes[int(number)] if int(number) < len(self.classes) else str(int(number))
 
 
@@ -237,8 +242,8 @@ def _box(kind: str, label: str, corners: NDArray[np.float32], factor: float) -> 
     return Box(kind, label, round(x1, 1), round(y1, 1), round(max(1.0, x2 - x1), 1), round(max(1.0, y2 - y1), 1))
 
 
-def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the intersection over union of one box and several."""
+def _iou(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the IoU of one box (4,) with several (n, 4), both x1, y1, x2, y2: (n,)."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=1)
     areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
@@ -246,7 +251,7 @@ def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[
 
 
 def _files(summary: Summary, folder: str | Path | None, names: set[str]) -> dict[str, Path]:
-    """Return where the pictures of these names are, as far as they are found."""
+    """Return the paths of the images with these names that are found."""
     found: dict[str, Path] = {}
     for source in [Path(folder)] if folder is not None else _sources(str(summary.study.plan.settings.get("data", ""))):
         listed = source.rglob("*") if source.is_dir() else _listed(source)
@@ -259,7 +264,7 @@ def _files(summary: Summary, folder: str | Path | None, names: set[str]) -> dict
 
 
 def _sources(data: str) -> Iterator[Path]:
-    """Give the folders and lists in which a data set says that its validation pictures are."""
+    """Yield the folders and list files of the validation images of a data YAML."""
     path = Path(data)
     if path.is_dir():
         yield path
@@ -268,12 +273,12 @@ def _sources(data: str) -> Iterator[Path]:
     try:
         words = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, UnicodeDecodeError):
-        return  # the study has long been run: where its data has gone since is the page's business, no error
+        return  # the data may have moved since the study ran; the page reports it
     if isinstance(words, Mapping):
         splits = words.get("val") or words.get("test") or ()
         root = Path(str(words.get("path") or "."))
         for split in [splits] if isinstance(splits, str) else splits:
-            # Ultralytics takes a relative path from its data sets' folder, which is often beside or above the YAML
+            # Ultralytics resolves a relative path in its folder for data sets, which is often next to or above the YAML
             for base in (root, path.parent / root, path.parent, path.parent.parent / root, Path("datasets") / root):
                 if (base / str(split)).exists():
                     yield base / str(split)

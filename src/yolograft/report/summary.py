@@ -1,4 +1,4 @@
-"""The numbers that a report shows, computed once from a study: what tables and figures then only render."""
+"""The numbers of a report, computed once from a study. Tables and figures only render them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yolograft.study.verdict import Verdict, Word
 __all__ = ["COSTS", "ArmRow", "Curve", "Gap", "Spread", "Summary"]
 
 _SHOWN = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
-_MOST = 24  # arms that a figure can show and a reader tell apart
+_MAX_ARMS = 24  # in a figure: more cannot be distinguished
 COSTS = ("parameters", "gflops", "latency_ms")
 
 
@@ -44,7 +44,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Curve:
-    """A number by epoch: mean and 95% interval over the seeds that reached it."""
+    """A metric by epoch: mean and 95% interval over the seeds that reached the epoch."""
 
     epochs: tuple[int, ...]
     means: tuple[float, ...]
@@ -53,7 +53,7 @@ class Curve:
 
     @classmethod
     def of(cls, runs: Sequence[Mapping[int, float]]) -> Curve:
-        """Summarise several runs, each epoch -> number."""
+        """Summarise several runs, each a mapping epoch -> value."""
         epochs = sorted({epoch for run in runs for epoch in run})
         table = np.array([[run.get(epoch, math.nan) for epoch in epochs] for run in runs]).reshape(len(runs), len(epochs))
         means, reach = _bands(table)
@@ -62,7 +62,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Gap:
-    """What an arm lacks: the seeds that failed, by their reason, and those that have not ended."""
+    """The incomplete trials of an arm: failed seeds by reason, running seeds, and seeds that have not started."""
 
     arm: str
     failed: Mapping[str, tuple[int, ...]]
@@ -85,19 +85,19 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """A study's numbers, as the report shows them."""
+    """The numbers of a study for its report."""
 
     study: Study
-    cheaper: Study | None = None  # of the same arms, which this one tells how far to believe
+    cheaper: Study | None = None  # another study of the same arms, whose ranking is compared
 
     @property
     def metric(self) -> str:
-        """The metric that the verdicts are about."""
+        """The metric of the verdicts."""
         return self.study.plan.metric
 
     @property
     def baseline(self) -> str:
-        """The name of the arm that the others are compared with."""
+        """The name of the arm with which the others are compared."""
         return self.study.plan.baseline
 
     @cached_property
@@ -107,19 +107,19 @@ class Summary:
 
     @cached_property
     def test(self) -> holdout.Holdout | None:
-        """What the held-out test split said, if it was scored."""
+        """The result on the held-out test split, if it was scored."""
         return holdout.read(self.study)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """The plan's metric, and then whatever else any trial gave."""
+        """The plan's metric, then all other metrics of the trials."""
         given = {self.metric, *(name for by_seed in self.study.results.values() for result in by_seed.values()
                                 for name in result.metrics)}
         return tuple(sorted(given, key=lambda name: (name != self.metric, _rank(name), name)))
 
     @cached_property
     def rows(self) -> list[ArmRow]:
-        """One row for each arm: the baseline first, the controls last, the others as planned."""
+        """One row for each arm: the baseline first, the controls last, the others in the order of the plan."""
         failed = Counter(arm for arm, _ in self.study.failures())
         arms = sorted(self.study.plan.arms, key=lambda arm: (arm.name != self.baseline, bool(arm.role)))
         return [ArmRow(arm.name, self.study.plan.spelled.get(arm.name, arm.graft), arm.role,
@@ -137,26 +137,27 @@ class Summary:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Arm -> its place among the rows, by which figures choose its colour."""
+        """Arm -> index of its row. Figures choose colours by it."""
         return {row.name: place for place, row in enumerate(self.rows)}
 
     @cached_property
     def shown(self) -> list[str]:
-        """The arms that figures show: all, or, where they are too many, the baseline and the clearest."""
-        if len(self.rows) <= _MOST:
+        """The arms in figures: all, or, if there are too many, the baseline and the arms with the smallest p."""
+        if len(self.rows) <= _MAX_ARMS:
             return list(self.places)
-        clearest = sorted(self.verdicts.values(), key=lambda one: (one.seeds == 0, one.p_adjusted, -abs(one.mean)))
-        kept = {self.baseline, *(verdict.arm for verdict in clearest[:_MOST - 1])}
-        return [name for name in self.places if name in kept]
+        ranked = sorted(self.verdicts.values(),
+                        key=lambda verdict: (verdict.seeds == 0, verdict.p_adjusted, -abs(verdict.mean)))
+        names = {self.baseline, *(verdict.arm for verdict in ranked[:_MAX_ARMS - 1])}
+        return [name for name in self.places if name in names]
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
-        """Arm -> the plan's metric by epoch, for the arms that figures show."""
+        """Arm -> the plan's metric by epoch, for the arms in figures."""
         return {arm: Curve.of(list(runs.values())) for arm, runs in self._runs.items()}
 
     @cached_property
     def curve_differences(self) -> dict[str, Curve]:
-        """Arm -> its paired difference to the baseline by epoch."""
+        """Arm -> paired difference to the baseline by epoch."""
         base, found = self._runs.get(self.baseline, {}), {}
         for arm, runs in self._runs.items():
             pairs = [{epoch: value - base[seed][epoch] for epoch, value in run.items() if epoch in base[seed]}
@@ -176,7 +177,7 @@ class Summary:
 
     @cached_property
     def gaps(self) -> list[Gap]:
-        """What is missing of the plan, arm by arm."""
+        """The incomplete trials of each arm that has some."""
         found = []
         for name in self.places:
             failed: dict[str, tuple[int, ...]] = {}
@@ -193,17 +194,17 @@ class Summary:
 
     @property
     def done(self) -> int:
-        """How many trials have a result."""
+        """Number of trials with a result."""
         return sum(len(by_seed) for by_seed in self.study.results.values())
 
     @property
     def planned(self) -> int:
-        """How many trials the plan asks for."""
+        """Number of trials in the plan."""
         return len(self.study.plan.arms) * len(self.study.plan.seeds)
 
     @cached_property
     def class_metric(self) -> str | None:
-        """The per-class metric that the heat map shows: the one closest to the plan's, or None."""
+        """The per-class metric of the heat map: that of the plan's metric, else another one, or None."""
         given = {name for by_seed in self.study.results.values() for one in by_seed.values() for name in one.classes}
         wanted = self.metric.replace("mAP", "AP")
         return wanted if wanted in given else min(given, default=None)
@@ -230,7 +231,7 @@ class Summary:
         return found
 
     def front(self, cost: str) -> list[str]:
-        """Return the arms that no other beats in both accuracy and cost: the Pareto front, cheapest first."""
+        """Return the Pareto front of accuracy and cost, cheapest arm first."""
         known = sorted((row.costs[cost], -row.metrics[self.metric].mean, row.name) for row in self.rows
                        if cost in row.costs and row.metrics[self.metric].runs)
         front: list[str] = []
@@ -242,14 +243,14 @@ class Summary:
         return front
 
     def seeds_for(self, effect: float) -> int | None:
-        """Return how many seeds would find a difference of `effect`, by the widest spread seen."""
+        """Return the number of seeds that detects a difference of `effect`, for the arms' largest standard deviation."""
         spreads = [verdict.spread for verdict in self.verdicts.values() if verdict.seeds > 1]
         worst = max(spreads, default=math.nan)
         return None if math.isnan(worst) else seeds_needed(effect, worst, arms=len(self.verdicts))
 
     @cached_property
     def pairing(self) -> dict[str, float]:
-        """Arm -> how many times smaller pairing makes the variance of its difference to the baseline."""
+        """Arm -> variance of its difference to the baseline without pairing, divided by that with pairing."""
         scores = self._scores[self.metric]
         base = scores.get(self.baseline, {})
         found = {}
@@ -261,28 +262,23 @@ class Summary:
 
     @cached_property
     def over_images(self) -> dict[str, tuple[float, float]]:
-        """Arm -> the 95% interval of its mean difference over drawn validation images; empty if they cannot be read."""
+        """Arm -> 95% bootstrap interval of its mean difference over validation images; empty if they cannot be read."""
         try:
             return image_intervals(self.study)
-        except DataError:  # `gallery` says what is wrong with the file, where the page would show its pictures
+        except DataError:  # `gallery` reports the error in the section of the images
             return {}
 
     @cached_property
     def network(self) -> Network:
-        """The model's rows and where each arm's blocks are."""
+        """The model's rows, and the rows with blocks of each arm."""
         return network.of(self.study)
 
     @property
     def headline(self) -> dict[Word, list[str]]:
-        """The arms by what may be said of them, without the controls that nobody would ship."""
+        """Verdict -> arms, without the controls."""
         arms = {row.name for row in self.rows if not row.control}
         return {word: [arm for arm, verdict in self.verdicts.items() if verdict.word is word and arm in arms]
                 for word in Word}
-
-    def total(self, cost: str) -> float:
-        """Return a cost summed over all finished trials."""
-        return sum(result.costs.get(cost, 0.0) for by_seed in self.study.results.values()
-                   for result in by_seed.values())
 
 
 def _rank(metric: str) -> int:
@@ -290,7 +286,7 @@ def _rank(metric: str) -> int:
 
 
 def _bands(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each column's mean over the runs that have it, and how far its 95% interval reaches (`t_interval`)."""
+    """Return mean and half width of the 95% interval (`t_interval`) of each column, over the runs that have a value."""
     counts = (~np.isnan(table)).sum(axis=0)
     filled = np.nan_to_num(table)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""The report's tables as CSV, Markdown and LaTeX (booktabs): for papers, and for whoever computes further."""
+"""The tables of the report as CSV, Markdown and LaTeX (booktabs), for papers and further analysis."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _SPECIAL = str.maketrans({"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r
 
 
 def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
-    """Write a number, or nothing where there is none."""
+    """Format a number; "" if it is not finite."""
     return f"{value:{'+' if sign else ''}.{digits}f}" if math.isfinite(value) else ""
 
 
 def interval(low: float, high: float, *, sign: bool = False) -> str:
-    """Write an interval, or nothing where there is none."""
+    """Format an interval; "" if it is not finite."""
     return f"{number(low, sign=sign)} to {number(high, sign=sign)}" if math.isfinite(low + high) else ""
 
 
 def verdicts(summary: Summary) -> Table:
-    """Return the main table: arms with their means, paired differences and verdicts."""
+    """Return the main table: means, paired differences and verdicts of the arms."""
     table = [["arm", "runs", summary.metric, "95% interval", "difference", "difference 95% interval (t)",
               "difference 95% interval (BCa)", "difference 95% interval (images)", "p", "p (Holm)", "p (max-T)",
               "P(better)", "smallest detectable", "parameters", "verdict"]]
@@ -59,7 +59,7 @@ def metrics(summary: Summary) -> Table:
 
 
 def classes(summary: Summary) -> Table:
-    """Return average precision by class: the baseline's, and the others' paired difference to it."""
+    """Return average precision by class: of the baseline, and the paired differences of the other arms."""
     names = list(next(iter(summary.classes.values()), {}))
     table = [["arm", "value", *names]]
     for arm, spreads in summary.classes.items():
@@ -70,7 +70,7 @@ def classes(summary: Summary) -> Table:
 
 
 def trials(summary: Summary) -> Table:
-    """Return every trial with its metrics and costs: the data behind all the rest."""
+    """Return every trial with its metrics and costs, from which all other tables are computed."""
     results = summary.study.results
     costs = list(dict.fromkeys(name for by_seed in results.values() for one in by_seed.values() for name in one.costs))
     table = [["arm", "seed", "state", "key", *summary.metrics, *costs, "reason"]]
@@ -83,7 +83,7 @@ def trials(summary: Summary) -> Table:
 
 
 def render(table: Table, format: str) -> str:
-    """Write a table as `csv`, `md` or `tex`."""
+    """Format a table as `csv`, `md` or `tex`."""
     return FORMATS[format](table)
 
 

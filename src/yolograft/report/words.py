@@ -1,10 +1,10 @@
-"""What the report says, in English and in Chinese."""
+"""The texts of the report, in English and in Chinese."""
 
 from __future__ import annotations
 
 from yolograft.errors import GraftError, nearest
 
-__all__ = ["LANGUAGES", "TEXTS", "Speaker"]
+__all__ = ["LANGUAGES", "TEXTS", "Translator"]
 
 LANGUAGES = ("en", "zh")
 TEXTS = {
@@ -12,49 +12,49 @@ TEXTS = {
     "helps": ("helps", "有提升"),
     "hurts": ("hurts", "有下降"),
     "no evidence either way": ("no evidence either way", "无证据表明有变化"),
-    "too few runs to say": ("too few runs to say", "运行太少，无法判断"),
+    "too few runs to say": ("too few runs to say", "运行次数太少，无法判断"),
     "baseline": ("baseline", "基线"),
     "control": ("control", "对照"),
-    # the answer
+    # headline
     "help": ("help", "有提升"),
     "hurt": ("hurt", "有下降"),
-    "nothing": ("No arm is known to help or to hurt.", "没有方案被证实有提升或下降。"),
-    "too few": ("There are too few runs to say anything yet.", "运行还太少，什么也不能说。"),
-    "alone": ("The baseline alone: there is nothing to compare.", "只有基线，无可比较。"),
+    "nothing": ("No arm is shown to help or to hurt.", "没有方案被证实有提升或下降。"),
+    "too few": ("There are too few runs for a verdict.", "运行次数太少，尚无法下结论。"),
+    "alone": ("There is only the baseline and nothing to compare it with.", "只有基线，没有可比较的方案。"),
     "open arms": ("{n} more: no evidence either way", "另有 {n} 个方案无证据表明有变化"),
-    "few arms": ("{n} more: too few runs to say", "另有 {n} 个方案运行太少"),
+    "few arms": ("{n} more: too few runs to say", "另有 {n} 个方案运行次数太少，无法判断"),
     # headings
     "Paired differences": ("Paired differences", "配对差值"),
-    "Accuracy against cost": ("Accuracy against cost", "精度与开销"),
+    "Accuracy against cost": ("Accuracy against cost", "精度与计算开销"),
     "Learning curves": ("Learning curves", "学习曲线"),
     "By class": ("By class", "按类别"),
     "The network": ("The network", "网络结构"),
-    "Where arms disagree": ("Where arms disagree", "分歧最大的图像"),
+    "Images with the largest differences": ("Images with the largest differences", "差异最大的图像"),
     "All metrics": ("All metrics", "全部指标"),
     "Controls": ("Controls", "对照"),
-    "What is missing": ("What is missing", "还缺什么"),
-    "What it cost": ("What it cost", "花费"),
-    "How to repeat it": ("How to repeat it", "如何复现"),
-    "The whole plan": ("The whole plan", "完整计划"),
+    "Incomplete trials": ("Incomplete trials", "未完成的运行"),
+    "Computing time and cost": ("Computing time and cost", "计算开销"),
+    "How to reproduce it": ("How to reproduce it", "如何复现"),
+    "The complete plan": ("The complete plan", "完整计划"),
     # columns and facts
     "arm": ("arm", "方案"),
     "verdict": ("verdict", "结论"),
-    "runs": ("runs", "运行"),
+    "runs": ("runs", "运行次数"),
     "difference": ("difference", "差值"),
     "95% interval": ("95% interval", "95% 区间"),
-    "over images": ("over pictures", "按图像重采样"),
+    "over images": ("over images", "按图像重采样"),
     "adjusted p": ("adjusted p", "校正后 p"),
-    "better in": ("better in", "胜过基线"),
-    "detectable": ("detectable", "可检测"),
+    "better in": ("P(better)", "优于基线的概率"),
+    "detectable": ("detectable", "可检出差值"),
     "parameters": ("parameters", "参数量"),
     "gflops": ("GFLOPs", "GFLOPs"),
     "latency_ms": ("latency (ms)", "延迟 (ms)"),
-    "seconds": ("seconds a trial", "每次运行秒数"),
-    "epochs": ("epochs", "轮数"),
-    "epoch": ("epoch", "训练轮"),
+    "seconds": ("seconds per trial", "每次运行耗时（秒）"),
+    "epochs": ("epochs", "训练轮数"),
+    "epoch": ("epoch", "训练轮次"),
     "arms": ("arms", "方案"),
-    "seeds": ("seeds", "种子"),
-    "data": ("data", "数据"),
+    "seeds": ("seeds", "随机种子"),
+    "data": ("data", "数据集"),
     "model": ("model", "模型"),
     "metric": ("metric", "指标"),
     "trials": ("trials", "次运行"),
@@ -63,157 +63,174 @@ TEXTS = {
     "waiting": ("not run", "未运行"),
     "reason": ("reason", "原因"),
     "difference to": ("difference to {base}", "相对 {base} 的差值"),
-    "total time": ("computing time, all trials", "全部运行的计算时间"),
-    "finished": ("finished trials", "完成的运行"),
+    "total time": ("computing time of all trials", "全部运行的总计算时间"),
+    "finished": ("finished trials", "已完成的运行"),
     "fingerprint": ("fingerprint", "指纹"),
     "stride": ("stride", "步幅"),
     "reads": ("reads", "读取"),
     "other language": ("中文", "English"),
     # sentences
     "interval_note": (
-        "Student's 95% interval of the mean paired difference, for each arm alone.",
-        "配对差值均值的 95% 学生 t 区间，逐方案计算，未作多重校正。"),
+        "95% interval (Student's t) of the mean paired difference, for each arm separately, without a correction for "
+        "several arms.",
+        "配对差值均值的 95% t 置信区间，各方案单独计算，未作多重比较校正。"),
     "images_note": (
-        "95% interval of the same mean difference if other validation pictures of this kind had been drawn (bootstrap over "
-        "the pictures, the same ones for all arms and seeds; these very networks).",
-        "若换一批同类验证图像，同一差值均值的 95% 区间（对图像作自助重采样，各方案和种子用同一批；网络不变）。"),
+        "95% interval of the same mean difference over other validation images of this kind: a bootstrap over the "
+        "images, with the same images for all arms and seeds, and without new trainings.",
+        "换用另一批同类验证图像时，同一差值均值的 95% 置信区间：对图像作自助法（bootstrap）重采样，各方案和种子使用相"
+        "同的重采样，不重新训练。"),
     "p_note": (
-        "p: exact sign-flip test on the paired differences, corrected over all arms by Westfall and Young's max-T. The "
-        "verdict rests on it: in at most 5% of studies is “helps” or “hurts” said of any arm wrongly.",
-        "p：对配对差值作精确符号翻转检验，并按 Westfall–Young max-T 对全部方案校正。结论以此为准："
-        "至多 5% 的研究会对任一方案误判“有提升”或“有下降”。"),
+        "p: exact sign-flip test on the paired differences, corrected over all arms by Westfall and Young's max-T. "
+        "The verdict uses this p. The family-wise error rate is 5%: at most 5% of studies give a wrong “helps” or "
+        "“hurts” to any arm.",
+        "p：对配对差值作精确符号翻转检验，并用 Westfall–Young max-T 方法对全部方案作多重比较校正。结论以此 p 值为准，"
+        "总体错误率（FWER）为 5%：至多 5% 的研究会把某个方案误判为“有提升”或“有下降”。"),
     "race_note": (
-        "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, since arms that racing stopped "
-        "early have fewer seeds. The verdict rests on it: in at most 5% of studies is “helps” said of any arm wrongly.",
-        "p：对配对差值作精确符号翻转检验；竞赛提前停掉的方案种子较少，故按 Holm 法对全部方案校正。结论以此为准："
-        "至多 5% 的研究会对任一方案误判“有提升”。"),
+        "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, because arms that "
+        "racing stopped early have fewer seeds. The verdict uses this p: at most 5% of studies give a wrong “helps” "
+        "to any arm.",
+        "p：对配对差值作精确符号翻转检验；被竞速（racing）提前淘汰的方案种子较少，因此用 Holm 法对全部方案作多重比较"
+        "校正。结论以此 p 值为准：至多 5% 的研究会把某个方案误判为“有提升”。"),
     "better_note": (
-        "Probability that a run with the arm beats the baseline's run of the same seed, with its 95% interval "
-        "(Bouthillier et al. 2021).",
-        "该方案的一次运行胜过同种子基线的概率及其 95% 区间（Bouthillier 等，2021）。"),
+        "Probability that a run of the arm is better than the baseline's run with the same seed, with its 95% "
+        "interval (Bouthillier et al. 2021).",
+        "该方案的一次运行优于相同种子的基线的概率，及其 95% 置信区间（Bouthillier 等，2021）。"),
     "detect_note": (
-        "The smallest true effect that this many seeds would find four times in five; smaller ones are usually missed.",
-        "以这些种子数有八成把握发现的最小真实效应；更小的通常会漏掉。"),
+        "The smallest true difference that this number of seeds detects with a power of 80%. Smaller differences are "
+        "usually not detected.",
+        "在此种子数下，以 80% 的检验功效能够检出的最小真实差值；更小的差值通常检不出来。"),
     "sort_note": (
-        "Click a column's head to sort; point at an arm to find it in every figure.",
-        "点击列标题可排序；指向某一方案，它在各图中会突出显示。"),
+        "Click a column header to sort. Point at an arm to highlight it in every figure.",
+        "点击列标题可排序；将鼠标移到某个方案上，各图中会突出显示该方案。"),
     "forest_note": (
-        "Each tick is a seed, the dot the mean, the bar its 95% interval. A bar that clears zero is not yet "
-        "significant: the corrected p decides.",
-        "短竖线是各个种子，圆点是均值，横线是 95% 区间。横线不过零还不算显著，以校正后的 p 为准。"),
+        "Each tick is one seed, the dot is the mean, and the bar is its 95% interval. A bar that does not cross zero "
+        "is not necessarily significant: the corrected p decides.",
+        "短竖线表示各个种子，圆点表示均值，横线表示 95% 置信区间。横线不跨过零并不代表显著，以校正后的 p 值为准。"),
     "cost_note": (
-        "The dashed line is the Pareto front: for whatever lies below it, another arm is at least as accurate and costs "
-        "no more.",
-        "虚线是帕累托前沿：线下的方案，都另有方案精度不低于它而开销不高于它。"),
+        "The dashed line is the Pareto front. For every arm below it, there is another arm that is at least as "
+        "accurate and does not cost more.",
+        "虚线是帕累托前沿：对于线下的每个方案，都存在精度不低于它且开销不高于它的其他方案。"),
     "curve_note": (
-        "Left: means over seeds. Right: means of the paired difference. Bands are 95% intervals; where arms are many, "
-        "only those of the baseline and of arms with a verdict.",
-        "左：各种子的均值。右：配对差值的均值。色带是 95% 区间；方案多时只画基线和已有结论者。"),
+        "Left: mean over seeds. Right: mean of the paired difference. Bands are 95% intervals. With more than six "
+        "arms, only the baseline and arms that help or hurt have bands.",
+        "左：各种子的均值。右：配对差值的均值。色带表示 95% 置信区间；方案超过六个时，只画基线以及有提升或有下降的方"
+        "案的色带。"),
     "class_note": (
-        "Paired differences in average precision. To look at, not to conclude from: among many classes some always look "
-        "good.",
-        "各类别平均精度的配对差值。仅供观察，不作结论：类别一多，总有几个看着不错。"),
+        "Paired differences in average precision. These values are for exploration, not for conclusions: with many "
+        "classes, some always look good by chance.",
+        "各类别平均精度（AP）的配对差值。仅供探索，不能据此下结论：类别多时，总会有一些类别碰巧看起来有提升。"),
     "network_note": (
-        "The baseline's model, untrained: each box is a row of its YAML, from the picture on the left to the head on the "
-        "right; /8 is a map of one eighth of the picture's size. Each mark above a row is an arm with a block in it.",
-        "基线的模型结构：每个方框是其 YAML 的一行，左起为图像，右端为检测头；/8 表示边长为图像八分之一的特征图。"
-        "框上的标记表示某方案在该行有嫁接模块。"),
+        "The structure of the baseline's model. Each box is a row of its YAML, from the image on the left to the "
+        "head on the right. /8 is the stride: the feature map has one eighth of the image's width and height. Each "
+        "mark above a row is an arm with a block in this row.",
+        "基线的模型结构：每个方框对应模型 YAML 的一行，最左为输入图像，最右为检测头；/8 表示步幅，即特征图边长为图像"
+        "的八分之一。方框上方的标记表示某个方案在该行嫁接了模块。"),
     "pictures_note": (
-        "The pictures on which an arm gains or loses most against the baseline, chosen for that: they show what changes, "
-        "not how often. Scores are F1 at an overlap of 0.5; shown is the seed with the largest difference.",
-        "与基线相比得失最大的图像；正因如此才被选中，它们说明变化是什么样，而不说明变化有多常见。"
-        "分数为 IoU 0.5 处的 F1；所示为差异最大的种子。"),
-    "no_pictures": ("No pictures: {why}.", "没有图像：{why}。"),
-    "picture_gain": ("F1 {gain} over {runs} runs, seed {seed} shown", "{runs} 次运行的 F1 平均 {gain}，所示为种子 {seed}"),
-    "hit": ("hit", "检出"),
-    "false": ("false alarm", "误检"),
-    "missed": ("missed", "漏检"),
-    "no_network": ("No drawing: {why}", "无法绘制：{why}"),
+        "The images with the largest gain and loss of an arm against the baseline. Because they are selected, they "
+        "show what kind of change occurs, not how often. Scores are F1 at an IoU of 0.5. The seed with the largest "
+        "difference is shown.",
+        "与基线相比提升最多和下降最多的图像。这些图像是专门挑选的，只能说明变化的类型，不能说明变化的频率。分数为 "
+        "IoU 0.5 时的 F1；图中为差异最大的种子。"),
+    "no_pictures": ("No images: {why}.", "没有图像：{why}。"),
+    "picture_gain": (
+        "mean F1 difference over {runs} runs: {gain}; seed {seed} is shown",
+        "{runs} 次运行的平均 F1 差值：{gain}；图中为种子 {seed}"),
+    "hit": ("true positive", "正确检出"),
+    "false": ("false positive", "误检"),
+    "missed": ("false negative", "漏检"),
+    "no_network": ("No figure: {why}", "无法绘制：{why}"),
     "shown_note": (
-        "Too many arms for a figure: these are the baseline and the {n} with the clearest differences; the tables have "
-        "all.",
-        "方案太多，图中只画基线和差异最明确的 {n} 个；表格中是全部。"),
+        "There are too many arms for a figure. It shows the baseline and the {n} arms with the smallest p. The "
+        "tables show all arms.",
+        "方案太多，图中只显示基线和 p 值最小的 {n} 个方案；表格包含全部方案。"),
     "few_note": (
-        "Too few seeds: whatever they show, p cannot be below {p}. At least {n} seeds are needed.",
-        "种子太少：无论结果如何，p 都不会低于 {p}。至少需要 {n} 个种子。"),
+        "Too few seeds: p cannot be below {p}, whatever the results are. At least {n} seeds are needed.",
+        "种子太少：无论结果如何，p 值都不会低于 {p}。至少需要 {n} 个种子。"),
     "need_note": (
-        "With the spread seen here, finding a true difference of {effects} would take about {seeds} seeds per arm.",
-        "按这里看到的离散程度，要发现 {effects} 的真实差值，每个方案约需 {seeds} 个种子。"),
+        "With the standard deviation of this study, about {seeds} seeds per arm are needed to detect a true "
+        "difference of {effects}.",
+        "按本研究的标准差估计，要检出 {effects} 的真实差值，每个方案约需 {seeds} 个种子。"),
     "pair_note": (
-        "Pairing by seed made the variance of a difference about {gain} times smaller (median over arms), and with it the "
-        "number of seeds that the same certainty takes.",
-        "按种子配对使差值的方差约缩小为 1/{gain}（各方案的中位数），同样把握所需的种子数也随之减少。"),
+        "Pairing by seed makes the variance of a difference about {gain} times smaller (median over arms). So fewer "
+        "seeds are needed for the same precision.",
+        "按种子配对使差值的方差约缩小为 1/{gain}（各方案的中位数），因此达到同样的精度所需的种子更少。"),
     "no_pair_note": (
-        "Pairing by seed bought nothing here: an unpaired difference would vary about {gain} times as much (median over "
-        "arms). Much of a run's spread is training's own chaos, which no pairing removes.",
-        "按种子配对在这里没有带来好处：不配对的差值的方差约为配对的 {gain} 倍（各方案的中位数）。"
-        "波动大多来自训练自身的混沌，配对无法消除。"),
+        "Pairing by seed did not reduce the variance in this study: without pairing, the variance of a difference "
+        "would be about {gain} times that with pairing (median over arms). Training amplifies tiny differences, and "
+        "pairing cannot remove this part of the variance.",
+        "在本研究中，按种子配对没有降低方差：不配对时差值的方差约为配对时的 {gain} 倍（各方案的中位数）。训练过程会放"
+        "大微小的差异，这部分方差无法通过配对消除。"),
     "select_note": (
-        "Arms were compared on validation pictures, and the best of many looks better than it is: score the chosen arm "
-        "once on a held-out test split before quoting it.",
-        "各方案是在验证集上比较的，众多方案中的最好者会显得比实际更好：引用前，请在留出的测试集上对选中的方案评一次。"),
+        "Arms were compared on validation images, and the best of several arms looks better than it is (selection "
+        "bias). Before you publish it, score the chosen arm once on a held-out test split (test=True).",
+        "各方案是在验证集上比较的，从多个方案中选出的最优方案会显得比实际更好（选择偏差）。发表结果之前，请在留出的测"
+        "试集上对选中的方案评估一次（test=True）。"),
     "test_note": (
-        "On the held-out test split, scored once, {arm} (chosen by validation among {among}) {word}: difference {size}, 95% "
+        "Held-out test split, scored once: {arm} (chosen by validation among {among}) {word}: difference {size}, 95% "
         "interval {low} to {high}, p = {p}.",
-        "在只评一次的留出测试集上，{arm}（由验证集从 {among} 个方案中选出）{word}：差值 {size}，"
-        "95% 区间 {low} 至 {high}，p = {p}。"),
+        "留出测试集（只评估一次）：{arm}（根据验证集从 {among} 个方案中选出）{word}：差值 {size}，95% 置信区间 {low} "
+        "至 {high}，p = {p}。"),
     "epochs_note": (
-        "Would fewer epochs have ranked the {arms} arms alike? Kendall's tau of their means with the final ones (1 is the "
-        "same order): {taus}.",
-        "减少训练轮数能否得到同样的排序？{arms} 个方案的均值与最终均值的 Kendall 秩相关（1 为次序相同）：{taus}。"),
+        "Do fewer epochs give the same ranking of the {arms} arms? Kendall's tau between the means after fewer "
+        "epochs and the final means (1 is the same ranking): {taus}.",
+        "减少训练轮数能否得到相同的排名？{arms} 个方案在较少轮数时的均值与最终均值的 Kendall τ 系数（1 表示排名完全相"
+        "同）：{taus}。"),
     "after epoch": ("{tau} after epoch {epoch} ({share}%)", "第 {epoch} 轮后（{share}%）为 {tau}"),
     "cheaper_note": (
-        "Would the cheaper study {name} have ranked the {arms} arms alike? Kendall's tau {tau} "
-        "({differ}).",
-        "更便宜的研究 {name} 能否得到同样的排序？{arms} 个方案的 Kendall 秩相关为 {tau}（{differ}）。"),
-    "cheaper time": ("{share}% of the time a trial", "每次运行用时为 {share}%"),
+        "Does the cheaper study {name} give the same ranking of the {arms} arms? Kendall's tau {tau} ({differ}).",
+        "开销更低的研究 {name} 能否得到相同的排名？{arms} 个方案的 Kendall τ 系数为 {tau}（{differ}）。"),
+    "cheaper time": ("{share}% of the time per trial", "每次运行耗时为原来的 {share}%"),
     "aa_ok": (
-        "A/A control (the baseline again): as it should be, no change is claimed.",
-        "A/A 对照（再跑一遍基线）：符合预期，未被判为有变化。"),
+        "A/A control (the baseline again): no change is found, as expected.",
+        "A/A 对照（重复运行基线）：符合预期，没有被判定为有变化。"),
     "aa_bad": (
-        "A/A control (the baseline again): a change is claimed where there is none. Do not trust this study's other "
-        "verdicts.",
-        "A/A 对照（再跑一遍基线）：本无变化却被判为有变化，本研究的其他结论不可信。"),
+        "A/A control (the baseline again): a change is found although there is none. Do not trust the other verdicts "
+        "of this study.",
+        "A/A 对照（重复运行基线）：实际没有变化，却被判定为有变化，因此本研究的其他结论不可信。"),
     "aa": (
-        "the baseline again, its weights moved by one part in a million: what no change looks like",
-        "再跑一遍基线，初始权重只动百万分之一：没有变化时看起来是什么样"),
+        "the baseline again, with initial weights changed by one part in a million: it shows the differences that "
+        "occur without a real change",
+        "重复运行基线，初始权重只改变百万分之一：用来显示没有实际变化时会出现多大的差异"),
     "params": (
-        "a plain 1×1 convolution with about as many parameters, at the same sites",
-        "在同样位置放一个参数量相近的普通 1×1 卷积"),
+        "a plain 1×1 convolution with about the same number of parameters, at the same sites",
+        "在相同位置放置一个参数量相近的普通 1×1 卷积"),
     "gate1": ("the block with its gates fixed at 1", "同一模块，但门控恒为 1"),
-    "scale": ("the bare host at the next scale", "不嫁接，换用大一号的模型"),
-    "unfinished": ("Unfinished: {done} of {planned} trials have a result", "尚未完成：共 {planned} 次运行，{done} 次有结果"),
+    "scale": ("the bare host at the next larger scale", "不嫁接模块，换用大一号的模型"),
+    "unfinished": (
+        "Unfinished: {done} of {planned} trials have a result",
+        "尚未完成：共 {planned} 次运行，其中 {done} 次已有结果"),
     "unfinished_tail": (
-        "The verdicts may still change, and stopping as soon as one looks good would make the 5% untrue. Go on with:",
-        "结论还可能改变；一看到好结果就停，会使 5% 的误判率不再成立。继续运行："),
+        "The verdicts may still change. If you stop as soon as a result looks good, the error rate is higher than "
+        "5%. Continue with:",
+        "结论仍可能改变；如果一看到好结果就停止，错误率会超过 5%。继续运行的命令："),
     "no_figure": (
-        "Nothing to draw: no trial has recorded it.",
-        "无可绘制：没有运行记录了这些数据。"),
+        "No figure: no trial has recorded these data.",
+        "无法绘制：没有任何运行记录这些数据。"),
     "repeat_note": (
-        "With the plan below as plan.yaml. In the study's own folder it goes on where it stopped; finished trials are not "
-        "run again.",
-        "把下面的计划存为 plan.yaml。在原研究的文件夹中运行则接着做，已完成的不会重跑。"),
+        "Save the plan below as plan.yaml. In the study's own folder, the command continues the study and does not "
+        "repeat finished trials.",
+        "把下面的计划保存为 plan.yaml。在原研究的文件夹中运行该命令会继续该研究，已完成的运行不会重复。"),
     "beside_note": (
-        "Beside this page: tables/ as CSV, Markdown and LaTeX (booktabs), figures/ as SVG and PDF.",
-        "与本页同在一处：tables/ 中有 CSV、Markdown、LaTeX (booktabs) 表格，figures/ 中有 SVG、PDF 图。"),
+        "In the folder of this page: tables/ as CSV, Markdown and LaTeX (booktabs), figures/ as SVG and PDF.",
+        "本页所在文件夹中还有：tables/（CSV、Markdown、LaTeX booktabs 表格）和 figures/（SVG、PDF 图）。"),
     "tail": ("Made by yolograft {version}.", "由 yolograft {version} 生成。"),
 }
 
 
-class Speaker:
-    """Says a text in a language: `Speaker("zh")("helps")`; what has no translation is said as it is.
+class Translator:
+    """Translates the texts of the report, as in `Translator("zh")("helps")`. A text without a translation is unchanged.
 
     Raises:
-        GraftError: the report does not speak the language.
+        GraftError: the report has no texts in this language.
     """
 
     def __init__(self, language: str) -> None:
         if language not in LANGUAGES:
-            raise GraftError(f"The report does not speak '{language}'.{nearest(language, LANGUAGES)} It "
-                             f"speaks: {', '.join(LANGUAGES)}.")
+            raise GraftError(f"The report has no language '{language}'.{nearest(language, LANGUAGES)} "
+                             f"Expected one of: {', '.join(LANGUAGES)}.")
         self.language = language
 
     def __call__(self, text: str, **values: object) -> str:
-        """Return the text in the speaker's language, with values filled in."""
-        said = TEXTS[text][LANGUAGES.index(self.language)] if text in TEXTS else text
-        return said.format(**values) if values else said
+        """Return the text in the language, with the values inserted."""
+        translated = TEXTS[text][LANGUAGES.index(self.language)] if text in TEXTS else text
+        return translated.format(**values) if values else translated

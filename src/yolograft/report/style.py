@@ -1,7 +1,7 @@
-"""How figures look: their style and colours, what a reader may point at, and the way onto a page or into a paper.
+"""The style of figures: colours, markers, tooltips, and the output as SVG for the page or as a file for a paper.
 
-Ink and verdicts are drawn in colours that the page replaces by its own, so that a figure fits light and dark; what a
-reader may point at carries a number, which the page replaces by its arm and by what there is to say of it.
+Text and verdicts are drawn in placeholder colours. For the page they are replaced by CSS variables, so that a figure fits
+the light and the dark theme. An element with a tooltip gets a numbered id, which is replaced by its arm and its text.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from matplotlib.lines import Line2D
 from yolograft.report.summary import Summary
 from yolograft.study.verdict import Word
 
-__all__ = ["PAPER", "WORDS", "Draw", "Drawn", "Say", "Tips", "colour", "dash", "ink", "inline", "legend", "marker", "save",
-           "short", "tip"]
+__all__ = ["PAPER", "WORDS", "Draw", "Drawn", "Say", "Tips", "colour", "dash", "inline", "legend", "marker", "save", "short",
+           "text_colour", "tip"]
 
-_INK, PAPER = "#123456", "#fefdfc"  # stand for the page's text and background
+_TEXT, PAPER = "#123456", "#fefdfc"  # placeholders for the page's text and background colours
 WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.UNDECIDED: "#6b7079", Word.FEW: "#8a8f97"}
-_PAGE = {_INK: "currentColor", PAPER: "var(--paper)", WORDS[Word.HELPS]: "var(--helps)",
+_PAGE = {_TEXT: "currentColor", PAPER: "var(--paper)", WORDS[Word.HELPS]: "var(--helps)",
          WORDS[Word.HURTS]: "var(--hurts)", WORDS[Word.UNDECIDED]: "var(--open)", WORDS[Word.FEW]: "var(--few)"}
 _COLOURS = ("#3b82c4", "#e0781e", "#1f9e77", "#c4629b", "#a88a14", "#8a6fd1", "#2aa5c0")  # legible on white and black
 _BASELINE = "#7d828b"
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))  # where the colours come round again
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))  # for arms that share a colour
 _MARKERS = "osD^"
 _STYLE: Any = {
-    "axes.formatter.useoffset": False,  # a reader should not have to add "+4.072e-1" to each number
+    "axes.formatter.useoffset": False,  # no offset such as "+4.072e-1" beside an axis
     "font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "yolograft", "pdf.fonttype": 42,
     "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8, "grid.alpha": 0.13, "grid.linewidth": 0.8,
 }
-_INKED: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
+_COLOUR_KEYS: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
 
 Say = Callable[..., str]
-Tips = list[tuple["int | None", str]]  # an arm's place, if the mark is one arm's, and what to say of it
+Tips = list[tuple["int | None", str]]  # (index of the arm or None, text of the tooltip)
 Drawn = tuple[Figure, Tips]
 Draw = Callable[[Summary, Say], "Drawn | None"]
 
 
-def ink() -> str:
-    """Return the colour of text and axes in the figure being drawn."""
+def text_colour() -> str:
+    """Return the colour of text and axes in the current figure."""
     return str(mpl.rcParams["text.color"])
 
 
 def colour(summary: Summary, arm: str) -> str:
-    """Return an arm's colour; beyond seven arms, `dash` and `marker` tell apart those of one colour."""
+    """Return an arm's colour. With more than seven arms, `dash` and `marker` distinguish arms of one colour."""
     place = summary.places[arm]
     return _COLOURS[(place - 1) % len(_COLOURS)] if place else _BASELINE
 
@@ -68,19 +68,19 @@ def marker(summary: Summary, arm: str) -> str:
 
 
 def short(text: str, most: int = 34) -> str:
-    """Shorten a name in its middle."""
+    """Shorten a text in its middle to `most` characters."""
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:most - 1 - half]}…{text[-half:]}"
 
 
 def tip(tips: Tips, artist: Any, arm: int | None, text: str) -> None:
-    """Let a reader of the page point at an artist: it belongs to the arm at that place, if any, and says the text."""
+    """Give an artist a tooltip with a text, and the index of its arm (or None)."""
     artist.set_gid(f"tip-{len(tips)}")
     tips.append((arm, text))
 
 
 def legend(figure: Figure, tips: Tips, summary: Summary, arms: list[str], columns: int = 4, *, lines: bool = False) -> None:
-    """Name the arms below a figure, by their markers or by their lines."""
+    """Draw the legend of the arms below a figure, with their markers or their lines."""
     handles = []
     for arm in arms:
         look: Any = {"linestyle": dash(summary, arm), "linewidth": 1.7} if lines else \
@@ -94,9 +94,9 @@ def legend(figure: Figure, tips: Tips, summary: Summary, arms: list[str], column
 
 
 def inline(draw: Draw, name: str, summary: Summary, say: Say) -> str | None:
-    """Return a figure as SVG for a page: in the page's ink, its marks with arm and tip; None if it has no data."""
-    with mpl.rc_context({**_STYLE, **dict.fromkeys(_INKED, _INK)}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the browser has the glyphs that matplotlib's font lacks
+    """Return a figure as SVG for the page, with CSS colours, arms and tooltips; None if it has no data."""
+    with mpl.rc_context({**_STYLE, **dict.fromkeys(_COLOUR_KEYS, _TEXT)}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # Chinese, which the fonts of the browser have
         drawn = draw(summary, say)
         if drawn is None:
             return None
@@ -105,9 +105,9 @@ def inline(draw: Draw, name: str, summary: Summary, say: Say) -> str | None:
     text = text[text.index("<svg"):]
     for sentinel, own in _PAGE.items():
         text = text.replace(sentinel, own)
-    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)  # in the page's fonts, which know Chinese
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)  # use the fonts of the page, which have Chinese glyphs
     text = re.sub(r'<g id="tip-(\d+)">', lambda m: _marked(*tips[int(m[1])]), text)
-    # several figures share a page: their ids must not meet
+    # several figures are on one page, so their ids must differ
     text = re.sub(r'(id="|url\(#|href="#)', lambda m: m[1] + name + "-", text)
     width = round(figure.get_figwidth() * 104)
     return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', lambda m: (
@@ -120,8 +120,8 @@ def _marked(arm: int | None, text: str) -> str:
 
 
 def save(draw: Draw, summary: Summary, say: Say, format: str) -> bytes | None:
-    """Return a figure as `svg` or `pdf`, in black on nothing; None if it has no data."""
-    with mpl.rc_context({**_STYLE, **dict.fromkeys(_INKED, "black")}):
+    """Return a figure as `svg` or `pdf`, black on a transparent background; None if it has no data."""
+    with mpl.rc_context({**_STYLE, **dict.fromkeys(_COLOUR_KEYS, "black")}):
         drawn = draw(summary, say)
         return _bytes(drawn[0], format) if drawn else None
 
