@@ -24,14 +24,14 @@ ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in tw
     "host": (("host",), ("grafted models,", "trainers, YOLO"), (1.7, 3)),
     "fast": (("fast",), ("the same training", "in less time"), (0.95, 4)),
     "modelyaml": (("modelyaml",), ("read, write and check", "model YAML files"), (0.95, 5)),
-    "attach": (("sites", "attach", "checkpoint", "testing"), ("find sites, attach", "and remove blocks"), (2.45, 5)),
-    "blocks": (("blocks",), ("attention blocks,", "one file per paper"), (1.7, 6)),
+    "attach": (("sites", "attach", "checkpoint", "testing"), ("find sites, attach", "and remove blocks"), (1.7, 6)),
+    "blocks": (("blocks",), ("attention blocks,", "one file per paper"), (1.7, 7)),
     GROUND: (("errors", "upstream", "spec", "atomic", "threads", "patch", "seeding"),
              ("errors, the text of a graft, seeds, atomic writes, number of threads, monkey-patches,",
-              "the list of internals of Ultralytics and PyTorch"), (1.5, 7)),
+              "the list of internals of Ultralytics and PyTorch"), (1.5, 8)),
 }
 FORWARD = ("host/controls.py", "host/trial.py")  # old import paths, whose bodies import a later room
-WIDTH, HEIGHT = 900, 846
+WIDTH, HEIGHT = 900, 948
 _COLUMN, _ROW, _BOX = 225, 102, (178, 68)  # pixels: from column to column, from row to row, and a box
 _STYLE = ("text{font-family:Helvetica,Arial,sans-serif;text-anchor:middle}"
           ".name{font-size:17px;font-weight:bold;fill:#1d2733}"
