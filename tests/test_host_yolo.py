@@ -309,3 +309,10 @@ def test_compiled_and_mixed_precision_training_keep_the_graft(tiny_set: Path, tm
     YOLO("yolo11n.yaml", graft="se@8").train(data=str(tiny_set), epochs=1, compile=True, amp=True, project=str(tmp_path),
                                               name="c", **FAST)
     assert models.short_text(str(YOLO(tmp_path / "c" / "weights" / "last.pt").graft)) == "se@8"
+
+
+@pytest.mark.parametrize("name", ["DetectionTrainer", "ClassificationTrainer", "RTDETRTrainer"])
+def test_a_started_process_can_import_a_grafted_trainer_by_name(name: str) -> None:
+    code = f"from yolograft.host.trainer import Graft{name}; print(Graft{name}.__mro__[2].__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip().endswith(name), done.stderr

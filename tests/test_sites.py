@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
+import yolograft
+from yolograft import YOLO
 from yolograft import sites as public_sites
 from yolograft.errors import SiteError
 from yolograft.sites import resolve, sites
@@ -97,3 +99,10 @@ def test_any_module_has_sites() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()), nn.Flatten())
     assert [site["module"] for site in sites(net)] == ["0", "1", "1.0", "1.1"]
     assert [str(place) for place in resolve(net, Site.parse("BatchNorm2d"))] == ["1.0"]
+
+
+@pytest.mark.parametrize("site", ["neck", "neck.-1", "neck.3", "neck.C3k2"])
+def test_a_model_without_a_neck_says_so(site: str) -> None:
+    host = YOLO("yolo11n-cls.yaml").model
+    with pytest.raises(SiteError, match=rf"No site '{site}' in yolo11n-cls: it has no neck. Did you mean 'backbone.-1'"):
+        yolograft.graft(host, f"se@{site}")

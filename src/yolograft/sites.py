@@ -233,6 +233,8 @@ class _Index:
         parts = site.path.split(".")
         scope = parts[0] if self.rows and parts[0] in ("backbone", "neck") else ""
         rest = parts[1:] if scope else parts
+        if scope and not self._numbers(scope):
+            raise SiteError(f"No site '{site}' in {self.title}: it has no {scope}. Did you mean 'backbone.-1'? {self.hint}")
         if scope and not rest:
             raise SiteError(f"'{site}' names the whole {scope} of {self.title}. Name a row of it, as in "
                             f"'{scope}.{self._numbers(scope)[-1]}', or a class, as in '{scope}.C3k2'. {self.hint}")

@@ -169,9 +169,9 @@ def __getattr__(name: str) -> Any:
     # For several GPUs, Ultralytics 8.3 starts processes that import the trainer by module and name.
     stock_name = name[len("Graft"):]
     if name.startswith("Graft") and name.endswith("Trainer"):
-        from ultralytics.models import rtdetr
+        from ultralytics.models.rtdetr import train as rtdetr_train  # the package itself does not export its trainer
 
-        for package in (*vars(yolo).values(), rtdetr):
+        for package in (*vars(yolo).values(), rtdetr_train):
             stock = getattr(package, stock_name, None)
             if isinstance(stock, type):
                 return grafted_trainer(stock)
