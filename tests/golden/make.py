@@ -8,7 +8,8 @@ supported, so that every later version must open the files:
 `tiny.yaml` there is written by hand; all else in the folder is replaced. Everything is seeded. The work is done in
 TMP/yolograft-golden, because checkpoints and studies store paths. The stored files name no machine: the host name and the
 description of the hardware are replaced, which decide no trial's key. For another release, copy `tiny.yaml` into the
-folder of that version and run the script there. Folders of earlier versions never change.
+folder of that version and run the script there. Files of earlier versions never change, except the texts in `printed/` and
+`lint/`: when a message is reworded on purpose, its text there changes in the same commit.
 """
 
 from __future__ import annotations
