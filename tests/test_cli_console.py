@@ -111,11 +111,11 @@ def test_scoring_without_a_test_split_is_an_error(capsys):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["study"], "names no data"), (["study", "data=x"], "names no model"), (["study", "data=x", "model=m"], "names no arms"),
-    (["study", "nix.yaml"], "no plan 'nix.yaml'"), (["study", *WORDS, "epoch=3"], "Did you mean 'epochs'"),
+    (["study", "nix.yaml"], "The plan 'nix.yaml' does not exist"), (["study", *WORDS, "epoch=3"], "Did you mean 'epochs'"),
     (["study", *WORDS, "workers=many"], "workers=many"), (["study", *WORDS, "budget=soon"], "not a time"),
     (["study", *WORDS, "executor=slurm"], "Known: local, ray"), (["study", *WORDS, "retry=perhaps"], "retry=perhaps"),
     (["study", *WORDS, "race=perhaps"], "race=perhaps"), (["study", *WORDS, "storage=nonsense"], "storage"),
-    (["study", *WORDS, "data=nix.yaml"], "is not there"), (["status"], "needs the study's folder"),
+    (["study", *WORDS, "data=nix.yaml"], "'nix.yaml' does not exist"), (["status"], "needs the study's folder"),
     (["status", "nix"], "no study in 'nix'"), (["study", *WORDS, "test=perhaps"], "test=perhaps"),
     (["study", *WORDS, "baseline=cbam@8"], "is not an arm"), (["study", *WORDS, "seeds=0"], "seeds=0"),
 ])

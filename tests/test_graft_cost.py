@@ -65,7 +65,7 @@ def test_graft_adds_only_the_operators_of_its_blocks(graft: str) -> None:
 
 @pytest.mark.parametrize("graft", SITES)
 def test_graft_adds_only_the_flops_of_its_blocks(graft: str) -> None:
-    added = profile.gflops(network(graft), 640) - profile.gflops(network("none"), 640)
+    added = profile.count_gflops(network(graft), 640) - profile.count_gflops(network("none"), 640)
     assert 1e9 * added == pytest.approx(sum(4 * channels * (channels // 16) for channels, _ in SITES[graft]), abs=1)
 
 

@@ -492,7 +492,7 @@ def test_the_yaml_command_overwrites_nothing(tmp_path, capsys):
     file = tmp_path / "yolo11-mine.yaml"
     file.write_text("mine")
     assert main(["yaml", "graft=se@8", f"to={file}"]) == 2
-    assert "left as it is" in capsys.readouterr().err
+    assert "exists and is not overwritten" in capsys.readouterr().err
     assert file.read_text() == "mine"
     assert main(["yaml", "graft=se@99", f"to={tmp_path / 'new.yaml'}"]) == 2
     assert [path.name for path in Path(tmp_path).iterdir()] == ["yolo11-mine.yaml"]

@@ -215,7 +215,7 @@ def test_the_control_scale_names_missing_weights_before_the_study_makes_its_fold
         tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"model": YOLO("yolo11n.yaml").model, "train_args": {}}, "yolo11n.pt")
-    with pytest.raises(GraftError, match=r"'scale' trains another model, yolo11s\.pt, which must be there") as raised:
+    with pytest.raises(GraftError, match=r"'scale' trains another model, yolo11s\.pt, which must exist") as raised:
         run({"data": str(tiny_set), "model": "yolo11n.pt", "arms": "none; scale", "seeds": 1, "epochs": 1}, tmp_path / "s")
     assert "yolo11n.pt" not in str(raised.value), "the host's own file exists"
     assert not (tmp_path / "s").exists()
