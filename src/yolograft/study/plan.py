@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -163,10 +163,6 @@ class Plan:
         return Trial(arm=arm.name, graft=self.spelled[arm.name], control=arm.control, seed=seed,
                      settings=settings, fingerprints=self.fingerprints[arm.name], versions=self.versions,
                      host=self.host)
-
-    def with_seeds(self, seeds: Sequence[int]) -> Plan:
-        """Return this plan with other seeds."""
-        return replace(self, seeds=tuple(seeds))
 
     def compare(self, words: Mapping[str, Any]) -> None:
         """Compare this plan with a recorded one; raises `DataError` if versions, defaults, data or weights have changed."""
