@@ -26,9 +26,9 @@ ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in tw
     "modelyaml": (("modelyaml",), ("read, write and check", "model YAML files"), (0.95, 5)),
     "attach": (("sites", "attach", "checkpoint", "testing"), ("find sites, attach", "and remove blocks"), (1.7, 6)),
     "blocks": (("blocks",), ("attention blocks,", "one file per paper"), (1.7, 7)),
-    GROUND: (("errors", "upstream", "spec", "atomic", "threads", "patch", "seeding"),
-             ("errors, the text of a graft, seeds, atomic writes, number of threads, monkey-patches,",
-              "the list of internals of Ultralytics and PyTorch"), (1.5, 8)),
+    GROUND: (("language", "errors", "upstream", "spec", "atomic", "threads", "patch", "seeding"),
+             ("messages in two languages, errors, the text of a graft, seeds, atomic writes, threads,",
+              "monkey-patches, the list of internals of Ultralytics and PyTorch"), (1.5, 8)),
 }
 FORWARD = ("host/controls.py", "host/trial.py")  # old import paths, whose bodies import a later room
 WIDTH, HEIGHT = 900, 948

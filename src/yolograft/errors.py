@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from yolograft.language import tr
+
 __all__ = ["BlockError", "DataError", "GraftError", "HostError", "SiteError", "SpecError", "nearest"]
 
 
@@ -43,4 +45,4 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` with the choice most similar to `name`, or `""` if no choice is similar."""
     known = {choice.lower(): choice for choice in choices}
     match = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return f" Did you mean '{known[match[0]]}'?" if match else ""
+    return tr(" Did you mean '{name}'?", name=known[match[0]]) if match else ""

@@ -1,0 +1,52 @@
+"""Compare the messages in the code with the Chinese catalogue: python docs/make_messages.py [--write]
+
+Prints each message that has no translation. With --write, it adds these with an empty text to translate, removes messages
+that no code uses, and sorts the catalogue.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
+CATALOGUE = PACKAGE / "locale" / "zh.json"
+
+
+def calls(path: Path) -> list[ast.Call]:
+    """Return every call of `tr` in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "tr"]
+
+
+def messages() -> set[str]:
+    """Return every message in the code."""
+    found = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for call in calls(path):
+            text = call.args[0] if call.args else None
+            if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
+                raise SystemExit(f"{path.name}:{call.lineno}: the message of tr() must be a literal text")
+            found.add(text.value)
+    return found
+
+
+def main() -> None:
+    """Print what the catalogue lacks; rewrite it on request."""
+    known: dict[str, str] = json.loads(CATALOGUE.read_text(encoding="utf-8"))
+    used = messages()
+    for message in sorted(used):
+        if not known.get(message):
+            print(f"not translated: {message!r}")
+    for message in sorted(set(known) - used):
+        print(f"not used: {message!r}")
+    if "--write" in sys.argv:
+        merged = {message: known.get(message, "") for message in sorted(used)}
+        CATALOGUE.write_text(json.dumps(merged, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
