@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yolograft.errors import HostError, SpecError
-from yolograft.modelyaml.signatures import find_block, parse_args
+from yolograft.modelyaml import dialects
+from yolograft.modelyaml.compounds import Compound, find_compound
+from yolograft.modelyaml.signatures import find_block, understand
 from yolograft.modelyaml.table import (
     IMAGE,
     Row,
+    channels,
     format_source,
     has_map_output,
     name_head_inputs,
@@ -59,13 +62,15 @@ class Reading:
         graft: the attention rows as a graft, with the row numbers of the host.
         edges: the blocks that no graft text can express (see `Edge`); almost always empty. They apply after `graft`, in this
             order.
-        notes: for each attention row, a sentence that says how it was read.
+        notes: for each row that is not read as it stands, a sentence that says how it was read.
+        numbers: for each row of the host, its number in the file.
     """
 
     host: dict[str, Any]
     graft: Graft
     edges: tuple[Edge, ...] = ()
     notes: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = field(default=(), compare=False)
 
 
 def read(cfg: dict[str, Any]) -> Reading:
@@ -77,11 +82,16 @@ def read(cfg: dict[str, Any]) -> Reading:
         HostError: the dict is not a model YAML, or an index names no row. The message names every broken row.
         SpecError: the block of an attention row does not take its arguments.
     """
+    cfg, translated = dialects.translate(cfg)
     rows = parse_rows(cfg)
     attention = {row.number: block for row in rows if (block := find_block(row.module)) is not None}
-    if not attention:
-        return Reading(host=copy.deepcopy(cfg), graft=Graft())
-    return _Wiring(cfg, rows, attention).reading()
+    compounds = {row.number: compound for row in rows if row.number not in attention
+                 and (compound := find_compound(row)) is not None}
+    if not attention and not compounds:
+        return Reading(host=copy.deepcopy(cfg), graft=Graft(), notes=translated, numbers=tuple(range(len(rows))))
+    rows = [compounds[row.number].host if row.number in compounds else row for row in rows]
+    reading = _Wiring(cfg, rows, attention, compounds).reading()
+    return replace(reading, notes=translated + reading.notes)
 
 
 @dataclass(frozen=True)
@@ -104,8 +114,9 @@ class _Use:
 class _Wiring:
     """The path of each map from a host row, through attention rows, to the rows that read it."""
 
-    def __init__(self, cfg: dict[str, Any], rows: list[Row], attention: dict[int, str]) -> None:
-        self.cfg, self.rows, self.attention = cfg, rows, attention
+    def __init__(self, cfg: dict[str, Any], rows: list[Row], attention: dict[int, str], compounds: dict[int, Compound]
+                 ) -> None:
+        self.cfg, self.rows, self.attention, self.compounds = cfg, rows, attention, compounds
         self.host_rows = [row for row in rows if row.number not in attention]
         if not self.host_rows:
             raise HostError("The model YAML has only attention rows, and no host for the graft.")
@@ -146,11 +157,16 @@ class _Wiring:
                                 "row can do this.")
 
     def reading(self) -> Reading:
-        row_widths = widths(self.rows, self.cfg, frozenset(self.attention))
+        passthrough = frozenset(self.attention)
+        row_widths = widths(self.rows, self.cfg, passthrough)
+        used_widths = channels(self.rows, scales(self.cfg)[0], passthrough)
         settings, arg_notes = {}, {}
         for number, block in self.attention.items():
-            settings[number], arg_notes[number] = parse_args(self.rows[number], block, row_widths[number])
-        placed: list[tuple[int, Site]] = []
+            understood = understand(self.rows[number], block, row_widths[number], used_widths[number])
+            settings[number], arg_notes[number] = understood.settings, understood.note
+        scale = scales(self.cfg)[0].name
+        placed: list[tuple[int, Site]] = [(number, compound.site(self.to_host[number], scale))
+                                          for number, compound in self.compounds.items()]
         edges: list[Edge] = []
         for source in dict.fromkeys(use.signal.source for use in self.uses):
             uses = [use for use in self.uses if use.signal.source == source]
@@ -163,11 +179,16 @@ class _Wiring:
             else:
                 edges += self._edges(source, rest, settings)
         placed.sort(key=lambda pair: pair[0])
-        parts = [Part(self.attention[number], (site,), settings[number])
-                 for number, site in placed for _ in range(self._repeats(number))]
+        parts = []
+        for number, site in placed:
+            if number in self.compounds:
+                parts.append(Part(self.compounds[number].block, (site,), self.compounds[number].settings))
+            else:
+                parts += [Part(self.attention[number], (site,), settings[number])] * self._repeats(number)
         edges.sort(key=lambda edge: (edge.shared, edge.reader, edge.position))
         return Reading(host=self.host, graft=Graft(tuple(_join_sites(parts))), edges=tuple(edges),
-                       notes=tuple(self._notes(placed, edges, settings, arg_notes)))
+                       notes=tuple(self._notes(placed, edges, settings, arg_notes)),
+                       numbers=tuple(row.number for row in self.host_rows))
 
     def _site(self, source: int, number: int, uses: list[_Use]) -> Site:
         if source == IMAGE:
@@ -231,7 +252,12 @@ class _Wiring:
 
     def _notes(self, placed: list[tuple[int, Site]], edges: list[Edge], settings: dict[int, Any],
                arg_notes: dict[int, str]) -> Iterable[str]:
-        for number, block in self.attention.items():
+        scale = scales(self.cfg)[0].name
+        for number in sorted({*self.attention, *self.compounds}):
+            if number in self.compounds:
+                yield self.compounds[number].note(self.to_host[number], scale)
+                continue
+            block = self.attention[number]
             site = next((site for at, site in placed if at == number), None)
             own_edges = [edge for edge in edges if edge.shared == number]
             part = str(Part(block, (site or Site("x"),), settings[number])).removesuffix("@x")

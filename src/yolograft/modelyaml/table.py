@@ -60,6 +60,7 @@ class Row:
         repeats: the second value, unchecked.
         module: the module's name.
         args: the module's arguments, unchecked.
+        written: the row's text in the file, if the row was translated.
     """
 
     number: int
@@ -69,6 +70,13 @@ class Row:
     repeats: Any
     module: str
     args: Sequence[Any]
+    written: str = ""
+
+    @property
+    def text(self) -> str:
+        """The row as it is in the file."""
+        source: Any = list(self.sources) if self.is_list else self.sources[0]
+        return self.written or short_text([source, self.repeats, self.module, self.args])
 
     @property
     def kind(self) -> str:
@@ -97,8 +105,7 @@ class Row:
         return tuple(found)
 
     def __str__(self) -> str:
-        source: Any = list(self.sources) if self.is_list else self.sources[0]
-        return f"row {self.number} {short_text([source, self.repeats, self.module, self.args])}"
+        return f"row {self.number} {self.text}"
 
 
 def short_text(value: Any, depth: int = 4) -> str:
