@@ -6,8 +6,9 @@ so that `except ValueError` works in code that does not import yolograft.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 from yolograft.language import tr
 
@@ -42,7 +43,37 @@ class DataError(GraftError, ValueError):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return `" Did you mean 'x'?"` with the choice most similar to `name`, or `""` if no choice is similar."""
-    known = {choice.lower(): choice for choice in choices}
-    match = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return tr(" Did you mean '{name}'?", name=known[match[0]]) if match else ""
+    """Return `" Did you mean 'x'?"` with the choice most similar to `name`, or `""` if no choice is similar.
+
+    The words of both must agree, not only their letters: `CECA` is not suggested for `C2f_ECA`. `name` is never suggested.
+    """
+    known = {choice.lower(): choice for choice in choices if choice != name}
+    matches = [match for match in get_close_matches(name.lower(), known, n=5, cutoff=0.6)
+               if _have_same_words(name, known[match])]
+    plain = _join(name)
+    matches.sort(key=lambda match: _join(match) != plain)
+    return tr(" Did you mean '{name}'?", name=known[matches[0]]) if matches else ""
+
+
+def _have_same_words(name: str, choice: str) -> bool:
+    words, others = _words(name), _words(choice)
+    letters = [word for word in words if not word.isdecimal()]
+    if not letters:
+        return False  # a number is no misspelling of another
+    return set(others) <= set(words) or (all(_is_in(word, choice) for word in letters) and all(
+        _is_in(word, name) for word in others if not word.isdecimal()))
+
+
+def _words(text: str) -> list[str]:
+    """Split at punctuation and before capitals: `SE_Attention` and `SEAttention` are `se` and `attention`."""
+    return [word.lower() for word in re.findall(r"[A-Z]+[0-9]*(?![a-z])|[A-Z]?[a-z0-9]+|[^\W_]+", text)]
+
+
+def _join(text: str) -> str:
+    return re.sub(r"[\W_]", "", text).lower()
+
+
+def _is_in(word: str, text: str) -> bool:
+    """Whether most letters of a word are in a text, in their order and together."""
+    blocks = SequenceMatcher(None, word, _join(text), autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) >= 0.6 * len(word)

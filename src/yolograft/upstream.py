@@ -192,6 +192,10 @@ INTERNALS: tuple[Internal, ...] = (
         why="It reads a value of the command line as `yolo` does.",
         breaks="`key=value` means another thing than in `yolo`."),
     Internal(
+        name="ultralytics.utils.checks:check_yaml", kind="relied on", files=(CATALOG,), parameters=("hard",),
+        why="With `hard=False` it finds a model YAML or returns nothing.",
+        breaks="A file that Ultralytics cannot decode is not opened, or a mistake in it is not named."),
+    Internal(
         name="ultralytics.utils.checks:check_file", kind="relied on", files=(COMMANDS,), parameters=("download", "hard"),
         why="With `hard=False` it finds a data YAML or returns nothing.",
         breaks="A missing data file ends in a traceback."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import yaml
 from yolograft.errors import DataError, GraftError
 from yolograft.language import tr
 
-__all__ = ["FullWidth", "YamlText", "decode", "find_full_width", "read"]
+__all__ = ["FullWidth", "YamlText", "check_keys", "decode", "find_full_width", "read"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
@@ -40,9 +40,11 @@ class YamlText:
         value: the content; None for an empty file.
         encoding: Python's name of the encoding.
         is_lossy: whether Ultralytics, which reads UTF-8 only, would read other content.
+        text: the text of the file.
     """
 
     value: Any
+    text: str
     encoding: str
     is_lossy: bool
 
@@ -80,7 +82,18 @@ def read(path: str | Path, *, error: type[GraftError] = DataError) -> YamlText:
         value = _load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise error(tr("{path} cannot be read as YAML: {problem}", path=path, problem=_explain(text, problem))) from problem
-    return YamlText(value=value, encoding=encoding, is_lossy=encoding not in ("utf-8", "utf-8-sig") and _is_lossy(raw, value))
+    is_lossy = encoding not in ("utf-8", "utf-8-sig") and _is_lossy(raw, value)
+    return YamlText(value=value, text=text, encoding=encoding, is_lossy=is_lossy)
+
+
+def check_keys(path: str | Path, content: YamlText, keys: Iterable[str], *, error: type[GraftError] = DataError) -> None:
+    """Raise an error if a file lacks a key that full-width punctuation hides, such as `train：` with a Chinese colon."""
+    value = content.value if isinstance(content.value, dict) else {}
+    missing = [key for key in keys if key not in value]
+    if missing:
+        hidden = next((place for place in find_full_width(content.text)), None)
+        if hidden is not None:
+            raise error(tr("{path} has no '{key}'. {place}.", path=path, key=missing[0], place=hidden))
 
 
 def decode(raw: bytes) -> tuple[str, str]:
@@ -162,8 +175,8 @@ def _explain(text: str, problem: Exception) -> str:
         return " ".join(str(problem).split())
     reason = " ".join(str(getattr(problem, "problem", None) or problem).split())
     shown = lines[at].strip() if lines else ""
-    return tr("line {line}, column {column}: {reason}. Compare its brackets, quotes and indentation with the lines before it: "
-              "{shown}", line=mark.line + 1, column=mark.column + 1, reason=reason,
+    return tr("line {line}, column {column}: {reason}. Compare its brackets, quotes and indentation with the lines before "
+              "it: {shown}", line=mark.line + 1, column=mark.column + 1, reason=reason,
               shown=shown if len(shown) <= 80 else shown[:77] + "...")
 
 

@@ -14,12 +14,13 @@ from ultralytics.cfg import get_cfg, smart_value
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_file
 
-from yolograft import checkpoint
+from yolograft import checkpoint, yaml_text
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
+from yolograft.language import tr
 from yolograft.spec import Graft
 
 __all__ = ["run"]
@@ -95,3 +96,14 @@ def _check_data(data: Any) -> None:
             raise HostError(f"data={text} does not exist.{nearest(Path(text).name, neighbours)} Expected a data YAML as "
                             "Ultralytics defines it. 'yolograft data' makes one from a Pascal VOC set, from NEU-DET, or "
                             "from generated images.")
+        if text.endswith((".yaml", ".yml")) and "://" not in text:
+            _check_data_text(Path(str(check_file(text, download=False, hard=False))), text)
+
+
+def _check_data_text(file: Path, shown: str) -> None:
+    content = yaml_text.read(file, error=HostError)
+    if content.is_lossy:
+        raise HostError(tr("data={path} is encoded in {encoding}. Ultralytics reads UTF-8 only, and would lose characters of "
+                           "paths and class names. Save it as UTF-8 ('Save with Encoding' in most editors).", path=shown,
+                           encoding=content.encoding))
+    yaml_text.check_keys(file, content, ("train", "val"), error=HostError)

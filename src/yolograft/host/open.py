@@ -27,5 +27,6 @@ def open_model(name: str | Path, task: str | None = None) -> Any:
         raise
     except (FileNotFoundError, TypeError, KeyError, AttributeError, ModuleNotFoundError, ConnectionError) as error:
         files = [str(path) for pattern in ("*.pt", "*.yaml") for path in sorted(Path.cwd().glob(pattern))]
-        hint = nearest(str(name), [Path(file).name for file in files])
+        hint = nearest(str(name), [Path(file).name for file in files
+                                   if Path(file).name != Path(name).name])
         raise HostError(f"model={name} cannot be opened: {error}.{hint}") from error

@@ -48,7 +48,7 @@ class GraftTrainer:
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
         super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
-            LOGGER.warning(f"WARNING yolograft: {line}")
+            LOGGER.warning(f"yolograft: {line}")
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
@@ -68,7 +68,7 @@ class GraftTrainer:
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
         """Build the stock network, graft it, and load the blocks' tensors from the weights."""
-        from yolograft.host.build import model_config
+        from yolograft.host.build import model_config, name_failing_row
 
         if str(cfg).endswith(checkpoint.SUFFIX):  # in a process of a multi-GPU training, which gets only the path
             opened = safetensors_file.open_file(str(cfg))
@@ -78,7 +78,8 @@ class GraftTrainer:
         if self.graft_text is not None:
             graft = Graft.parse(self.graft_text)
         host_config = models.host_yaml(config) if isinstance(config, dict) else config
-        with models.restore_activation():
+        source = cfg if isinstance(cfg, (str, Path)) else (host_config or {}).get("yaml_file", "")
+        with models.restore_activation(), name_failing_row(source):
             network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
         # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
         models.graft_onto(attach.prune(network), graft)

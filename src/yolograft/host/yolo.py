@@ -19,7 +19,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 from yolograft import attach, checkpoint
 from yolograft.errors import HostError
 from yolograft.host import models, safetensors_file, subprocesses
-from yolograft.host.build import model_config
+from yolograft.host.build import model_config, name_failing_row
 from yolograft.host.trainer import grafted_trainer
 from yolograft.spec import Graft
 
@@ -46,7 +46,8 @@ class _GraftingModel:
         self.cfg = cfg
         self.task = task or guess_model_task(models.host_yaml(config))
         cls = model or self._smart_load("model")  # type: ignore[attr-defined]
-        self.model = models.build_model(config, graft, cls, verbose=verbose)
+        with name_failing_row(cfg):
+            self.model = models.build_model(config, graft, cls, verbose=verbose)
         self.overrides = {**getattr(self, "overrides", {}), "model": cfg, "task": self.task}
         self.model.args = {**DEFAULT_CFG_DICT, **self.overrides}  # type: ignore[assignment]
         self.model.task = self.task  # type: ignore[assignment]

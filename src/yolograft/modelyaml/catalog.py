@@ -7,11 +7,12 @@ sets `scale` from that name; packaged files lie under `ultralytics/cfg/models`.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["guess_scale", "has_module", "packaged_files", "read_yaml"]
+__all__ = ["find_yaml", "guess_scale", "has_module", "packaged_files", "read_yaml"]
 
 
 @cache
@@ -48,6 +49,21 @@ def read_yaml(path: str | Path) -> Any:
     from ultralytics.nn.tasks import yaml_model_load
 
     return yaml_model_load(path)
+
+
+def find_yaml(path: str | Path) -> Path | None:
+    """Return the file that `read_yaml` opens: `yolo11.yaml` for `yolo11n.yaml` where only that exists; None if there is none."""
+    from ultralytics.utils.checks import check_yaml
+
+    unscaled = re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", str(path))
+    for name in (str(path), unscaled):
+        try:
+            found = check_yaml(name, hard=False)
+        except (AssertionError, OSError):
+            continue
+        if found and Path(str(found)).is_file():
+            return Path(str(found))
+    return None
 
 
 def guess_scale(path: str | Path) -> str:

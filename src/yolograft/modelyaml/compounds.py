@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from yolograft.errors import SpecError
 from yolograft.language import tr
 from yolograft.modelyaml import catalog
 from yolograft.modelyaml.signatures import Settings, find_block, understand
 from yolograft.modelyaml.table import Row, parse_literal
 from yolograft.spec import Graft, Part, Site
 
-__all__ = ["Compound", "find_compound", "split_name"]
+__all__ = ["Compound", "find_compound", "host_row", "split_name"]
 
 # The stock module -> where public classes apply the block, and the number of arguments that a row of it can have.
 # output: on the module's output. bottleneck: in each bottleneck, before the sum. concat: before the last convolution.
@@ -133,6 +134,15 @@ def find_compound(row: Row) -> Compound | None:
     settings = tuple(sorted((dict(_SETTINGS.get((host, block), ())) | given).items()))
     return Compound(host=replace(row, module=host, args=args[:most], written=row.text), block=block, settings=settings,
                     place=place)
+
+
+def host_row(row: Row) -> Row:
+    """Return the stock row of a row that joins a stock module and a block; any other row as it is."""
+    try:
+        compound = find_compound(row)
+    except SpecError:
+        return row  # the reader reports it
+    return row if compound is None else compound.host
 
 
 def _is_true(args: Any, at: int) -> bool:

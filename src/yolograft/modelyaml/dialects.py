@@ -14,7 +14,21 @@ from yolograft.language import tr
 from yolograft.modelyaml import catalog
 from yolograft.modelyaml.table import short_text
 
-__all__ = ["FAMILIES", "Family", "find_family", "translate"]
+__all__ = ["FAMILIES", "Family", "ForeignModelError", "find_family", "translate"]
+
+
+class ForeignModelError(HostError):
+    """The file is a model of another repository, which Ultralytics cannot build.
+
+    Attributes:
+        what: which model it is.
+        why: what Ultralytics lacks.
+        fix: what to do.
+    """
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(" ".join(text for text in (what, why, fix) if text))
+        self.what, self.why, self.fix = what, why, fix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +97,7 @@ def translate(cfg: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     Rows that are no rows stay as they are. The given dict does not change.
 
     Raises:
-        HostError: the file is a model that Ultralytics does not have; the message names its family once.
+        ForeignModelError: the file is a model that Ultralytics does not have; the message names its family once.
     """
     if not isinstance(cfg, dict) or not all(isinstance(cfg.get(part), (list, tuple)) for part in ("backbone", "head")):
         return cfg, ()
@@ -91,15 +105,19 @@ def translate(cfg: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     found = find_family({raw[2] for raw in rows if _is_row(raw)})
     if found:
         family, named = found
-        raise HostError(tr("This is a model of the {name} family (repository {source}): Ultralytics has no modules {modules}, "
-                           "and no such model. Use that repository, or put the same attention rows into a packaged file "
-                           "of Ultralytics, such as {instead}.", name=family.name, source=family.source.partition(":")[0],
-                           modules=", ".join(named), instead=family.instead))
+        raise ForeignModelError(
+            tr("This is a model of the {name} family (repository {source}).", name=family.name,
+               source=family.source.partition(":")[0]),
+            tr("Ultralytics has no such model: its modules {modules} do not exist there.", modules=", ".join(named)),
+            tr("Use that repository, or put the same attention rows into a packaged file of Ultralytics, such as {instead}.",
+               instead=family.instead))
     early = next((number for number, raw in enumerate(rows) if _is_row(raw) and _has_prediction_width(raw[3])), None)
     if early is not None:
-        raise HostError(tr("Row {number} {row} is a prediction layer of the first yolov5 releases (v1 and v2). The head of "
-                           "Ultralytics has its own. Remove these rows, and let Detect read the rows before them, or start "
-                           "from yolov5.yaml.", number=early, row=short_text(rows[early])))
+        raise ForeignModelError(
+            tr("Row {number} {row} is a prediction layer of the first yolov5 releases (v1 and v2).", number=early,
+               row=short_text(rows[early])),
+            tr("The head of Ultralytics has its own prediction layers."),
+            tr("Remove these rows, and let Detect read the rows before them, or start from yolov5.yaml."))
     notes: list[str] = []
     translated = dict(cfg)
     number = 0

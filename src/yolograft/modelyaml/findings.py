@@ -38,11 +38,13 @@ class Report:
         path: the file, as the caller named it.
         compared: a phrase that names the stock file and the scale of the comparison.
         findings: the findings, sorted by row.
+        notes: how rows are read that do not mean what they say, such as attention rows. No problems.
     """
 
     path: str
     compared: str
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -52,4 +54,5 @@ class Report:
     def __str__(self) -> str:
         warnings = len(self.findings) - self.errors
         count = ", ".join([f"{n} {word}{'s' * (n > 1)}" for n, word in ((self.errors, "error"), (warnings, "warning")) if n])
-        return "\n".join([f"{self.path}: {count or 'no problems'} ({self.compared})", *map(str, self.findings)])
+        return "\n".join([f"{self.path}: {count or 'no problems'} ({self.compared})", *map(str, self.findings),
+                          *(f"note: {note}" for note in self.notes)])

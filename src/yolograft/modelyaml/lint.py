@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolograft.errors import GraftError, HostError
-from yolograft.modelyaml import catalog, load, reader, table
+from yolograft.modelyaml import catalog, compounds, dialects, load, reader, table
 from yolograft.modelyaml.comparison import Comparison, check_wiring
 from yolograft.modelyaml.findings import Finding, Report
 from yolograft.modelyaml.rules import check_blocks, check_modules, check_repetition, check_strides, check_unread
@@ -50,14 +48,20 @@ def examine(path: str | Path) -> Report:
 
 def _examine_config(cfg: dict[str, Any], path: str | Path) -> Report:
     """Examine a loaded YAML dict. The scale comes from the name `path`; that file need not exist."""
+    cfg_as_written = cfg
     raw_rows = table.raw_rows(cfg)
     if len(raw_rows) > _MAX_ROWS:
         raise HostError(f"{path} has {len(raw_rows):,} rows. A model YAML has at most {_MAX_ROWS}.")
     findings: list[Finding] = []
     rows: list[Row] = []
-    for number, part, raw in raw_rows:
+    try:
+        cfg, _ = dialects.translate(cfg)
+    except dialects.ForeignModelError as error:
+        return Report(path=str(path), compared="not compared", findings=(
+            Finding(row=None, severity="error", what=error.what, why=error.why, fix=error.fix),))
+    for number, part, raw in table.raw_rows(cfg):
         try:
-            rows.append(table.parse_row(number, part, raw))
+            rows.append(compounds.host_row(table.parse_row(number, part, raw)))
         except HostError as error:
             findings.append(Finding(
                 row=number, severity="error", what=str(error), why="Ultralytics unpacks four values from each row.",
@@ -71,15 +75,19 @@ def _examine_config(cfg: dict[str, Any], path: str | Path) -> Report:
         return Report(path=str(path), compared="not compared: fix the broken rows first", findings=_sort(findings))
     comparison = Comparison(cfg, rows, Path(path).stem, scale)
     findings += _check_rows(comparison)
+    notes: tuple[str, ...] = ()
     if not any(finding.severity == "error" for finding in findings):
-        findings += _check_readable(cfg)
+        try:
+            notes = reader.read(cfg_as_written).notes
+        except GraftError as error:
+            findings.append(_unreadable(error, rows))
     stock = comparison.match
     if stock and "scales" in stock.cfg and not {"scales", "depth_multiple", "width_multiple"} & set(cfg):
         findings.append(Finding(
             row=None, severity="warning", what="The file has no `scales`.",
             why=f"Without them, every row has its full width and depth. That is much larger than any scale of {stock.name}.",
             fix=f"Copy the `scales` of {stock.name}."))
-    return Report(path=str(path), compared=comparison.describe(cfg), findings=_sort(findings))
+    return Report(path=str(path), compared=comparison.describe(cfg), findings=_sort(findings), notes=notes)
 
 
 def _check_rows(comparison: Comparison) -> list[Finding]:
@@ -108,10 +116,9 @@ def _load(path: str | Path) -> dict[str, Any]:
             file = unscaled
         if file.stat().st_size > _MAX_BYTES:
             raise HostError(f"{path} is not a model YAML: it has more than {_MAX_BYTES:,} bytes.")
-        cfg = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise HostError(f"{path} cannot be read as YAML: {reason}") from error
+        cfg = load.read_text(file)
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}.") from error
     if not isinstance(cfg, dict):
         raise HostError(f"{path} is not a model YAML: expected a mapping with `backbone` and `head`.")
     cfg = load.unmarked(cfg)
@@ -121,14 +128,10 @@ def _load(path: str | Path) -> dict[str, Any]:
     return {**cfg, "scale": scale if isinstance(scales, dict) and scale in scales else ""}
 
 
-def _check_readable(cfg: dict[str, Any]) -> Iterator[Finding]:
-    try:
-        reader.read(cfg)
-    except GraftError as error:
-        number = re.match(r"row (\d+)", str(error))
-        yield Finding(row=int(number[1]) if number else None, severity="error", what=str(error),
-                      why="yolograft cannot convert these rows to a host and a graft.",
-                      fix="Change the row as described above.")
+def _unreadable(error: GraftError, rows: list[Row]) -> Finding:
+    number = next((row.number for row in rows if str(row) in str(error)), None)
+    return Finding(row=number, severity="error", what=str(error),
+                   why="yolograft cannot convert these rows to a host and a graft.", fix="Change the row as described above.")
 
 
 def _check_file(path: str | Path, cfg: dict[str, Any]) -> Iterator[Finding]:

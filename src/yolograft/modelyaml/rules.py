@@ -11,12 +11,13 @@ from fractions import Fraction
 from typing import Any
 
 from yolograft import blocks
-from yolograft.errors import GraftError, nearest
+from yolograft.errors import GraftError
 from yolograft.modelyaml import stock_match
 from yolograft.modelyaml.comparison import Comparison
 from yolograft.modelyaml.findings import Finding
-from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, parse_args
+from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, understand
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output, parse_literal, short_text
+from yolograft.modelyaml.unknown import explain_unknown
 
 __all__ = ["check_blocks", "check_modules", "check_repetition", "check_strides", "check_unread"]
 
@@ -30,12 +31,9 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
                           why="The second value is the number of repeats: a whole number from 1.",
                           fix=f"Write 1: {_format_row(row, repeats=1)}")
         if row.number in comparison.unknown:
-            near = nearest(row.module, _module_names(comparison.stock_rows))
+            why, fix = explain_unknown(row.module, _module_names(comparison.stock_rows))
             yield Finding(row=row.number, severity="error", what=f"{row}: no module is named '{short_text(row.module)}'.",
-                          why="The installed Ultralytics does not have this module, and yolograft has no such block. "
-                              "A module from a fork of Ultralytics is not available here.",
-                          fix="Use a name that 'yolograft blocks' lists, or load your own block with blocks=FILE.py."
-                              f"{near}")
+                          why=why, fix=fix)
 
 
 def check_blocks(comparison: Comparison) -> Iterator[Finding]:
@@ -73,15 +71,14 @@ def _check_args(comparison: Comparison, row: Row, block: str) -> Iterator[Findin
     number = row.number
     widths = {column[number] for column in (comparison.nominal, *comparison.channels_by_scale.values())}
     try:
-        _, note = parse_args(row, block, frozenset(c for c in widths if c is not None))
+        understood = understand(row, block, frozenset(c for c in widths if c is not None), comparison.channels[number])
     except GraftError as error:
         yield Finding(row=number, severity="error", what=str(error), why=f"'{block}' does not take these arguments.",
                       fix=f"Write [] for its defaults: {_format_row(row, args=[])}")
         return
     actual, nominal = comparison.channels[number], comparison.nominal[number]
     is_squeeze = row.module == SQUEEZE_EXCITATION
-    wrong = [c for c in map(int, re.findall(r"\b\d+(?= (?:is|and|are)\b)", note)) if c not in (actual, nominal)] \
-        if "channels" in note else []
+    wrong = [c for c in understood.channels if c not in (actual, nominal)]
     if is_squeeze:
         wrong = [c for c in (parse_literal(row.args[0]),) if c != actual]
     if not wrong or actual is None or nominal is None:

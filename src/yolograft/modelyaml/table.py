@@ -19,7 +19,7 @@ from yolograft.errors import HostError
 from yolograft.sites import name_strides
 
 __all__ = [
-    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
+    "IMAGE", "NOMINAL", "STOCK_MODULES", "Row", "Scaling", "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
     "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
@@ -46,6 +46,9 @@ _HEADS = frozenset({
     "Pose", "Pose26", "OBB", "OBB26", "Depth", "SemanticSegment", "v10Detect", "RTDETRDecoder", "LRPCHead",
 })
 _NO_SINGLE_MAP = _HEADS | {"CBLinear", "ImagePoolingAttn"}
+STOCK_MODULES = _SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {  # of Ultralytics 8.3.0 or a later version
+    "Concat", "CBFuse", "HGStem", "HGBlock", "ResNetLayer", "TorchVision", "Index",
+}
 
 
 @dataclass(frozen=True)
