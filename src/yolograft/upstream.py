@@ -222,13 +222,14 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO,),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
-        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE),
-        source=('enumerate(d["backbone"] + d["head"])', "globals()[m]",
+        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD),
+        source=('for i, (f, n, m, args) in enumerate(d["backbone"] + d["head"])', "globals()[m]",
                 "c2 = make_divisible(min(c2, max_channels) * width, 8)"),
         why="It looks up the module of every row by name, and scales widths by one rule, which the row table repeats.",
         breaks="The linter reports wrong channels, or stock code could build the host without its graft."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES), source=("m.f", "m.i"),
+        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES, BUILD),
+        source=("for m in", "m.f", "m.i"),
         why="A row's `f` names the rows that it reads, and `i` its own number.",
         breaks="Sites such as `p3` resolve to the wrong rows."),
 

@@ -162,6 +162,10 @@ def _explain(text: str, problem: Exception) -> str:
     full_width = next(find_full_width(text), None)
     if full_width is not None:
         return tr("{place}.", place=full_width)
+    unbalanced = _find_unbalanced(lines[:at + 1])
+    if unbalanced is not None:
+        return tr("line {line}, column {column}: a bracket of this row is missing or too many: {shown}", line=unbalanced + 1,
+                  column=len(lines[unbalanced].partition("#")[0].rstrip()), shown=lines[unbalanced].strip()[:80])
     tab = next((number for number, line in enumerate(lines, 1) if _has_bad_tab(line)), None)
     if tab is not None:
         return tr("line {line}, column {column}: a tab. YAML allows only blanks here: replace each tab with two blanks.",
@@ -178,6 +182,18 @@ def _explain(text: str, problem: Exception) -> str:
     return tr("line {line}, column {column}: {reason}. Compare its brackets, quotes and indentation with the lines before "
               "it: {shown}", line=mark.line + 1, column=mark.column + 1, reason=reason,
               shown=shown if len(shown) <= 80 else shown[:77] + "...")
+
+
+def _find_unbalanced(lines: list[str]) -> int | None:
+    """Return the first line with a whole row of a list, such as `[-1, 1, SE, [8]],`, whose brackets are not paired."""
+    opens = False  # whether the line before opened the list of rows, as in `backbone:`
+    for number, line in enumerate(lines):
+        code = re.sub(r"'[^']*'|\"[^\"]*\"", "", line).partition("#")[0].strip()
+        balance = code.count("[") - code.count("]")
+        if re.match(r"(- )?\[.*\w", code) and balance and not (opens and balance == 1) and (code.startswith("- ") or not code.endswith("]]")):
+            return number
+        opens = (code.endswith((":", "[")) or opens) if code in ("", "[") or code.endswith((":", "[")) else False
+    return None
 
 
 def _has_bad_tab(line: str) -> bool:

@@ -24,7 +24,7 @@ __all__ = ["CECA", "ECA"]
 
 
 @block("eca", aliases=("ECA", "ECAAttention", "ECABlock", "ECALayer", "ECA_Layer", "ECAModule",
-                       "EfficientChannelAttention"))
+                       "EfficientChannelAttention", "EfficientChannelAttentionModule", "ECANet"))
 class ECA(nn.Module):
     """Gate each channel from its neighbouring channels with one short 1-D convolution and no reduction.
 

@@ -32,7 +32,7 @@ _RANKING = tuple(zip(
 ))
 
 
-@block("fca", aliases=("FCA", "FcaLayer", "FcaNet", "FCALayer", "MultiSpectralAttentionLayer"))
+@block("fca", aliases=("FCA", "FcaLayer", "FcaNet", "FCALayer", "MultiSpectralAttentionLayer", "FCAAttention"))
 class FCA(nn.Module):
     """SE whose squeeze uses several cosine frequencies (DCT), not only the average.
 

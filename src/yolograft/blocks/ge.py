@@ -25,7 +25,7 @@ from yolograft.errors import BlockError
 __all__ = ["GE"]
 
 
-@block("ge", aliases=("GE", "GatherExcite", "GatherExciteBlock", "GENet"))
+@block("ge", aliases=("GE", "GatherExcite", "GatherExciteBlock", "GENet", "GEBlock", "GatherExciteAttention"))
 class GE(nn.Module):
     """Summarise each neighbourhood of a channel, and gate the channel there by the summary.
 

@@ -81,11 +81,12 @@ def name_failing_row(path: str | Path) -> Iterator[None]:
         number, is_built = found
         reason = " ".join(str(error).split())
         reason = reason if len(reason) <= 300 else reason[:297] + "..."
-        text = tr("model={path}: {row} does not fit the maps that it reads: {reason}. To see every error and its fix: "
-                  "yolograft lint {path}", path=path, row=_describe(path, number), reason=reason.rstrip(".")) if is_built else \
-            tr("model={path}: {row} cannot be built: {reason}. Check its arguments, and the channels of the rows that it "
-               "reads: yolograft lint {path}", path=path, row=_describe(path, number), reason=reason.rstrip("."))
-        raise HostError(text) from error
+        row, reason = _describe(path, number), reason.rstrip(".")
+        if is_built:
+            raise HostError(tr("model={path}: {row} does not fit the maps that it reads: {reason}. To see every error and "
+                               "its fix: yolograft lint {path}", path=path, row=row, reason=reason)) from error
+        raise HostError(tr("model={path}: {row} cannot be built: {reason}. Check its arguments, and the channels of the "
+                           "rows that it reads: yolograft lint {path}", path=path, row=row, reason=reason)) from error
 
 
 def _failing_row(traceback: TracebackType | None) -> tuple[int, bool] | None:

@@ -103,7 +103,7 @@ def _check_data(data: Any) -> None:
 def _check_data_text(file: Path, shown: str) -> None:
     content = yaml_text.read(file, error=HostError)
     if content.is_lossy:
-        raise HostError(tr("data={path} is encoded in {encoding}. Ultralytics reads UTF-8 only, and would lose characters of "
-                           "paths and class names. Save it as UTF-8 ('Save with Encoding' in most editors).", path=shown,
+        raise HostError(tr("data={path} is encoded in {encoding}. Ultralytics reads UTF-8 only, and would lose characters "
+                           "of paths and class names. Save it as UTF-8 ('Save with Encoding' in most editors).", path=shown,
                            encoding=content.encoding))
     yaml_text.check_keys(file, content, ("train", "val"), error=HostError)

@@ -26,13 +26,15 @@ __all__ = ["Compound", "find_compound", "host_row", "split_name"]
 _PLACES: dict[str, tuple[str, int]] = {
     "C2f": ("output", 4), "C3k2": ("output", 6), "C2": ("output", 4), "C1": ("output", 1), "A2C2f": ("output", 9),
     "C2fCIB": ("output", 5), "RepC3": ("output", 2), "RepNCSPELAN4": ("output", 4), "ELAN1": ("output", 3),
-    "C2PSA": ("output", 2), "C2fPSA": ("output", 2), "SPPELAN": ("output", 3), "Conv": ("output", 7), "DWConv": ("output", 5),
-    "GhostConv": ("output", 5), "C3x": ("output", 4), "C3": ("bottleneck", 4), "BottleneckCSP": ("bottleneck", 4),
+    "C2PSA": ("output", 2), "C2fPSA": ("output", 2), "SPPELAN": ("output", 3),
+    "Conv": ("output", 7), "DWConv": ("output", 5), "GhostConv": ("output", 5), "C3x": ("output", 4),
+    "C3": ("bottleneck", 4), "BottleneckCSP": ("bottleneck", 4),
     "Bottleneck": ("residual", 5), "SPPF": ("concat", 2), "SPP": ("concat", 2),
 }
 # EMA is in the bottlenecks of most C2f_EMA and C3k2_EMA classes (z1069614715's and copies of them).
 _OTHER_PLACES = {("C2f", "ema"): "bottleneck", ("C3k2", "ema"): "bottleneck"}
-_SETTINGS: dict[tuple[str, str], Settings] = {("SPPF", "lska"): (("kernel_size", 11),), ("SPP", "lska"): (("kernel_size", 11),)}
+_SETTINGS: dict[tuple[str, str], Settings] = {("SPPF", "lska"): (("kernel_size", 11),),
+                                              ("SPP", "lska"): (("kernel_size", 11),)}
 _NOT_COMPOUNDS = {"C3GC", "C3C2"}  # gnConv of HorNet, and a module of their own: iscyy/yoloair/models/yolo.py
 _REPEATED_INSIDE = {"C2f", "C3k2", "C2", "C1", "A2C2f", "C2fCIB", "RepC3", "C2PSA", "C2fPSA", "C3x", "C3", "BottleneckCSP"}
 
@@ -69,10 +71,10 @@ class Compound:
             "concat": tr("assumed: the block is before the last convolution, as in most public code"),
         }[self.place]
         if host in ("C2PSA", "C2fPSA"):
-            text = tr("assumed: the block is on the row's output. Many public classes of this name replace the self-attention "
-                      "of {host} by it, which a graft cannot", host=host)
-        return tr("{row} -> {host} and {part} ({assumption}; for the other place, write {host} in the row and graft={other})",
-                  row=self.host, host=host, part=part, assumption=text, other=other)
+            text = tr("assumed: the block is on the row's output. Many public classes of this name replace the "
+                      "self-attention of {host} by it, which a graft cannot", host=host)
+        return tr("{row} -> {host} and {part} ({assumption}; for the other place, write {host} in the row and "
+                  "graft={other})", row=self.host, host=host, part=part, assumption=text, other=other)
 
     def _other_place(self) -> str:
         if self.place != "output":

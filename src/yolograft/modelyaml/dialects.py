@@ -133,13 +133,14 @@ def translate(cfg: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
 def _translate_row(raw: Any, number: int, notes: list[str]) -> Any:
     source, repeats, module, args = raw
     if module in _SAME_AS_DETECT and not catalog.has_module(module):
-        notes.append(tr("row {number} {row}: {module} of the yolov9 repository is read as Detect, which is the same head in "
+        notes.append(tr("row {number} {row}: {module} of the yolov9 repository is read as Detect, the anchor-free head of "
                         "Ultralytics", number=number, row=short_text(raw), module=module))
         raw = [source, repeats, "Detect", [arg for arg in args if not _is_anchors(arg)]]
     elif module in _ANCHOR_HEADS and any(map(_is_anchors, args)):
         plain = [arg for arg in args if not _is_anchors(arg)]
-        notes.append(tr("row {number} {row} is the head of the yolov5 repository, read as {plain}: the head of Ultralytics has "
-                        "no anchors, so `anchors` has no effect", number=number, row=short_text(raw), plain=short_text(plain)))
+        notes.append(tr("row {number} {row} is the head of the yolov5 repository, read as {plain}: the head of Ultralytics "
+                        "has no anchors, so `anchors` has no effect", number=number, row=short_text(raw),
+                        plain=short_text(plain)))
         raw = [source, repeats, module, plain]
     return raw
 

@@ -63,7 +63,8 @@ def _implementation(block: str, names: str, channels: str, parameters: str, sour
     classes = names.split()
     words = [*channels.split(), *(one.name for one in parsed)]
     return Implementation(block=block, classes=tuple(one.lower().replace("_", "") for one in classes),
-                          shown=f"{classes[0]}({', '.join(words)})", channels=tuple(channels.split()), parameters=tuple(parsed), source=source,
+                          shown=f"{classes[0]}({', '.join(words)})", channels=tuple(channels.split()),
+                          parameters=tuple(parsed), source=source,
                           implied=tuple(sorted(implied.items())))
 
 
@@ -75,20 +76,24 @@ _COPIES = "copies in many YOLO forks, which name no origin"
 
 # In each block, an implementation that takes fewer numbers comes first.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
-    _implementation("se", "SELayer SELayerV1 SENet", "channel", "reduction=ratio", "moskomule/senet.pytorch/senet/se_module.py"),
+    _implementation("se", "SELayer SELayerV1 SENet", "channel", "reduction=ratio",
+                    "moskomule/senet.pytorch/senet/se_module.py"),
     _implementation("se", "SEAttention SE_Block SEBlock SEAtt", "channel", "reduction=ratio", _EXTERNAL + "SEAttention.py"),
     _implementation("se", "SE", "c1 c2", "ratio=ratio", "iscyy/yoloair/models/common.py"),
     _implementation("se", "SqueezeExcite SEModule", "channels", "rd_ratio=ratio rd_channels=-none rd_divisor=-any",
                     _TIMM + "squeeze_excite.py"),
-    _implementation("ese", "EffectiveSEModule", "channels", "add_maxpool=-bool gate_layer=gate:word", _CV + "EffectiveSE.py"),
+    _implementation("ese", "EffectiveSEModule", "channels", "add_maxpool=-bool gate_layer=gate:word",
+                    _CV + "EffectiveSE.py"),
     _implementation("ese", "EffectiveSELayer", "channels", "act=gate:word", "iscyy/yoloair/models/Models/ppyolo.py"),
-    _implementation("eca", "eca_layer ECALayer ECA", "channel", "k_size=kernel_size", "BangguWu/ECANet/models/eca_module.py"),
+    _implementation("eca", "eca_layer ECALayer ECA", "channel", "k_size=kernel_size",
+                    "BangguWu/ECANet/models/eca_module.py"),
     _implementation("eca", "ECAAttention", "", "kernel_size=kernel_size", _EXTERNAL + "ECAAttention.py"),
     _implementation("eca", "ECAAttention ECA ECABlock", "channels", "gamma=gamma b=beta", _COPIES),
     _implementation("eca", "EfficientChannelAttention", "c", "b=beta gamma=gamma", _COPIES),
     _implementation("eca", "EcaModule", "channels", "kernel_size=kernel_size gamma=gamma beta=beta", _TIMM + "eca.py"),
     _implementation("ceca", "CecaModule", "channels", "kernel_size=kernel_size gamma=gamma beta=beta", _TIMM + "eca.py"),
-    _implementation("cbam", "CBAM", "c1", "kernel_size=kernel_size", "ultralytics/ultralytics/ultralytics/nn/modules/conv.py"),
+    _implementation("cbam", "CBAM", "c1", "kernel_size=kernel_size",
+                    "ultralytics/ultralytics/ultralytics/nn/modules/conv.py"),
     _implementation("cbam", "CBAM", "c1 c2", "ratio=ratio kernel_size=kernel_size", "iscyy/yoloair/models/common.py"),
     _implementation("cbam", "CBAMBlock", "channel", "reduction=ratio kernel_size=kernel_size", _EXTERNAL + "CBAM.py"),
     _implementation("cbam", "CBAM", "gate_channels", "reduction_ratio=ratio pool_types=-list no_spatial=-bool",
@@ -100,9 +105,11 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _implementation("coordatt", "CoordAtt CA", "inp oup", "reduction=ratio", "houqb/CoordAttention/coordatt.py"),
     _implementation("coordatt", "CoordAtt", "inp oup", "reduction=ratio minimum=minimum", "houqb/CoordAttention/mbv2_ca.py"),
     _implementation("shuffle", "sa_layer SALayer SA", "channel", "groups=groups", "wofmanaf/SA-Net/models/sa_resnet.py"),
-    _implementation("shuffle", "ShuffleAttention", "channel", "reduction=-ratio G=groups", _EXTERNAL + "ShuffleAttention.py"),
+    _implementation("shuffle", "ShuffleAttention", "channel", "reduction=-ratio G=groups",
+                    _EXTERNAL + "ShuffleAttention.py"),
     _implementation("simam", "SimAM", "", "e_lambda=energy", _CV + "SimAM.py"),
-    _implementation("simam", "simam_module", "channels", "e_lambda=energy", "ZjjConan/SimAM/networks/attentions/simam_module.py"),
+    _implementation("simam", "simam_module", "channels", "e_lambda=energy",
+                    "ZjjConan/SimAM/networks/attentions/simam_module.py"),
     _implementation("nam", "NAMAttention", "channels out_channels", "no_spatial=-bool", _YOLOAIR + "NAMAttention.py"),
     _implementation("gam", "GAM_Attention", "in_channels out_channels", "rate=ratio", _CV + "GAM.py"),
     _implementation("gam", "GAMAttention", "c1 c2", "group=-bool rate=ratio", _YOLOAIR + "GAMAttention.py"),
@@ -129,7 +136,8 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
                     _CV + "A2Attention.py"),
     _implementation("double", "DoubleAttentionLayer", "in_channels", "c_m=ratio:inner c_n=-number reconstruct=-bool",
                     "nguyenvo09/Double-Attention-Network/double_attention_layer.py"),
-    _implementation("gct", "GCT", "num_channels", "epsilon=epsilon mode=norm after_relu=-bool", _EXTERNAL + "GCTAttention.py"),
+    _implementation("gct", "GCT", "num_channels", "epsilon=epsilon mode=norm after_relu=-bool",
+                    _EXTERNAL + "GCTAttention.py"),
     _implementation("gc", "GCModule", "channel", "reduction=ratio", _EXTERNAL + "GCAttention.py"),
     _implementation("gc", "ContextBlock", "inplanes", "ratio=ratio pooling_type=pool:word fusion_types=fuse:first",
                     "xvjiarui/GCNet"),
@@ -155,7 +163,8 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _implementation("srm", "SRMLayer", "channel", "reduction=-any", "EvgenyKashin/SRMnet/models"),
     _implementation("nonlocal", "NONLocalBlock2D", "in_channels", "inter_channels=ratio:inner sub_sample=subsample:halved "
                     "bn_layer=-bool", "AlexHex7/Non-local_pytorch/lib/non_local_embedded_gaussian.py"),
-    _implementation("nonlocal", "NonLocalAttn", "in_channels", "use_scale=-bool rd_ratio=ratio", _TIMM + "non_local_attn.py"),
+    _implementation("nonlocal", "NonLocalAttn", "in_channels", "use_scale=-bool rd_ratio=ratio",
+                    _TIMM + "non_local_attn.py"),
     _implementation("pam", "PAM_Module", "in_dim", "", "junfu1115/DANet/encoding/nn/da_att.py"),
     _implementation("pam", "PositionAttentionModule", "d_model", "kernel_size=-any H=-size W=-size", _EXTERNAL + "DANet.py"),
     _implementation("cam", "CAM_Module", "in_dim", "", "junfu1115/DANet/encoding/nn/da_att.py"),

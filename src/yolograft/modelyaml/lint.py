@@ -131,7 +131,8 @@ def _load(path: str | Path) -> dict[str, Any]:
 def _unreadable(error: GraftError, rows: list[Row]) -> Finding:
     number = next((row.number for row in rows if str(row) in str(error)), None)
     return Finding(row=number, severity="error", what=str(error),
-                   why="yolograft cannot convert these rows to a host and a graft.", fix="Change the row as described above.")
+                   why="yolograft cannot convert these rows to a host and a graft.",
+                   fix="Change the row as described above.")
 
 
 def _check_file(path: str | Path, cfg: dict[str, Any]) -> Iterator[Finding]:

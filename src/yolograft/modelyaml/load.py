@@ -16,8 +16,8 @@ from yolograft.errors import HostError
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, table
 
-__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "VERSION_KEY", "check_punctuation", "host_yaml", "load", "marked", "read_text",
-           "unmarked"]
+__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "VERSION_KEY", "check_punctuation", "host_yaml", "load", "marked",
+           "read_text", "unmarked"]
 
 GRAFT_KEY = "graft"  # where a graft travels in a model's YAML dict
 SCALE_KEY = "graft_scale"  # the scale of a grafted model, since Ultralytics ignores a `scale` in a file

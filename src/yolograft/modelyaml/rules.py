@@ -5,7 +5,6 @@ A stock file improves the suggested fixes, but is not required.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -17,7 +16,7 @@ from yolograft.modelyaml.comparison import Comparison
 from yolograft.modelyaml.findings import Finding
 from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, understand
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output, parse_literal, short_text
-from yolograft.modelyaml.unknown import explain_unknown
+from yolograft.modelyaml.unknown import check_argument_count, explain_unknown
 
 __all__ = ["check_blocks", "check_modules", "check_repetition", "check_strides", "check_unread"]
 
@@ -34,6 +33,8 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
             why, fix = explain_unknown(row.module, _module_names(comparison.stock_rows))
             yield Finding(row=row.number, severity="error", what=f"{row}: no module is named '{short_text(row.module)}'.",
                           why=why, fix=fix)
+        elif (finding := check_argument_count(row)) is not None:
+            yield finding
 
 
 def check_blocks(comparison: Comparison) -> Iterator[Finding]:

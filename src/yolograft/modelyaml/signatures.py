@@ -155,7 +155,8 @@ def row_name(block: str) -> str:
 
 
 def _count_channels(block: str, args: Sequence[Any], widths: frozenset[int], known: Sequence[Implementation]) -> int:
-    if args and widths and _is_number(args[0]) and args[0] not in widths and any(_has_no_channels(each, args) for each in known):
+    if args and widths and _is_number(args[0]) and args[0] not in widths and any(
+            _has_no_channels(each, args) for each in known):
         return 0
     first = known[0] if known else None
     count = 0
@@ -369,8 +370,9 @@ def _check(one: Row, block: str, key: Any, value: Any) -> Value:
     known = blocks.defaults(block)
     if key not in known:
         listed = ", ".join(f"{name}={default}" for name, default in known.items()) or tr("none")
-        raise SpecError(tr("{row}: the block '{block}' has no setting {key}.{hint} Its settings and their defaults: {listed}.",
-                           row=one, block=block, key=short_text(key), hint=nearest(str(key), known), listed=listed))
+        raise SpecError(tr("{row}: the block '{block}' has no setting {key}.{hint} Its settings and their defaults: "
+                           "{listed}.", row=one, block=block, key=short_text(key), hint=nearest(str(key), known),
+                           listed=listed))
     default = known[key]
     fits = {bool: isinstance(value, bool), str: isinstance(value, str), int: _is_number(value),
             float: _is_number(value)}.get(type(default), True)
@@ -399,8 +401,8 @@ def _thaw(value: Value) -> Any:
 def _squeeze(one: Row, args: Sequence[Any]) -> Understood:
     whole = [arg for arg in args if _is_whole(arg) and 0 < arg <= 10**6]
     if len(args) != 2 or len(whole) != 2 or whole[1] > whole[0]:
-        raise SpecError(tr("{row}: {name} takes [channels, squeeze_channels] here, two whole numbers, the second the smaller "
-                           "one, as in [256, 16].", row=one, name=SQUEEZE_EXCITATION))
+        raise SpecError(tr("{row}: {name} takes [channels, squeeze_channels] here, two whole numbers, the second the "
+                           "smaller one, as in [256, 16].", row=one, name=SQUEEZE_EXCITATION))
     wide, hidden = whole
     note = tr("{wide} is channels, read off the host; ratio = {wide} / {hidden}", wide=wide, hidden=hidden)
     return Understood(settings=(("ratio", _quotient(wide, hidden)),), channels=(wide,), note=note)

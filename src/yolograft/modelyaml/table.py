@@ -19,7 +19,8 @@ from yolograft.errors import HostError
 from yolograft.sites import name_strides
 
 __all__ = [
-    "IMAGE", "NOMINAL", "STOCK_MODULES", "Row", "Scaling", "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
+    "IMAGE", "NOMINAL", "SCALED_WIDTH", "STOCK_MODULES", "Row", "Scaling",
+    "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
     "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
@@ -28,7 +29,7 @@ _MAX_DEPTH = 20  # of nested lists; a row's arguments need three
 _MAX_SIZE = 10**6  # a limit for channels, strides and kernel sizes
 
 # Modules whose first argument is their output width, scaled by the model's width (parse_model's `base_modules`).
-_SCALED_WIDTH = frozenset({
+SCALED_WIDTH = frozenset({
     "Classify", "Conv", "ConvTranspose", "GhostConv", "Bottleneck", "GhostBottleneck", "SPP", "SPPF", "C2fPSA",
     "C2PSA", "DWConv", "Focus", "BottleneckCSP", "C1", "C2", "C2f", "C3k2", "RepNCSPELAN4", "ELAN1", "ADown",
     "AConv", "SPPELAN", "C2fAttn", "C3", "C3TR", "C3Ghost", "nn.ConvTranspose2d", "DWConvTranspose2d", "C3x",
@@ -46,7 +47,7 @@ _HEADS = frozenset({
     "Pose", "Pose26", "OBB", "OBB26", "Depth", "SemanticSegment", "v10Detect", "RTDETRDecoder", "LRPCHead",
 })
 _NO_SINGLE_MAP = _HEADS | {"CBLinear", "ImagePoolingAttn"}
-STOCK_MODULES = _SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {  # of Ultralytics 8.3.0 or a later version
+STOCK_MODULES = SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {  # of Ultralytics 8.3.0 or a later version
     "Concat", "CBFuse", "HGStem", "HGBlock", "ResNetLayer", "TorchVision", "Index",
 }
 
@@ -272,7 +273,7 @@ def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] 
 def _channels(one: Row, inputs: list[int | None], scaling: Scaling) -> int | None:
     if not has_map_output(one):
         return None
-    if one.module in _SCALED_WIDTH:
+    if one.module in SCALED_WIDTH:
         width = _count(one, 0)
         return None if width is None else scaling.channels(width)
     if one.module == "Concat":
@@ -325,7 +326,7 @@ def _factor(one: Row) -> Fraction | None:
         return Fraction(4)
     if one.module == "ResNetLayer":
         return Fraction(4) if len(one.args) > 3 and one.args[3] else number(2)
-    known = _SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {"Concat", "CBFuse", "HGBlock"}
+    known = SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {"Concat", "CBFuse", "HGBlock"}
     return Fraction(1) if one.module in known else None
 
 

@@ -1,4 +1,4 @@
-"""Module names that neither the installed Ultralytics nor yolograft has: what they are, and what to write instead."""
+"""Rows that Ultralytics cannot build: unknown modules, and more arguments than a stock module takes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from yolograft.errors import nearest
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, table
 from yolograft.modelyaml.dialects import FAMILIES
-from yolograft.modelyaml.table import short_text
+from yolograft.modelyaml.findings import Finding
+from yolograft.modelyaml.table import Row, short_text
 
-__all__ = ["explain_unknown"]
+__all__ = ["check_argument_count", "explain_unknown"]
 
 # Modules that people copy into YOLO files from elsewhere, and where they come from (repository or paper).
 _ELSEWHERE = {
@@ -21,8 +22,10 @@ _ELSEWHERE = {
     "Bi_FPN": "google/automl/efficientdet", "SimSPPF": "meituan/YOLOv6", "SimConv": "meituan/YOLOv6",
     "RepBlock": "meituan/YOLOv6", "BiFusion": "meituan/YOLOv6", "C3STR": "microsoft/Swin-Transformer",
     "SwinTransformerBlock": "microsoft/Swin-Transformer", "BoT3": "BotNet (Srinivas et al. 2021)",
-    "CoT3": "JDAI-CV/CoTNet", "SPPFCSPC": "iscyy/yoloair", "C3HB": "iscyy/yoloair", "RFAConv": "Liuchen1997/RFAConv",
-    "DCNv2": "chengdazhi/Deformable-Convolution-V2-PyTorch", "DCNv3": "OpenGVLab/InternImage", "DCN": "OpenGVLab/InternImage",
+    "CoT3": "JDAI-CV/CoTNet", "SPPFCSPC": "iscyy/yoloair", "C3HB": "iscyy/yoloair",
+    "RFAConv": "Liuchen1997/RFAConv",
+    "DCNv2": "chengdazhi/Deformable-Convolution-V2-PyTorch", "DCNv3": "OpenGVLab/InternImage",
+    "DCN": "OpenGVLab/InternImage",
     "FasterNetBlock": "JierunChen/FasterNet", "C2f_Faster": "JierunChen/FasterNet", "C3_Faster": "JierunChen/FasterNet",
     "SCConv": "cheng-haha/ScConv", "ScConv": "cheng-haha/ScConv", "C3SPP": "ultralytics/yolov5", "Sum": "ultralytics/yolov5",
     "MixConv2d": "ultralytics/yolov5", "CrossConv": "ultralytics/yolov5", "Contract": "ultralytics/yolov5",
@@ -57,6 +60,18 @@ def explain_unknown(module: str, known: Iterable[str]) -> tuple[str, str]:
     why = tr("The installed Ultralytics does not have this module, and yolograft has no such block. A module from a fork of "
              "Ultralytics is not available here.")
     return why, own + nearest(module, known)
+
+
+def check_argument_count(row: Row) -> Finding | None:
+    """Report a row of a stock module with more arguments than the module takes."""
+    most = catalog.most_arguments(row.module) if row.module in table.SCALED_WIDTH else None
+    if most is None or len(row.args) <= most:
+        return None
+    return Finding(row=row.number, severity="error",
+                   what=tr("{row}: {module} takes at most {most} arguments, not {count}.", row=row, module=row.module,
+                           most=most, count=len(row.args)),
+                   why=tr("Ultralytics passes all arguments of the row to the module, which raises an error."),
+                   fix=tr("Remove the last {count}.", count=len(row.args) - most))
 
 
 def _stock_part(module: str) -> str:
