@@ -190,7 +190,9 @@ def _find_unbalanced(lines: list[str]) -> int | None:
     for number, line in enumerate(lines):
         code = re.sub(r"'[^']*'|\"[^\"]*\"", "", line).partition("#")[0].strip()
         balance = code.count("[") - code.count("]")
-        if re.match(r"(- )?\[.*\w", code) and balance and not (opens and balance == 1) and (code.startswith("- ") or not code.endswith("]]")):
+        is_listed = code.startswith("- ")  # otherwise the last row may close the list of rows: `...]]`
+        if re.match(r"(- )?\[.*\w", code) and balance and not (opens and balance == 1) and (
+                is_listed or not code.endswith("]]")):
             return number
         opens = (code.endswith((":", "[")) or opens) if code in ("", "[") or code.endswith((":", "[")) else False
     return None

@@ -164,8 +164,11 @@ def _count_channels(block: str, args: Sequence[Any], widths: frozenset[int], kno
         if count and args[count] is None and first is not None and len(first.channels) > 1:
             count += 1  # `c2=None` means the same channels
             continue
-        is_inner = count and first is not None and first.parameters and first.parameters[0].kind == "inner"
-        if is_inner or not _is_channels(block, args[count:], widths, known):
+        parameter = first.parameters[0] if count and first is not None and first.parameters else None
+        is_inner = parameter is not None and parameter.kind == "inner"
+        is_groups = parameter is not None and parameter.setting == "groups" and args[count] != args[0] and \
+            _is_plausible(parameter, args[count], None)
+        if is_inner or is_groups or not _is_channels(block, args[count:], widths, known):
             break
         count += 1
     return count
