@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from yolograft.language import tr
+
 __all__ = ["Finding", "Report"]
 
 
@@ -27,7 +29,9 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.what}\n    why:  {self.why}\n    fix:  {self.fix}"
+        severity = {"error": tr("error"), "warning": tr("warning")}.get(self.severity, self.severity)
+        return tr("{severity}: {what}\n    why:  {why}\n    fix:  {fix}", severity=severity, what=self.what, why=self.why,
+                  fix=self.fix)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,11 @@ class Report:
 
     def __str__(self) -> str:
         warnings = len(self.findings) - self.errors
-        count = ", ".join([f"{n} {word}{'s' * (n > 1)}" for n, word in ((self.errors, "error"), (warnings, "warning")) if n])
-        return "\n".join([f"{self.path}: {count or 'no problems'} ({self.compared})", *map(str, self.findings),
-                          *(f"note: {note}" for note in self.notes)])
+        counts = []
+        if self.errors:
+            counts.append(tr("{count} errors", count=self.errors) if self.errors > 1 else tr("1 error"))
+        if warnings:
+            counts.append(tr("{count} warnings", count=warnings) if warnings > 1 else tr("1 warning"))
+        title = tr("{path}: {count} ({compared})", path=self.path, count=", ".join(counts) or tr("no problems"),
+                   compared=self.compared)
+        return "\n".join([title, *map(str, self.findings), *(tr("note: {note}", note=note) for note in self.notes)])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yolograft.errors import HostError, SpecError
+from yolograft.language import tr
 from yolograft.modelyaml import dialects
 from yolograft.modelyaml.compounds import Compound, find_compound
 from yolograft.modelyaml.signatures import find_block, understand
@@ -119,7 +120,7 @@ class _Wiring:
         self.cfg, self.rows, self.attention, self.compounds = cfg, rows, attention, compounds
         self.host_rows = [row for row in rows if row.number not in attention]
         if not self.host_rows:
-            raise HostError("The model YAML has only attention rows, and no host for the graft.")
+            raise HostError(tr("The model YAML has only attention rows, and no host for the graft."))
         self.to_host = {row.number: at for at, row in enumerate(self.host_rows)} | {IMAGE: IMAGE}
         self.signals = {IMAGE: _Signal(IMAGE)}
         self.uses: list[_Use] = []
@@ -136,25 +137,25 @@ class _Wiring:
 
     def _attend(self, row: Row, targets: tuple[int, ...]) -> _Signal:
         if row.is_list:
-            raise HostError(f"{row} reads a list of rows, and '{self.attention[row.number]}' takes one map. Write one "
-                            "number without brackets, or -1 for the row before it.")
+            raise HostError(tr("{row} reads a list of rows, and '{block}' takes one map. Write one number without brackets, "
+                               "or -1 for the row before it.", row=row, block=self.attention[row.number]))
         before = self.signals[targets[0]]
         if before.source != IMAGE and not has_map_output(self.rows[before.source]):
-            raise HostError(f"{row} follows {self.rows[before.source]}, which gives no single map (B, C, H, W). "
-                            "Move it before that row.")
+            raise HostError(tr("{row} follows {other}, which gives no single map (B, C, H, W). Move it before that row.",
+                               row=row, other=self.rows[before.source]))
         return _Signal(before.source, (*before.chain, row.number))
 
     def _check_ends(self) -> None:
         last = self.signals[self.rows[-1].number]
         if last.source != self.host_rows[-1].number:
-            raise HostError(f"{self.rows[-1]} is the file's last row, so its output would be the output of the "
-                            f"model. Move it before {self.host_rows[-1]}, and let that row read it.")
+            raise HostError(tr("{row} is the file's last row, so its output would be the output of the model. Move it "
+                               "before {other}, and let that row read it.", row=self.rows[-1], other=self.host_rows[-1]))
         if last.chain:
             self.uses.append(_Use(len(self.rows), 0, last))  # the model's output counts as a reader
         for use in self.uses:
             if use.signal.source == IMAGE and self.to_host.get(use.reader):
-                raise HostError(f"{self.rows[use.reader]} reads the image through an attention row. Only the host's first "
-                                "row can do this.")
+                raise HostError(tr("{row} reads the image through an attention row. Only the host's first row can do this.",
+                                   row=self.rows[use.reader]))
 
     def reading(self) -> Reading:
         passthrough = frozenset(self.attention)
@@ -209,8 +210,8 @@ class _Wiring:
             if any(use.reader in readers and number not in use.signal.chain for use in uses):
                 return None
             if source == IMAGE or readers[-1] == len(self.rows):
-                raise HostError(f"{self.rows[number]}: some rows read it, and others read the plain map. A graft cannot "
-                                "express this for the image or for the model's output.")
+                raise HostError(tr("{row}: some rows read it, and others read the plain map. A graft cannot express this "
+                                   "for the image or for the model's output.", row=self.rows[number]))
             name = self.edge_names.get(self.to_host[source])
             if name and readers == [self.host_rows[-1].number]:
                 found.append((number, Site(name)))
@@ -223,8 +224,8 @@ class _Wiring:
         for use in uses:
             for number in use.signal.chain:
                 if use.reader == len(self.rows) or source == IMAGE or self._repeats(number) > 1:
-                    raise HostError(f"{self.rows[number]}: one row reads both its result and the plain map. This works only "
-                                    "between rows of the host, and for one repeat.")
+                    raise HostError(tr("{row}: one row reads both its result and the plain map. This works only between "
+                                       "rows of the host, and for one repeat.", row=self.rows[number]))
                 site = Site(str(self.to_host[source]), readers=(self.to_host[use.reader],))
                 part = Part(self.attention[number], (site,), settings[number])
                 found.append(Edge(reader=self.to_host[use.reader], position=use.position, part=part, shared=number))
@@ -234,7 +235,8 @@ class _Wiring:
         row = self.rows[number]
         n = row.repeats
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= _MAX_REPEATS:
-            raise SpecError(f"{row} has {short_text(n)} repeats: expected a whole number from 1 to {_MAX_REPEATS}.")
+            raise SpecError(tr("{row} has {value} repeats: expected a whole number from 1 to {most}.", row=row,
+                               value=short_text(n), most=_MAX_REPEATS))
         return scales(self.cfg)[0].repeats(n)
 
     def _remove_attention(self) -> dict[str, Any]:
@@ -262,11 +264,12 @@ class _Wiring:
             own_edges = [edge for edge in edges if edge.shared == number]
             part = str(Part(block, (site or Site("x"),), settings[number])).removesuffix("@x")
             if own_edges:
-                inputs = ", ".join(f"input {edge.position} of row {edge.reader}" for edge in own_edges)
-                part = f"{own_edges[0].part.block} on {inputs}"
+                inputs = ", ".join(tr("input {position} of row {number}", position=edge.position, number=edge.reader)
+                                   for edge in own_edges)
+                part = tr("{block} on {inputs}", block=own_edges[0].part.block, inputs=inputs)
             elif site is None:
-                part = "nothing: no row reads it"
-            times = f", {self._repeats(number)} times" if self._repeats(number) > 1 else ""
+                part = tr("nothing: no row reads it")
+            times = tr(", {count} times", count=self._repeats(number)) if self._repeats(number) > 1 else ""
             yield f"{self.rows[number]} -> {part}{times}{f' ({arg_notes[number]})' if arg_notes[number] else ''}"
 
 
