@@ -66,7 +66,8 @@ def _have_same_words(name: str, choice: str) -> bool:
 
 def _words(text: str) -> list[str]:
     """Split at punctuation and before capitals: `SE_Attention` and `SEAttention` are `se` and `attention`."""
-    return [word.lower() for word in re.findall(r"[A-Z]+[0-9]*(?![a-z])|[A-Z]?[a-z0-9]+|[^\W_]+", text)]
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
+    return [word.lower() for word in re.split(r"[\W_]+", parted) if word]
 
 
 def _join(text: str) -> str:

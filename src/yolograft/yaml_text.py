@@ -161,7 +161,7 @@ def _explain(text: str, problem: Exception) -> str:
     at = min(mark.line, len(lines) - 1) if mark is not None and lines else 0
     full_width = next(find_full_width(text), None)
     if full_width is not None:
-        return tr("{place}.", place=full_width)
+        return f"{full_width}."
     unbalanced = _find_unbalanced(lines[:at + 1])
     if unbalanced is not None:
         return tr("line {line}, column {column}: a bracket of this row is missing or too many: {shown}", line=unbalanced + 1,
