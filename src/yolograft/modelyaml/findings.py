@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-__all__ = ["Finding", "Report"]
+from yolograft.modelyaml.mends import Mend
+
+__all__ = ["Finding", "Report", "settle_mends"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +21,7 @@ class Finding:
         what: the row as it is in the file, and the problem.
         why: the reason.
         fix: the text to write, or the action to take.
+        mends: the fix as data; empty if the fix is more than a new `from`.
     """
 
     row: int | None
@@ -25,6 +29,7 @@ class Finding:
     what: str
     why: str
     fix: str
+    mends: tuple[Mend, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.what}\n    why:  {self.why}\n    fix:  {self.fix}"
@@ -38,11 +43,13 @@ class Report:
         path: the file, as the caller named it.
         compared: a phrase that names the stock file and the scale of the comparison.
         findings: the findings, sorted by row.
+        notes: how rows are read that do not mean what they say, such as attention rows. No problems.
     """
 
     path: str
     compared: str
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -52,4 +59,17 @@ class Report:
     def __str__(self) -> str:
         warnings = len(self.findings) - self.errors
         count = ", ".join([f"{n} {word}{'s' * (n > 1)}" for n, word in ((self.errors, "error"), (warnings, "warning")) if n])
-        return "\n".join([f"{self.path}: {count or 'no problems'} ({self.compared})", *map(str, self.findings)])
+        return "\n".join([f"{self.path}: {count or 'no problems'} ({self.compared})", *map(str, self.findings),
+                          *(f"note: {note}" for note in self.notes)])
+
+
+def settle_mends(findings: Iterable[Finding]) -> list[Finding]:
+    """Give all mends of one row the same `from`, the last one found, so that their order does not matter.
+
+    The mends of errors do not include those of warnings, which may be intended; the mends of warnings include those of errors.
+    """
+    findings = list(findings)
+    last = {severity: {mend.row: mend for finding in findings if finding.severity in severities for mend in finding.mends}
+            for severity, severities in (("error", ("error",)), ("warning", ("error", "warning")))}
+    return [replace(finding, mends=tuple(last[finding.severity][mend.row] for mend in finding.mends))
+            for finding in findings]

@@ -16,10 +16,13 @@ import yaml
 
 from yolograft.errors import GraftError, HostError
 from yolograft.modelyaml import catalog, load, reader, table
-from yolograft.modelyaml.comparison import Comparison, check_wiring
-from yolograft.modelyaml.findings import Finding, Report
+from yolograft.modelyaml.attention import check_bypassed, describe_readers
+from yolograft.modelyaml.comparison import Comparison
+from yolograft.modelyaml.findings import Finding, Report, settle_mends
+from yolograft.modelyaml.mends import Mend
 from yolograft.modelyaml.rules import check_blocks, check_modules, check_repetition, check_strides, check_unread
 from yolograft.modelyaml.table import Row
+from yolograft.modelyaml.wiring import check_wiring
 
 __all__ = ["examine", "lint"]
 
@@ -79,16 +82,29 @@ def _examine_config(cfg: dict[str, Any], path: str | Path) -> Report:
             row=None, severity="warning", what="The file has no `scales`.",
             why=f"Without them, every row has its full width and depth. That is much larger than any scale of {stock.name}.",
             fix=f"Copy the `scales` of {stock.name}."))
-    return Report(path=str(path), compared=comparison.describe(cfg), findings=_sort(findings))
+    return Report(path=str(path), compared=comparison.describe(cfg), findings=_sort(findings),
+                  notes=tuple(describe_readers(comparison)))
 
 
 def _check_rows(comparison: Comparison) -> list[Finding]:
-    """Run all row rules. The later rules skip the rows in which the rules for blocks and wiring found a problem."""
-    found = [*check_modules(comparison)]
-    blocks_and_wiring = [*check_blocks(comparison), *check_wiring(comparison)]
-    wrong = frozenset(finding.row for finding in blocks_and_wiring if finding.row is not None)
-    return [*found, *blocks_and_wiring, *check_strides(comparison, wrong), *check_unread(comparison, wrong),
-            *check_repetition(comparison)]
+    """Run all row rules. Each rule sees the file with the mends of the rules before, so that one slip is one finding."""
+    found = [*check_modules(comparison), *check_blocks(comparison)]
+    broken = {finding.row for finding in found if finding.severity == "error" and finding.row not in comparison.unknown}
+    wiring = check_wiring(comparison)
+    broken |= {finding.row for finding in wiring if not finding.mends}
+    found += wiring
+    skip = frozenset(row for row in broken if row is not None)
+    mended = comparison
+    for rule in (check_strides, check_unread):
+        mended = comparison.mended(_error_mends(found))
+        found += rule(mended, skip)
+    mended = comparison.mended(_error_mends(found))
+    found += [*check_bypassed(mended), *check_repetition(comparison)]
+    return settle_mends(found)
+
+
+def _error_mends(findings: list[Finding]) -> list[Mend]:
+    return [mend for finding in findings if finding.severity == "error" for mend in finding.mends]
 
 
 def _sort(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -12,9 +12,11 @@ from typing import Any
 
 from yolograft import blocks
 from yolograft.errors import GraftError, nearest
+from yolograft.language import tr
 from yolograft.modelyaml import stock_match
 from yolograft.modelyaml.comparison import Comparison
 from yolograft.modelyaml.findings import Finding
+from yolograft.modelyaml.mends import Mend
 from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, parse_args
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output, parse_literal, short_text
 
@@ -114,19 +116,27 @@ def check_strides(comparison: Comparison, skip: frozenset[int]) -> Iterator[Find
 
 
 def _unequal_strides(comparison: Comparison, row: Row, strides: list[Fraction | None]) -> Finding:
-    wanted = strides[0]
+    # The input by -1 continues the path to this row. A number is what an edit breaks.
+    main = next((at for at, source in enumerate(row.sources) if source == -1 and strides[at] is not None), None)
+    wanted = strides[main] if main is not None else next(stride for stride in strides if stride is not None)
     fixed = list(row.sources)
+    read = [row.target(source) for source, stride in zip(row.sources, strides, strict=True) if stride == wanted]
     for at, stride in enumerate(strides):
-        if stride != wanted:
-            same = [n for n in range(row.number) if comparison.strides[n] == wanted and _is_last_of_stride(comparison, n)
-                    and n != row.target(row.sources[0])]
+        if stride not in (wanted, None):
+            same = [n for n in range(row.number) if comparison.strides[n] == wanted and n not in read
+                    and has_map_output(comparison.known[n]) and _is_last_of_stride(comparison, n)]
             if same:
-                fixed[at] = min(same, key=lambda n: abs(n - (row.target(row.sources[at]) or 0)))
+                nearest_row = min(same, key=lambda n: abs(n - (row.target(row.sources[at]) or 0)))  # noqa: B023
+                fixed[at] = nearest_row
+                read.append(nearest_row)
+    is_complete = all(new != old for new, old, stride in zip(fixed, row.sources, strides, strict=True)
+                      if stride not in (wanted, None))
     return Finding(row=row.number, severity="error",
-                   what=f"{comparison.rows[row.number]}: {_describe_strides(row, strides)}.",
-                   why="Concat needs maps of equal height and width.",
-                   fix=f"from: {short_text(fixed)} (the nearest map of stride {wanted})" if fixed != list(row.sources) else
-                   f"Read maps of equal stride. Only {row.sources[0]} has stride {wanted}.")
+                   what=f"{comparison.written[row.number]}: {_describe_strides(row, strides)}.",
+                   why=tr("Concat needs maps of equal height and width."),
+                   fix=tr("from: {value} (the nearest map of stride {stride})", value=short_text(fixed), stride=wanted)
+                   if is_complete else tr("Read maps of equal stride. Here, that is stride {stride}.", stride=wanted),
+                   mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_complete else ())
 
 
 def _is_last_of_stride(comparison: Comparison, number: int) -> bool:
@@ -135,7 +145,8 @@ def _is_last_of_stride(comparison: Comparison, number: int) -> bool:
 
 
 def _describe_strides(row: Row, strides: list[Fraction | None]) -> str:
-    return ", ".join(f"{source} has stride {stride}" for source, stride in zip(row.sources, strides, strict=True))
+    return ", ".join(tr("{source} has stride {stride}", source=source, stride=stride)
+                     for source, stride in zip(row.sources, strides, strict=True) if stride is not None)
 
 
 def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]) -> Iterator[Finding]:
@@ -143,20 +154,24 @@ def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]
     doubled = [source for source, target in zip(row.sources, targets, strict=True) if targets.count(target) > 1]
     stock = comparison.stock_row(row)
     expected: list[Fraction | None] = []
-    if stock is not None and len(stock.sources) == len(row.sources):
+    if stock is not None and len(stock.sources) == len(row.sources) and not comparison.is_restructured:
         expected = [comparison.stock_strides[t] for t in map(stock.target, stock.sources) if t is not None]
     fixed = list(row.sources)
     for at, (stride, wanted) in enumerate(zip(strides, expected, strict=False)):
         if wanted is not None and stride is not None and stride != wanted:
             same = [n for n in range(row.number) if comparison.strides[n] == wanted and has_map_output(comparison.known[n])]
-            fixed[at] = comparison.last_block_after(same[-1], row.number) if same else fixed[at]
-    if fixed != list(row.sources) or doubled:
-        wanted_strides = "/".join(str(stride) for stride in expected) or "one map of each stride"
-        yield Finding(row=row.number, severity="error",
-                      what=f"{comparison.rows[row.number]}: {_describe_strides(row, strides)}.",
-                      why=f"{row.kind} reads {wanted_strides}" + (f" in {comparison.stock_name}." if expected else "."),
-                      fix=f"from: {short_text(fixed)}" if fixed != list(row.sources) else
-                      f"Row {doubled[0]} appears twice. Change one of the two to another row.")
+            fixed[at] = comparison.last_in_line(same[-1], row.number) if same else fixed[at]
+    if fixed == list(row.sources) and not doubled:
+        return
+    is_mended = fixed != list(row.sources) and len(set(map(row.target, fixed))) == len(fixed)
+    wanted_strides = "/".join(str(stride) for stride in expected) or tr("one map of each stride")
+    why = tr("{module} reads {strides} in {stock}.", module=row.kind, strides=wanted_strides, stock=comparison.stock_name) \
+        if expected else tr("{module} reads {strides}.", module=row.kind, strides=wanted_strides)
+    fix = tr("from: {value}", value=short_text(fixed)) if is_mended or not doubled else \
+        tr("Row {row} appears twice. Change one of the two to another row.", row=doubled[0])
+    yield Finding(row=row.number, severity="error",
+                  what=f"{comparison.written[row.number]}: {_describe_strides(row, strides)}.", why=why, fix=fix,
+                  mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_mended else ())
 
 
 def check_unread(comparison: Comparison, skip: frozenset[int]) -> Iterator[Finding]:
@@ -164,24 +179,29 @@ def check_unread(comparison: Comparison, skip: frozenset[int]) -> Iterator[Findi
     unread = [comparison.rows[number] for number in comparison.inserted
               if number not in comparison.readers and number not in skip and number != len(comparison.rows) - 1]
     replacements: dict[int, dict[int, int]] = {}  # reader -> {row that it reads: the unread row after that row}
-    last_reader: dict[int, int] = {}  # unread row -> the last row that reads past it
+    wanted_by: dict[int, list[int]] = {}  # unread row -> the rows that read past it and shall read it
     for row in unread:
         before = row.target(row.sources[0])
-        if before is not None:
-            later = [n for n in comparison.readers.get(before, []) if n > row.number]
-            if later:
-                last_reader[row.number] = later[-1]
-                replacements.setdefault(later[-1], {})[before] = row.number
+        later = [n for n in dict.fromkeys(comparison.readers.get(before, [])) if n > row.number] if before is not None else []
+        if later and before is not None and not row.is_list:
+            # A row inserted in line is for all readers; a row that names its input is for the last one, the head.
+            wanted_by[row.number] = later if comparison.is_in_line(row.number) else later[-1:]
+            for reader in wanted_by[row.number]:
+                replacements.setdefault(reader, {})[before] = row.number
     for row in unread:
-        fix = "Remove it, or let a later row read it."
-        if row.number in last_reader:
-            reader = comparison.rows[last_reader[row.number]]
-            sources = [replacements[reader.number].get(reader.target(source), source)  # type: ignore[arg-type]
-                       for source in reader.sources]
-            fix = f"from: {short_text(sources if reader.is_list else sources[0])} in row {reader.number} " \
-                  f"({reader.module}), so that it reads this row."
-        yield Finding(row=row.number, severity="error", what=f"{row}: no row reads it.",
-                      why="No later `from` names this row, so it has no effect.", fix=fix)
+        fixes, mends = [], []
+        for number in wanted_by.get(row.number, []):
+            reader = comparison.rows[number]
+            sources = tuple(replacements[number].get(target, source) if target is not None else source
+                            for source, target in zip(reader.sources, comparison.inputs(reader), strict=True))
+            fixes.append(tr("from: {value} in row {row} ({module}), so that it reads this row.",
+                            value=short_text(list(sources) if reader.is_list else sources[0]), row=number,
+                            module=reader.module))
+            mends.append(Mend(row=number, sources=sources, is_list=reader.is_list))
+        yield Finding(row=row.number, severity="error",
+                      what=tr("{row}: no row reads it.", row=comparison.written[row.number]),
+                      why=tr("No later `from` names this row, so it has no effect."),
+                      fix=" ".join(fixes) or tr("Remove it, or let a later row read it."), mends=tuple(mends))
 
 
 def check_repetition(comparison: Comparison) -> Iterator[Finding]:
