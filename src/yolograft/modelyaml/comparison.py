@@ -164,10 +164,18 @@ class Comparison:
             return None
         return row.sources[at] if row.sources[at] in targets else None
 
+    def unshifted(self, source: int, reader: int) -> int | None:
+        """Return the row that an absolute number named before the attention rows were inserted, or the last in line after it."""
+        hosts = [row.number for row in self.rows if row.number not in self.blocks]
+        if not self.blocks or not 0 <= source < len(hosts) or hosts[source] >= reader:
+            return None
+        return self.last_in_line(hosts[source], reader)
+
     def is_in_line(self, number: int) -> bool:
         """Whether a row was inserted directly behind the row before it (`from: -1`) and passes its map on."""
         row = self.rows[number]
-        return number > 0 and number not in self.to_stock and row.sources == (-1,) and self._passes_on(self.known[number])
+        return number > 0 and number not in self.to_stock and row.sources == (-1,) and not row.is_list \
+            and self._passes_on(self.known[number])
 
     def last_in_line(self, number: int, reader: int) -> int:
         """Return the last of the rows inserted in line directly after row `number`, before row `reader`; else `number`."""

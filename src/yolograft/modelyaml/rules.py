@@ -125,10 +125,13 @@ def _unequal_strides(comparison: Comparison, row: Row, strides: list[Fraction | 
         if stride not in (wanted, None):
             same = [n for n in range(row.number) if comparison.strides[n] == wanted and n not in read
                     and has_map_output(comparison.known[n]) and _is_last_of_stride(comparison, n)]
-            if same:
-                nearest_row = min(same, key=lambda n: abs(n - (row.target(row.sources[at]) or 0)))  # noqa: B023
-                fixed[at] = nearest_row
-                read.append(nearest_row)
+            unshifted = comparison.unshifted(row.sources[at], row.number)
+            if unshifted is not None and unshifted not in read and comparison.stride_of(unshifted) == wanted:
+                fixed[at] = unshifted  # the number without the inserted rows
+            elif same:
+                fixed[at] = _nearest(same, row.target(row.sources[at]))
+            if fixed[at] != row.sources[at]:
+                read.append(fixed[at])
     is_complete = all(new != old for new, old, stride in zip(fixed, row.sources, strides, strict=True)
                       if stride not in (wanted, None))
     return Finding(row=row.number, severity="error",
@@ -137,6 +140,10 @@ def _unequal_strides(comparison: Comparison, row: Row, strides: list[Fraction | 
                    fix=tr("from: {value} (the nearest map of stride {stride})", value=short_text(fixed), stride=wanted)
                    if is_complete else tr("Read maps of equal stride. Here, that is stride {stride}.", stride=wanted),
                    mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_complete else ())
+
+
+def _nearest(numbers: list[int], target: int | None) -> int:
+    return min(numbers, key=lambda number: abs(number - (target or 0)))
 
 
 def _is_last_of_stride(comparison: Comparison, number: int) -> bool:

@@ -119,8 +119,13 @@ def _similarity(one: Row, stock: Row, block: bool) -> float:
 
 
 def _strides_of_chain(rows: list[Row]) -> list[Fraction | None]:
-    """Return each row's stride as far as relative numbers (-1, -2) determine it: an edit rarely breaks these."""
-    relative = [replace(row, sources=tuple(source if source < 0 else row.number for source in row.sources)) for row in rows]
+    """Return each row's stride as far as relative numbers determine it, -1 first: an edit rarely breaks these."""
+    relative = []
+    for row in rows:
+        sources = [source if source < 0 else row.number for source in row.sources]  # its own number: unknown
+        if row.module != "CBFuse":  # the one module whose stride is not that of its first input
+            sources.sort(key=lambda source: source != -1)
+        relative.append(replace(row, sources=tuple(sources)))
     found = strides(relative, frozenset(row.number for row in rows if find_block(row.module) is not None))
     return [stride if has_map_output(row) else None for row, stride in zip(rows, found, strict=True)]
 
