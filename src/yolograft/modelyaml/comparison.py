@@ -160,9 +160,8 @@ class Comparison:
         # A list with more or fewer inputs: only a number that is still that of the stock file has a known meaning.
         target = row.target(row.sources[at])
         targets = [one for one in map(stock.target, stock.sources) if one is not None]
-        if target is None or target not in self.to_stock or self.stock_source(target) in targets:
-            return None
-        return row.sources[at] if row.sources[at] in targets else None
+        source = self.stock_source(target) if target is not None else None
+        return row.sources[at] if row.sources[at] in targets and source is not None and source not in targets else None
 
     def unshifted(self, source: int, reader: int) -> int | None:
         """Return the row that an absolute number named before the attention rows were inserted, or the last in line after it."""

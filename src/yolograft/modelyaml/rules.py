@@ -169,6 +169,7 @@ def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]
             same = [n for n in range(row.number) if comparison.strides[n] == wanted and has_map_output(comparison.known[n])]
             fixed[at] = comparison.last_in_line(same[-1], row.number) if same else fixed[at]
     if fixed == list(row.sources) and not doubled:
+        yield from _check_head_modules(comparison, row)
         return
     is_mended = fixed != list(row.sources) and len(set(map(row.target, fixed))) == len(fixed)
     wanted_strides = "/".join(str(stride) for stride in expected) or tr("one map of each stride")
@@ -179,6 +180,23 @@ def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]
     yield Finding(row=row.number, severity="error",
                   what=f"{comparison.written[row.number]}: {_describe_strides(row, strides)}.", why=why, fix=fix,
                   mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_mended else ())
+
+
+def _check_head_modules(comparison: Comparison, row: Row) -> Iterator[Finding]:
+    """Warn of a head that reads a Concat, where the number without the attention rows is a row after it. No stock head does."""
+    fixed, names = list(row.sources), []
+    for at, target in enumerate(comparison.inputs(row)):
+        meant = comparison.unshifted(row.sources[at], row.number)
+        if target is not None and target != IMAGE and comparison.rows[target].module == "Concat" and meant is not None \
+                and comparison.rows[meant].module != "Concat" and comparison.strides[meant] == comparison.strides[target]:
+            fixed[at] = meant
+            names.append(tr("{number} is {module}", number=row.sources[at], module="Concat"))
+    if names and len(set(map(row.target, fixed))) == len(fixed):
+        yield Finding(row=row.number, severity="warning", what=f"{comparison.written[row.number]}: {'; '.join(names)}.",
+                      why=tr("{module} usually reads the row after a Concat. Inserted rows move every later number.",
+                             module=row.kind),
+                      fix=tr("from: {value}, unless the change is intended", value=short_text(fixed)),
+                      mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),))
 
 
 def check_unread(comparison: Comparison, skip: frozenset[int]) -> Iterator[Finding]:
