@@ -7,6 +7,7 @@ with another pyramid (a P2 head, no bottom-up path), equal text alone pairs a Co
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -26,7 +27,8 @@ __all__ = ["StockMatch", "match_stock", "packaged_rows"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _GAP = -1.0  # the score of a row without a counterpart
-_NEVER = -10.0  # less than two gaps, so that these rows are never paired
+_LIST_GAP = -4.0  # the score of a stock row of several inputs (Concat) without a counterpart: few edits remove one
+_NEVER = -20.0  # less than two gaps, so that these rows are never paired
 _SAME_VERSION = 8.0  # the score of a file name with the same version: about one row
 _MAX_ALIGNED = 8  # the number of packaged files that are aligned
 
@@ -137,11 +139,12 @@ def _align(edited: list[Row], stock: list[Row], edited_strides: list[Fraction | 
     scores = [[_NEVER if None not in (mine, theirs) and mine != theirs else _similarity(one, other, block)
                for other, theirs in zip(stock, stock_strides, strict=True)]
               for one, mine, block in zip(edited, edited_strides, blocks, strict=True)]
-    table = [[_GAP * j for j in range(len(stock) + 1)]]
+    gaps = [_LIST_GAP if other.is_list else _GAP for other in stock]
+    table = [[0.0, *itertools.accumulate(gaps)]]
     for i in range(len(edited)):
         line = [_GAP * (i + 1)]
         for j in range(len(stock)):
-            line.append(max(table[i][j] + scores[i][j], table[i][j + 1] + _GAP, line[j] + _GAP))
+            line.append(max(table[i][j] + scores[i][j], table[i][j + 1] + _GAP, line[j] + gaps[j]))
         table.append(line)
     pairs: list[tuple[int | None, int | None]] = []
     i, j = len(edited), len(stock)
