@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from yolograft.modelyaml import table
@@ -96,7 +97,6 @@ class Edit:
         if len(moved) > 1:
             for place in moved:
                 yield f"row {place[0]}", self.slipped([place])
-            half = [place for place in moved if random.Random(seed).random() < 0.5]
             rng = random.Random(f"{self.name} {seed}")
             half = [place for place in moved if rng.random() < 0.5]
             if 1 < len(half) < len(moved):
@@ -122,7 +122,6 @@ def insert(cfg: dict[str, Any], at: int, module: str, args: list[Any], *, attend
     source = nodes[at - 1] if at else IMAGE
     new = Node(source.part if source else "backbone", 1, module, args, [source], False, None, in_line=not absolute)
     place = nodes.index(source) + 1 if source else 0
-    # a row that reads the last backbone row is inserted into the backbone
     for other, k in (readers(nodes, source) if source else [(nodes[0], 0)]):
         if attended or (other.written[k] == -1 and other is nodes[place]):
             other.inputs[k] = new
@@ -179,7 +178,7 @@ def before_head(cfg: dict[str, Any], module: str = "SE", only: int | None = None
     return Edit(f"{module} before the head", cfg, nodes)
 
 
-def then(edit: Edit, change, *args: Any, **kwargs: Any) -> Edit:
+def then(edit: Edit, change: Callable[..., Edit], *args: Any, **kwargs: Any) -> Edit:
     """Apply a second edit to the result of the first; the written numbers stay those of the stock file."""
     made = change(edit.file(), *args, **kwargs)
     old = [node for node in made.nodes if node.written is not None]
@@ -304,48 +303,69 @@ def variants(cfg: dict[str, Any]) -> Iterator[Edit]:
         yield Edit("Concats with the backbone's map as one more input", cfg, nodes)
 
 
-def edits(cfg: dict[str, Any]) -> Iterator[tuple[str, Edit]]:
-    """Yield (kind, correct edit) at every position of a file."""
+def edits(cfg: dict[str, Any]) -> list[tuple[str, Callable[[], Edit | None]]]:
+    """Return (kind, function that makes the correct edit) at every position of a file."""
     rows = table.parse_rows(cfg)
     nominal = table.channels(rows, table.NOMINAL)
-    yield "insert", insert(cfg, 0, "SE", [])
+    found: list[tuple[str, Callable[[], Edit | None]]] = [("insert", partial(insert, cfg, 0, "SE", []))]
     for row in rows[:-1]:
         if table.has_map_output(row):
-            yield "insert", insert(cfg, row.number + 1, "SE", [])
-            made = insert(cfg, row.number + 1, "SE", [], attended=False)
-            all_read = insert(cfg, row.number + 1, "SE", [])
-            if made.file() != all_read.file() and readers(made.nodes, made.nodes[row.number + 1]):
-                yield "insert, some readers before", made
+            found.append(("insert", partial(insert, cfg, row.number + 1, "SE", [])))
+            found.append(("insert, some readers before", partial(insert_for_next, cfg, row.number + 1)))
             if nominal[row.number] and row.module != "nn.ConvTranspose2d":
-                yield "insert Conv", insert(cfg, row.number + 1, "Conv", [nominal[row.number], 1, 1])
-    resnet = any(row.module == "ResNetLayer" for row in rows)
+                found.append(("insert Conv", partial(insert, cfg, row.number + 1, "Conv", [nominal[row.number], 1, 1])))
+    is_resnet = any(row.module == "ResNetLayer" for row in rows)  # it names its input channels
     for row in rows[:-1]:
         if is_plain_row(cfg, row.number):
-            if not resnet:
-                yield "drop", drop(cfg, row.number)
-                yield "repeat", repeat(cfg, row.number)
+            if not is_resnet:
+                found.append(("drop", partial(drop, cfg, row.number)))
+                found.append(("repeat", partial(repeat, cfg, row.number)))
             if row.module in OTHER:
-                yield "replace", replace(cfg, row.number, OTHER[row.module])
+                found.append(("replace", partial(replace, cfg, row.number, OTHER[row.module])))
             if row.module in OTHER or row.module in ("SPPF", "AIFI"):
-                yield "replace", replace(cfg, row.number, "SE")
-    if rows[-1].is_list and all(table.has_map_output(rows[target]) for target in rows[-1].reads()):
-        yield "before the head", before_head(cfg)
-        for k in range(len(rows[-1].sources)):
-            yield "before the head", before_head(cfg, only=k)
+                found.append(("replace", partial(replace, cfg, row.number, "SE")))
+    if _reads_maps(rows):
+        found.append(("before the head", partial(before_head, cfg)))
+        found += [("before the head", partial(before_head, cfg, only=k)) for k in range(len(rows[-1].sources))]
+    return found
 
 
-def double_edits(cfg: dict[str, Any], seed: int, count: int) -> Iterator[tuple[str, Edit]]:
-    """Yield edits that insert rows at two or three places, and rows before the head."""
-    rng = random.Random(f"{seed}")
-    places = [row.number + 1 for row in table.parse_rows(cfg)[:-1] if table.has_map_output(row)]
-    for _ in range(count):
-        first, second = sorted(rng.sample(places, 2)) if len(places) > 1 else (places[0], places[0])
-        yield "insert twice", then(insert(cfg, second, "SE", []), insert, first, "CBAM", [])
+def insert_for_next(cfg: dict[str, Any], at: int) -> Edit | None:
+    """Insert a row that only the next row reads, where other rows read the map before it; None if there are no others."""
+    made, for_all = insert(cfg, at, "SE", [], attended=False), insert(cfg, at, "SE", [])
+    return made if made.file() != for_all.file() and readers(made.nodes, made.nodes[at]) else None
+
+
+def _reads_maps(rows: list[table.Row]) -> bool:
+    return rows[-1].is_list and all(table.has_map_output(rows[target]) for target in rows[-1].reads())
+
+
+def double_edits(cfg: dict[str, Any], seed: int, count: int) -> list[tuple[str, Callable[[], Edit | None]]]:
+    """Return edits that insert rows at two or three places, and rows before the head; each with an own random place."""
+    rng = random.Random(seed)
     rows = table.parse_rows(cfg)
-    if rows[-1].is_list and all(table.has_map_output(rows[target]) for target in rows[-1].reads()):
-        at = rng.choice(places)
-        yield "insert, and before the head", then(before_head(cfg), insert, at, "CBAM", [])
-        made = insert(cfg, rows[-1].reads()[-1] + 1, "SE", [])
-        for target in sorted(set(rows[-1].reads()[:-1]), reverse=True):
-            made = then(made, insert, target + 1, "SE", [])
-        yield "insert behind each output", made
+    places = [row.number + 1 for row in rows[:-1] if table.has_map_output(row)]
+    found: list[tuple[str, Callable[[], Edit | None]]] = []
+    for _ in range(count if len(places) > 1 else 0):
+        first, second = sorted(rng.sample(places, 2))
+        found.append(("insert twice", partial(_insert_twice, cfg, first, second)))
+    if _reads_maps(rows):
+        found.append(("insert, and before the head", partial(_insert_and_before_head, cfg, rng.choice(places))))
+        found.append(("insert behind each output", partial(_insert_behind_each_output, cfg)))
+    return found
+
+
+def _insert_twice(cfg: dict[str, Any], first: int, second: int) -> Edit:
+    return then(insert(cfg, second, "SE", []), insert, first, "CBAM", [])
+
+
+def _insert_and_before_head(cfg: dict[str, Any], at: int) -> Edit:
+    return then(before_head(cfg), insert, at, "CBAM", [])
+
+
+def _insert_behind_each_output(cfg: dict[str, Any]) -> Edit:
+    targets = sorted(set(table.parse_rows(cfg)[-1].reads()), reverse=True)
+    made = insert(cfg, targets[0] + 1, "SE", [])
+    for target in targets[1:]:
+        made = then(made, insert, target + 1, "SE", [])
+    return made

@@ -47,11 +47,12 @@ def _describe_bypass(comparison: Comparison, row: Row, fixed: list[int], passed:
     what = "; ".join(tr("{number} is the map before {module} (row {row})", number=before,
                         module=comparison.rows[after].module, row=after) for before, after in passed)
     return Finding(
-        row=row.number, severity="warning", what=f"{comparison.written[row.number]}: {what}.",
-        why=tr("Row {others} reads row {last}, and this row still has the number before it. {module} has no effect on this row.",
+        row=row.number, severity="warning",
+        what=tr("{row}: {problems}.", row=comparison.written[row.number], problems=what),
+        why=tr("Row {others} reads row {last}. This row has the number before it, so {module} has no effect on it.",
                others=others, last=last, module=comparison.rows[last].module),
-        fix=tr("from: {value}. If the map before it is meant, write the inserted row as {branch}: a number shows that only "
-               "some rows shall read it.", value=short_text(fixed if row.is_list else fixed[0]), branch=branch),
+        fix=tr("from: {value}. If you mean the map before it, write the inserted row as {branch}: a number in its `from` "
+               "says that it is not for all rows.", value=short_text(fixed if row.is_list else fixed[0]), branch=branch),
         mends=(Mend(row=row.number, sources=tuple(fixed), is_list=row.is_list),))
 
 

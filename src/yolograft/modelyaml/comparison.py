@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from yolograft.language import tr
 from yolograft.modelyaml import catalog, stock_match, table
 from yolograft.modelyaml.mends import Mend, mend_rows
 from yolograft.modelyaml.signatures import find_block
@@ -51,7 +52,7 @@ class Comparison:
         self.blocks = {row.number: block for row in rows if (block := find_block(row.module)) is not None}
         self.unknown = {row.number for row in rows
                         if row.number not in self.blocks and not catalog.has_module(row.module)}
-        self.match = unmended.match if unmended else stock_match.match_stock(rows, stem)
+        self.match: stock_match.StockMatch | None = unmended.match if unmended else stock_match.match_stock(rows, stem)
         self.stock_rows = self.match.rows if self.match else ()
         self.to_file: dict[int, int] = dict(self.match.to_file) if self.match else {}
         self.to_stock = {number: stock for stock, number in self.to_file.items()}
@@ -70,7 +71,7 @@ class Comparison:
             for target in self.inputs(row):
                 if target is not None:
                     self.readers.setdefault(target, []).append(row.number)
-        self.is_restructured = unmended.is_restructured if unmended else self._has_other_structure()
+        self.is_restructured: bool = unmended.is_restructured if unmended else self._has_other_structure()
 
     def mended(self, mends: Iterable[Mend]) -> Comparison:
         """Return the comparison of the file with these mends applied. The counterparts do not change."""
@@ -99,18 +100,26 @@ class Comparison:
     @property
     def stock_name(self) -> str:
         """The stock file's name."""
-        return self.match.name if self.match else "the stock file"
+        return self.match.name if self.match else tr("the stock file")
 
     def describe(self, cfg: dict[str, Any]) -> str:
         """Return a phrase that names the stock file, the inserted rows and the scale."""
         rows = ", ".join(map(str, self.inserted[:12])) + (", ..." if len(self.inserted) > 12 else "")
-        edit = f", row{'s' * (len(self.inserted) > 1)} {rows} inserted" if self.inserted else ""
-        base = f"compared with {self.match.name}{edit}" if self.match else "no packaged YAML is similar enough to compare"
+        if self.match is None:
+            base = tr("no packaged YAML is similar enough to compare")
+        elif not self.inserted:
+            base = tr("compared with {stock}", stock=self.match.name)
+        elif len(self.inserted) == 1:
+            base = tr("compared with {stock}, row {rows} inserted", stock=self.match.name, rows=rows)
+        else:
+            base = tr("compared with {stock}, rows {rows} inserted", stock=self.match.name, rows=rows)
         scales = cfg.get("scales")
         if not isinstance(scales, dict) or not scales:
             return base
-        first = "" if cfg.get("scale") else ", the first in the file, because its name has no scale"
-        return f"{base}; at scale {self.scale.name}{first}"
+        if cfg.get("scale"):
+            return tr("{compared}; at scale {scale}", compared=base, scale=self.scale.name)
+        return tr("{compared}; at scale {scale}, the first in the file, because its name has no scale", compared=base,
+                  scale=self.scale.name)
 
     def inputs(self, row: Row) -> list[int | None]:
         """Return the absolute number of each row that `row` reads; None for a number that is no earlier row."""
@@ -164,7 +173,7 @@ class Comparison:
         return row.sources[at] if row.sources[at] in targets and source is not None and source not in targets else None
 
     def unshifted(self, source: int, reader: int) -> int | None:
-        """Return the row that an absolute number named before the attention rows were inserted, or the last in line after it."""
+        """Return the row that a number named before the attention rows were inserted, or the last row in line after it."""
         hosts = [row.number for row in self.rows if row.number not in self.blocks]
         if not self.blocks or not 0 <= source < len(hosts) or hosts[source] >= reader:
             return None

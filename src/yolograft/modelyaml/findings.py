@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from yolograft.modelyaml.mends import Mend
 
-__all__ = ["Finding", "Report", "settle_mends"]
+__all__ = ["Finding", "Report"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +60,3 @@ class Report:
         count = ", ".join([f"{n} {word}{'s' * (n > 1)}" for n, word in ((self.errors, "error"), (warnings, "warning")) if n])
         return "\n".join([f"{self.path}: {count or 'no problems'} ({self.compared})", *map(str, self.findings),
                           *(f"note: {note}" for note in self.notes)])
-
-
-def settle_mends(findings: Iterable[Finding]) -> list[Finding]:
-    """Give all mends of one row the same `from`, the last one found, so that their order does not matter.
-
-    The mends of errors do not include those of warnings, which may be intended; the mends of warnings include those of errors.
-    """
-    findings = list(findings)
-    last = {severity: {mend.row: mend for finding in findings if finding.severity in severities for mend in finding.mends}
-            for severity, severities in (("error", ("error",)), ("warning", ("error", "warning")))}
-    return [replace(finding, mends=tuple(last[finding.severity][mend.row] for mend in finding.mends))
-            for finding in findings]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from yolograft.errors import HostError, SpecError
+from yolograft.errors import HostError, SpecError, errors_at_row
 from yolograft.modelyaml.signatures import find_block, parse_args
 from yolograft.modelyaml.table import (
     IMAGE,
@@ -113,13 +113,16 @@ class _Wiring:
         self.signals = {IMAGE: _Signal(IMAGE)}
         self.uses: list[_Use] = []
         for row in rows:
-            targets = row.reads()
+            with errors_at_row(row.number):
+                targets = row.reads()
             if row.number in attention:
-                self.signals[row.number] = self._attend(row, targets)
+                with errors_at_row(row.number):
+                    self.signals[row.number] = self._attend(row, targets)
             else:
                 self.signals[row.number] = _Signal(row.number)
                 self.uses += [_Use(row.number, at, self.signals[target]) for at, target in enumerate(targets)]
-        self._check_ends()
+        with errors_at_row(rows[-1].number):
+            self._check_ends()
         self.host = self._remove_attention()
         self.edge_names = name_head_inputs(parse_rows(self.host))
 
@@ -149,7 +152,8 @@ class _Wiring:
         row_widths = widths(self.rows, self.cfg, frozenset(self.attention))
         settings, arg_notes = {}, {}
         for number, block in self.attention.items():
-            settings[number], arg_notes[number] = parse_args(self.rows[number], block, row_widths[number])
+            with errors_at_row(number):
+                settings[number], arg_notes[number] = parse_args(self.rows[number], block, row_widths[number])
         placed: list[tuple[int, Site]] = []
         edges: list[Edge] = []
         for source in dict.fromkeys(use.signal.source for use in self.uses):

@@ -28,16 +28,18 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
     for row in comparison.rows:
         n = row.repeats
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            yield Finding(row=row.number, severity="error", what=f"{row} has {short_text(n)} repeats.",
-                          why="The second value is the number of repeats: a whole number from 1.",
-                          fix=f"Write 1: {_format_row(row, repeats=1)}")
+            yield Finding(row=row.number, severity="error",
+                          what=tr("{row} has {number} repeats.", row=row, number=short_text(n)),
+                          why=tr("The second value is the number of repeats: a whole number from 1."),
+                          fix=tr("Write 1: {row}", row=_format_row(row, repeats=1)))
         if row.number in comparison.unknown:
             near = nearest(row.module, _module_names(comparison.stock_rows))
-            yield Finding(row=row.number, severity="error", what=f"{row}: no module is named '{short_text(row.module)}'.",
-                          why="The installed Ultralytics does not have this module, and yolograft has no such block. "
-                              "A module from a fork of Ultralytics is not available here.",
-                          fix="Use a name that 'yolograft blocks' lists, or load your own block with blocks=FILE.py."
-                              f"{near}")
+            yield Finding(row=row.number, severity="error",
+                          what=tr("{row}: no module is named '{module}'.", row=row, module=short_text(row.module)),
+                          why=tr("The installed Ultralytics does not have this module, and yolograft has no such block. "
+                                 "A module from a fork of Ultralytics is not available here."),
+                          fix=tr("Use a name that 'yolograft blocks' lists, or load your own block with blocks=FILE.py.")
+                          + near)
 
 
 def check_blocks(comparison: Comparison) -> Iterator[Finding]:
@@ -48,27 +50,30 @@ def check_blocks(comparison: Comparison) -> Iterator[Finding]:
         if None in targets:
             continue  # `check_wiring` reports it
         if row.is_list:
-            yield Finding(row=number, severity="error", what=f"{row} reads a list.",
-                          why=f"'{block}' takes one feature map.", fix=f"Write {_format_row(row, source=row.sources[-1])}")
+            yield Finding(row=number, severity="error", what=tr("{row} reads a list.", row=row),
+                          why=tr("'{block}' takes one feature map.", block=block),
+                          fix=tr("Write {row}", row=_format_row(row, source=row.sources[-1])))
             continue
         before = targets[0]
         if before != IMAGE and before is not None and not has_map_output(comparison.known[before]):
-            yield Finding(row=number, severity="error", what=f"{row} follows {comparison.rows[before]}.",
-                          why="A block needs one map (B, C, H, W). That row does not give one.",
-                          fix=f"Move it before row {before}.")
+            yield Finding(row=number, severity="error",
+                          what=tr("{row} follows {before}.", row=row, before=comparison.rows[before]),
+                          why=tr("A block needs one map (B, C, H, W). That row does not give one."),
+                          fix=tr("Move it before row {number}.", number=before))
             continue
         if number == len(comparison.rows) - 1:
-            yield Finding(row=number, severity="error", what=f"{row} is the file's last row.",
-                          why="The output of the last row is the output of the model, so the head must be last.",
-                          fix="Move it before the head, and let the head read it.")
+            yield Finding(row=number, severity="error", what=tr("{row} is the file's last row.", row=row),
+                          why=tr("The output of the last row is the output of the model, so the head must be last."),
+                          fix=tr("Move it before the head, and let the head read it."))
             continue
         yield from _check_args(comparison, row, block)
         if isinstance(row.repeats, int) and row.repeats > 1 and not isinstance(row.repeats, bool):
             times = comparison.scale.repeats(row.repeats)
             yield Finding(row=number, severity="warning",
-                          what=f"{row} is repeated: {times} block{'s' * (times > 1)} at this scale.",
-                          why="The second value is the number of repeats. Each block reads the block before.",
-                          fix=f"For one block: {_format_row(row, repeats=1)}")
+                          what=tr("{row} is repeated: {times} blocks at this scale.", row=row, times=times) if times > 1 else
+                          tr("{row} is repeated: 1 block at this scale.", row=row),
+                          why=tr("The second value is the number of repeats. Each block reads the block before."),
+                          fix=tr("For one block: {row}", row=_format_row(row, repeats=1)))
 
 
 def _check_args(comparison: Comparison, row: Row, block: str) -> Iterator[Finding]:
@@ -77,8 +82,9 @@ def _check_args(comparison: Comparison, row: Row, block: str) -> Iterator[Findin
     try:
         _, note = parse_args(row, block, frozenset(c for c in widths if c is not None))
     except GraftError as error:
-        yield Finding(row=number, severity="error", what=str(error), why=f"'{block}' does not take these arguments.",
-                      fix=f"Write [] for its defaults: {_format_row(row, args=[])}")
+        yield Finding(row=number, severity="error", what=str(error),
+                      why=tr("'{block}' does not take these arguments.", block=block),
+                      fix=tr("Write [] for its defaults: {row}", row=_format_row(row, args=[])))
         return
     actual, nominal = comparison.channels[number], comparison.nominal[number]
     is_squeeze = row.module == SQUEEZE_EXCITATION
@@ -89,17 +95,19 @@ def _check_args(comparison: Comparison, row: Row, block: str) -> Iterator[Findin
     if not wrong or actual is None or nominal is None:
         return
     scales = [name for name, channels in comparison.channels_by_scale.items() if channels[number] == wrong[0]]
-    width_at = f"It is its width at scale {', '.join(scales)}." if scales else "It is not its width at any scale."
-    consequence = "Stock Ultralytics builds the row with this number" if is_squeeze else \
-        "A fork that uses this number fails"
-    at_scale = f" at scale {comparison.scale.name}" if comparison.scale.name else ""
+    width_at = tr("It is its width at scale {scales}.", scales=", ".join(scales)) if scales else \
+        tr("It is not its width at any scale.")
+    consequence = tr("Stock Ultralytics builds the row with this number; yolograft takes the width from the host.") \
+        if is_squeeze else tr("A fork that uses this number fails; yolograft takes the width from the host.")
     args = [actual, max(1, actual * int(parse_literal(row.args[1])) // wrong[0])] if is_squeeze else \
         [nominal if parse_literal(arg) in wrong and not isinstance(arg, bool) else arg for arg in row.args]
-    yield Finding(
-        row=number, severity="error", what=f"{row} says {wrong[0]} channels. The map it reads has {actual}{at_scale}.",
-        why=f"{width_at} {consequence}; yolograft takes the width from the host.",
-        fix=f"Write {_format_row(row, args=args)}" + ("" if is_squeeze else
-            f" ({nominal} is the width before scaling) or {_format_row(row, args=[])}."))
+    what = tr("{row} says {wrong} channels. The map it reads has {actual} at scale {scale}.", row=row, wrong=wrong[0],
+              actual=actual, scale=comparison.scale.name) if comparison.scale.name else \
+        tr("{row} says {wrong} channels. The map it reads has {actual}.", row=row, wrong=wrong[0], actual=actual)
+    fix = tr("Write {row}", row=_format_row(row, args=args)) if is_squeeze else \
+        tr("Write {row} ({nominal} is the width before scaling) or {plain}.", row=_format_row(row, args=args),
+           nominal=nominal, plain=_format_row(row, args=[]))
+    yield Finding(row=number, severity="error", what=what, why=f"{width_at} {consequence}", fix=fix)
 
 
 def check_strides(comparison: Comparison, skip: frozenset[int]) -> Iterator[Finding]:
@@ -135,7 +143,7 @@ def _unequal_strides(comparison: Comparison, row: Row, strides: list[Fraction | 
     is_complete = all(new != old for new, old, stride in zip(fixed, row.sources, strides, strict=True)
                       if stride not in (wanted, None))
     return Finding(row=row.number, severity="error",
-                   what=f"{comparison.written[row.number]}: {_describe_strides(row, strides)}.",
+                   what=tr("{row}: {problems}.", row=comparison.written[row.number], problems=_describe_strides(row, strides)),
                    why=tr("Concat needs maps of equal height and width."),
                    fix=tr("from: {value} (the nearest map of stride {stride})", value=short_text(fixed), stride=wanted)
                    if is_complete else tr("Read maps of equal stride. Here, that is stride {stride}.", stride=wanted),
@@ -176,14 +184,17 @@ def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]
     why = tr("{module} reads {strides} in {stock}.", module=row.kind, strides=wanted_strides, stock=comparison.stock_name) \
         if expected else tr("{module} reads {strides}.", module=row.kind, strides=wanted_strides)
     fix = tr("from: {value}", value=short_text(fixed)) if is_mended or not doubled else \
-        tr("Row {row} appears twice. Change one of the two to another row.", row=doubled[0])
+        tr("Row {number} appears twice. Change one of the two to another row.", number=doubled[0])
     yield Finding(row=row.number, severity="error",
-                  what=f"{comparison.written[row.number]}: {_describe_strides(row, strides)}.", why=why, fix=fix,
+                  what=tr("{row}: {problems}.", row=comparison.written[row.number], problems=_describe_strides(row, strides)), why=why, fix=fix,
                   mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_mended else ())
 
 
 def _check_head_modules(comparison: Comparison, row: Row) -> Iterator[Finding]:
-    """Warn of a head that reads a Concat, where the number without the attention rows is a row after it. No stock head does."""
+    """Warn of a head that reads a Concat, if the number without the attention rows names a row after it.
+
+    No packaged head reads a Concat.
+    """
     fixed, names = list(row.sources), []
     for at, target in enumerate(comparison.inputs(row)):
         meant = comparison.unshifted(row.sources[at], row.number)
@@ -192,7 +203,7 @@ def _check_head_modules(comparison: Comparison, row: Row) -> Iterator[Finding]:
             fixed[at] = meant
             names.append(tr("{number} is {module}", number=row.sources[at], module="Concat"))
     if names and len(set(map(row.target, fixed))) == len(fixed):
-        yield Finding(row=row.number, severity="warning", what=f"{comparison.written[row.number]}: {'; '.join(names)}.",
+        yield Finding(row=row.number, severity="warning", what=tr("{row}: {problems}.", row=comparison.written[row.number], problems="; ".join(names)),
                       why=tr("{module} usually reads the row after a Concat. Inserted rows move every later number.",
                              module=row.kind),
                       fix=tr("from: {value}, unless the change is intended", value=short_text(fixed)),
@@ -202,17 +213,19 @@ def _check_head_modules(comparison: Comparison, row: Row) -> Iterator[Finding]:
 def check_unread(comparison: Comparison, skip: frozenset[int]) -> Iterator[Finding]:
     """Report inserted rows that no row reads; rows in `skip` are not checked."""
     unread = [comparison.rows[number] for number in comparison.inserted
-              if number not in comparison.readers and number not in skip and number != len(comparison.rows) - 1]
+              if number not in comparison.readers and number not in skip and number != len(comparison.rows) - 1
+              and has_map_output(comparison.known[number])]  # ImagePoolingAttn acts on the text features
     replacements: dict[int, dict[int, int]] = {}  # reader -> {row that it reads: the unread row after that row}
     wanted_by: dict[int, list[int]] = {}  # unread row -> the rows that read past it and shall read it
     for row in unread:
         before = row.target(row.sources[0])
-        later = [n for n in dict.fromkeys(comparison.readers.get(before, [])) if n > row.number] if before is not None else []
+        readers = comparison.readers.get(before, []) if before is not None else []
+        later = [number for number in dict.fromkeys(readers) if number > row.number]
         if later and before is not None and not row.is_list:
             # A row inserted in line is for all readers; a row that names its input is for the last one, the head.
             wanted_by[row.number] = later if comparison.is_in_line(row.number) else later[-1:]
-            for reader in wanted_by[row.number]:
-                replacements.setdefault(reader, {})[before] = row.number
+            for number in wanted_by[row.number]:
+                replacements.setdefault(number, {})[before] = row.number
     for row in unread:
         fixes, mends = [], []
         for number in wanted_by.get(row.number, []):
@@ -237,9 +250,11 @@ def check_repetition(comparison: Comparison) -> Iterator[Finding]:
             continue
         before = comparison.rows[number - 1]
         if before.number in comparison.blocks and (before.module, list(before.args)) == (row.module, list(row.args)):
-            yield Finding(row=number, severity="warning", what=f"{row} repeats the block of row {number - 1}.",
-                          why="The second block acts on the output of the first. Usually there is one block.",
-                          fix=f"For one block, remove row {number} and subtract 1 from every `from` of {number} or more.")
+            yield Finding(row=number, severity="warning",
+                          what=tr("{row} repeats the block of row {before}.", row=row, before=number - 1),
+                          why=tr("The second block acts on the output of the first. Usually there is one block."),
+                          fix=tr("For one block, remove row {number} and subtract 1 from every `from` of {number} or more.",
+                                 number=number))
 
 
 def _module_names(stock_rows: tuple[Row, ...]) -> list[str]:

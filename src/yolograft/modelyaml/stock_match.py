@@ -205,6 +205,7 @@ def _pair_first_copies(edited: list[Row], edited_strides: list[Fraction | None],
     for old in sorted(to_file, reverse=True):
         number = to_file[old]
         while number and number - 1 not in to_file.values() and edited[number].sources == (-1,) \
-                and _key(edited[number]) == _key(edited[number - 1]) and edited_strides[number] == edited_strides[number - 1]:
+                and _key(edited[number]) == _key(edited[number - 1]) \
+                and edited_strides[number] == edited_strides[number - 1]:
             number -= 1
         to_file[old] = number

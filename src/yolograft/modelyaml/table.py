@@ -19,8 +19,8 @@ from yolograft.errors import HostError
 from yolograft.sites import name_strides
 
 __all__ = [
-    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "format_source", "has_map_output", "keeps_stride", "name_head_inputs", "parse_literal",
-    "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
+    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "format_source", "has_map_output", "keeps_stride", "name_head_inputs",
+    "parse_literal", "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
 IMAGE = -1  # the input of row 0

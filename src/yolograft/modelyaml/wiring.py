@@ -82,7 +82,7 @@ def _check_sources(comparison: Comparison, row: Row, corrections: dict[int, int]
         if target is None:
             is_error = True
             wrong.append(_describe_missing(comparison, row, source))
-            reasons.append(tr("A row can only read earlier rows"))
+            reasons.append(tr("A row can only read earlier rows."))
             if expected is not None:
                 fixed[at] = new_source(comparison.last_in_line(expected, row.number), row, source)
             elif not row.is_list and row.number:
@@ -115,15 +115,18 @@ def _check_sources(comparison: Comparison, row: Row, corrections: dict[int, int]
             if fixed[at] == source and source >= 0 and target is not None and meant is not None \
                     and comparison.stock_source(target) == meant:
                 fixed[at] = new_source(comparison.last_in_line(target, row.number), row, source)
-    why = ". ".join([*dict.fromkeys(reasons), *_describe_moves(comparison, moves)])
+    reasons = [*dict.fromkeys(reasons), *_describe_moves(comparison, moves)]
     if is_shifted and comparison.inserted:
-        why += tr(". Inserted rows ({rows}) move every later number", rows=", ".join(map(str, comparison.inserted[:9])))
+        reasons.append(tr("Inserted rows ({rows}) move every later number.",
+                          rows=", ".join(map(str, comparison.inserted[:9]))))
     value = short_text(fixed if row.is_list else fixed[0])
-    fix = tr("Write the number of an earlier row.") if not is_complete else tr("from: {value}", value=value) if is_error else \
-        tr("from: {value}, unless the change is intended", value=value)
+    fix = tr("from: {value}", value=value) if is_error else tr("from: {value}, unless the change is intended", value=value)
+    if not is_complete:
+        fix = tr("Write the number of an earlier row.")
     mends = (Mend(row=row.number, sources=tuple(fixed), is_list=row.is_list),) if is_complete else ()
-    return Finding(row=row.number, severity="error" if is_error else "warning", what=f"{row}: {'; '.join(wrong)}.",
-                   why=f"{why}.", fix=fix, mends=mends)
+    return Finding(row=row.number, severity="error" if is_error else "warning", 
+                   what=tr("{row}: {problems}.", row=row, problems="; ".join(wrong)), why=" ".join(reasons), fix=fix,
+                   mends=mends)
 
 
 def _describe_correction(comparison: Comparison, number: int, target: int) -> Finding:
@@ -153,7 +156,7 @@ def _describe_moves(comparison: Comparison, moves: list[tuple[int, int, int]]) -
     A move is the number of a stock row, its counterpart in the file, and the last row inserted in line after that.
     """
     if any(meant == IMAGE for meant, _, _ in moves):
-        yield tr("{stock} reads the image (-1) there", stock=comparison.stock_name)
+        yield tr("{stock} reads the image (-1) there.", stock=comparison.stock_name)
     rows = [move for move in moves if move[0] != IMAGE]
     if not rows:
         return
@@ -162,9 +165,9 @@ def _describe_moves(comparison: Comparison, moves: list[tuple[int, int, int]]) -
                     tr("{number} (followed by {module}, row {best})", number=number, module=comparison.rows[best].module,
                        best=best) for _, number, best in rows)
     if len(rows) > 1:
-        yield tr("Rows {old} of {stock} are rows {new} in this file", old=old, stock=comparison.stock_name, new=new)
+        yield tr("Rows {old} of {stock} are rows {new} in this file.", old=old, stock=comparison.stock_name, new=new)
     else:
-        yield tr("Row {old} of {stock} is row {new} in this file", old=old, stock=comparison.stock_name, new=new)
+        yield tr("Row {old} of {stock} is row {new} in this file.", old=old, stock=comparison.stock_name, new=new)
 
 
 def _is_right(comparison: Comparison, target: int, meant: int, expected: int) -> bool:
