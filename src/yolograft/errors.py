@@ -7,16 +7,23 @@ so that `except ValueError` works in code that does not import yolograft.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import SequenceMatcher, get_close_matches
 
 from yolograft.language import tr
 
-__all__ = ["BlockError", "DataError", "GraftError", "HostError", "SiteError", "SpecError", "nearest"]
+__all__ = ["BlockError", "DataError", "GraftError", "HostError", "SiteError", "SpecError", "errors_at_row", "nearest"]
 
 
 class GraftError(Exception):
-    """Base class of all errors that a user's input can cause. The message is complete without a traceback."""
+    """Base class of all errors that a user's input can cause. The message is complete without a traceback.
+
+    Attributes:
+        row: the number of the row in a model YAML that the error is about; None if it is about no single row.
+    """
+
+    row: int | None = None
 
     def __str__(self) -> str:  # KeyError.__str__ returns the repr of the message
         return str(self.args[0]) if self.args else ""
@@ -40,6 +47,16 @@ class HostError(GraftError, RuntimeError):
 
 class DataError(GraftError, ValueError):
     """The data set is missing or broken, or it does not match its description."""
+
+
+@contextmanager
+def errors_at_row(number: int) -> Iterator[None]:
+    """Set the attribute `row` of every `GraftError` that is raised inside."""
+    try:
+        yield
+    except GraftError as error:
+        error.row = number
+        raise
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from yolograft.language import tr
+from yolograft.modelyaml.mends import Mend
 
 __all__ = ["Finding", "Report"]
 
@@ -20,6 +21,7 @@ class Finding:
         what: the row as it is in the file, and the problem.
         why: the reason.
         fix: the text to write, or the action to take.
+        mends: the fix as data; empty if the fix is more than a new `from`.
     """
 
     row: int | None
@@ -27,6 +29,7 @@ class Finding:
     what: str
     why: str
     fix: str
+    mends: tuple[Mend, ...] = ()
 
     def __str__(self) -> str:
         severity = {"error": tr("error"), "warning": tr("warning")}.get(self.severity, self.severity)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from yolograft.errors import HostError, SpecError
+from yolograft.errors import HostError, SpecError, errors_at_row
 from yolograft.language import tr
 from yolograft.modelyaml import dialects
 from yolograft.modelyaml.compounds import Compound, find_compound
@@ -125,13 +125,16 @@ class _Wiring:
         self.signals = {IMAGE: _Signal(IMAGE)}
         self.uses: list[_Use] = []
         for row in rows:
-            targets = row.reads()
+            with errors_at_row(row.number):
+                targets = row.reads()
             if row.number in attention:
-                self.signals[row.number] = self._attend(row, targets)
+                with errors_at_row(row.number):
+                    self.signals[row.number] = self._attend(row, targets)
             else:
                 self.signals[row.number] = _Signal(row.number)
                 self.uses += [_Use(row.number, at, self.signals[target]) for at, target in enumerate(targets)]
-        self._check_ends()
+        with errors_at_row(rows[-1].number):
+            self._check_ends()
         self.host = self._remove_attention()
         self.edge_names = name_head_inputs(parse_rows(self.host))
 
@@ -163,7 +166,8 @@ class _Wiring:
         used_widths = channels(self.rows, scales(self.cfg)[0], passthrough)
         settings, arg_notes = {}, {}
         for number, block in self.attention.items():
-            understood = understand(self.rows[number], block, row_widths[number], used_widths[number])
+            with errors_at_row(number):
+                understood = understand(self.rows[number], block, row_widths[number], used_widths[number])
             settings[number], arg_notes[number] = understood.settings, understood.note
         scale = scales(self.cfg)[0].name
         placed: list[tuple[int, Site]] = [(number, compound.site(self.to_host[number], scale))

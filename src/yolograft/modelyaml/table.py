@@ -21,7 +21,7 @@ from yolograft.sites import name_strides
 
 __all__ = [
     "IMAGE", "NOMINAL", "SCALED_WIDTH", "STOCK_MODULES", "Row", "Scaling",
-    "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
+    "channels", "format_source", "has_map_output", "keeps_stride", "name_head_inputs", "parse_literal",
     "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
@@ -316,6 +316,11 @@ def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset()) -> l
         factor = Fraction(1) if one.number in passthrough else _factor(one)
         found.append(None if source is None or factor is None else source * factor)
     return found
+
+
+def keeps_stride(one: Row) -> bool:
+    """Whether the row's output has the height and width of its one input."""
+    return not one.is_list and _factor(one) == 1
 
 
 def _factor(one: Row) -> Fraction | None:

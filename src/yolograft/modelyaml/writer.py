@@ -190,9 +190,11 @@ class _Plan:
         def append_block(insert: _Insert, source: int, part: str) -> int:
             block = blocks.canonical(insert.part.block)
             name = row_name(block)
-            # A row for the head has an absolute `from`: so the reader tells `p5` from `22`.
-            for_head = bool(insert.inputs) and self.rows[insert.inputs[0][0]].is_list
-            number = source if source != count - 1 or for_head else -1
+            # A row for some readers only has an absolute `from`: so the reader tells `p5` from `22`, and the linter an
+            # intended branch from a number that was not shifted.
+            is_branch = bool(insert.inputs) and (self.rows[insert.inputs[0][0]].is_list or len(insert.inputs) < sum(
+                targets.count(insert.source) for targets in self.reads))
+            number = source if source != count - 1 or is_branch else -1
             row = Row(count, part, (number,), False, 1, name, [])
             edited[part].append([number, 1, name, format_args(row, block, insert.part.settings)])
             return count
