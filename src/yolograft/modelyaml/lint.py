@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.errors import GraftError, HostError
+from yolograft.language import tr
 from yolograft.modelyaml import catalog, compounds, dialects, load, reader, table
 from yolograft.modelyaml.comparison import Comparison, check_wiring
 from yolograft.modelyaml.findings import Finding, Report
@@ -57,7 +58,7 @@ def _examine_config(cfg: dict[str, Any], path: str | Path) -> Report:
     try:
         cfg, _ = dialects.translate(cfg)
     except dialects.ForeignModelError as error:
-        return Report(path=str(path), compared="not compared", findings=(
+        return Report(path=str(path), compared=tr("not compared"), findings=(
             Finding(row=None, severity="error", what=error.what, why=error.why, fix=error.fix),))
     for number, part, raw in table.raw_rows(cfg):
         try:
