@@ -230,6 +230,16 @@ def test_an_error_of_the_build_is_one_line_that_names_the_row(number, change, sa
     assert f"row {number} [" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("key", "value"), [("activation", "nn.Nonsense()"), ("nc", None), ("width_multiple", None)])
+def test_an_error_outside_the_rows_is_one_line_too(key, value, tmp_path):
+    cfg = {key: value} | {name: rows for name, rows in STOCK["yolo11"].items() if name not in (key, "scales")}
+    if key == "activation":
+        cfg["activation"] = value
+    with pytest.raises(GraftError) as caught:
+        YOLO(save(tmp_path, cfg, "yolo11-x.yaml"))
+    assert "\n" not in str(caught.value)
+
+
 def test_too_many_arguments_of_a_stock_module_are_a_finding(tmp_path):
     cfg = edit(7, lambda row: row.__setitem__(3, [512, True, 1, 2, 3, 4, 5, 6, 7]))
     (finding,) = examine(save(tmp_path, cfg, "yolo11-x.yaml")).findings
@@ -258,6 +268,7 @@ def test_a_warning_says_so_once(tmp_path, caplog):
 @pytest.mark.parametrize(("name", "choices", "suggestion"), [
     ("C2f_ECA", ["CECA"], ""), ("C2f_ECA", ["CECA", "C2f_SE", "C2f_ECB"], "C2f_ECB"), ("24", ["4", "14"], ""),
     ("SEAttetion", ["SEAttention"], "SEAttention"), ("seattetion", ["SEAttention"], "SEAttention"),
+    ("C2f_SE", ["se", "sk", "sge"], "se"),
     ("x.yaml", ["x.yaml"], ""), ("X.yaml", ["x.yaml"], "x.yaml"), ("batch_size", ["batch"], "batch"),
     ("backbone.12", ["backbone.10", "neck.12"], "backbone.10"), ("rato", ["ratio"], "ratio"), ("cbma", ["cbam"], "cbam"),
 ])
