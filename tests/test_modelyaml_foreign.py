@@ -76,6 +76,16 @@ def test_a_segment_head_of_the_yolov5_repository_loses_its_anchors_only():
     assert (len(notes), cfg["head"][-1][3][1]) == (1, "anchors")
 
 
+@pytest.mark.parametrize("name", [name for name, cfg in STOCK.items()
+                                  if cfg["head"][-1][2] in ("Detect", "Segment", "Pose")])
+def test_anchors_change_nothing_else_of_any_packaged_file(name):
+    cfg = {**copy.deepcopy(STOCK[name]), "anchors": ANCHORS}
+    cfg["head"][-1][3].insert(1, "anchors")
+    reading = read(cfg)
+    assert {key: value for key, value in reading.host.items() if key != "anchors"} == STOCK[name]
+    assert len(reading.notes) == 1
+
+
 def test_the_head_of_the_yolov9_repository_is_read_as_detect():
     cfg = copy.deepcopy(STOCK["yolov9c"])
     cfg["head"][-1][2] = "DDetect"
@@ -178,6 +188,16 @@ def test_a_joined_row_is_its_stock_row_and_a_graft_that_attaches(model, number, 
 def test_where_the_bottlenecks_of_c3k2_are_depends_on_the_scale():
     assert str(read(renamed("yolo11", 4, "C3k2_EMA", scale="n")).graft) == "ema@4.m.*.cv2"
     assert str(read(renamed("yolo11", 4, "C3k2_EMA", scale="m")).graft) == "ema@4.m.*.m.*.cv2"
+
+
+def test_the_bottlenecks_of_a_c3k2_with_self_attention(tmp_path):
+    if "yolo26" not in STOCK:
+        pytest.skip("this Ultralytics has no such C3k2")
+    number = next(row.number for row in table.parse_rows(STOCK["yolo26"])
+                  if row.module == "C3k2" and list(row.args[1:4]) == [True, 0.5, True])
+    assert str(read(renamed("yolo26", number, "C3k2_EMA")).graft) == f"ema@{number}.m.*.0.cv2"
+    with shape_only():
+        assert grafts(YOLO("yolo26n.yaml", graft=f"ema@{number}.m.*.0.cv2").model)
 
 
 def test_arguments_behind_those_of_the_stock_module_are_the_blocks():
