@@ -76,6 +76,16 @@ def test_a_segment_head_of_the_yolov5_repository_loses_its_anchors_only():
     assert (len(notes), cfg["head"][-1][3][1]) == (1, "anchors")
 
 
+@pytest.mark.parametrize("name", [name for name, cfg in STOCK.items()
+                                  if cfg["head"][-1][2] in ("Detect", "Segment", "Pose")])
+def test_anchors_change_nothing_else_of_any_packaged_file(name):
+    cfg = {**copy.deepcopy(STOCK[name]), "anchors": ANCHORS}
+    cfg["head"][-1][3].insert(1, "anchors")
+    reading = read(cfg)
+    assert {key: value for key, value in reading.host.items() if key != "anchors"} == STOCK[name]
+    assert len(reading.notes) == 1
+
+
 def test_the_head_of_the_yolov9_repository_is_read_as_detect():
     cfg = copy.deepcopy(STOCK["yolov9c"])
     cfg["head"][-1][2] = "DDetect"
@@ -180,6 +190,16 @@ def test_where_the_bottlenecks_of_c3k2_are_depends_on_the_scale():
     assert str(read(renamed("yolo11", 4, "C3k2_EMA", scale="m")).graft) == "ema@4.m.*.m.*.cv2"
 
 
+def test_the_bottlenecks_of_a_c3k2_with_self_attention(tmp_path):
+    if "yolo26" not in STOCK:
+        pytest.skip("this Ultralytics has no such C3k2")
+    number = next(row.number for row in table.parse_rows(STOCK["yolo26"])
+                  if row.module == "C3k2" and list(row.args[1:4]) == [True, 0.5, True])
+    assert str(read(renamed("yolo26", number, "C3k2_EMA")).graft) == f"ema@{number}.m.*.0.cv2"
+    with shape_only():
+        assert grafts(YOLO("yolo26n.yaml", graft=f"ema@{number}.m.*.0.cv2").model)
+
+
 def test_arguments_behind_those_of_the_stock_module_are_the_blocks():
     assert str(read(renamed("yolov8", 4, "C2f_SE", 1, 0.5, 8)).graft) == "se(ratio=8)@4"
     assert read(renamed("yolov8", 4, "C2f_SE", 1, 0.5, 8)).host["backbone"][4] == [-1, 6, "C2f", [256, True, 1, 0.5]]
@@ -230,6 +250,16 @@ def test_an_error_of_the_build_is_one_line_that_names_the_row(number, change, sa
     assert f"row {number} [" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("key", "value"), [("activation", "nn.Nonsense()"), ("nc", None), ("width_multiple", None)])
+def test_an_error_outside_the_rows_is_one_line_too(key, value, tmp_path):
+    cfg = {key: value} | {name: rows for name, rows in STOCK["yolo11"].items() if name not in (key, "scales")}
+    if key == "activation":
+        cfg["activation"] = value
+    with pytest.raises(GraftError) as caught:
+        YOLO(save(tmp_path, cfg, "yolo11-x.yaml"))
+    assert "\n" not in str(caught.value)
+
+
 def test_too_many_arguments_of_a_stock_module_are_a_finding(tmp_path):
     cfg = edit(7, lambda row: row.__setitem__(3, [512, True, 1, 2, 3, 4, 5, 6, 7]))
     (finding,) = examine(save(tmp_path, cfg, "yolo11-x.yaml")).findings
@@ -258,6 +288,7 @@ def test_a_warning_says_so_once(tmp_path, caplog):
 @pytest.mark.parametrize(("name", "choices", "suggestion"), [
     ("C2f_ECA", ["CECA"], ""), ("C2f_ECA", ["CECA", "C2f_SE", "C2f_ECB"], "C2f_ECB"), ("24", ["4", "14"], ""),
     ("SEAttetion", ["SEAttention"], "SEAttention"), ("seattetion", ["SEAttention"], "SEAttention"),
+    ("C2f_SE", ["se", "sk", "sge"], "se"),
     ("x.yaml", ["x.yaml"], ""), ("X.yaml", ["x.yaml"], "x.yaml"), ("batch_size", ["batch"], "batch"),
     ("backbone.12", ["backbone.10", "neck.12"], "backbone.10"), ("rato", ["ratio"], "ratio"), ("cbma", ["cbam"], "cbam"),
 ])

@@ -7,6 +7,7 @@ import yaml
 from ultralytics.nn import tasks
 
 from yolograft import yaml_text
+from yolograft.cli import main
 from yolograft.errors import DataError, GraftError, HostError
 from yolograft.modelyaml import catalog, load
 from yolograft.modelyaml.lint import examine
@@ -106,6 +107,32 @@ def test_a_key_with_a_full_width_colon_is_named(tmp_path):
     file.write_text("{train： images, val: y}\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"no 'train'\. line 1, column 7"):
         yaml_text.check_keys(file, yaml_text.read(file), ["train"])
+
+
+@pytest.mark.parametrize("names", ["names: [裂纹，划痕]", "names:\n  0： 裂纹\n  1： 划痕", "names:\n  - 裂纹：大"])
+def test_class_names_that_full_width_punctuation_joins_are_named(names, tmp_path):
+    file = tmp_path / "data.yaml"
+    file.write_text(f"train: x\nval: y\n{names}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"line \d, column \d+: '[，：]' is a full-width character"):
+        yaml_text.check_keys(file, yaml_text.read(file), ["train"])
+
+
+def test_quoted_class_names_may_have_full_width_punctuation(tmp_path):
+    file = tmp_path / "data.yaml"
+    file.write_text("train: x\nval: y\nnames: ['裂纹，大', 划痕（小）]\n", encoding="utf-8")
+    yaml_text.check_keys(file, yaml_text.read(file), ["train", "val"])
+
+
+@pytest.mark.parametrize(("raw", "said"), [
+    ("train: x\nval: y\nnames: [裂纹]\n".encode("gbk"), "encoded in gbk"),
+    ("train： x\nval: y\n".encode(), "line 1, column 6"), (b"train: x\n\tval: y\n", "line 2, column 1"),
+    ("train: x\nval: y\nnames: [裂纹，划痕]\n".encode(), "one class name"),
+])
+def test_a_training_names_the_mistake_in_its_data_file_before_it_starts(raw, said, tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(raw)
+    assert main(["train", "model=yolo11n.yaml", f"data={file}", "epochs=1"]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff", b"\xff\xfe", b"\x00", b"\x81", b"a: [", b"\xef\xbb\xbf", b": : :", b"*a",

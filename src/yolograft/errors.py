@@ -67,8 +67,10 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     known = {choice.lower(): choice for choice in choices if choice != name}
     matches = [match for match in get_close_matches(name.lower(), known, n=5, cutoff=0.6)
                if _have_same_words(name, known[match])]
-    plain = _join(name)
+    plain, words = _join(name), _words(name)
     matches.sort(key=lambda match: _join(match) != plain)
+    if not matches and len(words) > 1:  # a word of the name is a choice: `se` for `C2f_SE`
+        matches = [word for word in words if word in known and not word.isdecimal()]
     return tr(" Did you mean '{name}'?", name=known[matches[0]]) if matches else ""
 
 

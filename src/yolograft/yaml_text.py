@@ -87,13 +87,19 @@ def read(path: str | Path, *, error: type[GraftError] = DataError) -> YamlText:
 
 
 def check_keys(path: str | Path, content: YamlText, keys: Iterable[str], *, error: type[GraftError] = DataError) -> None:
-    """Raise an error if a file lacks a key that full-width punctuation hides, such as `train：` with a Chinese colon."""
+    """Raise an error if full-width punctuation hides a key, or joins class names, as in `names: [裂纹，划痕]`."""
     value = content.value if isinstance(content.value, dict) else {}
+    hidden = next((place for place in find_full_width(content.text)), None)
     missing = [key for key in keys if key not in value]
-    if missing:
-        hidden = next((place for place in find_full_width(content.text)), None)
-        if hidden is not None:
-            raise error(tr("{path} has no '{key}'. {place}.", path=path, key=missing[0], place=hidden))
+    if hidden is not None and missing:
+        raise error(tr("{path} has no '{key}'. {place}.", path=path, key=missing[0], place=hidden))
+    names = value.get("names")
+    listed = [*names.values()] if isinstance(names, dict) else names if isinstance(names, list) else [names]
+    joined = [name for name in listed if isinstance(name, str) and ("，" in name or "：" in name or name is names)]
+    place = next((place for place in find_full_width(content.text) if place.character in "，："), None)
+    if joined and place is not None:
+        raise error(tr("{path}: '{name}' is read as one class name. {place}, or put the name in quotes.", path=path,
+                       name=joined[0], place=place))
 
 
 def decode(raw: bytes) -> tuple[str, str]:

@@ -79,9 +79,12 @@ def name_failing_row(path: str | Path) -> Iterator[None]:
         if found is None:
             raise
         number, is_built = found
-        reason = " ".join(str(error).split())
-        reason = reason if len(reason) <= 300 else reason[:297] + "..."
-        row, reason = _describe(path, number), reason.rstrip(".")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = (reason if len(reason) <= 300 else reason[:297] + "...").rstrip(".")
+        if number < 0:
+            raise HostError(tr("model={path} cannot be built: {reason}. Check `scales`, `activation` and the other lines "
+                               "before the rows.", path=path, reason=reason)) from error
+        row = _describe(path, number)
         if is_built:
             raise HostError(tr("model={path}: {row} does not fit the maps that it reads: {reason}. To see every error and "
                                "its fix: yolograft lint {path}", path=path, row=row, reason=reason)) from error
@@ -90,12 +93,13 @@ def name_failing_row(path: str | Path) -> Iterator[None]:
 
 
 def _failing_row(traceback: TracebackType | None) -> tuple[int, bool] | None:
-    """Return the number of the row that failed, and whether it was built before; None for an error elsewhere."""
+    """Return the number of the row that failed, -1 before the first, and whether it was built; None for other errors."""
     found = None
     while traceback is not None:
         frame = traceback.tb_frame
-        if frame.f_code.co_name == "parse_model" and isinstance(frame.f_locals.get("i"), int):
-            found = frame.f_locals["i"], False
+        if frame.f_code.co_name == "parse_model":
+            number = frame.f_locals.get("i", -1)
+            found = (number if isinstance(number, int) else -1), False
         elif frame.f_code.co_name == "_predict_once" and isinstance(getattr(frame.f_locals.get("m"), "i", None), int):
             found = frame.f_locals["m"].i, True
         traceback = traceback.tb_next

@@ -91,7 +91,11 @@ class Compound:
             return Site(f"{number}.cv2", pre=True)
         if place == "residual":
             return Site(f"{number}.cv2")
-        is_nested = self.host.module == "C3k2" and (scale in ("m", "l", "x") or _is_true(self.host.args, 1))
+        if self.host.module != "C3k2":
+            return Site(f"{number}.m.*.cv2")
+        if _is_true(self.host.args, 3):  # each part is a bottleneck and a self-attention
+            return Site(f"{number}.m.*.0.cv2")
+        is_nested = scale in ("m", "l", "x") or _is_true(self.host.args, 1)  # each part is a C3k of two bottlenecks
         return Site(f"{number}.m.*.m.*.cv2" if is_nested else f"{number}.m.*.cv2")
 
 

@@ -16,8 +16,7 @@ from yolograft.errors import HostError
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, table
 
-__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "VERSION_KEY", "check_punctuation", "host_yaml", "load", "marked",
-           "read_text", "unmarked"]
+__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "VERSION_KEY", "host_yaml", "load", "marked", "read_text", "unmarked"]
 
 GRAFT_KEY = "graft"  # where a graft travels in a model's YAML dict
 SCALE_KEY = "graft_scale"  # the scale of a grafted model, since Ultralytics ignores a `scale` in a file
@@ -45,7 +44,8 @@ def load(path: str | Path) -> dict[str, Any]:
         config = _read_without_ultralytics(path, error)
     if not isinstance(config, dict):
         raise HostError(tr("model={path} is no model YAML: expected backbone and head rows.", path=path))
-    check_punctuation(catalog.find_yaml(path), config)
+    if _has_broken_rows(config):
+        _check_punctuation(catalog.find_yaml(path))
     config = unmarked(config)
     own = config.pop(SCALE_KEY, "")
     return {**config, "scale": config.get("scale") or own}
@@ -54,22 +54,27 @@ def load(path: str | Path) -> dict[str, Any]:
 def read_text(file: Path) -> Any:
     """Return the content of a model YAML file in any common encoding. Raises `HostError`, with line, column and remedy."""
     value = yaml_text.read(file, error=HostError).value
-    check_punctuation(file, value)
+    if _has_broken_rows(value):
+        _check_punctuation(file)
     return value
 
 
-def check_punctuation(file: Path | None, config: Any) -> None:
-    """Raise `HostError` if the rows of a file are broken by full-width punctuation, such as a Chinese comma or colon."""
-    if file is None or not file.is_file():
-        return
+def _has_broken_rows(config: Any) -> bool:
     try:
         table.parse_rows(config)
     except HostError:
-        text = yaml_text.decode(file.read_bytes())[0]
-        found = [*yaml_text.find_full_width(text)]
-        if found:
-            more = tr(" ({count} more)", count=len(found) - 1) if len(found) > 1 else ""
-            raise HostError(tr("{path} is no model YAML. {place}{more}.", path=file, place=found[0], more=more)) from None
+        return True
+    return False
+
+
+def _check_punctuation(file: Path | None) -> None:
+    """Raise `HostError` if a file has full-width punctuation, such as a Chinese comma or colon: it has broken the rows."""
+    if file is None or not file.is_file():
+        return
+    found = [*yaml_text.find_full_width(yaml_text.decode(file.read_bytes())[0])]
+    if found:
+        more = tr(" ({count} more)", count=len(found) - 1) if len(found) > 1 else ""
+        raise HostError(tr("{path} is no model YAML. {place}{more}.", path=file, place=found[0], more=more))
 
 
 def _read_without_ultralytics(path: str | Path, error: Exception) -> Any:
