@@ -26,6 +26,7 @@ BF16 = "fast/cpu/bf16.py"
 BUILD = "host/build.py"
 CACHE = "fast/cache.py"
 CATALOG = "modelyaml/catalog.py"
+CHECKPOINT_GUARD = "host/checkpoint_guard.py"
 COMMANDS = "host/commands.py"
 COMPLETION = "cli/completion.py"
 CPU_SELECT = "fast/cpu/select.py"
@@ -228,6 +229,21 @@ INTERNALS: tuple[Internal, ...] = (
         why="A row's `f` names the rows that it reads, and `i` its own number.",
         breaks="Sites such as `p3` resolve to the wrong rows."),
 
+    # Opening checkpoints
+    Internal(
+        name="ultralytics.nn.tasks:torch_safe_load", kind="patched", files=(CHECKPOINT_GUARD,), parameters=("weight",),
+        source=("check_requirements(e.name)",),
+        why="All code opens a `.pt` file through it; it installs a module that the file names and that is missing.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name="ultralytics.nn.tasks:check_requirements", kind="patched", files=(CHECKPOINT_GUARD,),
+        why="`torch_safe_load` calls it to install a missing module.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name="ultralytics.utils.checks:AUTOINSTALL", kind="patched", files=(CHECKPOINT_GUARD,),
+        why="`check_requirements` asks it; modules that a checkpoint names can call that when they are imported.",
+        breaks="Opening a checkpoint could install one of the packages that Ultralytics names."),
+
     # Grafted models
     Internal(
         name="ultralytics.nn.tasks:_initialize_yolo_model or ultralytics.nn.tasks:DetectionModel.__init__",
@@ -293,21 +309,45 @@ INTERNALS: tuple[Internal, ...] = (
         why="It builds a model from a YAML file; ours reads the graft first, and sets the same attributes.",
         breaks="An attribute that a newer version sets would be missing on a model from a YAML file."),
     Internal(
-        name=f"{_MODEL}._load", kind="overridden", files=(YOLO,), parameters=("weights", "task"),
+        name=f"{_MODEL}._load", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("weights", "task"),
         source=("self.ckpt_path", "self.model_name"), why="It opens a checkpoint; ours opens safetensors files as well.",
         breaks="A safetensors file cannot be opened by `YOLO`."),
     Internal(
-        name=f"{_MODEL}.train", kind="overridden", files=(YOLO,), parameters=("trainer", "kwargs"),
+        name=f"{_MODEL}.train", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("trainer", "kwargs"),
         source=('(trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)',),
         why="It builds the trainer with all arguments as `overrides`, the graft among them.",
         breaks="The graft does not reach the trainer."),
     Internal(
-        name=f"{_MODEL}.export", kind="overridden", files=(YOLO, RUNTIMES), parameters=("kwargs",),
+        name=f"{_MODEL}.export", kind="overridden", files=(YOLO, CHECKPOINT_GUARD, RUNTIMES), parameters=("kwargs",),
         why="Ours adds the format safetensors; the runtimes open the path that it returns.",
         breaks="`format=safetensors` is refused, or `bench` does not find the exported file."),
     Internal(
-        name=f"{_MODEL}.tune", kind="overridden", files=(YOLO,), parameters=("kwargs",),
+        name=f"{_MODEL}.tune", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("kwargs",),
         why="Ours hands the graft to the trainings that the tuner starts.", breaks="Tuning trains the bare host."),
+    Internal(
+        name=f"{_MODEL}.load", kind="overridden", files=(CHECKPOINT_GUARD,), parameters=("weights",),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.reset_weights", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.val", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.predict", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.track", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.benchmark", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
 
     # Trainings in subprocesses
     Internal(

@@ -20,6 +20,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolograft import checkpoint
+from yolograft.blocks import plugin
 from yolograft.errors import HostError
 from yolograft.host import models
 
@@ -42,6 +43,9 @@ def save_file(model: nn.Module, path: str | Path) -> Path:
             if key in ("imgsz", "data", "single_cls") and isinstance(value, (int, str, list))}
     facts = {"class": stock.__name__, "task": str(getattr(model, "task", None) or args.get("task", "detect")),
              "yaml": json.dumps(config), "names": json.dumps(getattr(model, "names", {})), "args": json.dumps(args)}
+    needs = plugin.needs_of(model)
+    if needs:
+        facts["needs"] = json.dumps(needs)
     return checkpoint.save(model, path, facts=facts)
 
 
@@ -57,11 +61,13 @@ def open_file(path: str | Path) -> nn.Module:
         cls = getattr(tasks, saved.facts["class"])
         config, names = json.loads(saved.facts["yaml"]), json.loads(saved.facts["names"])
         args = json.loads(saved.facts["args"])
+        needs: list[dict[str, Any]] = json.loads(saved.facts.get("needs", "[]"))
     except (KeyError, AttributeError, ValueError) as error:
         raise HostError(f"'{path}' does not say which Ultralytics model it holds ({error}). Expected a file from 'yolograft "
                         "export model=best.pt format=safetensors' and an Ultralytics that has its task.") from error
     if not (isinstance(cls, type) and issubclass(cls, tasks.BaseModel)):
         raise HostError(f"'{path}' needs the class '{saved.facts['class']}', which is not an Ultralytics model.")
+    plugin.check_needs(needs, Path(path).parent)
     model: Any = cls(config, verbose=False)
     _fit_class_branches(model, config, saved.tensors)
     models.graft_onto(model, saved.graft)

@@ -20,13 +20,14 @@ from yolograft import attach, checkpoint
 from yolograft.errors import HostError
 from yolograft.host import models, safetensors_file, subprocesses
 from yolograft.host.build import model_config
+from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.trainer import grafted_trainer
 from yolograft.spec import Graft
 
 __all__ = ["RTDETR", "YOLO", "set_graft"]
 
 
-class _GraftingModel:
+class _GraftingModel(GuardedModel):
     """Mixin of `YOLO` and `RTDETR`, over `ultralytics.engine.model.Model`."""
 
     @property

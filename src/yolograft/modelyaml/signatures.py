@@ -140,6 +140,8 @@ def _takes_number(default: Any) -> bool:
 
 def _order(block: str, args: Sequence[Any]) -> list[str | None]:
     """Return the setting for each position; None for a number that only the original code takes."""
+    if blocks.is_plain(block):
+        return list(blocks.defaults(block))  # the user's own class: its signature is the order
     known: list[str | None] = [name for name in blocks.defaults(block) if name != "minimum"]
     if (block, len(args)) in _FORK_ORDER:
         return list(_FORK_ORDER[block, len(args)])
