@@ -30,9 +30,10 @@ FAST = {"imgsz": 32, "batch": 4, "workers": 0, "plots": False, "verbose": False,
 
 def checkpoint(file: Path, module: str, name: str = "SE") -> Path:
     """Write a checkpoint of Ultralytics with a module of the class `name`, whose Python module does not exist afterwards."""
-    had = sys.modules.get(module)
-    made = had or ModuleType(module)
-    sys.modules[module] = made
+    created = [name for name in dict.fromkeys((module.partition(".")[0], module)) if name not in sys.modules]
+    for one in created:
+        sys.modules[one] = ModuleType(one)
+    made = sys.modules[module]
     cls = type(name, (nn.Identity,), {"__module__": module, "__qualname__": name})
     setattr(made, name, cls)
     network = tasks.DetectionModel("yolo11n.yaml", verbose=False)
@@ -42,8 +43,8 @@ def checkpoint(file: Path, module: str, name: str = "SE") -> Path:
         torch.save({"model": network, "train_args": {}}, file)
     finally:
         delattr(made, name)
-        if had is None:
-            del sys.modules[module]
+        for one in created:
+            del sys.modules[one]
     return file
 
 
@@ -102,21 +103,23 @@ MODES: dict[str, Callable[[Path, Path, Path], Any]] = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_mode_installs_what_a_checkpoint_names(
-        mode: str, foreign: Path, started: list[str], tiny_set: Path, tmp_path: Path) -> None:
+        mode: str, foreign: Path, started: list[str], tiny_set: Path, tmp_path: Path,
+        caplog: pytest.LogCaptureFixture) -> None:
     stock = tasks.torch_safe_load
     with pytest.raises(GraftError) as raised:
         MODES[mode](foreign, tiny_set, tmp_path)
     assert "surely_not_installed_blocks.SE" in str(raised.value)
     assert "blocks=surely_not_installed_blocks.py" in str(raised.value)
     assert started == []
+    assert "AutoInstall will run" not in caplog.text
     assert tasks.torch_safe_load is stock, "the guard stays on"
     assert checks.AUTOINSTALL is True
 
 
 def test_a_study_does_not_install_it_either(
         foreign: Path, started: list[str], tiny_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["study", f"data={tiny_set}", f"model={foreign}", "arms=none; se@8", "seeds=2", "epochs=1", f"project={tmp_path}"]
-    assert main(words) == 2
+    words = [f"data={tiny_set}", f"model={foreign}", "arms=none; se@8", "seeds=2", "epochs=1", f"project={tmp_path}"]
+    assert main(["study", *words]) == 2
     assert "surely_not_installed_blocks" in capsys.readouterr().err
     assert started == []
 
@@ -124,7 +127,8 @@ def test_a_study_does_not_install_it_either(
 def test_the_checkpoint_of_a_fork_leads_to_adopt(tmp_path: Path, started: list[str]) -> None:
     for module in ("ultralytics.nn.modules.se", "ultralytics.nn.modules.conv"):
         file = checkpoint(tmp_path / "fork.pt", module, "OwnSE")
-        with pytest.raises(GraftError, match=rf"changed copy of Ultralytics: it needs {module}\.OwnSE.*yolograft adopt .*fork\.pt"):
+        words = rf"changed copy of Ultralytics: it needs {module}\.OwnSE.*yolograft adopt .*fork\.pt"
+        with pytest.raises(GraftError, match=words):
             yolograft.YOLO(file)
     file = checkpoint(tmp_path / "old.pt", "models.common")
     with pytest.raises(GraftError, match="repository yolov5 or yolov7"):

@@ -149,9 +149,11 @@ def create(name: str, channels: int, **settings: Any) -> nn.Module:
     return built
 
 
-@cache
-def _constructor(cls: type) -> Constructor:
-    return read_constructor(cls)
+def _constructor(cls: Any) -> Constructor:
+    return _cached_constructor(cls)
+
+
+_cached_constructor = cache(read_constructor)
 
 
 def _normalize(name: str) -> str:

@@ -11,7 +11,10 @@ they are imported ask `AUTOINSTALL` of `utils/checks.py` first.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import sys
+from _compat_pickle import IMPORT_MAPPING
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,12 +39,25 @@ class _MissingModuleError(Exception):
     """A checkpoint needs a module that Ultralytics would install now."""
 
 
-def guard() -> AbstractContextManager[None]:
-    """Inside this context, this process opens checkpoints without AutoInstall."""
-    return patched((tasks, "torch_safe_load", _load))
+@contextmanager
+def guard() -> Iterator[None]:
+    """Inside this context, this process opens checkpoints without AutoInstall.
+
+    Where Ultralytics reports our error as another one, such as a missing file, ours is raised.
+    """
+    try:
+        with patched((tasks, "torch_safe_load", _load)):
+            yield
+    except Exception as error:
+        if isinstance(error.__cause__, GraftError) and not isinstance(error, GraftError):
+            raise error.__cause__ from error
+        raise
 
 
 def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
+    # before Ultralytics logs that it will install something
+    if Path(str(weight)).is_file() and _lacks_module(weight):
+        raise HostError(_explain(weight))
     with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False)):
         try:
             return _STOCK(weight, *args, **kwargs)
@@ -55,6 +71,25 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
                 raise HostError(tr("model={name} needs the module '{module}', which is not installed.", name=weight,
                                    module=error)) from error
             raise
+
+
+def _lacks_module(weight: Any) -> bool:
+    """Return whether a checkpoint names a module that does not exist here. Nothing is imported for this."""
+    try:
+        names = {module for module, _ in class_names(Path(str(weight)))}
+    except HostError:
+        return False  # Ultralytics says what is wrong with the file
+    # pickle knows Python 2's names of modules, and Ultralytics knows its own old ones
+    return any(not _can_be_found(name) for name in names
+               if name not in IMPORT_MAPPING and not name.startswith("ultralytics.yolo."))
+
+
+def _can_be_found(module: str) -> bool:
+    is_own = module.partition(".")[0] == "ultralytics"
+    try:
+        return module in sys.modules or find_spec(module if is_own else module.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _refuse(requirements: Any, *args: Any, **kwargs: Any) -> bool:
@@ -93,10 +128,7 @@ def _exists(module: str, name: str) -> bool:
             return False
     if module == "__main__":
         return hasattr(import_module(module), name)
-    try:
-        return find_spec(module.partition(".")[0]) is not None
-    except (ImportError, ValueError):
-        return False
+    return _can_be_found(module)
 
 
 class GuardedModel:

@@ -56,7 +56,7 @@ class _GraftingModel(GuardedModel):
 
     def _load(self, weights: str, task: str | None = None) -> None:
         if not str(weights).endswith(checkpoint.SUFFIX):
-            super()._load(weights, task=task)  # type: ignore[misc]
+            super()._load(weights, task=task)
             return
         opened: Any = safetensors_file.open_file(weights)
         self.model, self.task = opened, opened.task
@@ -84,12 +84,12 @@ class _GraftingModel(GuardedModel):
         if not resume:
             kwargs["graft"] = str(self.graft)
         with subprocesses.patch_subprocess():  # Ultralytics trains several data sets in subprocesses
-            return super().train(trainer=trainer, **kwargs)  # type: ignore[misc]
+            return super().train(trainer=trainer, **kwargs)
 
     def export(self, **kwargs: Any) -> Any:
         """Export as `ultralytics.YOLO.export` does. `format="safetensors"` writes a checkpoint without pickle."""
         if kwargs.get("format") != checkpoint.SUFFIX[1:]:
-            return super().export(**kwargs)  # type: ignore[misc]
+            return super().export(**kwargs)
         if not isinstance(self.model, nn.Module):
             raise HostError(f"'{self.model}' is an exported model already. Export the .pt file that it was made from.")
         return str(safetensors_file.save_file(self.model, Path(str(self.model_name)).with_suffix(checkpoint.SUFFIX)))
@@ -99,7 +99,7 @@ class _GraftingModel(GuardedModel):
         """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft."""
         set_graft(self, graft)
         with subprocesses.patch_subprocess(graft=str(self.graft), blocks=blocks, speed=speed):
-            return super().tune(*args, **kwargs)  # type: ignore[misc]
+            return super().tune(*args, **kwargs)
 
 
 def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None) -> None:
