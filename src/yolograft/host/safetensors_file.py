@@ -24,7 +24,7 @@ from yolograft.blocks import plugin
 from yolograft.errors import HostError
 from yolograft.host import models
 
-__all__ = ["open_file", "save_file"]
+__all__ = ["fit_class_branches", "open_file", "save_file"]
 
 
 def save_file(model: nn.Module, path: str | Path) -> Path:
@@ -69,7 +69,7 @@ def open_file(path: str | Path) -> nn.Module:
         raise HostError(f"'{path}' needs the class '{saved.facts['class']}', which is not an Ultralytics model.")
     plugin.check_needs(needs, Path(path).parent)
     model: Any = cls(config, verbose=False)
-    _fit_class_branches(model, config, saved.tensors)
+    fit_class_branches(model, config, saved.tensors)
     models.graft_onto(model, saved.graft)
     checkpoint.load_tensors(model, saved.tensors)
     model.names = {int(key): name for key, name in names.items()}
@@ -79,7 +79,7 @@ def open_file(path: str | Path) -> nn.Module:
     return model.eval()
 
 
-def _fit_class_branches(model: Any, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def fit_class_branches(model: Any, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Change the head's class branches, in place, to the width that the stored tensors have."""
     head, head_row = model.model[-1], len(model.model) - 1
     for attribute in ("cv3", "one2one_cv3"):

@@ -59,12 +59,14 @@ class Reading:
         graft: the attention rows as a graft, with the row numbers of the host.
         edges: the blocks that no graft text can express (see `Edge`); almost always empty. They apply after `graft`, in this
             order.
+        origins: for each site of each part of `graft`, in their order, the number of the attention row in the file.
         notes: for each attention row, a sentence that says how it was read.
     """
 
     host: dict[str, Any]
     graft: Graft
     edges: tuple[Edge, ...] = ()
+    origins: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -166,7 +168,8 @@ class _Wiring:
         parts = [Part(self.attention[number], (site,), settings[number])
                  for number, site in placed for _ in range(self._repeats(number))]
         edges.sort(key=lambda edge: (edge.shared, edge.reader, edge.position))
-        return Reading(host=self.host, graft=Graft(tuple(_join_sites(parts))), edges=tuple(edges),
+        origins = tuple(number for number, _ in placed for _ in range(self._repeats(number)))
+        return Reading(host=self.host, graft=Graft(tuple(_join_sites(parts))), edges=tuple(edges), origins=origins,
                        notes=tuple(self._notes(placed, edges, settings, arg_notes)))
 
     def _site(self, source: int, number: int, uses: list[_Use]) -> Site:
