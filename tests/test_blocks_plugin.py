@@ -22,7 +22,7 @@ from yolograft.blocks._constructor import read_constructor
 from yolograft.errors import BlockError
 from yolograft.modelyaml import reader
 
-pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]  # Ultralytics' own warnings
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 # As in forks: parts beside the block, a test at the end, positional settings, `c1, c2`.

@@ -312,7 +312,7 @@ def _describe(key: str, value: Tensor) -> str:
 
 def _check_functions(name: str, found: Match, seen: list[str]) -> None:
     """Compare the nonlinear functions that the fork's module contains with those of the block."""
-    functions = {one for one in seen if hasattr(nn.modules.activation, one) or one in _HARD_PARTS}
+    functions = {one for one in seen if one in nn.modules.activation.__all__ or one in _HARD_PARTS}
     allowed = set(NONLINEAR.get(name, functions))
     if "gate" in found.settings:
         allowed |= {key for key, gate in _GATES.items() if gate == found.settings["gate"]}
