@@ -1,4 +1,4 @@
-"""Files of blocks of one's own (`blocks=FILE.py`), written as people write them, and the checkpoints that have such blocks."""
+"""Files of one's own blocks (`blocks=FILE.py`), written as people write them, and the checkpoints with such blocks."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def test_a_class_with_the_very_name_of_a_built_in_block_is_used(write: Callable[
 @pytest.mark.parametrize(("args", "settings"), [
     ([], {}), ([16], {"reduction": 16}), ([256, 8], {"reduction": 8}), ([256, 256, 8], {"reduction": 8}), ([256], {}),
 ])
-def test_rows_of_a_yaml_use_the_class_of_the_file(args: list[int], settings: dict[str, int], write: Callable[..., Path]) -> None:
+def test_rows_of_a_yaml_use_the_class_of_the_file(
+        args: list[int], settings: dict[str, int], write: Callable[..., Path]) -> None:
     plugin.load_plugin(write(ATTENTION))
     config = {"nc": 2, "backbone": [[-1, 1, "Conv", [256, 3, 2]], [-1, 1, "SEAttention", args]],
               "head": [[[1], 1, "Detect", ["nc"]]]}
@@ -124,7 +125,7 @@ def test_rows_of_a_yaml_use_the_class_of_the_file(args: list[int], settings: dic
 
 
 def test_positional_settings_keep_the_order_of_the_class(write: Callable[..., Path]) -> None:
-    """For a built-in block with a ratio and a kernel, an odd first number is the kernel. A class of one's own says its order."""
+    """For a built-in block with a ratio and a kernel, an odd first number is the kernel. An own class says its order."""
     plugin.load_plugin(write(ATTENTION.replace("in_planes, reduction=16,", "in_planes, ratio=16, kernel_size=7,")
                              .replace("reduction", "ratio")))
     config = {"nc": 2, "backbone": [[-1, 1, "Conv", [256, 3, 2]], [-1, 1, "SEAttention", [3, 5]]],
@@ -132,7 +133,8 @@ def test_positional_settings_keep_the_order_of_the_class(write: Callable[..., Pa
     assert dict(reader.read(config).graft.parts[0].settings) == {"ratio": 3, "kernel_size": 5}
 
 
-# Constructors as in public files: (the signature, the number of arguments that are channels, the settings, the required ones).
+# Constructors as in public files: (the signature, the number of arguments that are channels, the settings, the required
+# ones).
 SIGNATURES = [
     ("self, c, r=16", 1, {"r": 16}, ()),
     ("self, channel=512, reduction=16", 1, {"reduction": 16}, ()),
@@ -166,7 +168,7 @@ def test_the_constructors_of_public_files_are_understood(
                                       ("self", "act", "kwargs", "inplace")]
     assert list(taken) == [64] * channels
     if required:
-        with pytest.raises(BlockError, match="needs width, height: .*own\\(width=..., height=...\\)@SITE"):
+        with pytest.raises(BlockError, match=r"needs width, height: .*own\(width=\.\.\., height=\.\.\.\)@SITE"):
             found.build(names["Own"], "own", 64, {})
 
 
@@ -182,7 +184,7 @@ def test_a_decorated_class_may_have_the_signature_of_a_fork(write: Callable[...,
 
 
 @pytest.mark.parametrize(("source", "words"), [
-    ("x = 1\n", "has no block: no class of it is a torch.nn.Module(.|\n)*class Mine\\(nn.Module\\)(.|\n)*graft=Mine@8"),
+    ("x = 1\n", r"has no block: no class of it is a torch.nn.Module(.|\n)*class Mine\(nn.Module\)(.|\n)*graft=Mine@8"),
     ("from torch import nn\nfrom torch.nn import Conv2d\n", "has no block"),
     ("from .conv import Conv\n", "Line 1 has a relative import.*from ultralytics.nn.modules.conv import Conv"),
     ("from ..modules.block import C2f, C3\n", "from ultralytics.nn.modules.block import C2f, C3"),
@@ -199,7 +201,7 @@ def test_a_file_without_a_block_gets_an_error_that_says_how(source: str, words: 
 
 def test_a_file_in_gbk_is_named_so(tmp_path: Path) -> None:
     (tmp_path / "in_gbk.py").write_bytes('name = "注意力"\n'.encode("gbk"))
-    with pytest.raises(BlockError, match="not in UTF-8. Save it in this encoding"):
+    with pytest.raises(BlockError, match=r"not in UTF-8\. Save it in this encoding"):
         plugin.load_plugin(tmp_path / "in_gbk.py")
 
 
@@ -246,8 +248,9 @@ print(type(model.model.model[8].graft[0]).__module__)
 
 
 def open_elsewhere(path: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(SOURCE)])}
-    return subprocess.run([sys.executable, "-c", OPEN, path, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    folders = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(SOURCE)]
+    return subprocess.run([sys.executable, "-c", OPEN, path, *words], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)})
 
 
 @pytest.mark.parametrize("stock", ["ours", "stock"])
@@ -295,7 +298,8 @@ def test_the_processes_of_a_multi_gpu_training_get_the_file(model: Any, tmp_path
     from yolograft.host import trainer as trainers
 
     cls = trainers.grafted_trainer(DetectionTrainer)
-    one = cls(overrides={"model": "yolo11n.yaml", "data": str(tiny_set), "graft": str(model.graft), "project": str(tmp_path)})
+    one = cls(overrides={"model": "yolo11n.yaml", "data": str(tiny_set), "graft": str(model.graft),
+                         "project": str(tmp_path)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainers, "_starts_processes", lambda trainer: True)
         patch.setattr(DetectionTrainer, "train", lambda self: vars(self.args))

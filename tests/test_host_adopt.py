@@ -57,8 +57,10 @@ def fork(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path) -> Path:
     text = tasks.read_text(encoding="utf-8")
     branch = "        else:\n            c2 = ch[f]\n"
     assert text.count(branch) == 1
-    text = text.replace(branch, "        elif m in own.ALL:\n            c2 = ch[f]\n            args = args[1:] if args and "
-                        "args[0] > 64 else args\n            args = [*[c2] * (1 + (m in own.TWICE) - (m in own.CHANNELLESS)),"
+    text = text.replace(branch, "        elif m in own.ALL:\n            c2 = ch[f]\n            args = args[1:] if args "
+                                "and "
+                        "args[0] > 64 else args\n            args = [*[c2] * (1 + (m in own.TWICE) - (m in "
+                        "own.CHANNELLESS)),"
                         f" *args]\n{branch}")
     text = text.replace("\ndef parse_model(", "\nfrom ultralytics.nn.modules import own_modules as own\n"
                         "globals().update({one.__name__: one for one in own.ALL})\n\n\ndef parse_model(")
@@ -210,7 +212,8 @@ def test_every_block_is_found_again_under_other_names(name: str) -> None:
     found = match_block.match_block(name, 64, {}, tensors, None)
     assert not found.problems
     again = blocks.create(name, 64, **found.settings).eval()
-    found.tensors.update({key: value for key, value in module.state_dict().items() if key.endswith("running_var")})  # eps: below
+    # undo the change for another eps, which a test below checks
+    found.tensors.update({key: value for key, value in module.state_dict().items() if key.endswith("running_var")})
     again.load_state_dict(found.tensors)
     x = torch.randn(2, 64, 14, 14)
     torch.testing.assert_close(again(x), module(x), rtol=1e-5, atol=1e-5)
@@ -295,7 +298,7 @@ def test_damaged_files_give_one_line(fork: Path, tmp_path: Path) -> None:
     data = good.read_bytes()
     for size in (0, 10, len(data) // 2, len(data) - 30):
         (tmp_path / "cut.pt").write_bytes(data[:size])
-        with pytest.raises(GraftError, match="incomplete|damaged") as raised:
+        with pytest.raises(GraftError, match=r"incomplete|damaged") as raised:
             adopt(tmp_path / "cut.pt", tmp_path / "ours.pt")
         assert "\n" not in str(raised.value)
     cases = {

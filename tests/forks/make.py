@@ -1,4 +1,4 @@
-"""Run inside a fork (a changed copy of Ultralytics, first on `sys.path`): make its checkpoints, and its outputs on one input.
+"""Run inside a fork, a changed copy of Ultralytics that is first on `sys.path`: make its checkpoints and its outputs.
 
 python make.py FOLDER DATA NAME=ARGS ...    e.g. SEAttention=[16]
 """
@@ -40,7 +40,8 @@ def main() -> None:
         file = config(folder, name, json.loads(args))
         if not number:  # a real training writes a real checkpoint: EMA, half precision, without an optimizer
             trained = YOLO(str(file))
-            trained.train(data=data, epochs=1, imgsz=32, batch=4, workers=0, plots=False, val=False, project=str(folder), name="run")
+            trained.train(data=data, epochs=1, imgsz=32, batch=4, workers=0, plots=False, val=False, project=str(folder),
+                          name="run")
             best = folder / "run" / "weights" / "last.pt"
             model = torch.load(best, map_location="cpu", weights_only=False)
             best.replace(folder / f"{name}.pt")

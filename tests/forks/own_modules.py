@@ -1,4 +1,4 @@
-"""Attention modules with the attribute names of public implementations, each written from its formula for the tests of `adopt`.
+"""Attention modules with the attribute names of public implementations, written from the formulas for the tests of `adopt`.
 
 A test copies this file into a copy of Ultralytics, as people do (`ultralytics/nn/modules/own_modules.py`).
 """
@@ -106,8 +106,9 @@ class CBAMModule(nn.Module):
     def __init__(self, gate_channels, reduction_ratio=16):
         super().__init__()
         self.ChannelGate, self.SpatialGate = nn.Module(), nn.Module()
-        self.ChannelGate.mlp = nn.Sequential(nn.Flatten(), nn.Linear(gate_channels, gate_channels // reduction_ratio), nn.ReLU(),
-                                             nn.Linear(gate_channels // reduction_ratio, gate_channels))
+        self.ChannelGate.mlp = nn.Sequential(
+            nn.Flatten(), nn.Linear(gate_channels, gate_channels // reduction_ratio), nn.ReLU(),
+            nn.Linear(gate_channels // reduction_ratio, gate_channels))
         self.SpatialGate.spatial = nn.Module()
         self.SpatialGate.spatial.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
         self.SpatialGate.spatial.bn = nn.BatchNorm2d(1, momentum=0.01)
@@ -237,5 +238,5 @@ class Softer(nn.Module):
 
 CHANNELLESS = (SpatialGroupEnhance, TripletAttention)
 TWICE = (CoordAtt,)
-ALL = (SEAttention, SE, SEBlock, SELayer, CBAM, CBAMBlock, CBAMModule, ECA, SimAM, CoordAtt, ShuffleAttention, TripletAttention,
-       SpatialGroupEnhance, Softer)
+ALL = (SEAttention, SE, SEBlock, SELayer, CBAM, CBAMBlock, CBAMModule, ECA, SimAM, CoordAtt, ShuffleAttention,
+       TripletAttention, SpatialGroupEnhance, Softer)

@@ -47,7 +47,8 @@ def block(name: str, *, aliases: Iterable[str] = ()) -> Callable[[_T], _T]:
 
     def register(cls: _T) -> _T:
         if not name.isidentifier():
-            raise BlockError(tr("'{name}' cannot name a block: letters, digits and '_' only, and no digit first.", name=name))
+            raise BlockError(tr("'{name}' cannot name a block: letters, digits and '_' only, and no digit first.",
+                                name=name))
         for alias in (name, *aliases):
             owner = _ALIASES.get(_normalize(alias), name)
             if owner != name or (name in _BLOCKS and not _is_same_class(_BLOCKS[name], cls)):

@@ -17,8 +17,9 @@ __all__ = ["Constructor", "read_constructor"]
 
 # A first argument of these names is not the number of channels. All other names are, for example: c (marufsabili/GA-SAR-Det
 # nn/modules/se.py), channel (xmu-xiaoma666/External-Attention-pytorch model/attention/SEAttention.py), channels
-# (tomepay/Ultralytics-Attention-Hub nn/modules/attention.py), in_planes (lujuan425/yolov8 nn/modules/CBAM.py), c1 (Ultralytics
-# nn/modules/conv.py), inp (INVINCIBLE2297/ultralytics_attention nn/modules/attention.py), gate_channels, dim, n_dims.
+# (tomepay/Ultralytics-Attention-Hub nn/modules/attention.py), in_planes (lujuan425/yolov8 nn/modules/CBAM.py), c1
+# (Ultralytics nn/modules/conv.py), inp (INVINCIBLE2297/ultralytics_attention nn/modules/attention.py), gate_channels, dim,
+# n_dims.
 _NOT_CHANNELS = {
     "kernel_size": "Ultralytics nn/modules/conv.py, SpatialAttention",
     "k_size": "BangguWu/ECANet models/eca_module.py, without channels in several forks",
@@ -69,7 +70,8 @@ class Constructor:
         if missing:
             given = ", ".join(f"{key}=..." for key in missing)
             raise BlockError(tr("The block '{name}' needs {settings}: its class {cls} has no default for it. Write "
-                                "{name}({given})@SITE.", name=name, settings=", ".join(missing), cls=cls.__name__, given=given))
+                                "{name}({given})@SITE.", name=name, settings=", ".join(missing), cls=cls.__name__,
+                                given=given))
         return cls(*[channels] * self.channels, **settings)
 
 

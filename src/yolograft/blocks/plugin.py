@@ -1,10 +1,11 @@
 """Blocks of the user: a Python file named by `blocks=FILE.py`, and what a checkpoint with such blocks needs.
 
-The file registers its blocks with the decorator `yolograft.block`, or it has plain `nn.Module` classes, which are then blocks
-by the names of the classes. A class of the file hides one of ours that has the same name.
+The file registers its blocks with the decorator `yolograft.block`, or it has plain `nn.Module` classes, which are then
+blocks by the names of the classes. A class of the file hides one of ours that has the same name.
 
 A checkpoint that has such blocks names the file, its classes and its digest (`needs`). A process that opens the checkpoint
-without the file gets an error that says so. Pickled checkpoints refer to `restore` by this module's name: do not rename either.
+without the file gets an error that says so. Pickled checkpoints refer to `restore` by this module's name: do not rename
+either.
 """
 
 from __future__ import annotations
@@ -217,7 +218,8 @@ def check_needs(needs: Iterable[Mapping[str, Any]], folder: Path | None = None) 
                                 "installed here. Install it from where its author publishes it.",
                                 package=name.partition(".")[0], classes=_list(classes)))
         if module is None:
-            raise BlockError(tr("This checkpoint has blocks of its author's own file {file} ({classes}), which are not part of "
+            raise BlockError(tr("This checkpoint has blocks of its author's own file {file} ({classes}), which are not "
+                                "part of "
                                 "yolograft. Get that file, and add blocks={path} to the command. In Python: "
                                 "yolograft.blocks.plugin.load_plugin('{path}') before the model is opened.",
                                 file=file, classes=_list(classes), path=_find(file, folder)))
@@ -230,7 +232,8 @@ def check_needs(needs: Iterable[Mapping[str, Any]], folder: Path | None = None) 
             load_plugin(str(module.__file__))
             if need.get("sha256") and need["sha256"] != _LOADED[name].digest:
                 logging.getLogger("ultralytics").warning(tr(
-                    "WARNING yolograft: {file} has changed since this checkpoint was written. Its blocks may compute something "
+                    "WARNING yolograft: {file} has changed since this checkpoint was written. Its blocks may compute "
+                    "something "
                     "else now.", file=_LOADED[name].file))
 
 
@@ -273,7 +276,8 @@ def _explain(error: BaseException, source: bytes) -> str:
         if relative is not None:
             parent = ".".join(["ultralytics", "nn", "modules"][: 4 - relative.level])
             names = ", ".join(alias.name for alias in relative.names)
-            return tr(" Line {line} has a relative import, which works only inside a package. In a file of Ultralytics' modules it "
+            return tr(" Line {line} has a relative import, which works only inside a package. In a file of Ultralytics' "
+                      "modules it "
                       "means: from {module} import {names}", line=relative.lineno,
                       module=f"{parent}.{relative.module}" if relative.module else parent, names=names)
     return ""

@@ -1,11 +1,11 @@
 """Make a checkpoint of ours from that of a fork of Ultralytics with attention rows, without the fork.
 
-The tensors are read without running the pickle's code (`pickled`). The model YAML says which rows are attention; the reader of
-hand-edited YAML files turns them into a graft on the host. The host's tensors move with their rows, and `match_block` finds the
-settings of each block.
+The tensors are read without running the pickle's code (`pickled`). The model YAML says which rows are attention; the reader
+of hand-edited YAML files turns them into a graft on the host. The host's tensors move with their rows, and `match_block`
+finds the settings of each block.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a checkpoint is a dict with `ema` or `model`, a pickled task model, which
-has `yaml` and `names`; row N's tensors have the prefix `model.N.`.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a checkpoint is a dict with `ema` or `model`, a pickled task model,
+which has `yaml` and `names`; row N's tensors have the prefix `model.N.`.
 """
 
 from __future__ import annotations
@@ -94,8 +94,10 @@ class Adopted:
             assumed = assumed or bool(one.match.assumptions)
         lines += [tr("does not fit: {what}", what=what) for what in self.left]
         if assumed:
-            lines.append(tr("A checkpoint has no code, so these assumptions cannot be checked here. Compare the mAP of 'yolograft val "
-                            "model={path} data=...' with the fork's own. With the fork's file of the block, blocks=FILE.py, nothing "
+            lines.append(tr("A checkpoint has no code, so these assumptions cannot be checked here. Compare the mAP of "
+                            "'yolograft val "
+                            "model={path} data=...' with the fork's own. With the fork's file of the block, "
+                            "blocks=FILE.py, nothing "
                             "has to be assumed.", path=self.path))
         lines.append(tr("Written: {path}", path=self.path))
         return "\n".join(lines)
@@ -160,7 +162,8 @@ def adopt(source: str | Path, to: str | Path, *, model: str | Path | None = None
     if problems and not force:
         listed = "\n".join(f"- {problem}" for problem in problems[:_SHOWN])
         more = tr("\n- and {count} more", count=len(problems) - _SHOWN) if len(problems) > _SHOWN else ""
-        raise HostError(tr("'{source}' does not fit, so nothing was written:\n{problems}\nIf the fork's block computes something "
+        raise HostError(tr("'{source}' does not fit, so nothing was written:\n{problems}\nIf the fork's block computes "
+                           "something "
                            "else than ours, add blocks=FILE.py with the fork's own class. To write what fits: force=True.",
                            source=source, problems=listed + more))
     network.load_state_dict({**fitting, **block_tensors}, strict=False)
@@ -178,7 +181,8 @@ def _read_fork(source: str | Path) -> _Fork:
     if record is not None and record.path.startswith("yolograft."):
         raise HostError(tr("'{source}' is a checkpoint of yolograft already. Open it as it is.", source=source))
     if any(module.partition(".")[0] == "models" for module, _ in opened.names):
-        raise HostError(tr("'{source}' was trained with the repository yolov5 or yolov7. Its heads have anchors, and those of "
+        raise HostError(tr("'{source}' was trained with the repository yolov5 or yolov7. Its heads have anchors, and "
+                           "those of "
                            "Ultralytics' package have none, so it cannot be adopted. Train from a model of this package.",
                            source=source))
     while record is not None and "model" in children(record) and "0" not in children(children(record)["model"]):
@@ -241,11 +245,13 @@ def _check_rows(rows: list[Row], reading: reader.Reading, source: str | Path) ->
     unknown = [row for row in rows if find_block(row.module) is None and not catalog.has_module(row.module)]
     if unknown:
         listed = "\n".join(f"- {row}" for row in unknown[:_SHOWN])
-        raise HostError(tr("'{source}' has rows that neither Ultralytics nor yolograft knows:\n{rows}\nAdd blocks=FILE.py with "
+        raise HostError(tr("'{source}' has rows that neither Ultralytics nor yolograft knows:\n{rows}\nAdd blocks=FILE.py "
+                           "with "
                            "the fork's file of these classes, if they keep the shape of their input.", source=source,
                            rows=listed))
     if reading.edges:
-        raise HostError(tr("'{source}': a row reads one map both attended and plain, through two of its inputs. A graft cannot "
+        raise HostError(tr("'{source}': a row reads one map both attended and plain, through two of its inputs. A graft "
+                           "cannot "
                            "express this.", source=source))
 
 
@@ -273,7 +279,7 @@ def _build(fork: _Fork, host: dict[str, Any], rows: list[Row], numbers: Mapping[
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AssertionError, NotImplementedError) as error:
         raise HostError(tr("The installed Ultralytics cannot build the fork's host: {error}.",
                            error=f"{type(error).__name__}: {error}".rstrip("."))) from error
-    network.task = task  # type: ignore[assignment]
+    network.task = task
     return network
 
 
@@ -281,7 +287,7 @@ def _move_host(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> tup
     """Return the host rows' tensors under their keys in the host, and the keys that belong to no row."""
     mapped, left = {}, []
     for key, tensor in tensors.items():
-        _, number, rest = (key.split(".", 2) + ["", ""])[:3]
+        _, number, rest = [*key.split(".", 2), "", ""][:3]
         if not number.isdecimal():
             left.append(key)
         elif int(number) in numbers:

@@ -4,9 +4,9 @@ If a checkpoint names a module that is not installed, Ultralytics runs `pip inst
 package of that name, so this never happens here: not in `yolograft.YOLO`, not in our commands, and not in the processes that
 they start.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): all code opens a checkpoint through `torch_safe_load` of `nn/tasks.py`, a
-global of that module, which calls the module's `check_requirements` for a missing module. Modules that install a package when
-they are imported ask `AUTOINSTALL` of `utils/checks.py` first.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): all code opens a checkpoint through `torch_safe_load` of `nn/tasks.py`,
+a global of that module, which calls the module's `check_requirements` for a missing module. Modules that install a package
+when they are imported ask `AUTOINSTALL` of `utils/checks.py` first.
 """
 
 from __future__ import annotations
@@ -108,14 +108,17 @@ def _explain(weight: Any) -> str:
     shown += tr(" and {count} more", count=len(missing) - _SHOWN) if len(missing) > _SHOWN else ""
     first = missing[0][0].partition(".")[0]
     if first in ("models", "utils"):
-        return tr("model={name} was trained with the repository yolov5 or yolov7 ({classes}). Ultralytics' package cannot open "
+        return tr("model={name} was trained with the repository yolov5 or yolov7 ({classes}). Ultralytics' package cannot "
+                  "open "
                   "it: its models have other heads. Train from a model of this package.", name=weight, classes=shown)
     if any(module.startswith("ultralytics.") for module, _ in missing):
-        return tr("model={name} was trained with a changed copy of Ultralytics: it needs {classes}, which the installed one does "
+        return tr("model={name} was trained with a changed copy of Ultralytics: it needs {classes}, which the installed "
+                  "one does "
                   "not have. To make a checkpoint that opens here: yolograft adopt {name} to=adopted.pt", name=weight,
                   classes=shown)
     file = f"{missing[0][0]}.py" if missing[0][0] != "__main__" else "FILE.py"
-    return tr("model={name} has blocks of its author's own file: it needs {classes}. Get that file, and add blocks={file} to the "
+    return tr("model={name} has blocks of its author's own file: it needs {classes}. Get that file, and add blocks={file} "
+              "to the "
               "command. In Python: yolograft.blocks.plugin.load_plugin('{file}') before the model is opened. Nothing was "
               "installed.", name=weight, classes=shown, file=file)
 

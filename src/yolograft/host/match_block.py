@@ -1,8 +1,8 @@
 """Match the tensors of a fork's attention module with one of our blocks: its settings, and which tensor is which.
 
 A checkpoint has tensors with names and shapes, the names of classes, and plain attributes. It has no code. So the match is a
-search: which settings of the block give exactly the tensors that the fork has? Where several tensors have one shape, the names
-of the public implementations below decide, else their order. What only code could show is listed as an assumption.
+search: which settings of the block give exactly the tensors that the fork has? Where several tensors have one shape, the
+names of the public implementations below decide, else their order. What only code could show is listed as an assumption.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ KNOWN = (
           units={"convA": "features", "convB": "gather", "convV": "distribute", "conv_reconstruct": "out"}),
 )
 
-# The nonlinear functions of each block, as the modules of public implementations name them. A fork's module with another one,
-# such as SiLU in place of ReLU, computes something else.
+# The nonlinear functions of each block, as the modules of public implementations name them. A fork's module with another
+# one, such as SiLU in place of ReLU, computes something else.
 _SIGMOID, _HARD = {"Sigmoid"}, {"Hardsigmoid", "h_sigmoid", "hsigmoid", "HSigmoid", "ReLU6"}
 _SWISH = {"Hardswish", "h_swish", "hswish", "HSwish"}
 NONLINEAR: dict[str, set[str]] = {
@@ -175,8 +175,8 @@ def match_exactly(name: str, channels: int, settings: Mapping[str, Any], tensors
     found.tensors = {key: tensors[key] for key in ours if key in tensors and tensors[key].shape == ours[key].shape}
     found.pairs = {key: key for key in found.tensors}
     found.problems = [_describe(key, value) for key, value in tensors.items() if key not in found.tensors]
-    found.problems += [tr("no tensor for its {key} {shape}", key=key, shape=tuple(value.shape)) for key, value in ours.items()
-                       if key not in tensors]
+    found.problems += [tr("no tensor for its {key} {shape}", key=key, shape=tuple(value.shape))
+                       for key, value in ours.items() if key not in tensors]
     _fold_eps(name, channels, found, record)
     return found
 
@@ -258,11 +258,12 @@ def _pair(name: str, module: nn.Module, settings: dict[str, Any], tensors: Mappi
         same = [one for one in fitting if one[0].rpartition(".")[2] == unit.rpartition(".")[2]]
         chosen = same[0] if len(same) == 1 else fitting[0]
         if len(fitting) > 1 and not same:
-            found.assumptions.append(tr("{theirs} is {ours}, by order: {others} has the same shape", theirs=chosen[0], ours=unit,
-                                        others=", ".join(one[0] for one in fitting if one is not chosen)))
+            found.assumptions.append(tr("{theirs} is {ours}, by order: {others} has the same shape", theirs=chosen[0],
+                                        ours=unit, others=", ".join(one[0] for one in fitting if one is not chosen)))
         left.remove(chosen)
         _take(found, chosen, (unit, mine))
-    found.problems += [_describe(f"{unit}.{leaf}".rstrip("."), value) for unit, values in left for leaf, value in values.items()]
+    found.problems += [_describe(f"{unit}.{leaf}".rstrip("."), value) for unit, values in left
+                       for leaf, value in values.items()]
     return found
 
 
@@ -344,7 +345,8 @@ def _fold_eps(name: str, channels: int, found: Match, record: Record | None) -> 
             eps = theirs.get(other, _ULTRALYTICS_EPS)
             folded = found.tensors[key].double() + (float(eps) - module.eps)
             if bool((folded < 0).any()):
-                found.problems.append(tr("{key} has a batch norm with eps={eps}, which ours cannot express", key=key, eps=eps))
+                found.problems.append(tr("{key} has a batch norm with eps={eps}, which ours cannot express", key=key,
+                                         eps=eps))
             found.tensors[key] = folded.clamp(min=0).float()
 
 

@@ -92,7 +92,7 @@ class Grafted:
     """Mixin of all grafted task models. `graft_onto` combines it with the stock class."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle as any module. With blocks of the user, their files come first, so that a reader can say what is missing."""
+        """Pickle as any module. The files of the user's blocks come first, so that a reader can say what is missing."""
         needs = plugin.needs_of(self)  # type: ignore[arg-type]
         state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__  # object has it since Python 3.11
         return (plugin.restore, (type(self), needs), state) if needs else super().__reduce_ex__(protocol)

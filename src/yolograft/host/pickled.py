@@ -1,8 +1,8 @@
 """Read a `.pt` file without running its code: its tensors, its plain values, and the names of the classes in it.
 
 A pickle names classes and functions, and a stock reader imports and calls them. Here every name becomes a `Record`, an empty
-class that only keeps what the pickle gives it. Only tensors and a few plain containers of Python are real. So a file of a fork
-opens without the fork, and a malicious file runs nothing.
+class that only keeps what the pickle gives it. Only tensors and a few plain containers of Python are real. So a file of a
+fork opens without the fork, and a malicious file runs nothing.
 
 The file format is PyTorch's since 1.6: a zip archive with `data.pkl` and one member per storage.
 """
@@ -53,6 +53,7 @@ class Record:
     path = ""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Record:
+        """Make an empty record, from whatever arguments the pickle has."""
         made = super().__new__(cls)
         made.__dict__.update(state={}, items={}, elements=[])
         return made
@@ -69,6 +70,7 @@ class Record:
         self.items[key] = value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Record:
+        """Return an empty record where the pickle would call this object."""
         return Record()
 
     def append(self, value: Any) -> None:
@@ -117,6 +119,7 @@ class _Unpickler(pickle.Unpickler):
         self.names: set[tuple[str, str]] = set()
 
     def find_class(self, module: str, name: str, /) -> Any:
+        """Return a container, a function that rebuilds tensors, or a class of `Record`. Nothing is imported."""
         key = (module, name)
         if key in _CONTAINERS:
             return _CONTAINERS[key]
@@ -134,6 +137,7 @@ class _Unpickler(pickle.Unpickler):
         return self._records[key]
 
     def persistent_load(self, pid: Any, /) -> _Storage:
+        """Return the storage of a tensor."""
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], torch.dtype) \
                 or not isinstance(pid[2], str) or not isinstance(pid[4], int) or isinstance(pid[4], bool):
             raise pickle.UnpicklingError("a storage of an unknown kind")
@@ -174,7 +178,8 @@ def _read(archive: zipfile.ZipFile, file: Path, tensors: bool) -> Opened:
         raise HostError(tr("'{path}' is a zip file without PyTorch's data.pkl, so it is no checkpoint.", path=file))
     folder = pickled[: -len("data.pkl")]
     if f"{folder}constants.pkl" in members:
-        raise HostError(tr("'{path}' is an exported TorchScript model. Name the checkpoint that it was exported from.", path=file))
+        raise HostError(tr("'{path}' is an exported TorchScript model. Name the checkpoint that it was exported from.",
+                           path=file))
     order = archive.read(f"{folder}byteorder").decode() if f"{folder}byteorder" in members else sys.byteorder
     if order != sys.byteorder:
         raise HostError(tr("'{path}' was written on a machine with another byte order.", path=file))
@@ -186,7 +191,8 @@ def _read(archive: zipfile.ZipFile, file: Path, tensors: bool) -> Opened:
             return torch.empty(max(count, 0), dtype=dtype, device="meta")
         if key not in storages:
             data = archive.read(f"{folder}data/{key}")
-            storages[key] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+            storages[key] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(
+                0, dtype=torch.uint8)
         size = torch.empty(0, dtype=dtype).element_size()
         if storages[key].numel() != count * size:
             raise pickle.UnpicklingError(f"the storage {key} has {storages[key].numel()} bytes and not {count * size}")
@@ -199,11 +205,12 @@ def _read(archive: zipfile.ZipFile, file: Path, tensors: bool) -> Opened:
 
 def _check_sizes(members: dict[str, zipfile.ZipInfo], pickled: str, file: Path, tensors: bool) -> None:
     if members[pickled].file_size > _MAX_PICKLE:
-        raise HostError(tr("'{path}' has a description of its objects of {size:.0f} MiB, which no YOLO model has.", path=file,
-                           size=members[pickled].file_size / 2**20))
+        raise HostError(tr("'{path}' has a description of its objects of {size:.0f} MiB, which no YOLO model has.",
+                           path=file, size=members[pickled].file_size / 2**20))
     # PyTorch does not compress; a compressed member could fill the memory from a small file
     if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
-        raise HostError(tr("'{path}' has compressed members, which PyTorch does not write. Unpack it, if it is an archive with a "
+        raise HostError(tr("'{path}' has compressed members, which PyTorch does not write. Unpack it, if it is an archive "
+                           "with a "
                            "checkpoint inside.", path=file))
     needed = _MEMORY * sum(info.file_size for info in members.values()) if tensors else 0
     available = psutil.virtual_memory().available
