@@ -239,53 +239,65 @@ def test_copies_and_pickles_keep_the_blocks(model: Any) -> None:
 OPEN = """
 import sys, ultralytics, yolograft
 from yolograft.blocks import plugin
-path, stock, *files = sys.argv[1:]
-for file in files:
-    plugin.load_plugin(file)
-model = (ultralytics.YOLO if stock == 'stock' else yolograft.YOLO)(path)
-print(type(model.model.model[8].graft[0]).__module__)
+def try_all():
+    for path in sys.argv[2:]:
+        for library in (yolograft, ultralytics)[: 1 + path.endswith('.pt')]:
+            try:
+                print('opened', type(library.YOLO(path).model.model[8].graft[0]).__module__)
+            except Exception as error:
+                print('refused', error)
+try_all()
+if sys.argv[1]:
+    plugin.load_plugin(sys.argv[1])
+    try_all()
 """
 
 
-def open_elsewhere(path: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def open_elsewhere(folder: Path, file: Path | str, *checkpoints: Path) -> tuple[list[str], str]:
+    """Open checkpoints in another process, before and after it loads a file; return the results, and all that it printed."""
     folders = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(SOURCE)]
-    return subprocess.run([sys.executable, "-c", OPEN, path, *words], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)})
+    done = subprocess.run([sys.executable, "-c", OPEN, str(file), *map(str, checkpoints)], cwd=folder, capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith(("opened", "refused"))], done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("stock", ["ours", "stock"])
-@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
-def test_a_checkpoint_names_the_file_that_it_needs(suffix: str, stock: str, model: Any, tmp_path: Path) -> None:
-    if (suffix, stock) == ("safetensors", "stock"):
-        pytest.skip("stock Ultralytics opens no safetensors files")
-    file = tmp_path / f"best.{suffix}"
-    if suffix == "pt":
-        model.save(file)
-    else:
-        Path(model.export(format="safetensors")).replace(file)
+def test_a_checkpoint_names_the_file_that_it_needs(model: Any, tmp_path: Path) -> None:
+    pickled, safe = tmp_path / "best.pt", tmp_path / "best.safetensors"
+    model.save(pickled)
+    Path(model.export(format="safetensors")).replace(safe)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    refused = open_elsewhere(str(file), elsewhere, stock)
-    assert refused.returncode
-    assert "own file own_attention.py (SEAttention, SpatialGate, Weights)" in refused.stderr
-    assert "add blocks=" in refused.stderr
-    assert "attempting AutoUpdate" not in refused.stderr + refused.stdout
-    done = open_elsewhere(str(file), elsewhere, stock, str(tmp_path / "own_attention.py"))
-    assert done.stdout.strip().endswith("own_attention"), done.stderr
-    if suffix == "pt":  # where Python can import the file, pickle does, and the graft's names work
-        assert open_elsewhere(str(file), tmp_path, stock).stdout.strip().endswith("own_attention")
+    results, printed = open_elsewhere(elsewhere, tmp_path / "own_attention.py", pickled, safe)
+    refused, opened = results[:3], results[3:]  # pickled, by ours and by stock Ultralytics; safetensors
+    assert len(refused) == len(opened) == 3
+    for line in refused:
+        assert line.startswith("refused")
+        assert "own file own_attention.py (SEAttention, SpatialGate, Weights)" in line
+        assert "add blocks=" in line
+    assert "AutoInstall" not in printed
+    assert "AutoUpdate" not in printed
+    assert opened == ["opened own_attention"] * 3
+    # where Python can import the file, pickle does, and the graft's names work
+    results, _ = open_elsewhere(tmp_path, "", pickled)
+    assert results == ["opened own_attention"] * 2
 
 
-def test_a_changed_file_is_said(model: Any, write: Callable[..., Path], tmp_path: Path) -> None:
-    model.save(tmp_path / "best.pt")
-    write(ATTENTION.replace("torch.relu", "torch.tanh"))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    done = open_elsewhere(str(tmp_path / "best.pt"), elsewhere, "ours", str(tmp_path / "own_attention.py"))
-    assert "own_attention.py has changed since this checkpoint was written" in done.stderr + done.stdout
-    write(ATTENTION.replace("SpatialGate", "Renamed"))
-    lacking = open_elsewhere(str(tmp_path / "best.pt"), elsewhere, "ours", str(tmp_path / "own_attention.py"))
-    assert "own_attention.py has no SpatialGate" in lacking.stderr
+def test_a_changed_file_is_said(model: Any, write: Callable[..., Path], tmp_path: Path,
+                               caplog: pytest.LogCaptureFixture) -> None:
+    needs = plugin.needs_of(model.model)
+    assert [(one["file"], one["classes"]) for one in needs] == [
+        ("own_attention.py", ["SEAttention", "SpatialGate", "Weights"])]
+    for source in (ATTENTION.replace("torch.relu", "torch.tanh"), ATTENTION.replace("SpatialGate", "Renamed")):
+        del sys.modules["own_attention"]
+        plugin._LOADED.clear()
+        plugin.load_plugin(write(source))
+        if "Renamed" in source:
+            with pytest.raises(BlockError, match=r"own_attention\.py has no SpatialGate"):
+                plugin.check_needs(needs)
+        else:
+            plugin.check_needs(needs)
+            assert "own_attention.py has changed since this checkpoint was written" in caplog.text
 
 
 def test_the_checkpoint_of_a_built_in_block_needs_nothing() -> None:

@@ -82,16 +82,15 @@ def test_stock_code_starts_pip(foreign: Path, started: list[str]) -> None:
     assert "surely_not_installed_blocks" in started[0]
 
 
-def _trainer(foreign: Path, data: Path, folder: Path) -> Any:
+def _trainer(model: Path | str, data: Path, folder: Path, **more: Any) -> Any:
     cls = grafted_trainer(DetectionTrainer)
-    return cls(overrides={"model": str(foreign), "data": str(data), "project": str(folder), **FAST})
+    return cls(overrides={"model": str(model), "data": str(data), "project": str(folder), **FAST, **more})
 
 
 MODES: dict[str, Callable[[Path, Path, Path], Any]] = {
     "YOLO": lambda file, data, folder: yolograft.YOLO(file),
     "load": lambda file, data, folder: yolograft.YOLO("yolo11n.yaml").load(str(file)),
-    "pretrained": lambda file, data, folder: yolograft.YOLO("yolo11n.yaml").train(
-        data=str(data), pretrained=str(file), project=str(folder), **FAST),
+    "pretrained": lambda file, data, folder: _trainer("yolo11n.yaml", data, folder, pretrained=str(file)).train(),
     "trainer": lambda file, data, folder: _trainer(file, data, folder).train(),
     "resumed trainer": lambda file, data, folder: grafted_trainer(DetectionTrainer)(overrides={
         "model": str(file), "resume": str(file), "data": str(data), "project": str(folder)}),

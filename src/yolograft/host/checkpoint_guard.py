@@ -23,6 +23,7 @@ from typing import Any
 from ultralytics.nn import tasks
 from ultralytics.utils import checks
 
+from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
 from yolograft.host.pickled import class_names
 from yolograft.language import tr
@@ -76,9 +77,12 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
 def _lacks_module(weight: Any) -> bool:
     """Return whether a checkpoint names a module that does not exist here. Nothing is imported for this."""
     try:
-        names = {module for module, _ in class_names(Path(str(weight)))}
+        found = class_names(Path(str(weight)))
     except HostError:
         return False  # Ultralytics says what is wrong with the file
+    if (plugin.__name__, plugin.restore.__name__) in found:
+        return False  # the checkpoint itself names the files that it needs, and the digests
+    names = {module for module, _ in found}
     # pickle knows Python 2's names of modules, and Ultralytics knows its own old ones
     return any(not _can_be_found(name) for name in names
                if name not in IMPORT_MAPPING and not name.startswith("ultralytics.yolo."))
