@@ -23,6 +23,7 @@ from yolograft import checkpoint
 from yolograft.blocks import plugin
 from yolograft.errors import HostError
 from yolograft.host import models
+from yolograft.language import tr
 
 __all__ = ["fit_class_branches", "open_file", "save_file"]
 
@@ -35,7 +36,7 @@ def save_file(model: nn.Module, path: str | Path) -> Path:
     """
     stock = type(model).__mro__[2] if isinstance(model, models.Grafted) else type(model)
     if getattr(tasks, stock.__name__, None) is not stock:
-        raise HostError(f"A {stock.__name__} cannot be rebuilt from its YAML alone. Keep its .pt file.")
+        raise HostError(tr("A {model} cannot be rebuilt from its YAML alone. Keep its .pt file.", model=stock.__name__))
     config = models.host_yaml(dict(model.yaml))  # type: ignore[arg-type]
     model_args: Any = model.args  # a dict, or a namespace if the model comes from a trainer
     all_args: dict[str, Any] = model_args if isinstance(model_args, dict) else vars(model_args)
@@ -63,10 +64,12 @@ def open_file(path: str | Path) -> nn.Module:
         args = json.loads(saved.facts["args"])
         needs: list[dict[str, Any]] = json.loads(saved.facts.get("needs", "[]"))
     except (KeyError, AttributeError, ValueError) as error:
-        raise HostError(f"'{path}' does not say which Ultralytics model it holds ({error}). Expected a file from 'yolograft "
-                        "export model=best.pt format=safetensors' and an Ultralytics that has its task.") from error
+        raise HostError(tr("'{path}' does not say which Ultralytics model it holds ({error}). Expected a file from "
+                           "'yolograft export model=best.pt format=safetensors' and an Ultralytics that has its task.",
+                           path=path, error=error)) from error
     if not (isinstance(cls, type) and issubclass(cls, tasks.BaseModel)):
-        raise HostError(f"'{path}' needs the class '{saved.facts['class']}', which is not an Ultralytics model.")
+        raise HostError(tr("'{path}' needs the class '{model}', which is not an Ultralytics model.", path=path,
+                           model=saved.facts["class"]))
     plugin.check_needs(needs, Path(path).parent)
     model: Any = cls(config, verbose=False)
     fit_class_branches(model, config, saved.tensors)
