@@ -17,6 +17,7 @@ __all__ = ["INTERNALS", "Internal", "problem"]
 
 # Our files, relative to this folder. A file that moves changes on one line here.
 ACCELERATION = "fast/acceleration.py"
+ADOPT = "host/adopt.py"
 ASSIGNER_LOSS = "fast/cpu/assigner_loss.py"
 ATTACH = "attach.py"
 AUGMENT = "fast/gpu/batched_augment.py"
@@ -164,7 +165,7 @@ _MODEL = "ultralytics.engine.model:Model"
 INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
-        name="ultralytics:__version__", kind="relied on", files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN),
+        name="ultralytics:__version__", kind="relied on", files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
@@ -174,7 +175,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -216,7 +217,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_scale", kind="relied on", files=(CATALOG,),
         why="It reads the scale (n, s, m, l, x) off a file name.", breaks="The linter assumes another scale."),
     Internal(
-        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO,),
+        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
         name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE),
@@ -283,7 +284,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="It gives the width of the class branches `cv3`, which a safetensors file may have to change.",
         breaks="A safetensors file of a fine-tuned model cannot be opened."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel", kind="relied on", files=(SAFETENSORS,),
+        name="ultralytics.nn.tasks:BaseModel", kind="relied on", files=(SAFETENSORS, ADOPT),
         why="A safetensors file may only name its subclasses.", breaks="A safetensors file cannot be opened."),
 
     # yolograft.YOLO
