@@ -318,6 +318,22 @@ def test_the_processes_of_a_multi_gpu_training_get_the_file(model: Any, tmp_path
         assert one.train()["blocks"] == str(tmp_path / "own_attention.py")
 
 
+def test_the_trials_of_a_study_load_the_file(write: Callable[..., Path], tiny_set: Path) -> None:
+    from yolograft.runner import train
+
+    file = write(ATTENTION)
+    settings = {"model": "yolo11n.yaml", "data": str(tiny_set), "imgsz": 32, "blocks": str(file)}
+    assert "blocks" not in train._usable_settings(settings)
+    assert type(blocks.create("SEAttention", 64)).__module__ == "own_attention"
+    train.check("yolo11n.yaml", "SEAttention@8", settings)
+    before = train.fingerprints(settings)
+    del sys.modules["own_attention"]
+    write(ATTENTION.replace("torch.relu", "torch.tanh"))
+    after = train.fingerprints(settings)
+    assert {key for key in before if before[key] != after[key]} == {"blocks"}
+    assert "blocks" not in train.fingerprints({key: value for key, value in settings.items() if key != "blocks"})
+
+
 def test_training_resuming_and_validating_keep_the_class(model: Any, tmp_path: Path, tiny_set: Path) -> None:
     model.train(data=str(tiny_set), epochs=1, imgsz=32, batch=4, workers=0, plots=False, project=str(tmp_path), name="r")
     best = tmp_path / "r" / "weights" / "best.pt"
