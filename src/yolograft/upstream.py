@@ -17,6 +17,7 @@ __all__ = ["INTERNALS", "Internal", "problem"]
 
 # Our files, relative to this folder. A file that moves changes on one line here.
 ACCELERATION = "fast/acceleration.py"
+ADOPT = "host/adopt.py"
 ASSIGNER_LOSS = "fast/cpu/assigner_loss.py"
 ATTACH = "attach.py"
 AUGMENT = "fast/gpu/batched_augment.py"
@@ -26,6 +27,7 @@ BF16 = "fast/cpu/bf16.py"
 BUILD = "host/build.py"
 CACHE = "fast/cache.py"
 CATALOG = "modelyaml/catalog.py"
+CHECKPOINT_GUARD = "host/checkpoint_guard.py"
 COMMANDS = "host/commands.py"
 COMPLETION = "cli/completion.py"
 CPU_SELECT = "fast/cpu/select.py"
@@ -163,7 +165,7 @@ _MODEL = "ultralytics.engine.model:Model"
 INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
-        name="ultralytics:__version__", kind="relied on", files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN),
+        name="ultralytics:__version__", kind="relied on", files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
@@ -173,7 +175,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -219,7 +221,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_scale", kind="relied on", files=(CATALOG,),
         why="It reads the scale (n, s, m, l, x) off a file name.", breaks="The linter assumes another scale."),
     Internal(
-        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO,),
+        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
         name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD),
@@ -232,6 +234,21 @@ INTERNALS: tuple[Internal, ...] = (
         source=("for m in", "m.f", "m.i"),
         why="A row's `f` names the rows that it reads, and `i` its own number.",
         breaks="Sites such as `p3` resolve to the wrong rows."),
+
+    # Opening checkpoints
+    Internal(
+        name="ultralytics.nn.tasks:torch_safe_load", kind="patched", files=(CHECKPOINT_GUARD,), parameters=("weight",),
+        source=("check_requirements(e.name)",),
+        why="All code opens a `.pt` file through it; it installs a module that the file names and that is missing.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name="ultralytics.nn.tasks:check_requirements", kind="patched", files=(CHECKPOINT_GUARD,),
+        why="`torch_safe_load` calls it to install a missing module.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name="ultralytics.utils.checks:AUTOINSTALL", kind="patched", files=(CHECKPOINT_GUARD,),
+        why="`check_requirements` asks it; modules that a checkpoint names can call that when they are imported.",
+        breaks="Opening a checkpoint could install one of the packages that Ultralytics names."),
 
     # Grafted models
     Internal(
@@ -272,7 +289,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="It gives the width of the class branches `cv3`, which a safetensors file may have to change.",
         breaks="A safetensors file of a fine-tuned model cannot be opened."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel", kind="relied on", files=(SAFETENSORS,),
+        name="ultralytics.nn.tasks:BaseModel", kind="relied on", files=(SAFETENSORS, ADOPT),
         why="A safetensors file may only name its subclasses.", breaks="A safetensors file cannot be opened."),
 
     # yolograft.YOLO
@@ -298,21 +315,45 @@ INTERNALS: tuple[Internal, ...] = (
         why="It builds a model from a YAML file; ours reads the graft first, and sets the same attributes.",
         breaks="An attribute that a newer version sets would be missing on a model from a YAML file."),
     Internal(
-        name=f"{_MODEL}._load", kind="overridden", files=(YOLO,), parameters=("weights", "task"),
+        name=f"{_MODEL}._load", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("weights", "task"),
         source=("self.ckpt_path", "self.model_name"), why="It opens a checkpoint; ours opens safetensors files as well.",
         breaks="A safetensors file cannot be opened by `YOLO`."),
     Internal(
-        name=f"{_MODEL}.train", kind="overridden", files=(YOLO,), parameters=("trainer", "kwargs"),
+        name=f"{_MODEL}.train", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("trainer", "kwargs"),
         source=('(trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)',),
         why="It builds the trainer with all arguments as `overrides`, the graft among them.",
         breaks="The graft does not reach the trainer."),
     Internal(
-        name=f"{_MODEL}.export", kind="overridden", files=(YOLO, RUNTIMES), parameters=("kwargs",),
+        name=f"{_MODEL}.export", kind="overridden", files=(YOLO, CHECKPOINT_GUARD, RUNTIMES), parameters=("kwargs",),
         why="Ours adds the format safetensors; the runtimes open the path that it returns.",
         breaks="`format=safetensors` is refused, or `bench` does not find the exported file."),
     Internal(
-        name=f"{_MODEL}.tune", kind="overridden", files=(YOLO,), parameters=("kwargs",),
+        name=f"{_MODEL}.tune", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("kwargs",),
         why="Ours hands the graft to the trainings that the tuner starts.", breaks="Tuning trains the bare host."),
+    Internal(
+        name=f"{_MODEL}.load", kind="overridden", files=(CHECKPOINT_GUARD,), parameters=("weights",),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.reset_weights", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.val", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.predict", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.track", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.benchmark", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
 
     # Trainings in subprocesses
     Internal(

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yolograft import __version__
-from yolograft.cli import completion, data, demo, models, modes, study, yamls
+from yolograft.cli import adopt, completion, data, demo, models, modes, study, yamls
 from yolograft.cli.arguments import UsageError
 from yolograft.errors import GraftError, nearest
 
@@ -22,6 +22,7 @@ HELP = f"""yolograft {__version__}: attention blocks at any site of any Ultralyt
 {modes.HELP}
 {models.HELP}
 {yamls.HELP}
+{adopt.HELP}
 {data.HELP}
 {demo.HELP}
 
@@ -80,6 +81,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "blocks": models.blocks,
     "lint": yamls.lint,
     "yaml": yamls.write_yaml,
+    "adopt": adopt.run,
     "data": data.run,
     "demo": demo.run,
     "study": study.run,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from yolograft.blocks import plugin
 from yolograft.errors import SpecError
 from yolograft.study import engine, holdout
 from yolograft.study.images import image_intervals
@@ -40,6 +41,10 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     score_test = run_options.pop("test", False)
     from_file: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     merged = {**from_file, **words}
+    if merged.get("blocks"):
+        own = plugin.load_plugins(str(merged["blocks"]))
+        print("\n".join(map(str, own)))
+        merged["blocks"] = ",".join(str(one.file) for one in own)  # the trials run in other folders
     folder = choose_folder(file, merged, location)
     print(f"Study {folder}: checking the data, the model and each arm ...", flush=True)
     requested = Plan.of(merged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from yolograft.cli.arguments import parse_bool, parse_pairs, parse_positive_int, with_defaults
@@ -26,7 +27,8 @@ def load_own_blocks(arguments: Mapping[str, str]) -> None:
     if "blocks" in arguments:
         from yolograft.blocks import plugin
 
-        plugin.load_plugin(arguments["blocks"])
+        for one in plugin.load_plugins(arguments["blocks"]):
+            print(f"yolograft: {one}", file=sys.stderr)  # stdout can be a table or JSON that another program reads
 
 
 def sites(words: Sequence[str]) -> int:

@@ -45,7 +45,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
                             "List them: yolo cfg, and graft=, blocks=")
     graft, blocks = arguments.pop("graft", None), arguments.pop("blocks", None)
     if blocks:
-        plugin.load_plugin(blocks)
+        for one in plugin.load_plugins(blocks):
+            LOGGER.info(f"yolograft: {one}")
     if graft is not None:
         Graft.parse(graft)
     if "speed" in arguments and mode not in ("train", "tune"):

@@ -23,6 +23,7 @@ from ultralytics.utils import LOGGER
 from yaml.representer import SafeRepresenter
 
 from yolograft import __version__, attach
+from yolograft.blocks import plugin
 from yolograft.errors import HostError, SiteError
 from yolograft.modelyaml.load import GRAFT_KEY, SCALE_KEY, VERSION_KEY, host_yaml, marked
 from yolograft.patch import patched
@@ -89,6 +90,12 @@ def read_graft(config: dict[str, Any]) -> Graft:
 
 class Grafted:
     """Mixin of all grafted task models. `graft_onto` combines it with the stock class."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle as any module. The files of the user's blocks come first, so that a reader can say what is missing."""
+        needs = plugin.needs_of(self)  # type: ignore[arg-type]
+        state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__  # object has it since Python 3.11
+        return (plugin.restore, (type(self), needs), state) if needs else super().__reduce_ex__(protocol)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state of a checkpoint or a copy, and mark its YAML dict, because early checkpoints lack the mark."""

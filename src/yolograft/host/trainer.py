@@ -19,9 +19,11 @@ from ultralytics.models import yolo
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint
+from yolograft.blocks import plugin
 from yolograft.errors import nearest
 from yolograft.fast.acceleration import Acceleration
 from yolograft.host import models, safetensors_file
+from yolograft.host.checkpoint_guard import guard
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.spec import Graft
 
@@ -40,13 +42,12 @@ class GraftTrainer:
         self.blocks_file: str | None = overrides.pop("blocks", None)
         wanted = overrides.pop("speed", None)
         if self.blocks_file:
-            from yolograft.blocks.plugin import load_plugin
-
-            load_plugin(self.blocks_file)
+            plugin.load_plugins(self.blocks_file)
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # raises an error before Ultralytics makes the run folder
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
-        super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
+        with guard():
+            super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
             LOGGER.warning(f"yolograft: {line}")
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
@@ -61,10 +62,13 @@ class GraftTrainer:
         """Train as the stock trainer does. With several GPUs, pass the graft to the processes that Ultralytics starts."""
         if _starts_processes(self):
             # A process gets only `vars(args)`. In all other trainings, Ultralytics would reject the unknown keys.
+            if not self.blocks_file and self.graft_text:
+                self.blocks_file = ",".join(map(str, plugin.files_of(self.graft_text))) or None
             for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("speed", self.acceleration.mode)):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
-        return super().train()  # type: ignore[misc]
+        with guard():
+            return super().train()  # type: ignore[misc]
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
         """Build the stock network, graft it, and load the blocks' tensors from the weights."""

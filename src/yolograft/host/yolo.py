@@ -20,13 +20,14 @@ from yolograft import attach, checkpoint
 from yolograft.errors import HostError
 from yolograft.host import models, safetensors_file, subprocesses
 from yolograft.host.build import model_config, name_failing_row
+from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.trainer import grafted_trainer
 from yolograft.spec import Graft
 
 __all__ = ["RTDETR", "YOLO", "set_graft"]
 
 
-class _GraftingModel:
+class _GraftingModel(GuardedModel):
     """Mixin of `YOLO` and `RTDETR`, over `ultralytics.engine.model.Model`."""
 
     @property
@@ -56,7 +57,7 @@ class _GraftingModel:
 
     def _load(self, weights: str, task: str | None = None) -> None:
         if not str(weights).endswith(checkpoint.SUFFIX):
-            super()._load(weights, task=task)  # type: ignore[misc]
+            super()._load(weights, task=task)
             return
         opened: Any = safetensors_file.open_file(weights)
         self.model, self.task = opened, opened.task
@@ -84,12 +85,12 @@ class _GraftingModel:
         if not resume:
             kwargs["graft"] = str(self.graft)
         with subprocesses.patch_subprocess():  # Ultralytics trains several data sets in subprocesses
-            return super().train(trainer=trainer, **kwargs)  # type: ignore[misc]
+            return super().train(trainer=trainer, **kwargs)
 
     def export(self, **kwargs: Any) -> Any:
         """Export as `ultralytics.YOLO.export` does. `format="safetensors"` writes a checkpoint without pickle."""
         if kwargs.get("format") != checkpoint.SUFFIX[1:]:
-            return super().export(**kwargs)  # type: ignore[misc]
+            return super().export(**kwargs)
         if not isinstance(self.model, nn.Module):
             raise HostError(f"'{self.model}' is an exported model already. Export the .pt file that it was made from.")
         return str(safetensors_file.save_file(self.model, Path(str(self.model_name)).with_suffix(checkpoint.SUFFIX)))
@@ -99,7 +100,7 @@ class _GraftingModel:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft."""
         set_graft(self, graft)
         with subprocesses.patch_subprocess(graft=str(self.graft), blocks=blocks, speed=speed):
-            return super().tune(*args, **kwargs)  # type: ignore[misc]
+            return super().tune(*args, **kwargs)
 
 
 def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None) -> None:

@@ -63,6 +63,7 @@ class Reading:
         graft: the attention rows as a graft, with the row numbers of the host.
         edges: the blocks that no graft text can express (see `Edge`); almost always empty. They apply after `graft`, in this
             order.
+        origins: for each site of each part of `graft`, in their order, the number of the attention row in the file.
         notes: for each row that is not read as it stands, a sentence that says how it was read.
         numbers: for each row of the host, its number in the file.
     """
@@ -70,6 +71,7 @@ class Reading:
     host: dict[str, Any]
     graft: Graft
     edges: tuple[Edge, ...] = ()
+    origins: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     numbers: tuple[int, ...] = field(default=(), compare=False)
 
@@ -191,7 +193,9 @@ class _Wiring:
             else:
                 parts += [Part(self.attention[number], (site,), settings[number])] * self._repeats(number)
         edges.sort(key=lambda edge: (edge.shared, edge.reader, edge.position))
-        return Reading(host=self.host, graft=Graft(tuple(_join_sites(parts))), edges=tuple(edges),
+        origins = tuple(number for number, _ in placed
+                        for _ in range(1 if number in self.compounds else self._repeats(number)))
+        return Reading(host=self.host, graft=Graft(tuple(_join_sites(parts))), edges=tuple(edges), origins=origins,
                        notes=tuple(self._notes(placed, edges, settings, arg_notes)),
                        numbers=tuple(row.number for row in self.host_rows))
 

@@ -212,6 +212,8 @@ def _takes_number(default: Any) -> bool:
 
 def _order(block: str, args: Sequence[Any]) -> list[str]:
     """Return the setting for each position, in the order of our block's declaration."""
+    if blocks.is_plain(block):
+        return list(blocks.defaults(block))  # the user's own class: its signature is the order
     known = [name for name in blocks.defaults(block) if name != "minimum"]
     if "ratio" in known and "kernel_size" in known:
         known.remove("kernel_size")

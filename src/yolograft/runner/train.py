@@ -24,6 +24,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from yolograft import attach, threads
 from yolograft import blocks as zoo
 from yolograft.atomic import atomic_write
+from yolograft.blocks import plugin
 from yolograft.errors import DataError, HostError, nearest
 from yolograft.fast import acceleration
 from yolograft.fast.modes import check_mode
@@ -100,9 +101,14 @@ def test(trial: Any, folder: Path) -> dict[str, float]:
 
 
 def _usable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trial's settings, without a GPU's number if the study has already selected this process's GPU."""
+    """Return a trial's settings, without a GPU's number if the study has already selected this process's GPU.
+
+    A user's file of blocks is loaded here.
+    """
+    if settings.get("blocks"):
+        plugin.load_plugins(str(settings["blocks"]))
     is_selected = "CUDA_VISIBLE_DEVICES" in os.environ and str(settings.get("device")).isdecimal()
-    return {key: value for key, value in settings.items() if key != "device" or not is_selected}
+    return {key: value for key, value in settings.items() if key != "blocks" and (key != "device" or not is_selected)}
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -144,7 +150,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     Raises:
         GraftError: the graft does not fit the model, the control cannot act on it, or a study cannot use an argument.
     """
-    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed")}
+    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed", "blocks")}
     speed = check_mode(str(settings.get("speed", "stock")))
     if speed == "auto":
         raise HostError("speed=auto would choose for each trial, and arms might differ because of this. Use speed=stock, "
@@ -185,7 +191,7 @@ def _open_cached(model: str) -> torch.nn.Module:
 
 
 def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Hash the model's file, and the data set's images, labels and class names.
+    """Hash the model's file, the data set's images, labels and class names, and the user's files of blocks.
 
     The folder of the files does not change the hashes, so several machines can share a study.
 
@@ -195,7 +201,10 @@ def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
     name = str(settings["model"])
     network = _open_cached(name)  # may download the file, so it comes before the hash
     task = str(settings.get("task") or getattr(network, "task", None) or "detect")
-    return {"model": fingerprint.hash_model(name), "data": fingerprint.hash_dataset(str(settings["data"]), task)}
+    found = {"model": fingerprint.hash_model(name), "data": fingerprint.hash_dataset(str(settings["data"]), task)}
+    if settings.get("blocks"):  # a changed block gives other results
+        found["blocks"] = ",".join(one.digest for one in plugin.load_plugins(str(settings["blocks"])))
+    return found
 
 
 def pictures(settings: Mapping[str, Any]) -> dict[str, str]:
