@@ -33,6 +33,7 @@ _RATIOS = (2, 4, 8, 16, 32)
 _SETTING = re.compile(r"[A-Za-z_]\w*=\S.*", re.DOTALL)
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<inside>.*)\))?", re.DOTALL)
 _SCALE = re.compile(r"(?P<family>yolo[a-z]*-?v?\d+)(?P<scale>[tnsml])(?=$|[-.])")
+_YAML = re.compile(r"\.ya?ml$", re.IGNORECASE)
 _NEXT = {"t": "s", "n": "s", "s": "m", "m": "l", "l": "x"}
 _GRAMMAR = "Expected a graft with train arguments, as in 'se@8 lr0=0.005', or one of: " + ", ".join(
     [f"{name}(...)" for name in _HELPERS] + list(CONTROLS))
@@ -72,7 +73,7 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
         SpecError: an item has none of the forms above.
         GraftError: two arms are the same, or the host has no block of that name.
     """
-    items = [item for line in ([text] if isinstance(text, str) else text) for item in split_outside(str(line), ";")]
+    items = [item for line in ([text] if isinstance(text, str) else text) for item in _split_items(str(line))]
     arms: list[Arm] = []
     for item in filter(None, map(str.strip, items)):
         arms += _expand(item, arms, host, model)
@@ -81,6 +82,26 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
     if host is not None:
         _check_distinct(arms, host)
     return tuple(arms)
+
+
+def _split_items(text: str) -> list[str]:
+    """Split at semicolons, and at commas that end an arm: `none, se@8` has two arms, and `se@p3,p4` has one."""
+    items: list[str] = []
+    for part in split_outside(text, ";"):
+        first, *others = split_outside(part, ",")
+        items.append(first)
+        for piece in others:
+            if _starts_arm(piece.strip()):
+                items.append(piece)
+            else:
+                items[-1] += f",{piece}"
+    return items
+
+
+def _starts_arm(text: str) -> bool:
+    call = _CALL.match(text)
+    name = call["name"] if call else ""
+    return name in ("none", *CONTROLS, *_HELPERS) or len(split_outside(text, "@")) > 1 or bool(_YAML.search(text))
 
 
 def read_value(text: str) -> Any:
