@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 
 from yolograft import blocks
 from yolograft.errors import BlockError, GraftError, SiteError
-from yolograft.sites import Place, Probe, light_copy, probe, resolve, rows, sites
+from yolograft.sites import Place, Probe, is_yolo, light_copy, probe, resolve, rows, sites
 from yolograft.spec import Graft, Part
 
 __all__ = ["attach_block", "detach_blocks", "graft", "grafted", "grafts", "prune", "sites", "spelled"]
 
 OUT, PRE, IN, SKIP = "graft", "graft_pre", "graft_in", "graft_skip"
 _NAMES = (OUT, PRE, IN, SKIP)
+_YOLO_MODULE = "yolograft.host.yolo"
 _Host = TypeVar("_Host", bound=nn.Module)
 
 
@@ -36,7 +38,7 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
     >>> graft(YOLO("yolo11n.pt").model, "se@backbone.-3 + eca@p3,p4,p5")  # doctest: +SKIP
 
     Args:
-        host: any module that takes a batch of images (B, C, H, W).
+        host: any module that takes a batch of images (B, C, H, W), or a `YOLO` object, whose network gets the blocks.
         what: the text of a graft, a `Graft`, or several of them, which apply in this order.
         example: an input that the host accepts; needed if the host rejects zeros of the usual sizes.
 
@@ -44,6 +46,9 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
         GraftError: a site, a block or a setting does not fit; the message names all problems.
     """
     value = Graft.of(what)
+    if is_yolo(host):  # by name, since `host` imports this module
+        grafted_object: _Host = import_module(_YOLO_MODULE).graft_yolo(host, value)
+        return grafted_object
     if not value:
         return host
     shapes = probe(host, example)
@@ -58,6 +63,9 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
 
 def prune(host: _Host) -> _Host:
     """Remove every block from `host`, in place, and return the host, which then equals the ungrafted host bit for bit."""
+    if is_yolo(host):
+        pruned: _Host = import_module(_YOLO_MODULE).prune_yolo(host)
+        return pruned
     for module in list(host.modules()):
         for name in _NAMES:
             if name in module._modules:

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from math import prod
@@ -23,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from yolograft.errors import SiteError, nearest
+from yolograft.language import tr
 from yolograft.spec import Site
 
-__all__ = ["ModelRow", "Place", "Probe", "find_rows", "name_strides", "probe", "resolve", "rows", "sites"]
+__all__ = ["ModelRow", "Place", "Probe", "find_rows", "is_yolo", "name_strides", "network_of", "probe", "resolve", "rows",
+           "sites"]
 
 # Sizes of the probe's square input; the probe uses the smallest that the host accepts. With 64 a stride of 32 still gives
 # more than one pixel. The other sizes are for classifiers that accept only one size.
@@ -123,6 +124,24 @@ def name_strides(strides: Sequence[int | None]) -> dict[str, list[int]]:
     for position, stride in enumerate(strides):
         if stride is not None:
             found.setdefault(f"p{stride.bit_length() - 1}", []).append(position)
+    return found
+
+
+def is_yolo(host: Any) -> bool:
+    """Return whether `host` is a `YOLO` object, ours or Ultralytics', and not a network."""
+    return hasattr(type(host), "task_map")  # only these objects have the table of tasks
+
+
+def network_of(host: Any) -> nn.Module:
+    """Return the network of a `YOLO` object, and any other host unchanged.
+
+    Raises:
+        SiteError: the object has no network, because its model is an exported one.
+    """
+    found = host.model if is_yolo(host) else host
+    if not isinstance(found, nn.Module):
+        raise SiteError(tr("{model} has no modules. Expected a PyTorch model (.pt or .yaml), or any nn.Module.",
+                           model=repr(found)))
     return found
 
 
@@ -259,15 +278,13 @@ class _Index:
             near = f"backbone.{number}" if -number <= len(self._numbers("backbone")) else "backbone.-1"
             raise SiteError(f"No site '{site}' in {self.title}: negative numbers count from the end of backbone or neck. "
                             f"Did you mean '{near}'? {self.hint}")
-        prefix = f"{scope}." if scope else ""
+        if scope and number < len(self.rows) and self.rows[number].part != "head":
+            raise SiteError(tr("No site '{site}' in {model}: its {part} has rows {first} to {last}. Did you mean '{other}'? "
+                               "{hint}", site=site, model=self.title, part=scope, first=numbers[0], last=numbers[-1],
+                               other=f"{self.rows[number].part}.{number}", hint=self.hint))
         takers = [known for known in numbers if self.rows[known].part != "head"] or numbers  # the head cannot have a block
-        alike = get_close_matches(str(number), map(str, takers), n=1)
-        nearby = f"{prefix}{alike[0] if alike else min(takers, key=lambda known: abs(known - number))}"
-        if scope and number < len(self.rows):
-            nearby = f"{self.rows[number].part}.{number}" if self.rows[number].part != "head" else nearby
-        whose = f"its {scope} is rows" if scope else "its rows are"
-        raise SiteError(f"No site '{site}' in {self.title}: {whose} {numbers[0]}-{numbers[-1]}. "
-                        f"Did you mean '{nearby}'? {self.hint}")
+        raise SiteError(tr("No site '{site}' in {model}: a block can follow rows {first} to {last}. {hint}", site=site,
+                           model=self.title, first=takers[0], last=takers[-1], hint=self.hint))
 
     def _numbers(self, part: str) -> list[int]:
         return [row.index for row in self.rows if row.part == part]
@@ -300,6 +317,9 @@ class _Index:
 
     def _nothing(self, site: Site) -> SiteError:
         parts = site.path.split(".")
+        if self.rows and parts[0] == "model" and len(parts) > 1 and parts[1].isdecimal() and int(parts[1]) >= len(self.rows):
+            return SiteError(tr("No site '{site}' in {model}: its rows are model.0 to model.{last}. {hint}", site=site,
+                                model=self.title, last=len(self.rows) - 1, hint=self.hint))
         words = dict.fromkeys(row.kind for row in self.rows)
         words |= dict.fromkeys(f"{row.part}.{row.index}" for row in self.rows if row.part != "head")
         words |= dict.fromkeys(self.modules)
@@ -382,13 +402,14 @@ def sites(host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:
     """List the sites of a host and the names that resolve to each.
 
     Args:
-        host: any module.
+        host: any module, or a `YOLO` object.
         imgsz: the image size in pixels for `size`.
 
     Returns:
         One dict per site: `row` (None for a host without rows), `module`, `kind`, `names`, `channels`, `stride`, `size`
         (H x W at `imgsz`) and `parameters`. For a host without rows: every module that returns a map (B, C, H, W).
     """
+    host = network_of(host)
     shapes = probe(host)
     return list(_listed(_Index(host), shapes, imgsz))
 

@@ -66,7 +66,7 @@ def export_and_load(model: str, graft: str, runtime: str, folder: Path, *, imgsz
     check(runtime)
     folder.mkdir(parents=True)
     with _quiet():
-        grafted = YOLO(model, graft=graft)
+        grafted = YOLO(model, graft=graft, replace=True)
         grafted.save(folder / "net.pt")
         try:
             exported = YOLO(folder / "net.pt").export(format="onnx" if runtime == "onnxruntime" else "openvino",

@@ -8,6 +8,8 @@ from typing import Any
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError
+from yolograft.host.log import warn
+from yolograft.language import tr
 from yolograft.modelyaml import reader
 from yolograft.modelyaml.lint import lint
 from yolograft.modelyaml.load import GRAFT_KEY, load
@@ -25,15 +27,15 @@ def model_config(path: str | Path) -> dict[str, Any]:
     config = load(path)
     reading = reader.read(config)
     if reading.edges:
-        raise HostError(f"model={path}: a row reads one map both attended and plain, through two of its inputs. "
-                        f"A graft cannot express this. {reading.notes[-1]}")
+        raise HostError(tr("model={path}: a row reads one map both with and without attention, through two of its inputs. "
+                           "A graft cannot express this. {note}", path=path, note=reading.notes[-1]))
     for note in reading.notes:
         LOGGER.info(f"yolograft: {note}")
     if reading.graft:
         errors = [finding for finding in lint(path) if finding.severity == "error"]
         if errors:
-            LOGGER.warning(f"WARNING yolograft: model={path} has an error, and is used unchanged. "
-                           f"{errors[0].what} {errors[0].why} To see every error and its fix: yolograft lint {path}")
+            warn(tr("model={path} has an error, and is used unchanged. {what} {why} To see every error and its fix: "
+                    "yolograft lint {path}", path=path, what=errors[0].what, why=errors[0].why))
     graft = Graft.parse(str(config.get(GRAFT_KEY) or "none")) + reading.graft
     host = dict(reading.host)
     host.pop(GRAFT_KEY, None)

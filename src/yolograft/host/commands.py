@@ -237,9 +237,9 @@ def _find_data(data: Any, task: Any) -> Any:
     elif text.endswith((".yaml", ".yml")):
         if not check_file(text, download=False, hard=False):
             neighbours = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-            raise HostError(tr("data={name} does not exist.{hint} Expected a data YAML as Ultralytics defines it. 'yolograft "
-                               "data' makes one from a Pascal VOC set, from NEU-DET, or from generated images.", name=text,
-                               hint=nearest(path.name, neighbours)))
+            raise HostError(tr("data={name} does not exist.{hint} Expected a data YAML as Ultralytics defines it. "
+                               "'yolograft data' makes one from a Pascal VOC set, from NEU-DET, or from generated images.",
+                               name=text, hint=nearest(path.name, neighbours)))
     elif not path.exists() and task != "classify":
         found = next((f"{text}{suffix}" for suffix in (".yaml", ".yml")
                       if check_file(f"{text}{suffix}", download=False, hard=False)), text)

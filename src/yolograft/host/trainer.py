@@ -21,7 +21,8 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 from yolograft import __version__, attach, checkpoint
 from yolograft.errors import nearest
 from yolograft.fast.acceleration import Acceleration
-from yolograft.host import models, safetensors_file
+from yolograft.host import layer_table, models, safetensors_file
+from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.spec import Graft
 
@@ -48,7 +49,7 @@ class GraftTrainer:
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
         super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
-            LOGGER.warning(f"WARNING yolograft: {line}")
+            warn(line)
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
@@ -78,12 +79,13 @@ class GraftTrainer:
         if self.graft_text is not None:
             graft = Graft.parse(self.graft_text)
         host_config = models.host_yaml(config) if isinstance(config, dict) else config
-        with models.restore_activation():
-            network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
-        # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
-        models.graft_onto(attach.prune(network), graft)
+        with layer_table.show_blocks() as log:
+            with models.restore_activation():
+                network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
+            # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
+            log.network = models.graft_onto(attach.prune(network), graft)
         if weights is not None and graft:
-            models.load_block_weights(network, weights)
+            models.load_block_weights(network, weights, log.transferred)
         return network
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
