@@ -27,7 +27,6 @@ from yolograft.host.model_names import find_model
 from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
 from yolograft.language import tr
-from yolograft.patch import patched
 from yolograft.spec import Graft
 
 __all__ = ["RTDETR", "YOLO", "graft_yolo", "prune_yolo", "set_graft"]
@@ -152,14 +151,18 @@ class _GraftingModel:
         if missing:
             raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
                                "pip install \"yolograft[export]\"", format=name, packages=", ".join(missing)))
+        model: Any = self.model
+        previous = getattr(model, "pt_path", None)
+        model.pt_path = str(file)
         try:
-            with patched((self.model, "pt_path", str(file))):
-                return super().export(**kwargs)  # type: ignore[misc]
+            return super().export(**kwargs)  # type: ignore[misc]
         except ImportError as error:
             if error.name is None or find_spec(error.name.partition(".")[0]) is not None:
                 raise
             raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
                                "pip install {packages}", format=name, packages=error.name)) from error
+        finally:
+            model.pt_path = previous
 
     def _export_file(self) -> Path:
         """Return the path of the checkpoint that an export is named after."""
