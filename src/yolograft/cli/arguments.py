@@ -121,11 +121,12 @@ def _continues(key: str, value: str, word: str, todo: Sequence[str]) -> bool:
     quote = _QUOTES.get(value[0:1])
     if quote and (len(value) == 1 or not value.rstrip(",").endswith(quote)):
         return True
+    if key not in PATH_KEYS and any(value.count(left) > value.count(right) and any(right in later for later in (word, *todo))
+                                    for left, right in ("[]", "()")):
+        return True
     if _is_argument(word):
         return False
     if value[-1:] in "+;@(,\uff1b\uff0c" or word[0] in "+;@)":
-        return True
-    if value.count("[") > value.count("]") or value.count("(") > value.count(")"):
         return True
     if key not in PATH_KEYS or os.path.exists(value):
         return False
@@ -168,7 +169,7 @@ def rename(pairs: Mapping[str, str], known: Iterable[str] | None = None) -> dict
             raise UsageError(tr("'{key}' is an argument of the YOLOv5 or YOLOv7 repository. Ultralytics has none for it: "
                                 "leave it out.", key=key))
         if target != key:
-            if target in pairs:
+            if target in pairs or target in renamed:
                 raise UsageError(tr("'{key}' and '{target}' are the same argument. Give one of them.", key=key,
                                     target=target))
             notes.append(f"{key}={value} -> {target}={new}")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolograft.errors import GraftError, SpecError, nearest
+from yolograft.language import tr
 from yolograft.spec import Graft, parse_value, split_outside
 from yolograft.study.trial import Host
 
@@ -122,6 +123,9 @@ def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -
     settings = {key: read_value(value) for key, _, value in (word.partition("=") for word in words[split:])}
     suffix = "".join(f" {word}" for word in words[split:])
     call = _CALL.fullmatch(name_part)
+    if _YAML.search(name_part):
+        raise SpecError(tr("'{name}' is a model YAML, and an arm is a graft: a study cannot compare model YAMLs yet. "
+                           "'yolograft lint {name}' prints the graft of its attention rows.", name=name_part))
     if not name_part:
         name_part = "none"  # "lr0=0.005" alone is the bare host with this train argument
     elif call and call["name"] in CONTROLS:
