@@ -8,6 +8,7 @@ returns a data YAML's path, or a falsy value if there is no such file. `TASK2MOD
 
 from __future__ import annotations
 
+import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,23 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         raise KeyboardInterrupt(tr("to continue from the last complete epoch: {command}", command=command)) from None
     except OSError as error:  # a file that is missing or cannot be written, a full disk
         raise HostError(str(error)) from error
-    except RuntimeError as error:  # Ultralytics raises any error in a data YAML as a RuntimeError
-        if isinstance(error, GraftError) or "Dataset" not in str(error):
+    except GraftError:
+        raise
+    except Exception as error:
+        if not _is_raised_for_the_user(error):
             raise
         raise HostError(str(error)) from error
+
+
+def _is_raised_for_the_user(error: Exception) -> bool:
+    """Return whether a `raise` or `assert` of Ultralytics raised an error: its message is then written for the user.
+
+    Any other error, such as an index out of range, is a defect, and its traceback is needed.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = frames[-1]
+    is_theirs = Path(place.filename).is_relative_to(Path(engine_model.__file__).parents[1])
+    return is_theirs and bool(str(error)) and (place.line or "").startswith(("raise ", "assert "))
 
 
 def _as_yolo(mode: str) -> AbstractContextManager[None]:
