@@ -65,6 +65,10 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         get_cfg(overrides={key: value for key, value in arguments.items() if key in DEFAULT_CFG_DICT})
     except (TypeError, ValueError, SyntaxError) as error:
         raise HostError(str(error)) from error
+    sizes = arguments.get("imgsz", 1)
+    if not all(isinstance(size, int) and size > 0 for size in (sizes if isinstance(sizes, (list, tuple)) else [sizes])):
+        raise HostError(tr("imgsz={text}: expected a number of pixels, such as 640, or height and width, such as 480,640.",
+                           text=sizes))
     if "device" in arguments:
         arguments["device"] = _check_device(arguments["device"])
     if mode in ("train", "val", "tune", "benchmark") and arguments.get("data") is not None:

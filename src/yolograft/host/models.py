@@ -279,12 +279,12 @@ def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | 
     not_loaded = [key for key in host_keys if key not in source or source[key].shape != target[key].shape]
     host_loaded = len(host_keys) - len(not_loaded) if host_loaded is None else host_loaded
     new, left = len(block_keys) - len(fitting), len(host_keys) - host_loaded
-    notes = [tr("{count} are new in the graft", count=new)] if new else []
+    notes = [tr("{count} new in the graft", count=new)] if new else []
     if left and not_loaded:
         head = f"model.{len(rows(model)) - 1}."
         layers = sorted({".".join(key.split(".")[:4]) for key in not_loaded})
         names = tr("the head's class layers") if all(key.startswith(head) for key in layers) else ", ".join(layers[:6])
-        notes.append(tr("{count} have another shape in the checkpoint: {names}", count=left, names=names))
+        notes.append(tr("{count} of another shape in the checkpoint: {names}", count=left, names=names))
     LOGGER.info(tr("Transferred {loaded}/{total} items from pretrained weights{notes}", loaded=host_loaded + len(fitting),
                    total=len(target), notes=f" ({'; '.join(notes)})" if notes else ""))
 
