@@ -19,7 +19,8 @@ from yolograft.host.trainer import grafted_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 TABLE_HEAD = re.compile(r"\s*from\s+n\s+params\s+module\s+arguments\s*")
-BLOCK_LINE = re.compile(r"  \+(?P<place>.{20})(?P<n>[ \d]{3})(?P<params>[ \d]{10})  (?P<module>\S+)\s+\[(?P<arguments>.*)\]\s*")
+BLOCK_LINE = re.compile(r"  \+(?P<place>.{20})(?P<n>[ \d]{3})(?P<params>[ \d]{10})  (?P<module>\S+)\s+"
+                        r"\[(?P<arguments>.*)\]\s*")
 
 
 class Lines(logging.Handler):
@@ -54,8 +55,10 @@ def table(log: list[str]) -> list[str]:
 
 @pytest.mark.parametrize(("graft", "expected"), [
     ("se@8", [("8", 1, "8", "SE", "[256]", "after 8")]),
-    ("se(ratio=8)@p3,p5", [("16>23", 1, "", "SE", "[64, ratio=8]", "before 23"), ("22>23", 1, "", "SE", "[256, ratio=8]", "")]),
-    ("eca@Bottleneck.cv2", [("2.m.0.cv2", 1, "", "ECA", "[16]", "after 2"), ("6.m.0.m.0.cv2, ...", 2, "", "ECA", "[32]", "")]),
+    ("se(ratio=8)@p3,p5", [("16>23", 1, "", "SE", "[64, ratio=8]", "before 23"),
+                           ("22>23", 1, "", "SE", "[256, ratio=8]", "")]),
+    ("eca@Bottleneck.cv2", [("2.m.0.cv2", 1, "", "ECA", "[16]", "after 2"),
+                            ("6.m.0.m.0.cv2, ...", 2, "", "ECA", "[32]", "")]),
     ("se@9/pre + cbam@9", [("9/pre", 1, "", "SE", "[256]", "before 9"), ("9", 1, "", "CBAM", "[256]", "after 9")]),
     ("se@2.m.0/skip", [("2.m.0/skip", 1, "", "SE", "[16]", "after 2")]),
 ])
@@ -89,7 +92,7 @@ def test_the_stock_lines_do_not_change(log: list[str], tiny_set: Path, tmp_path:
 def test_the_summary_counts_the_blocks_and_names_the_graft(log: list[str], tiny_set: Path, tmp_path: Path) -> None:
     model = build("yolo11n.yaml", "se@8", tiny_set, tmp_path)
     parameters = sum(value.numel() for value in model.parameters())
-    summaries = [line for line in log if "summary" in line]
+    summaries = [line for line in log if line.startswith("YOLO11n summary")]
     assert len(summaries) == 1
     assert f"{parameters:,} parameters" in summaries[0]
     assert "yolograft: the model carries the graft se@8: 1 attention block, 8,464 parameters" in log

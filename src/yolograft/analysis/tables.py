@@ -12,6 +12,7 @@ from yolograft import attach
 from yolograft.analysis import profile
 from yolograft.host import models
 from yolograft.host.open import open_model
+from yolograft.language import tr
 from yolograft.sites import probe, resolve, rows, sites
 from yolograft.spec import Graft
 
@@ -53,9 +54,10 @@ def _sites(model: nn.Module, imgsz: int, graft: str | None) -> str:
                      f"{site['parameters']:>12,}  {'  '.join(site['names'])}")
         lines += [f"{'':>4}  + {block}" for block in blocks.get(site["row"], [])]
     example = next((row.index for row in reversed(rows(model)) if row.part == "backbone"), 0)
-    lines.append(f"\nInside the rows: any module or class by name or glob, such as Bottleneck.cv2 or backbone.{example}.**.")
-    lines.append("On a module's input instead of its output: SITE/pre; on a residual unit's identity branch: SITE/skip.")
-    lines.append("p3, p4, p5: only the edge into the head.")
+    lines.append(tr("\nInside the rows: any module or class by name or glob, such as Bottleneck.cv2 or {example}.",
+                    example=f"backbone.{example}.**"))
+    lines.append(tr("On a module's input instead of its output: SITE/pre; on a residual unit's identity branch: SITE/skip."))
+    lines.append(tr("p3, p4, p5: only the edge into the head."))
     return "\n".join(lines)
 
 

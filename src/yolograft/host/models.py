@@ -51,11 +51,10 @@ class GraftedYaml(dict):  # type: ignore[type-arg]
 
     def __getitem__(self, key: str) -> Any:
         if key == "backbone":
-            raise HostError(
-                f"This checkpoint carries the graft '{short_text(self.get(GRAFT_KEY, 'none'))}', and stock Ultralytics "
-                "would rebuild the model without it. Train it with: yolograft train model=CHECKPOINT ... (or in Python: "
-                "yolograft.YOLO(CHECKPOINT).train(...)). To continue from the bare host on purpose: graft=none."
-            )
+            raise HostError(tr(
+                "This checkpoint carries the graft '{graft}', and stock Ultralytics would rebuild the model without it. "
+                "Train it with: yolograft train model=CHECKPOINT ... (or in Python: yolograft.YOLO(CHECKPOINT).train(...)). "
+                "To continue from the bare host on purpose: graft=none.", graft=short_text(self.get(GRAFT_KEY, "none"))))
         return super().__getitem__(key)
 
 
@@ -230,12 +229,13 @@ def _check_survives_fusing(model: nn.Module, value: Graft) -> None:
                     owner = model.get_submodule(".".join(parents[:depth]))
                     leaf = parents[depth]
                     if isinstance(owner, (RepConv, RepVGGDW)):
-                        raise SiteError(f"'{site}' lies inside {'.'.join(parents[:depth])} ({type(owner).__name__}), whose "
-                                        f"branches fuse() merges into one. Did you mean '{'.'.join(parents[:depth])}'?")
+                        raise SiteError(tr("'{site}' lies inside {module} ({kind}), whose branches fuse() merges into one. "
+                                           "Did you mean '{module}'?", site=site, module=".".join(parents[:depth]),
+                                           kind=type(owner).__name__))
                     between = (leaf == "conv" and place.side == "out") or (leaf == "bn" and place.side == "pre")
                     if isinstance(owner, Conv) and hasattr(owner, "bn") and depth == len(parents) - 1 and between:
-                        raise SiteError(f"'{site}' lies between a convolution and its batch norm, which fuse() merges. "
-                                        f"Did you mean '{'.'.join(parents[:depth])}.bn'?")
+                        raise SiteError(tr("'{site}' lies between a convolution and its batch norm, which fuse() merges. "
+                                           "Did you mean '{module}.bn'?", site=site, module=".".join(parents[:depth])))
 
 
 def grafted_class(stock: type[nn.Module]) -> type[nn.Module]:

@@ -24,6 +24,7 @@ from yolograft.fast.acceleration import Acceleration
 from yolograft.host import layer_table, models, safetensors_file
 from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
+from yolograft.language import tr
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -118,7 +119,8 @@ class GraftTrainer:
         carriers = attach.grafts(self.model)  # type: ignore[attr-defined]
         if entries and carriers:
             self.args.freeze = _freeze_entries(self.model, entries, list(carriers))  # type: ignore[attr-defined]
-            LOGGER.info(f"yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there")
+            LOGGER.info(tr("yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there",
+                           freeze=freeze))
 
 
 def _starts_processes(trainer: Any) -> bool:
@@ -150,8 +152,8 @@ def _freeze_entries(model: nn.Module, entries: list[Any], blocks: list[str]) -> 
                 found += _freeze_entries(model, [f"{entry}.{name}"], blocks)
         own = [name for name, _ in module.named_parameters(recurse=False)]
         if own:  # the entry X matches X's own parameters only together with those of its children
-            LOGGER.warning(f"yolograft: freeze={entry} does not freeze {top}.{{{','.join(own)}}}, because a block is "
-                           "grafted there")
+            warn(tr("freeze={entry} does not freeze {parameters}, because a block is grafted there", entry=entry,
+                    parameters=", ".join(f"{top}.{name}" for name in own)))
     return found
 
 
