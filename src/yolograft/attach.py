@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from yolograft import blocks
+from yolograft import blocks, yolo_module
 from yolograft.errors import BlockError, GraftError, SiteError
 from yolograft.language import tr
 from yolograft.sites import Place, Probe, is_yolo, light_copy, probe, resolve, rows, sites
@@ -26,7 +25,6 @@ __all__ = ["attach_block", "detach_blocks", "graft", "grafted", "grafts", "prune
 
 OUT, PRE, IN, SKIP = "graft", "graft_pre", "graft_in", "graft_skip"
 _NAMES = (OUT, PRE, IN, SKIP)
-_YOLO_MODULE = "yolograft.host.yolo"
 _Host = TypeVar("_Host", bound=nn.Module)
 
 
@@ -47,8 +45,8 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
         GraftError: a site, a block or a setting does not fit; the message names all problems.
     """
     value = Graft.of(what)
-    if is_yolo(host):  # by name, since `host` imports this module
-        grafted_object: _Host = import_module(_YOLO_MODULE).graft_yolo(host, value)
+    if is_yolo(host):
+        grafted_object: _Host = yolo_module().graft_yolo(host, value)
         return grafted_object
     if not value:
         return host
@@ -65,7 +63,7 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
 def prune(host: _Host) -> _Host:
     """Remove every block from `host`, in place, and return the host, which then equals the ungrafted host bit for bit."""
     if is_yolo(host):
-        pruned: _Host = import_module(_YOLO_MODULE).prune_yolo(host)
+        pruned: _Host = yolo_module().prune_yolo(host)
         return pruned
     for module in list(host.modules()):
         for name in _NAMES:
