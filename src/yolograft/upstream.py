@@ -36,12 +36,16 @@ EVALUATE = "runner/evaluate.py"
 FINGERPRINT = "runner/fingerprint.py"
 GPU_SELECT = "fast/gpu/select.py"
 LOAD = "modelyaml/load.py"
+LAYER_TABLE = "host/layer_table.py"
+LOG = "host/log.py"
 MODELS = "host/models.py"
+MODEL_NAMES = "host/model_names.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
 PROFILE = "analysis/profile.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RUNTIMES = "analysis/runtimes.py"
+RUN_FOLDER = "host/run_folder.py"
 SAFETENSORS = "host/safetensors_file.py"
 SAMPLER = "runner/sampler.py"
 SEEDING = "seeding.py"
@@ -171,11 +175,11 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
         files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
-               TRIAL_TRAINER),
+               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -186,7 +190,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.utils:RANK", kind="relied on", files=(GPU_SELECT,),
         why="It is -1 outside of multi-GPU training.", breaks="Resident images would be used on several GPUs."),
     Internal(
-        name="ultralytics.cfg:get_cfg", kind="relied on", files=(COMMANDS, TRAIN), parameters=("overrides",),
+        name="ultralytics.cfg:get_cfg", kind="relied on", files=(COMMANDS, TRAIN, RUN_FOLDER), parameters=("overrides",),
         why="It checks types and values of train arguments.",
         breaks="A wrong argument is found late, with a traceback."),
     Internal(
@@ -197,6 +201,30 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.utils.checks:check_yaml", kind="relied on", files=(CATALOG,), parameters=("hard",),
         why="With `hard=False` it finds a model YAML or returns nothing.",
         breaks="A file that Ultralytics cannot decode is not opened, or a mistake in it is not named."),
+    Internal(
+        name="ultralytics.cfg:_handle_deprecation", kind="relied on", files=(COMMANDS,),
+        source=("custom.pop(", "return custom"),
+        why="It replaces old names of arguments, as `yolo` does.", breaks="An old name, such as half=True, is refused."),
+    Internal(
+        name="ultralytics.cfg:TASK2MODEL", kind="relied on", files=(COMMANDS,),
+        why="It has the default model of each task.", breaks="A command without `model` fails."),
+    Internal(
+        name="ultralytics.cfg:TASK2DATA", kind="relied on", files=(COMMANDS,),
+        why="It has the default data of each task.", breaks="A training without `data` fails."),
+    Internal(
+        name="ultralytics.utils:ASSETS", kind="relied on", files=(COMMANDS,),
+        why="It has the images that `yolo predict` reads by default.", breaks="A prediction without `source` fails."),
+    Internal(
+        name="ultralytics.engine.model:ARGV", kind="patched", files=(COMMANDS, YOLO),
+        why="`Model.predict` saves and prints as `yolo` does if it names that program.",
+        breaks="`yolograft predict` and `track` save no images."),
+    Internal(
+        name="ultralytics.cfg:get_save_dir", kind="relied on", files=(RUN_FOLDER,), parameters=("args", "name"),
+        why="It returns the folder that a run will make.", breaks="The log names another folder than that of the results."),
+    Internal(
+        name="ultralytics.utils:SETTINGS", kind="relied on", files=(RUN_FOLDER,),
+        why="Its `runs_dir` is the folder of runs without `project`.",
+        breaks="The log cannot say why results are elsewhere."),
     Internal(
         name="ultralytics.utils.checks:check_file", kind="relied on", files=(COMMANDS,), parameters=("download", "hard"),
         why="With `hard=False` it finds a data YAML or returns nothing.",
@@ -224,11 +252,13 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
-        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD),
+        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD, LAYER_TABLE),
         source=('for i, (f, n, m, args) in enumerate(d["backbone"] + d["head"])', "globals()[m]",
-                "c2 = make_divisible(min(c2, max_channels) * width, 8)"),
-        why="It looks up the module of every row by name, and scales widths by one rule, which the row table repeats.",
-        breaks="The linter reports wrong channels, or stock code could build the host without its graft."),
+                "c2 = make_divisible(min(c2, max_channels) * width, 8)", 'LOGGER.info(f"{i:>3}{'),
+        why="It looks up the module of every row by name, and scales widths by one rule, which the row table repeats. It "
+            "logs one line per row; the lines of the blocks are added there.",
+        breaks="The linter reports wrong channels, stock code could build the host without its graft, or the layer table "
+               "does not show the blocks."),
     Internal(
         name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES, BUILD),
         source=("for m in", "m.f", "m.i"),
@@ -264,6 +294,11 @@ INTERNALS: tuple[Internal, ...] = (
         why="It folds batch norms into convolutions; blocks on `bn` must move to `conv` before.",
         breaks="Blocks on a batch norm vanish when the model is fused."),
     Internal(
+        name="ultralytics.nn.tasks:BaseModel.info", kind="overridden", files=(MODELS, LAYER_TABLE),
+        parameters=("detailed", "verbose", "imgsz"), source=("model_info(",),
+        why="It logs the summary of a model; ours adds the graft.",
+        breaks="The log does not say which graft a model carries."),
+    Internal(
         name="ultralytics.nn.modules:Conv", kind="relied on", files=(MODELS, BATCHNORM_SILU),
         source=("self.conv =", "self.bn =", "self.act ="),
         why="Convolution, batch norm and activation are the children `conv`, `bn` and `act`.",
@@ -279,9 +314,10 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.modules.block:RepVGGDW", kind="relied on", files=(MODELS,),
         why="`fuse` merges its branches, so blocks inside are refused.", breaks="A block inside vanishes when fused."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on", files=(SAFETENSORS, TRAINER, MODELS),
-        parameters=("weights",), source=("self.load_state_dict(", "strict=False"),
-        why="It loads the host's tensors by name and leaves others alone; blocks are loaded after it.",
+        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on", files=(SAFETENSORS, TRAINER, MODELS, LAYER_TABLE),
+        parameters=("weights",), source=("self.load_state_dict(", "strict=False", 'LOGGER.info(f"Transferred {'),
+        why="It loads the host's tensors by name and leaves others alone; blocks are loaded after it. It logs a count, "
+            "which ours replaces.",
         breaks="Blocks keep their initial weights, or the pretrained host is not loaded."),
     Internal(
         name="ultralytics.nn.modules:Detect.__init__", kind="relied on", files=(SAFETENSORS,),
@@ -324,8 +360,17 @@ INTERNALS: tuple[Internal, ...] = (
         why="It builds the trainer with all arguments as `overrides`, the graft among them.",
         breaks="The graft does not reach the trainer."),
     Internal(
+        name=f"{_MODEL}.val", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("validator", "kwargs"),
+        why="Ours checks first that the results can be written.", breaks="A read-only folder ends in a traceback."),
+    Internal(
+        name=f"{_MODEL}.predict", kind="overridden", files=(YOLO, CHECKPOINT_GUARD),
+        parameters=("source", "stream", "predictor", "kwargs"), source=('"save": is_cli',),
+        why="Ours says which graft the model carries, and checks first that the results can be written.",
+        breaks="A read-only folder ends in a traceback."),
+    Internal(
         name=f"{_MODEL}.export", kind="overridden", files=(YOLO, CHECKPOINT_GUARD, RUNTIMES), parameters=("kwargs",),
-        why="Ours adds the format safetensors; the runtimes open the path that it returns.",
+        why="Ours adds the format safetensors, and names the file after the graft through the model's `pt_path`; the "
+            "runtimes open the path that it returns.",
         breaks="`format=safetensors` is refused, or `bench` does not find the exported file."),
     Internal(
         name=f"{_MODEL}.tune", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("kwargs",),
@@ -336,14 +381,6 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A checkpoint could make Ultralytics install a package of any name."),
     Internal(
         name=f"{_MODEL}.reset_weights", kind="overridden", files=(CHECKPOINT_GUARD,),
-        why="It can open a checkpoint; ours does so without AutoInstall.",
-        breaks="A checkpoint could make Ultralytics install a package of any name."),
-    Internal(
-        name=f"{_MODEL}.val", kind="overridden", files=(CHECKPOINT_GUARD,),
-        why="It can open a checkpoint; ours does so without AutoInstall.",
-        breaks="A checkpoint could make Ultralytics install a package of any name."),
-    Internal(
-        name=f"{_MODEL}.predict", kind="overridden", files=(CHECKPOINT_GUARD,),
         why="It can open a checkpoint; ours does so without AutoInstall.",
         breaks="A checkpoint could make Ultralytics install a package of any name."),
     Internal(

@@ -61,10 +61,8 @@ def _run(words: list[str]) -> int:
         print(__version__)
         return 0
     command, rest = words[0], words[1:]
-    if command in modes.TASKS and rest:
-        command, rest = rest[0], [f"task={command}", *rest[1:]]  # `yolo` allows TASK MODE
-    if command in modes.MODES:
-        return modes.run(command, rest)
+    if found := modes.find_mode(words):
+        return modes.run(*found)
     if command not in COMMANDS:
         names = (*modes.MODES, *COMMANDS)
         raise UsageError(f"No command is named '{command}'.{nearest(command, names)} List them: yolograft --help")

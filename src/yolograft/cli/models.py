@@ -10,7 +10,7 @@ from yolograft.cli.arguments import parse_bool, parse_pairs, parse_positive_int,
 __all__ = ["HELP", "bench", "blocks", "load_own_blocks", "show", "sites"]
 
 HELP = """\
-  yolograft sites model=yolo11n.yaml [imgsz=640]        the sites where a block can go, and their names
+  yolograft sites model=yolo11n.yaml [graft=se@8]       the sites where a block can go, and their names
   yolograft show  model=yolo11n.yaml graft=se@8         the model's rows with the grafts, parameters and GFLOPs
   yolograft blocks                                      the blocks, their settings and defaults
   yolograft bench model=yolo11n.pt graft="se@8; se@C3k2" [imgsz=640] [batch=1] [repeats=30] [json=True]
@@ -33,12 +33,13 @@ def load_own_blocks(arguments: Mapping[str, str]) -> None:
 
 def sites(words: Sequence[str]) -> int:
     """Print the sites of a model."""
-    arguments = with_defaults("sites", parse_pairs(words), {"model": "yolo11n.yaml", "imgsz": "640", "blocks": ""})
+    arguments = with_defaults("sites", parse_pairs(words), {"model": "yolo11n.yaml", "graft": "", "imgsz": "640",
+                                                          "blocks": ""})
     imgsz = parse_positive_int("imgsz", arguments["imgsz"])
     from yolograft.analysis import tables
 
     load_own_blocks(arguments)
-    print(tables.sites_table(arguments["model"], imgsz))
+    print(tables.sites_table(arguments["model"], imgsz, arguments.get("graft")))
     return 0
 
 

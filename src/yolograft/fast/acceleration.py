@@ -30,6 +30,7 @@ from yolograft.fast.cpu.select import Choice
 from yolograft.fast.gpu import resident_dataset
 from yolograft.fast.gpu import select as gpu_select
 from yolograft.fast.modes import CPU_MODES, GPU_MODES, check_mode, wrapping_arguments
+from yolograft.language import tr
 from yolograft.patch import patched
 from yolograft.threads import share
 
@@ -115,8 +116,8 @@ class Acceleration:
 
     def _begin_on_cpu(self, trainer: Any) -> None:
         if arguments := wrapping_arguments(vars(trainer.args)):
-            LOGGER.info("yolograft: trains as stock Ultralytics, since the faster modes do not support "
-                        f"{', '.join(arguments)}")
+            LOGGER.info(tr("yolograft: this training has Ultralytics' own speed, because the faster ways to train do not "
+                           "support {arguments}", arguments=", ".join(arguments)))
             return
         choice = cpu_select.supported(self._restored) if self._restored else cpu_select.choose(
             trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), self.mode)
@@ -124,7 +125,21 @@ class Acceleration:
         if choice.channels_last and optimizer.supports_channels_last(trainer.optimizer):
             bf16.to_channels_last(trainer.model)
         self.choice = choice
-        LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
+        LOGGER.info(self._describe(choice))
+
+    def _describe(self, choice: Choice) -> str:
+        """Return the log's line about the speed."""
+        precision = "bfloat16" if choice.bfloat16 else "float32"
+        if not choice.channels_last:
+            return tr("yolograft: this training has Ultralytics' own speed. yolograft timed its faster ways to train on "
+                      "this CPU, and none was clearly faster. Details: {details}", details=choice.why)
+        if self.mode in CPU_MODES:
+            return tr("yolograft: this training runs in {precision} on {threads} threads, as speed={mode} asks. "
+                      "speed=stock trains as Ultralytics alone does.", precision=precision, threads=choice.threads,
+                      mode=self.mode)
+        return tr("yolograft: this training is faster than with Ultralytics alone: it runs in {precision} on {threads} "
+                  "threads of this CPU. speed=stock trains as Ultralytics alone does. Details: {details}",
+                  precision=precision, threads=choice.threads, details=choice.why)
 
     def _begin_on_gpu(self, trainer: Any) -> None:
         self.gpu_mode, self.images = gpu_select.choose(trainer, self.mode)

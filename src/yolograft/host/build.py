@@ -15,6 +15,7 @@ from typing import Any
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import GraftError, HostError
+from yolograft.host.log import warn
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, reader, table
 from yolograft.modelyaml.lint import lint
@@ -37,7 +38,7 @@ def model_config(path: str | Path) -> dict[str, Any]:
     except GraftError as error:
         raise type(error)(tr("model={path}: {error}", path=path, error=error)) from error
     if reading.edges:
-        raise HostError(tr("model={path}: a row reads one map both attended and plain, through two of its inputs. "
+        raise HostError(tr("model={path}: a row reads one map both with and without attention, through two of its inputs. "
                            "A graft cannot express this. {note}", path=path, note=reading.notes[-1]))
     _check_modules(path, reading)
     for note in reading.notes:
@@ -45,8 +46,8 @@ def model_config(path: str | Path) -> dict[str, Any]:
     if reading.graft:
         errors = [finding for finding in lint(path) if finding.severity == "error"]
         if errors:
-            LOGGER.warning(tr("yolograft: model={path} has an error, and is used unchanged. {what} {why} To see every error "
-                              "and its fix: yolograft lint {path}", path=path, what=errors[0].what, why=errors[0].why))
+            warn(tr("model={path} has an error, and is used unchanged. {what} {why} To see every error and its fix: "
+                    "yolograft lint {path}", path=path, what=errors[0].what, why=errors[0].why))
     graft = Graft.parse(str(config.get(GRAFT_KEY) or "none")) + reading.graft
     host = dict(reading.host)
     host.pop(GRAFT_KEY, None)

@@ -22,9 +22,11 @@ from yolograft import __version__, attach, checkpoint
 from yolograft.blocks import plugin
 from yolograft.errors import nearest
 from yolograft.fast.acceleration import Acceleration
-from yolograft.host import models, safetensors_file
+from yolograft.host import layer_table, models, safetensors_file
 from yolograft.host.checkpoint_guard import guard
+from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
+from yolograft.language import tr
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -49,7 +51,7 @@ class GraftTrainer:
         with guard():
             super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
-            LOGGER.warning(f"yolograft: {line}")
+            warn(line)
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
@@ -83,12 +85,13 @@ class GraftTrainer:
             graft = Graft.parse(self.graft_text)
         host_config = models.host_yaml(config) if isinstance(config, dict) else config
         source = cfg if isinstance(cfg, (str, Path)) else (host_config or {}).get("yaml_file", "")
-        with models.restore_activation(), name_failing_row(source):
-            network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
-        # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
-        models.graft_onto(attach.prune(network), graft)
+        with layer_table.show_blocks() as log:
+            with models.restore_activation(), name_failing_row(source):
+                network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
+            # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
+            log.network = models.graft_onto(attach.prune(network), graft)
         if weights is not None and graft:
-            models.load_block_weights(network, weights)
+            models.load_block_weights(network, weights, log.transferred)
         return network
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +124,8 @@ class GraftTrainer:
         carriers = attach.grafts(self.model)  # type: ignore[attr-defined]
         if entries and carriers:
             self.args.freeze = _freeze_entries(self.model, entries, list(carriers))  # type: ignore[attr-defined]
-            LOGGER.info(f"yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there")
+            LOGGER.info(tr("yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there",
+                           freeze=freeze))
 
 
 def _starts_processes(trainer: Any) -> bool:
@@ -153,8 +157,8 @@ def _freeze_entries(model: nn.Module, entries: list[Any], blocks: list[str]) -> 
                 found += _freeze_entries(model, [f"{entry}.{name}"], blocks)
         own = [name for name, _ in module.named_parameters(recurse=False)]
         if own:  # the entry X matches X's own parameters only together with those of its children
-            LOGGER.warning(f"yolograft: freeze={entry} does not freeze {top}.{{{','.join(own)}}}, because a block is "
-                           "grafted there")
+            warn(tr("freeze={entry} does not freeze {parameters}, because a block is grafted there", entry=entry,
+                    parameters=", ".join(f"{top}.{name}" for name in own)))
     return found
 
 

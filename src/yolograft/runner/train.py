@@ -31,6 +31,7 @@ from yolograft.fast.modes import check_mode
 from yolograft.host import models
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
+from yolograft.language import tr
 from yolograft.runner import controls, fingerprint
 from yolograft.runner.evaluate import evaluate
 from yolograft.runner.trainer import BEST, STATE, read_state, trial_trainer
@@ -174,6 +175,10 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
                         "positive number, such as batch=16.")
     network = copy.deepcopy(_open_cached(model))
     if isinstance(network, models.Grafted):
+        value = Graft.parse(graft)
+        if value and models.added_graft(network, value) is None:
+            raise HostError(models.refusal(model, models.short_text(str(attach.grafted(network))), value)
+                            + tr(" To study {value}, give the study the checkpoint without blocks.", value=value))
         models.ungraft(network)
     models.graft_onto(network, graft)
     controls.apply(network, control, 0)

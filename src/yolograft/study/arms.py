@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolograft.errors import GraftError, SpecError, nearest
+from yolograft.language import tr
 from yolograft.spec import Graft, parse_value, split_outside
 from yolograft.study.trial import Host
 
@@ -33,6 +34,7 @@ _RATIOS = (2, 4, 8, 16, 32)
 _SETTING = re.compile(r"[A-Za-z_]\w*=\S.*", re.DOTALL)
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<inside>.*)\))?", re.DOTALL)
 _SCALE = re.compile(r"(?P<family>yolo[a-z]*-?v?\d+)(?P<scale>[tnsml])(?=$|[-.])")
+_YAML = re.compile(r"\.ya?ml$", re.IGNORECASE)
 _NEXT = {"t": "s", "n": "s", "s": "m", "m": "l", "l": "x"}
 _GRAMMAR = "Expected a graft with train arguments, as in 'se@8 lr0=0.005', or one of: " + ", ".join(
     [f"{name}(...)" for name in _HELPERS] + list(CONTROLS))
@@ -72,7 +74,7 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
         SpecError: an item has none of the forms above.
         GraftError: two arms are the same, or the host has no block of that name.
     """
-    items = [item for line in ([text] if isinstance(text, str) else text) for item in split_outside(str(line), ";")]
+    items = [item for line in ([text] if isinstance(text, str) else text) for item in _split_items(str(line))]
     arms: list[Arm] = []
     for item in filter(None, map(str.strip, items)):
         arms += _expand(item, arms, host, model)
@@ -81,6 +83,26 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
     if host is not None:
         _check_distinct(arms, host)
     return tuple(arms)
+
+
+def _split_items(text: str) -> list[str]:
+    """Split at semicolons, and at commas that end an arm: `none, se@8` has two arms, and `se@p3,p4` has one."""
+    items: list[str] = []
+    for part in split_outside(text, ";"):
+        first, *others = split_outside(part, ",")
+        items.append(first)
+        for piece in others:
+            if _starts_arm(piece.strip()):
+                items.append(piece)
+            else:
+                items[-1] += f",{piece}"
+    return items
+
+
+def _starts_arm(text: str) -> bool:
+    call = _CALL.match(text)
+    name = call["name"] if call else ""
+    return name in ("none", *CONTROLS, *_HELPERS) or len(split_outside(text, "@")) > 1 or bool(_YAML.search(text))
 
 
 def read_value(text: str) -> Any:
@@ -101,6 +123,9 @@ def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -
     settings = {key: read_value(value) for key, _, value in (word.partition("=") for word in words[split:])}
     suffix = "".join(f" {word}" for word in words[split:])
     call = _CALL.fullmatch(name_part)
+    if _YAML.search(name_part):
+        raise SpecError(tr("'{name}' is a model YAML, and an arm is a graft: a study cannot compare model YAMLs yet. "
+                           "'yolograft lint {name}' prints the graft of its attention rows.", name=name_part))
     if not name_part:
         name_part = "none"  # "lr0=0.005" alone is the bare host with this train argument
     elif call and call["name"] in CONTROLS:
