@@ -163,6 +163,11 @@ def _parse_object(element: Element) -> Box | str:
             is_comma = any("," in (leaf.text or "") for leaf in shape.iter()) and kind in ("box", "rotated box")
             found.append(Box(name, corners, kind, is_comma))
     if not found:
+        wrong = next((f"<{leaf.tag}>{leaf.text.strip()[:20]}" for shape in shapes for leaf in shape if leaf.text
+                      and leaf.text.strip() and re.fullmatch(r"[xy]\d+|[cwh]|[xy](min|max)|c[xy]|angle", _tag(leaf))
+                      and parse_number(leaf.text) is None), "")
+        if wrong:
+            return tr("'{name}' has an incomplete box: {wrong} is no number", name=name, wrong=wrong)
         listed = ", ".join(f"<{child.tag}>" for child in shapes)
         return tr("'{name}' has an incomplete box (expected xmin, ymin, xmax and ymax, in pixels)", name=name) if (
             not listed or listed == "<bndbox>") else tr(

@@ -64,12 +64,13 @@ def _read(folder: Path, dest: Path, crowd: bool) -> Found:
     for path, content in contents.items():
         _read_file(path, content, folder, pictures, entries, found, crowds, crowd)
     found.images = list(entries.values())
-    found.problems += [Problem(str(path.relative_to(folder)), tr("has no annotation; skipped"), "picture skipped")
+    found.problems += [Problem(str(path.relative_to(folder)), tr("has no annotation; skipped"), "picture skipped",
+                               "no annotation")
                        for path in pictures.unmatched()]
     found.notes += encoding_notes(encodings)
     if crowds["crowd"] and not crowd:
-        found.notes.append(tr("{count} of {all} objects are marked as a crowd (iscrowd) and are left out. Some tools, such "
-                              "as CVAT, mark every mask so; crowd=True includes them", count=crowds["crowd"],
+        found.notes.append(tr("objects that are marked as a crowd (iscrowd) and left out: {count} of {all}. Some tools, "
+                              "such as CVAT, mark every mask so; crowd=True includes them", count=crowds["crowd"],
                               all=crowds["crowd"] + crowds["single"]))
     return found
 

@@ -30,7 +30,7 @@ from yolograft.data.splits import IsValidation, Placed, assign_splits, every_fif
 from yolograft.errors import DataError, nearest
 from yolograft.language import tr
 
-__all__ = ["Annotated", "Found", "Options", "convert_source", "progress"]
+__all__ = ["Annotated", "Found", "Options", "convert_source", "progress", "thin_boxes"]
 
 _TOLERANCE = 0.01  # pixels: rounding of decimal corners may put a box outside its image by this much
 _Item = TypeVar("_Item")
@@ -127,7 +127,8 @@ def convert_source(source: str | Path, dest: str | Path, read: Reader, options: 
         found = read(folder, dest)
         images = _read_images(found)
         if not images:
-            first = "; ".join(f"{problem.file}: {problem.what}" for problem in found.problems[:3])
+            first = "; ".join(f"{problem.file}: {problem.what}" for problem in [
+                problem for problem in found.problems if problem.kind != "no annotation"][:3])
             raise DataError(" ".join(part for part in (
                 tr("'{source}' has no usable image.", source=source), f"{first}." if first else "", describe(folder), hint)
                 if part))
@@ -336,13 +337,18 @@ def _convert_boxes(images: list[_Image], classes: list[str], found: Found) -> No
     if not any(image.boxes for image in images):
         first = "; ".join(f"{problem.file}: {problem.what}" for problem in problems[:3])
         raise DataError(tr("No usable box was found: {problems}.", problems=first))
-    notes += [tr("{count} objects are of the shape '{shape}': their enclosing boxes are used", count=count,
+    notes += [tr("objects of the shape '{shape}', for which the enclosing box is used: {count}", count=count,
                  shape=shape_name(shape)) for shape, count in sorted(shapes.items())]
     if commas:
-        notes.append(tr("{count} boxes have decimal commas, read as in 12,5 = 12.5", count=commas))
+        notes.append(tr("boxes with decimal commas (12,5 is read as 12.5): {count}", count=commas))
     if thin:
-        notes.append(tr("{count} boxes are at most one pixel wide or high, as in {example}; they are kept. Training of "
-                        "Ultralytics leaves out boxes below two pixels", count=len(thin), example=thin[0]))
+        notes.append(tr("boxes of at most one pixel in width or height: {count}, such as {example}; they are kept. {reason}",
+                        count=len(thin), example=thin[0], reason=thin_boxes()))
+
+
+def thin_boxes() -> str:
+    """Return what Ultralytics does with thin boxes."""
+    return tr("Ultralytics drops boxes of at most two pixels when it augments a training image")
 
 
 def _reorder(box: Box) -> Box:
@@ -399,7 +405,7 @@ def _write(images: list[_Image], classes: list[str], draft: Path, dest: Path, pr
         counts[image.split].update(box.name for box in image.boxes)
     background = sum(not image.boxes for image in images)
     if background:
-        notes = [*notes, tr("{count} images have no object: they are background images", count=background)]
+        notes = [*notes, tr("background images, without an object: {count}", count=background)]
     report = Report(yaml=dest / f"{dest.name}.yaml",
                     boxes={split: {name: counts[split][name] for name in classes} for split in splits},
                     images={split: sum(image.split == split for image in images) for split in splits},

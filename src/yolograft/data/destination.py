@@ -33,8 +33,8 @@ def check(dest: Path, overwrite: bool) -> None:
         raise DataError(tr("'{dest}' is not a folder, so it is not replaced. Name another path.", dest=dest))
     foreign = sorted(path.name for path in dest.iterdir() if path.name not in _OURS and path.suffix != ".yaml")
     if foreign:
-        raise DataError(tr("'{dest}' contains '{name}', which is not part of a data set, so it is not replaced. Name another "
-                           "folder, or remove this one yourself.", dest=dest, name=foreign[0]))
+        raise DataError(tr("'{dest}' contains '{name}', which is not part of a data set, so it is not replaced. Name "
+                           "another folder, or remove this one yourself.", dest=dest, name=foreign[0]))
 
 
 @contextmanager

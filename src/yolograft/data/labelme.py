@@ -88,11 +88,12 @@ def _read(folder: Path, dest: Path) -> Found:
         found.images.append(Annotated(
             file=file, image=image, content=inside, split=split_of(image, folder) or split_of(path, folder),
             size=(int(width), int(height)) if width and height else None, boxes=boxes, objects=len(boxes) + len(problems)))
-    found.problems += [Problem(str(path.relative_to(folder)), tr("has no annotation; skipped"), "picture skipped")
+    found.problems += [Problem(str(path.relative_to(folder)), tr("has no annotation; skipped"), "picture skipped",
+                               "no annotation")
                        for path in pictures.unmatched()]
     found.notes += encoding_notes(encodings)
     if grouped:
-        found.notes.append(tr("{count} shapes belong to a group of another shape (group_id): each group has one box",
+        found.notes.append(tr("shapes that are part of a group (group_id), which gets one box: {count}",
                               count=grouped))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class Report:
                         boxes=f"{sum(self.boxes[split].values()):>7,}")
             lines.append(f"{split + ':':<7}{counts}   ({classes})")
         lines += [tr("note: {note}", note=note) for note in self.notes]
-        shown = self.problems if limit is None else self.problems[:limit]
+        shown = self.problems if limit is None else _choose(self.problems, limit)
         if self.problems:
             lines.append(self._heading())
             lines += [f"  {problem.file}: {problem.what}" for problem in shown]
@@ -85,6 +85,17 @@ class Report:
                  "object changed": tr("objects changed")}
         parts = [f"{names[effect]} {effects[effect]}" for effect in names if effects[effect]]
         return f"{heading} ({', '.join(parts)}):" if parts else f"{heading}:"
+
+
+def _choose(problems: Sequence[Problem], limit: int) -> list[Problem]:
+    """Return at most `limit` problems in their order, of each kind about equally many: a rare kind is not hidden."""
+    ranks: Counter[tuple[str, str]] = Counter()
+    ranked = []
+    for at, problem in enumerate(problems):
+        group = (problem.kind, problem.effect)
+        ranked.append((ranks[group], at))
+        ranks[group] += 1
+    return [problems[at] for at in sorted(at for _, at in sorted(ranked)[:limit])]
 
 
 def split_known(problems: Iterable[Problem], known: Iterable[tuple[str, str, str]]) -> tuple[list[Problem], list[str]]:

@@ -57,7 +57,7 @@ def convert(source: str | Path, dest: str | Path, *, names: Sequence[str] | None
 def encoding_notes(encodings: Counter[str]) -> list[str]:
     """Return a note on the files that are not UTF-8; `encodings` counts the files of each encoding."""
     others = {name: count for name, count in encodings.items() if name not in ("utf-8", "utf-8-sig")}
-    return [tr("{count} annotation files are not UTF-8 and were read as {encoding}", count=count, encoding=name)
+    return [tr("annotation files that are not UTF-8, read as {encoding}: {count}", count=count, encoding=name)
             for name, count in sorted(others.items())]
 
 
@@ -93,11 +93,12 @@ def _read(folder: Path, dest: Path) -> Found:
         found.images.append(Annotated(
             file=name, image=file, size=read.size, boxes=list(read.boxes), objects=len(read.boxes) + len(read.problems),
             split=split_of(file, folder) or split_of(path, folder) or listed.get(file.stem, "")))
-    found.problems += [Problem(str(path.relative_to(folder)), tr("has no annotation; skipped"), "picture skipped")
+    found.problems += [Problem(str(path.relative_to(folder)), tr("has no annotation; skipped"), "picture skipped",
+                               "no annotation")
                        for path in pictures.unmatched()]
     found.notes += encoding_notes(encodings)
     if deleted:
-        found.notes.append(tr("{count} objects are marked as deleted and are left out", count=deleted))
+        found.notes.append(tr("objects that are marked as deleted and left out: {count}", count=deleted))
     return found
 
 
