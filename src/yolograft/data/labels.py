@@ -86,7 +86,7 @@ def _parse_line(words: tuple[str, ...], names: Mapping[int, str], keypoints: tup
     numbers = [None if "," in word else parse_number(word) for word in words]
     if any("," in word for word in words):
         return "malformed", tr("has commas: '{line}' (expected numbers with decimal points and blanks between them)",
-                  line=" ".join(words)[:60])
+                               line=" ".join(words)[:60])
     if numbers[0] is None and words[0] in names.values():
         return "malformed", tr("begins with the class name '{name}', not with its number", name=words[0])
     if None in numbers:
@@ -108,7 +108,7 @@ def _parse_shape(index: int, values: list[float], keypoints: tuple[int, int] | N
         count, size = keypoints
         if len(values) != 4 + count * size:
             return "malformed", tr("has {count} numbers; a box and {keypoints} keypoints of {size} values need {expected}",
-                      count=len(values) + 1, keypoints=count, size=size, expected=5 + count * size)
+                                   count=len(values) + 1, keypoints=count, size=size, expected=5 + count * size)
         kind = "pose"
         coordinates = [value for at, value in enumerate(values) if at < 4 or (at - 4) % size < 2]
     elif len(values) < 4:
