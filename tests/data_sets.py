@@ -36,9 +36,10 @@ def write_picture(path: Path, seed: int, size: tuple[int, int] = (40, 30), orien
 
 def voc(objects: Objects, size: tuple[int, int] = (40, 30), name: str = "", first: int = 1) -> str:
     """Return VOC XML; corners count pixels from `first`, or are edges for `first=0`."""
+    parts = [f"<object><name>{kind}</name><bndbox><xmin>{x0 + first}</xmin><ymin>{y0 + first}</ymin><xmax>{x1}</xmax><ymax>"
+             f"{y1}</ymax></bndbox></object>" for kind, x0, y0, x1, y1 in objects]
     return (f"<annotation><filename>{name}</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>"
-            + "".join(f"<object><name>{kind}</name><bndbox><xmin>{x0 + first}</xmin><ymin>{y0 + first}</ymin><xmax>{x1}</xmax>"
-                      f"<ymax>{y1}</ymax></bndbox></object>" for kind, x0, y0, x1, y1 in objects) + "</annotation>")
+            f"{''.join(parts)}</annotation>")
 
 
 def coco(images: dict[str, tuple[tuple[int, int], Objects]], names: Sequence[str], first: int = 1) -> dict[str, Any]:

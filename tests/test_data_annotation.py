@@ -33,7 +33,8 @@ SHAPES = {  # spelling -> (XML of the shape, kind)
     "underscores": (f"<bbox>{tags(x_min=3, y_min=4, x_max=30, y_max=22)}</bbox>", "box"),
     "edges": (f"<box>{tags(left=3, top=4, right=30, bottom=22)}</box>", "box"),
     "in the object": (tags(xmin=3, ymin=4, xmax=30, ymax=22), "box"),
-    "roLabelImg": (f"<type>robndbox</type><robndbox>{tags(cx=16.5, cy=13, w=27, h=18, angle=0.0)}</robndbox>", "rotated box"),
+    "roLabelImg": (f"<type>robndbox</type><robndbox>{tags(cx=16.5, cy=13, w=27, h=18, angle=0.0)}</robndbox>",
+                   "rotated box"),
     "roLabelImg, quarter turn": (f"<robndbox>{tags(cx=16.5, cy=13, w=18, h=27, angle=math.pi / 2)}</robndbox>",
                                  "rotated box"),
     "degrees in <angle>": (f"<robndbox>{tags(cx=16.5, cy=13, w=18, h=27, angle=90)}</robndbox>", "rotated box"),
@@ -46,7 +47,8 @@ SHAPES = {  # spelling -> (XML of the shape, kind)
     "Labelbox": (f"<polygon>{NUMBERED}</polygon>", "polygon"),
     "LabelMe for the web": ("<polygon><username/>" + "".join(f"<pt>{tags(x=x, y=y)}</pt>" for x, y in POINTS) + "</polygon>",
                             "polygon"),
-    "FAIR1M": ("<points>" + "".join(f"<point>{x}.0,{y}.0</point>" for x, y in [*POINTS, POINTS[0]]) + "</points>", "polygon"),
+    "FAIR1M": ("<points>" + "".join(f"<point>{x}.0,{y}.0</point>" for x, y in [*POINTS, POINTS[0]])
+               + "</points>", "polygon"),
     "points with names": ("<polygon>" + "".join(f"<point{n}>{x},{y}</point{n}>" for n, (x, y) in enumerate(POINTS))
                           + "</polygon>", "polygon"),
     "segmentation, numbers": ("<segmentation>3 4 30 5 10 22</segmentation>", "polygon"),

@@ -61,7 +61,8 @@ def test_a_box_comes_from_what_the_annotation_has(
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"bbox": None}, "no box with an area and no mask"), ({"bbox": [1, 2, -3, 4]}, "no box with an area"),
-    ({"bbox": [1, 2, 3]}, "no box"), ({"bbox": [1, "1_0", 3, 4]}, "no box"), ({"category_id": 2}, "the category 2 is not in"),
+    ({"bbox": [1, 2, 3]}, "no box"), ({"bbox": [1, "1_0", 3, 4]}, "no box"),
+    ({"category_id": 2}, "the category 2 is not in"),
     ({"bbox": None, "segmentation": {"size": [30, 40], "counts": [1200]}}, "no box"),
     ({"bbox": None, "segmentation": [[1, 2, "x", 4]]}, "no box"), ({"iscrowd": 1}, ""),
 ])

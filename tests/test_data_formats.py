@@ -18,8 +18,8 @@ FILES: dict[str, tuple[str, str]] = {  # kind -> a file of it, and its content
     "yolo": ("data.yaml", "train: ../train/images\nval: ../valid/images\n\nnc: 1\nnames: ['cat']\n"),
     "coco-results": ("a.json", '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9}]'),
     "coco-captions": ("a.json", '{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": "a cat"}]}'),
-    "createml": ("a.json", '[{"image": "a.png", "annotations": [{"label": "cat", "coordinates": {"x": 1, "y": 2, "width": 3, '
-                 '"height": 4}}]}]'),
+    "createml": ("a.json", '[{"image": "a.png", "annotations": [{"label": "cat", "coordinates": {"x": 1, "y": 2, '
+                 '"width": 3, "height": 4}}]}]'),
     "via": ("a.json", '{"a.png123": {"filename": "a.png", "size": 123, "regions": [{"shape_attributes": {"name": "rect"}, '
             '"region_attributes": {}}]}}'),
     "labelstudio": ("a.json", '[{"id": 1, "data": {"image": "/data/a.png"}, "annotations": [{"result": []}]}]'),

@@ -50,6 +50,7 @@ def test_any_bytes_give_a_text(raw: bytes, declared: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1), st.sampled_from(["utf-8-sig", "utf-16"]))
+@given(st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1),
+       st.sampled_from(["utf-8-sig", "utf-16"]))
 def test_unicode_text_with_a_mark_comes_back(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == (text, encoding)
