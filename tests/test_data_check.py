@@ -217,6 +217,11 @@ def test_paths_that_are_no_data_yaml(make: Make) -> None:
     (root / "other.yaml").write_text("a: 1")
     with pytest.raises(DataError, match="contains 2 YAML files"):
         check(root)
+    with pytest.raises(DataError, match=r"contains no data YAML\. It has no YOLO text labels with a data YAML\. It contains "
+                                        "YOLO text labels without a data YAML"):
+        check(root / "labels")
+    with pytest.raises(DataError, match=r"contains no data YAML\. It has no YAML file"):
+        check(root / "images")
 
 
 def test_the_datasets_folder_of_ultralytics_is_used(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

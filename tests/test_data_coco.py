@@ -183,6 +183,22 @@ def test_chinese_names_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     assert report.boxes == {"train": {"划痕": 1}, "val": {"划痕": 1}}
 
 
+def test_annotations_without_images_say_what_to_name(tmp_path: Path) -> None:
+    source(tmp_path)
+    with pytest.raises(DataError, match="It contains no image"):
+        convert(tmp_path / "s" / "annotations", tmp_path / "set")
+
+
+def test_fractions_are_scaled(tmp_path: Path) -> None:
+    content = source(tmp_path)
+    for one in content["annotations"]:
+        one["bbox"] = [3 / 40, 4 / 30, 20 / 40, 10 / 30]
+    write_json(tmp_path / "s" / "annotations" / "instances_default.json", content)
+    report = run(tmp_path)
+    assert labels(tmp_path / "set")["0"] == [ROW]
+    assert any("fractions" in note for note in report.notes)
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source(tmp_path)
     words = ["data", "coco", str(tmp_path / "s"), str(tmp_path / "set"), "names=dog,cat", "split=auto", "crowd=True"]

@@ -128,6 +128,14 @@ def test_similar_names_are_reported_with_the_merge_to_use(tmp_path: Path, add: A
         capsys.readouterr()
 
 
+def test_full_width_commas_and_colons_of_arguments_are_read(tmp_path: Path, add: Add,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    add("odd", voc([("划痕", 3, 4, 23, 14)]))
+    words = ["data", "voc", str(tmp_path / "s"), str(tmp_path / "set"), "names=狗，猫", "merge=划痕：狗，cat：猫"]
+    assert main(words) == 0
+    assert "狗 1, 猫 5" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("merge=cta:dog", "has no class 'cta'. Did you mean 'cat'?"), ("merge=cat", "expected each class once"),
     ("merge=cat:dog,cat:cow", "expected each class once"), ("merge=:dog", "expected each class once")])

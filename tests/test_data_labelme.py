@@ -97,6 +97,22 @@ def test_the_image_is_found_by_path_or_by_name(tmp_path: Path, path: str) -> Non
     assert labels(tmp_path / "set")["0"] == [ROW]
 
 
+def test_the_name_of_the_file_goes_before_an_outdated_path(tmp_path: Path) -> None:
+    source(tmp_path)
+    change(tmp_path, imagePath="1.png", shapes=[shape("rectangle", [[1, 1], [5, 5]])])
+    assert run(tmp_path).exit_code == 0
+    assert labels(tmp_path / "set")["0"] != labels(tmp_path / "set")["1"] == [ROW]
+
+
+def test_of_images_with_one_name_the_path_decides(tmp_path: Path) -> None:
+    for number in range(2):
+        write_picture(tmp_path / "s" / "images" / f"seq{number}" / "a.png", number)
+        write_json(tmp_path / "s" / "json" / f"seq{number}" / "a.json",
+                   labelme([("cat", number, 4, 23, 14)], f"..\\..\\images\\seq{number}\\a.png"))
+    run(tmp_path)
+    assert [round(rows[0][1] * 80) for _, rows in sorted(labels(tmp_path / "set").items())] == [23, 24]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_an_image_inside_the_json_is_written(tmp_path: Path, suffix: str) -> None:
     source(tmp_path)

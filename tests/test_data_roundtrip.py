@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from data_sets import Objects, coco, labelme, labels, real_set, unpack, voc, write_json, write_picture
+from data_sets import Objects, coco, labelme, labels, unpack, voc, write_json, write_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

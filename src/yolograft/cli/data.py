@@ -75,11 +75,11 @@ def _convert(kind: str, source: str, dest: str, pairs: dict[str, str]) -> int:
         defaults["crowd"] = ""
     arguments = with_defaults(f"data {kind}", pairs, defaults)
     from yolograft.data import coco, labelme, neudet, voc
-    from yolograft.data.classes import parse_merge
+    from yolograft.data.classes import parse_merge, parse_names
 
     parsers: dict[str, Callable[[str], object]] = {
         "split": str, "overwrite": lambda text: parse_bool("overwrite", text), "merge": parse_merge,
-        "names": lambda text: [name.strip() for name in text.split(",")], "crowd": lambda text: parse_bool("crowd", text)}
+        "names": parse_names, "crowd": lambda text: parse_bool("crowd", text)}
     options = {key: parsers[key](text) for key, text in arguments.items()}
     converters: dict[str, Callable[..., voc.Report]] = {
         "voc": voc.convert, "coco": coco.convert, "labelme": labelme.convert, "neu-det": neudet.convert}

@@ -10,17 +10,24 @@ from yolograft.data.report import Problem
 from yolograft.errors import DataError, nearest
 from yolograft.language import tr
 
-__all__ = ["check_merge", "find_variants", "parse_merge", "suggest"]
+__all__ = ["check_merge", "find_variants", "parse_merge", "parse_names", "suggest"]
+
+
+def parse_names(text: str) -> list[str]:
+    """Parse `names=`: the classes in order, as in `cat,dog`. Full-width commas of Chinese keyboards are allowed."""
+    return [name.strip() for name in text.replace("，", ",").split(",")]
 
 
 def parse_merge(text: str) -> dict[str, str]:
     """Parse `merge=`: pairs of a class and its new name, as in `Crack:crack,CRACK:crack`.
 
+    Full-width commas and colons of Chinese keyboards are allowed.
+
     Raises:
         DataError: the text has another form, or names a class twice.
     """
     merge: dict[str, str] = {}
-    for pair in text.split(","):
+    for pair in text.replace("：", ":").replace("，", ",").split(","):
         old, colon, new = (part.strip() for part in pair.partition(":"))
         if not colon or not old or not new or old in merge:
             raise DataError(tr("merge={text}: expected each class once with its new name, as in "

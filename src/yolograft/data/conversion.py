@@ -296,6 +296,10 @@ def _was_resized(image: _Image) -> bool:
 def _convert_boxes(images: list[_Image], classes: list[str], found: Found) -> None:
     """Convert corners to edges in pixels of the upright image, and remove unusable boxes."""
     problems, notes = found.problems, found.notes
+    if _are_fractions(images):
+        _scale_fractions(images)
+        found.counts_pixels = False
+        notes.append(tr("all corners are fractions of the image's width and height, not pixels; they are scaled"))
     from_zero = next((image.name for image in images for box in image.boxes if _counts_from_zero(box)), None)
     first_pixel = float(found.counts_pixels and from_zero is None)
     if found.counts_pixels and from_zero:
@@ -344,6 +348,20 @@ def _convert_boxes(images: list[_Image], classes: list[str], found: Found) -> No
     if thin:
         notes.append(tr("boxes of at most one pixel in width or height: {count}, such as {example}; they are kept. {reason}",
                         count=len(thin), example=thin[0], reason=thin_boxes()))
+
+
+def _are_fractions(images: list[_Image]) -> bool:
+    """Whether all corners of a set are between 0 and 1, and not all of them are whole."""
+    corners = [corner for image in images for box in image.boxes for corner in box.corners]
+    return bool(corners) and min(corners) >= 0 and max(corners) <= 1 and any(corner % 1 for corner in corners)
+
+
+def _scale_fractions(images: list[_Image]) -> None:
+    for image in images:
+        width, height = image.pixels.raw_size if image.is_raw else image.pixels.size
+        image.scale = (1.0, 1.0)
+        image.boxes = [replace(box, corners=(box.corners[0] * width, box.corners[1] * height, box.corners[2] * width,
+                                             box.corners[3] * height)) for box in image.boxes]
 
 
 def thin_boxes() -> str:

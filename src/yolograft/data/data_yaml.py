@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from yolograft.data import formats
 from yolograft.data.pictures import IMAGE_SUFFIXES
 from yolograft.data.report import Problem
 from yolograft.data.text import read_text
@@ -92,7 +93,10 @@ def read(path: str | Path) -> DataYaml:
 
 def _find(path: Path) -> Path:
     if path.is_dir():
-        found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+        found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) or sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
+        if not found:
+            raise DataError(tr("'{path}' contains no data YAML. {advice}", path=path,
+                               advice=formats.advice(path, "yolo")))
         if len(found) != 1:
             raise DataError(tr("'{path}' contains {count} YAML files. Name one of them.", path=path, count=len(found)))
         return found[0].absolute()

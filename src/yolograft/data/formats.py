@@ -63,9 +63,10 @@ def advice(folder: Path, wanted: str) -> str:
     found, known = recognize(folder), kinds()
     others = [(kind, file) for kind, file in found.items() if kind != wanted]
     if wanted in found:
-        return ""
+        has_image = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
+        return "" if has_image else tr("It contains no image. Name the folder that contains the annotations and the images.")
     if not others:
-        suffix = "XML" if wanted == "voc" else "JSON"
+        suffix = {"voc": "XML", "yolo": "YAML"}.get(wanted, "JSON")
         has_suffix = any(path.suffix.lower() == f".{suffix.lower()}" for path in folder.rglob("*"))
         return tr("It has no {kind} file.", kind=known[wanted][0] if has_suffix else suffix)
     sentences = [tr("It has no {kind}.", kind=known[wanted][0])]

@@ -71,8 +71,9 @@ def _read(folder: Path, dest: Path) -> Found:
             continue
         encodings[encoding] += 1
         name = str(content.get("imagePath") or "")
-        candidates = pictures.match_path(name, split_of(path, folder), path.parent) if name else []
-        candidates = candidates or pictures.match(path, name)
+        candidates = pictures.match(path, name)  # LabelMe gives both files one name; imagePath is often out of date
+        if len(candidates) > 1:
+            candidates = pictures.match_path(name, split_of(path, folder), path.parent) or candidates
         inside = _image_inside(content.get("imageData")) if not candidates else None
         if len(candidates) != 1 and inside is None:
             what = tr("has no image, neither the file '{name}' nor imageData", name=name) if not candidates else tr(
