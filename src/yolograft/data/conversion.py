@@ -266,16 +266,15 @@ def _set_scales(images: list[_Image], problems: list[Problem]) -> None:
         (width, height), stated = image.pixels.size, image.source.size
         if stated is None:
             continue
-        values = {"stated_width": stated[0], "stated_height": stated[1], "width": width, "height": height}
         if is_evident and _has_same_shape(image):
             image.scale = (width / stated[0], height / stated[1])
             problems.append(Problem(image.source.file, tr(
                 "says {stated_width} x {stated_height} pixels, but the image was resized to {width} x {height}; its boxes "
-                "are scaled", **values), "object changed"))
+                "are scaled", stated_width=stated[0], stated_height=stated[1], width=width, height=height), "object changed"))
         else:
             problems.append(Problem(image.source.file, tr(
                 "says {stated_width} x {stated_height} pixels, but the image has {width} x {height}; the size of the image "
-                "is used", **values)))
+                "is used", stated_width=stated[0], stated_height=stated[1], width=width, height=height)))
 
 
 def _has_same_shape(image: _Image) -> bool:
