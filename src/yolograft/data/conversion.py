@@ -270,7 +270,8 @@ def _set_scales(images: list[_Image], problems: list[Problem]) -> None:
             image.scale = (width / stated[0], height / stated[1])
             problems.append(Problem(image.source.file, tr(
                 "says {stated_width} x {stated_height} pixels, but the image was resized to {width} x {height}; its boxes "
-                "are scaled", stated_width=stated[0], stated_height=stated[1], width=width, height=height), "object changed"))
+                "are scaled", stated_width=stated[0], stated_height=stated[1], width=width, height=height),
+                "object changed"))
         else:
             problems.append(Problem(image.source.file, tr(
                 "says {stated_width} x {stated_height} pixels, but the image has {width} x {height}; the size of the image "
