@@ -144,6 +144,15 @@ def test_what_is_missing_is_reported(tmp_path: Path) -> None:
         assert message in text
 
 
+def test_images_with_one_id_are_skipped(tmp_path: Path) -> None:
+    content = source(tmp_path)
+    content["images"][1]["id"] = 0
+    write_json(tmp_path / "s" / "annotations" / "instances_default.json", content)
+    report = run(tmp_path)
+    assert sorted(labels(tmp_path / "set")) == ["2", "3", "4", "5"]
+    assert sum("has the same id 0 as another image" in problem.what for problem in report.problems) == 2
+
+
 def test_number_and_text_ids_are_the_same(tmp_path: Path) -> None:
     content = source(tmp_path)
     for one in content["annotations"]:

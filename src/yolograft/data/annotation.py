@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from yolograft.data.box import Box, Corners, Point, enclosing, parse_number, rotated_corners
+from yolograft.data.box import Box, Corners, Point, enclosing, parse_number, parse_size, rotated_corners
 from yolograft.data.text import decode
 from yolograft.errors import DataError
 from yolograft.language import tr
@@ -105,9 +105,9 @@ def read(path: Path, usual: str = "") -> Annotation:
         else:
             problems.append(tr("object {number}: {problem}", number=number, problem=parsed))
     size = _child(root, "size")
-    width, height = (parse_number(_text(size, key)) if size is not None else None for key in ("width", "height"))
     return Annotation(image=_text(root, "filename") or _text(root, "path"), boxes=tuple(boxes), problems=tuple(problems),
-                      size=(int(width), int(height)) if width and height else None, encoding=encoding, deleted=deleted)
+                      size=parse_size(_text(size, "width"), _text(size, "height")) if size is not None else None,
+                      encoding=encoding, deleted=deleted)
 
 
 def decode_xml(raw: bytes, usual: str = "") -> tuple[str, str]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from yolograft.language import tr
 
-__all__ = ["Box", "Corners", "Point", "circle_corners", "enclosing", "mask_corners", "parse_number", "rotated_corners",
-           "shape_name"]
+__all__ = ["Box", "Corners", "Point", "circle_corners", "enclosing", "mask_corners", "parse_number", "parse_size",
+           "rotated_corners", "shape_name"]
 
 Point = tuple[float, float]
 Corners = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
@@ -61,6 +61,14 @@ def parse_number(value: object) -> float | None:
     except OverflowError:  # a whole number above the range of float
         return None
     return number if math.isfinite(number) else None
+
+
+def parse_size(width: object, height: object) -> tuple[int, int] | None:
+    """Parse the size of an image in pixels; returns None if it is no size, such as 0 x 0."""
+    numbers = parse_number(width), parse_number(height)
+    if numbers[0] is None or numbers[1] is None or min(numbers[0], numbers[1]) < 1:
+        return None
+    return int(numbers[0]), int(numbers[1])
 
 
 def enclosing(points: Iterable[Point]) -> Corners | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.data import formats
-from yolograft.data.box import Box, Corners, enclosing, mask_corners, parse_number
+from yolograft.data.box import Box, Corners, enclosing, mask_corners, parse_number, parse_size
 from yolograft.data.conversion import Annotated, Found, Options, convert_source, progress
 from yolograft.data.pictures import Pictures, list_files, split_of, split_of_name
 from yolograft.data.report import Problem, Report
@@ -110,11 +110,18 @@ def _read_file(path: Path, content: dict[str, Any], folder: Path, pictures: Pict
         else:
             found.problems.append(Problem(file, tr("annotation {number} names no image; skipped", number=number),
                                           "object skipped"))
-    for image in content["images"]:
-        if not isinstance(image, dict):
+    names: dict[str, set[str]] = defaultdict(set)
+    images = [image for image in content["images"] if isinstance(image, dict)]
+    for image in images:
+        names[str(image.get("id"))].add(_file_name(image))
+    listed = {(str(image.get("id")), _file_name(image)): image for image in images}  # some lists have an image twice
+    for (key, name), image in listed.items():
+        if len(names[key]) > 1:
+            found.problems.append(Problem(file, tr("the image '{name}' has the same id {id} as another image; skipped",
+                                                   name=name, id=key), "picture skipped"))
+            pictures.match_path(name, split, path.parent)
             continue
-        objects = annotations.pop(str(image.get("id")), [])
-        name = str(image.get("file_name") or image.get("path") or image.get("coco_url") or "")
+        objects = annotations.get(key, [])
         candidates = pictures.match_path(name, split, path.parent)
         if len(candidates) != 1:
             what = tr("the image '{name}' is not in the source", name=name) if not candidates else tr(
@@ -123,10 +130,9 @@ def _read_file(path: Path, content: dict[str, Any], folder: Path, pictures: Pict
             continue
         where = candidates[0]
         if where not in entries:
-            width, height = parse_number(image.get("width")), parse_number(image.get("height"))
             entries[where] = Annotated(file=str(where.relative_to(folder)), image=where,
                                        split=split or split_of(where, folder),
-                                       size=(int(width), int(height)) if width and height else None)
+                                       size=parse_size(image.get("width"), image.get("height")))
         entry = entries[where]
         entry.objects += len(objects)
         for one in objects:
@@ -141,11 +147,15 @@ def _read_file(path: Path, content: dict[str, Any], folder: Path, pictures: Pict
                 found.problems.append(Problem(entry.file, tr(
                     "annotation {number}: {problem}; that object is skipped", number=one.get("id", "?"), problem=box),
                     "object skipped"))
-    lost = sum(map(len, annotations.values()))
+    lost = {key: objects for key, objects in annotations.items() if key not in names}
     if lost:
         found.problems.append(Problem(file, tr(
-            "{count} annotations name images that the file does not list (image_id {example}); skipped", count=lost,
-            example=next(iter(annotations))), "object skipped"))
+            "{count} annotations name images that the file does not list (image_id {example}); skipped",
+            count=sum(map(len, lost.values())), example=next(iter(lost))), "object skipped"))
+
+
+def _file_name(image: Mapping[str, Any]) -> str:
+    return str(image.get("file_name") or image.get("path") or image.get("coco_url") or "")
 
 
 def _categories(content: Mapping[str, Any]) -> dict[str, str]:
@@ -153,16 +163,18 @@ def _categories(content: Mapping[str, Any]) -> dict[str, str]:
 
     Roboflow adds a category for the whole set: the supercategory of the others, which no object has. It is left out.
     """
-    listed = [one for one in content.get("categories") or () if isinstance(one, dict) and "id" in one and "name" in one]
+    values = content.get("categories")
+    listed = [one for one in (values if isinstance(values, list) else ()) if isinstance(one, dict)
+              and "id" in one and str(one.get("name", "")).strip()]
     used = {str(one.get("category_id")) for one in content["annotations"] if isinstance(one, dict)}
-    parents = {one.get("supercategory") for one in listed if one.get("supercategory") != one["name"]}
+    parents = {str(one.get("supercategory")) for one in listed if one.get("supercategory") != one["name"]}
 
     def order(one: Mapping[str, Any]) -> tuple[float, str]:
         number = parse_number(one["id"])
         return (float("inf") if number is None else number), str(one["id"])
 
     return {str(one["id"]): str(one["name"]).strip() for one in sorted(listed, key=order)
-            if str(one["id"]) in used or one["name"] not in parents}
+            if str(one["id"]) in used or str(one["name"]) not in parents}
 
 
 def _split_of_file(path: Path, folder: Path) -> str:

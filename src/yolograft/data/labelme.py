@@ -15,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from yolograft.data import formats
-from yolograft.data.box import Box, Corners, Point, circle_corners, enclosing, parse_number
+from yolograft.data.box import Box, Corners, Point, circle_corners, enclosing, parse_number, parse_size
 from yolograft.data.conversion import Annotated, Found, Options, convert_source, progress
 from yolograft.data.pictures import IMAGE_SUFFIXES, Pictures, list_files, split_of
 from yolograft.data.report import Problem, Report
@@ -81,14 +81,14 @@ def _read(folder: Path, dest: Path) -> Found:
             found.problems.append(Problem(file, tr("{problem}; skipped", problem=what), "picture skipped"))
             continue
         image = candidates[0] if candidates else path.with_suffix(_suffix(name, inside or b""))
-        width, height = parse_number(content.get("imageWidth")), parse_number(content.get("imageHeight"))
         boxes, problems, merged = _read_shapes(content["shapes"])
         grouped += merged
         found.problems += [Problem(file, tr("{problem}; that object is skipped", problem=what), "object skipped")
                            for what in problems]
         found.images.append(Annotated(
             file=file, image=image, content=inside, split=split_of(image, folder) or split_of(path, folder),
-            size=(int(width), int(height)) if width and height else None, boxes=boxes, objects=len(boxes) + len(problems)))
+            size=parse_size(content.get("imageWidth"), content.get("imageHeight")), boxes=boxes,
+            objects=len(boxes) + len(problems)))
     found.problems += [Problem(str(path.relative_to(folder)), tr("has no annotation; skipped"), "picture skipped",
                                "no annotation")
                        for path in pictures.unmatched()]
