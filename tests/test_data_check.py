@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from data_sets import unpack, write_picture
+from ultralytics.data.utils import check_det_dataset, img2label_paths
 
 from yolograft.cli import main
 from yolograft.data import steel
@@ -138,7 +139,7 @@ YAMLS = {  # content of a data YAML that replaces or adds keys -> what is said; 
     "nc is no number": ({"nc": "two"}, "nc is two"),
     "names as text": ({"names": "cat, dog"}, "names must be a list"),
     "names with a gap": ({"names": {0: "cat", 1: "dog", 3: "cow"}}, "names must have the numbers 0 to 2; it has 0, 1, 3"),
-    "names from 1": ({"names": {1: "cat", 2: "dog", 0: "x"}}, ""),
+    "names in any order": ({"names": {1: "cat", 2: "dog", 0: "x"}}, ""),
     "names by name": ({"names": {"cat": 0, "dog": 1}}, "names: 'cat' is no class number"),
     "a name that is no text": ({"names": [True, "dog"]}, "YAML reads class 0 as True, not as text; write it in quotes"),
     "a name twice": ({"names": ["cat", "cat"]}, "the class 'cat' is there twice"),
@@ -172,6 +173,10 @@ def test_habits_of_data_yamls(make: Make, case: str, tmp_path: Path, monkeypatch
     report = check(root / "data.yaml")
     assert message in found(report)
     assert message or not report.problems
+    if not report.problems:  # what the check passes, Ultralytics reads
+        read = check_det_dataset(str(root / "data.yaml"), autodownload=False)
+        assert sorted(read["names"]) == list(range(len(read["names"])))
+        assert Path(read["val"]) == root / "images" / "val"
     if case not in ("no folder", "a number", "no train", "no val", "keypoints"):
         assert report.images == {"train": 6, "val": 4}
 
@@ -256,8 +261,6 @@ def test_layouts(make: Make, layout: str) -> None:
 
 
 def test_labels_are_found_as_ultralytics_finds_them() -> None:
-    from ultralytics.data.utils import img2label_paths
-
     for path in ("/a/images/train/1.png", "/images/images/b.c/1.x.jpg", "/a/b/1.png", "/a/Images/1.png",
                  "/a/images.old/1.png"):
         assert [str(label_path(Path(path)))] == img2label_paths([path.replace("/", os.sep)])

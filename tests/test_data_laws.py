@@ -155,7 +155,10 @@ def test_a_label_file_that_passes_is_read_by_ultralytics(tmp_path_factory: pytes
     file.write_text(content)
     report = check(root / "d.yaml")
     arguments = (str(root / "images" / "train" / "a.png"), str(file), "", False, 2, 0, 0, False)
-    result = verify_image_label(arguments)
+    try:
+        result = verify_image_label(arguments)
+    except ValueError:  # Ultralytics 8.3.0 has no argument single_cls
+        result = verify_image_label(arguments[:-1])
     if result[0] is None:  # Ultralytics ignores the image
         assert report.problems, content
     elif not report.problems:
