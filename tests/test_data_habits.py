@@ -55,6 +55,13 @@ def test_the_encoding_is_found_and_reported(tmp_path: Path, add: Add, encoding: 
         [f"annotation files that are not UTF-8, read as {named}: 3"] if named else [])
 
 
+def test_a_file_that_is_ambiguous_alone_is_read_as_the_rest_of_its_set(tmp_path: Path, add: Add) -> None:
+    add("odd", voc([("猫", 3, 4, 23, 14)]).encode("gbk"))
+    assert "è" in convert(tmp_path).boxes["train"]
+    add("other", voc([("划痕", 3, 4, 23, 14)]).encode("gbk"))
+    assert {"猫", "划痕"} <= convert(tmp_path).boxes["train"].keys()
+
+
 def test_decimal_commas_are_read_and_counted(tmp_path: Path, add: Add) -> None:
     add("odd", voc([BOX]).replace(">4<", ">4,0<"))
     report = convert(tmp_path)

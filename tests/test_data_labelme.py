@@ -154,6 +154,13 @@ def test_chinese_json_in_gbk(tmp_path: Path) -> None:
     assert "annotation files that are not UTF-8, read as gb18030: 1" in report.notes
 
 
+def test_a_file_that_is_ambiguous_alone_is_read_as_the_rest_of_its_set(tmp_path: Path) -> None:
+    source(tmp_path)
+    change(tmp_path, encoding="gbk", shapes=[{**shape("rectangle", [[3, 4], [23, 14]]), "label": "猫"}])
+    change(tmp_path, "1", encoding="gbk", shapes=[{**shape("rectangle", [[3, 4], [23, 14]]), "label": "划痕"}])
+    assert list(run(tmp_path).boxes["train"]) == ["cat", "划痕", "猫"]
+
+
 def test_broken_and_other_json_is_said(tmp_path: Path) -> None:
     source(tmp_path)
     (tmp_path / "s" / "0.json").write_text("{")

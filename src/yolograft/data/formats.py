@@ -15,7 +15,7 @@ from typing import Any
 
 from yolograft.data.annotation import decode_xml
 from yolograft.data.pictures import IMAGE_SUFFIXES
-from yolograft.data.text import read_text
+from yolograft.data.text import decode, read_text
 from yolograft.language import tr
 
 __all__ = ["advice", "is_coco", "is_labelme", "kind_of_json", "kinds", "load_json", "recognize"]
@@ -106,10 +106,15 @@ def recognize(folder: Path) -> dict[str, str]:
     return {kind: found[kind] for kind in kinds() if kind in found}
 
 
-def load_json(path: Path) -> tuple[Any, str]:
-    """Read a JSON file of unknown encoding; returns (None, "") if it cannot be read, and its encoding otherwise."""
+def load_json(path: Path, usual: str = "") -> tuple[Any, str]:
+    """Read a JSON file of unknown encoding; returns (None, "") if it cannot be read, and its encoding otherwise.
+
+    Args:
+        path: the file.
+        usual: the usual encoding of the set that is not Unicode; see `text.usual_encoding`.
+    """
     try:
-        text, encoding = read_text(path)
+        text, encoding = decode(path.read_bytes(), usual=usual)
         return json.loads(text), encoding
     except (OSError, ValueError, RecursionError):
         return None, ""

@@ -19,11 +19,13 @@ from yolograft.data.box import Box, Corners, Point, circle_corners, enclosing, p
 from yolograft.data.conversion import Annotated, Found, Options, convert_source, progress
 from yolograft.data.pictures import IMAGE_SUFFIXES, Pictures, list_files, split_of
 from yolograft.data.report import Problem, Report
+from yolograft.data.text import usual_encoding
 from yolograft.data.voc import encoding_notes
 from yolograft.language import tr
 
 __all__ = ["convert"]
 
+_LARGE = 2**20  # bytes: a file with an image inside, which is not read twice
 # first bytes of an image inside a JSON file -> suffix of the file to write
 _MAGIC = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"BM", ".bmp"), (b"RIFF", ".webp"), (b"II*\0", ".tif"),
           (b"MM\0*", ".tif"))
@@ -59,9 +61,11 @@ def _read(folder: Path, dest: Path) -> Found:
     found = Found()
     encodings: Counter[str] = Counter()
     grouped = 0
-    for path in progress([path for path in files if path.suffix.lower() == ".json"], tr("reading")):
+    json = [path for path in files if path.suffix.lower() == ".json"]
+    usual = usual_encoding(path.read_bytes() for path in json if path.stat().st_size < _LARGE)
+    for path in progress(json, tr("reading")):
         file = str(path.relative_to(folder))
-        content, encoding = formats.load_json(path)
+        content, encoding = formats.load_json(path, usual)
         if not formats.is_labelme(content):
             if content is None:
                 found.problems.append(Problem(file, tr("is not JSON; its image is skipped"), "picture skipped"))
