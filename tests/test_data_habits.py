@@ -225,6 +225,20 @@ def test_a_report_shows_every_kind_of_problem(tmp_path: Path) -> None:
     assert "100 problems (objects skipped 99):" in report.text(limit=5)
 
 
+def test_a_report_counts_the_same_in_chinese(tmp_path: Path, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    add("swapped", voc([("cat", 23, 4, 3, 14)], first=0))
+    add("twice", voc([BOX, BOX]))
+    add("lost", voc([("cat", 300, 4, 320, 14)]))
+    english = convert(tmp_path)
+    monkeypatch.setenv("YOLOGRAFT_LANG", "zh")
+    chinese = convert(tmp_path)
+    assert [(one.file, one.effect, one.kind, one.detail) for one in english.problems] == [
+        (one.file, one.effect, one.kind, one.detail) for one in chinese.problems]
+    assert (english.boxes, english.images) == (chinese.boxes, chinese.images)
+    assert "4 个问题 (跳过的图像 1, 跳过的目标 2, 修改的目标 1):" in chinese.text()
+    assert all(one.what != other.what for one, other in zip(english.problems, chinese.problems, strict=True))
+
+
 def test_names_in_a_zip_of_windows_are_decoded(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
         for name in ("钢材/划痕1.xml", "钢材/裂纹2.xml", "plain.xml"):

@@ -112,7 +112,8 @@ def test_coco128_comes_back_from_every_format(tmp_path: Path, name: str) -> None
     pytest.param(range(1, 301), marks=pytest.mark.slow, id="all"),
     pytest.param([*range(1, 11), *range(101, 111), *range(196, 201)], id="some")])
 @pytest.mark.parametrize("name", ["coco", "labelme"])
-def test_neu_det_is_the_same_in_every_format(tmp_path: Path, name: str, numbers: Sequence[int]) -> None:
+def test_neu_det_is_the_same_in_every_format_and_language(
+        tmp_path: Path, name: str, numbers: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> None:
     root = unpack("NEU-DET.zip", tmp_path / "real") / "NEU-DET"
     images: Images = {}
     for picture in sorted((root / "IMAGES").iterdir()):
@@ -123,7 +124,11 @@ def test_neu_det_is_the_same_in_every_format(tmp_path: Path, name: str, numbers:
             continue
         images[picture.name] = ((200, 200), [(box.name, box.corners[0] - 1, box.corners[1] - 1, *box.corners[2:])
                                              for box in annotation.read(file).boxes])
-    direct = neudet.convert(root, tmp_path / "direct")
+    with monkeypatch.context() as patch:
+        patch.setenv("YOLOGRAFT_LANG", "zh")
+        direct = neudet.convert(root, tmp_path / "direct")
+        assert "数据集 YAML" in direct.text()
+    assert direct.problems == ()  # the known duplicates are notes in every language
     if name == "coco":
         write_json(root / "IMAGES" / "instances.json", coco(images, neudet.CLASSES))
     else:
