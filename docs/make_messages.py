@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from yolograft.analysis import block_page
+
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
 CATALOGUE = PACKAGE / "locale" / "zh.json"
 
@@ -23,7 +25,7 @@ def calls(path: Path) -> list[ast.Call]:
 
 
 def messages() -> set[str]:
-    """Return every message in the code."""
+    """Return every message in the code, and the texts of the blocks."""
     found = set()
     for path in sorted(PACKAGE.rglob("*.py")):
         for call in calls(path):
@@ -31,7 +33,7 @@ def messages() -> set[str]:
             if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
                 raise SystemExit(f"{path.name}:{call.lineno}: the message of tr() must be a literal text")
             found.add(text.value)
-    return found
+    return found | block_page.texts()
 
 
 def main() -> None:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from yolograft import shell
 from yolograft.errors import SpecError
+from yolograft.language import tr
 from yolograft.study import engine, holdout
 from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
@@ -67,6 +69,8 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
               + (f" 95% interval over validation images: {interval[0]:+.4f} to {interval[1]:+.4f}." if interval else ""))
     if score_test:
         _score_test_split(study)
+    where = [f"storage={run_options['storage']}"] if run_options.get("storage") else []
+    print(tr("Write the report, one page with tables and figures:\n  {command}", command=shell.command("report", folder, *where)))
     return 1 if study.failures() else 0
 
 

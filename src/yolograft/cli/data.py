@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from yolograft import shell
+from yolograft.cli import data_pages
 from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, parse_positive_int, parse_seed, with_defaults
 from yolograft.errors import nearest
+from yolograft.language import tr
 
 __all__ = ["HELP", "run"]
 
@@ -34,20 +38,19 @@ def run(words: Sequence[str]) -> int:
 
 
 def _steel(dest: str, pairs: dict[str, str]) -> int:
-    defaults = {"images": "300", "size": "200", "seed": "0", "overwrite": ""}
-    arguments = with_defaults("data steel", pairs, defaults)
+    arguments = with_defaults("data steel", pairs, data_pages.defaults("steel"))
     from yolograft.data import steel
 
     path = steel.write(dest, images=parse_positive_int("images", arguments["images"]),
                        size=parse_positive_int("size", arguments["size"]), seed=parse_seed(arguments["seed"]),
                        overwrite=parse_bool("overwrite", arguments.get("overwrite", "False")))
     print(f"Data YAML: {path}")
+    _print_next(path)
     return 0
 
 
 def _voc(kind: str, source: str, dest: str, pairs: dict[str, str]) -> int:
-    defaults = {"split": "stratified", "overwrite": "", **({"names": ""} if kind == "voc" else {})}
-    arguments = with_defaults(f"data {kind}", pairs, defaults)
+    arguments = with_defaults(f"data {kind}", pairs, data_pages.defaults(kind))
     overwrite = parse_bool("overwrite", arguments.get("overwrite", "False"))
     from yolograft.data import neudet, voc
 
@@ -57,4 +60,10 @@ def _voc(kind: str, source: str, dest: str, pairs: dict[str, str]) -> int:
     else:
         report = neudet.convert(source, dest, split=arguments["split"], overwrite=overwrite)
     print(report.text())
+    _print_next(report.yaml)
     return report.exit_code
+
+
+def _print_next(data: Path) -> None:
+    command = shell.command("train", "model=yolo11n.pt", "graft=se@8", f"data={data}", "epochs=100", "imgsz=640")
+    print(tr("Next, train with a block:\n  {command}", command=command))

@@ -14,12 +14,13 @@ from ultralytics.cfg import get_cfg, smart_value
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_file
 
-from yolograft import checkpoint
+from yolograft import checkpoint, shell
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
+from yolograft.language import tr
 from yolograft.spec import Graft
 
 __all__ = ["run"]
@@ -70,6 +71,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         result = getattr(model, mode)(**arguments)
         if mode == "export" and arguments.get("format") == checkpoint.SUFFIX[1:]:
             LOGGER.info(f"yolograft: {result}")  # Ultralytics logs the path of every other format itself
+        if mode == "train":
+            _log_next(model, blocks)
         return result
     except KeyboardInterrupt:
         last = getattr(model.trainer, "last", None) if mode == "train" else None
@@ -83,6 +86,14 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         if isinstance(error, GraftError) or "Dataset" not in str(error):
             raise
         raise HostError(str(error)) from error
+
+
+def _log_next(model: Any, blocks: str | None) -> None:
+    best = Path(model.trainer.best)
+    if best.is_file():  # with save=False there is none
+        own = [f"blocks={blocks}"] if blocks else []
+        command = shell.command("val", f"model={best}", f"data={model.trainer.args.data}", *own)
+        LOGGER.info(tr("yolograft: validate the trained model with:\n  {command}", command=command))
 
 
 def _check_data(data: Any) -> None:
