@@ -39,14 +39,13 @@ def test_words_are_quoted_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_conversion_leads_to_a_training_and_this_to_a_validation(
-        weights: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        weights: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     Path("yolo11n.pt").symlink_to(weights)
     assert main(["data", "steel", "set", "images=30", "size=64"]) == 0
     train = pasted(capfd.readouterr().out, "train")
     assert "graft=se@8" in train
     assert main([*train, *SMALL, "speed=stock", f"project={Path.cwd() / 'runs'}"]) == 0
-    captured = capfd.readouterr()
-    val = pasted(captured.out + captured.err, "val")
+    val = pasted("\n".join(caplog.messages), "val")
     assert (Path("runs") / "train" / "weights" / "best.pt").is_file()
     assert main([*val, *SMALL[1:], f"project={Path.cwd() / 'runs'}"]) == 0
 
