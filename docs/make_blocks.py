@@ -48,12 +48,14 @@ HEAD_ZH = f"""# 注意力模块一览
 [English](blocks.md)
 
 本页由 `python docs/make_blocks.py` 根据模块的代码生成，并有测试保证两者一致。`yolograft blocks` 列出所有参数及其默认值；
-`yolograft blocks cbam` 打印单个模块的页面：论文、公式、参数、常见位置、开销与用法示例。各个类的文档字符串还说明了与作者代码不同的地方。
+`yolograft blocks cbam` 打印单个模块的页面：论文、公式、参数、常见位置、开销与用法示例。
+各个类的文档字符串还说明了与作者代码不同的地方。
 
-- **参数量**与 **MFLOPs** 对应 {CHANNELS} 个通道、{SIZE} x {SIZE} 的特征图（YOLO11n 在 640 像素下的 P5），使用默认参数与 `init=paper`。
-  一次乘法和一次加法计为两次运算。逐元素的运算也计入：求平均时每个值计一次，相乘时再计一次。因此 SE 的运算量为
-  2 x {CHANNELS} x {SIZE} x {SIZE} = 20.5 万次，再加上两个全连接层。整个 YOLO11n 为 6.5 GFLOPs。
-- **恒等初始化**：新模块的输出与输入逐位相同，因此预训练模型加上模块后，起始精度与原模型一致。所有模块都满足这一点，做法有三种。
+- **参数量**与 **MFLOPs** 对应 {CHANNELS} 个通道、{SIZE} x {SIZE} 的特征图（YOLO11n 在 640 像素下的 P5），
+  使用默认参数与 `init=paper`。一次乘法和一次加法计为两次运算。逐元素的运算也计入：求平均时每个值计一次，相乘时再计一次。
+  因此 SE 的运算量为 2 x {CHANNELS} x {SIZE} x {SIZE} = 20.5 万次，再加上两个全连接层。整个 YOLO11n 为 6.5 GFLOPs。
+- **恒等初始化**：新模块的输出与输入逐位相同，因此预训练模型加上模块后，起始精度与原模型一致。
+  所有模块都满足这一点，做法有三种。
   *gate*：最后一层初始化为零，门控经缩放或平移，使其在 0 处等于 1。*mix*：用一个从 0 开始的可学习权重混入模块的结果，
   比表中多一个参数。*published*：论文的形式本身就从恒等映射开始。`init=paper` 关闭前两种做法。
 - **导出**：模块可以导出的格式，批大小、高和宽均可为动态。
@@ -103,7 +105,8 @@ def exports(name: str) -> str:
 def costs(name: str) -> tuple[str, ...]:
     """Return the cells of a block that are measured: parameters, MFLOPs, initialisation and exports."""
     block = blocks.create(name, CHANNELS, init="paper")
-    return (f"{sum(p.numel() for p in block.parameters()):,}", f"{operations(block) / 1e6:.3g}", identity(name), exports(name))
+    parameters = sum(p.numel() for p in block.parameters())
+    return f"{parameters:,}", f"{operations(block) / 1e6:.3g}", identity(name), exports(name)
 
 
 def row(name: str, measured: tuple[str, ...]) -> str:

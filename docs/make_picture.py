@@ -31,8 +31,8 @@ def figure(name: str, top: float, prefix: str) -> tuple[str, float]:
     inner = re.sub(r'\bid="', f'id="{prefix}', inner)
     inner = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", inner)
     shown = WIDTH * height / width
-    return (f'<svg x="0" y="{top:g}" width="{WIDTH}" height="{shown:.2f}" viewBox="0 0 {width:g} {height:g}">\n{inner}</svg>\n',
-            shown)
+    place = f'x="0" y="{top:g}" width="{WIDTH}" height="{shown:.2f}" viewBox="0 0 {width:g} {height:g}"'
+    return f"<svg {place}>\n{inner}</svg>\n", shown
 
 
 def picture(language: str) -> str:

@@ -1,8 +1,10 @@
-"""Run the code blocks of a README from top to bottom, as someone who pastes them: python docs/run_readme.py README.md FOLDER
+"""Run the code blocks of a README from top to bottom, as someone who pastes them.
 
-FOLDER is new. `NEU-DET.zip` and `yolo11n.pt` are linked into it from YOLOGRAFT_DATA, or from the folder shared/data beside the
-checkout. The trainings are cut as SUBSTITUTIONS says. The blocks become one bash script, FOLDER/readme.sh, which stops at the
-first command that fails.
+    python docs/run_readme.py README.md FOLDER
+
+FOLDER is new. `NEU-DET.zip` and `yolo11n.pt` are linked into it from YOLOGRAFT_DATA, or from the folder shared/data beside
+the checkout. The trainings are cut as SUBSTITUTIONS says. The blocks become one bash script, FOLDER/readme.sh, which stops
+at the first command that fails.
 
     --whole      trains the study's trials; without it, they only run the dummy host
     --install    also runs the block that installs yolograft, from this checkout; without it, yolograft must be installed
@@ -23,7 +25,8 @@ _SMALL = "fraction=0.02 batch=8 workers=0 device=cpu speed=stock plots=False"
 # What the README says, and what is run: the same commands with less training. Each must occur in the README.
 SUBSTITUTIONS = {
     "epochs=100 imgsz=640": f"epochs=1 imgsz=64 {_SMALL}",
-    "epochs=100, imgsz=640": 'epochs=1, imgsz=64, fraction=0.02, batch=8, workers=0, device="cpu", speed="stock", plots=False',
+    "epochs=100, imgsz=640": ('epochs=1, imgsz=64, fraction=0.02, batch=8, workers=0, device="cpu", speed="stock", '
+                              "plots=False"),
     "seeds=6 epochs=50": "seeds=2 epochs=1 imgsz=64 fraction=0.02 batch=8",
     'graft="se@8; se@C3k2"': 'graft="se@8; se@C3k2" imgsz=64 repeats=2',
 }
@@ -37,7 +40,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def shell_script(text: str, *, whole: bool, install: bool) -> str:
-    """Return the blocks of a README as one bash script. A Python block that names a file in its first line becomes that file."""
+    """Return the blocks of a README as one bash script. A Python block whose first line names a file becomes that file."""
     lines = ["set -euo pipefail"]
     for language, code in blocks(text):
         if INSTALL in code:

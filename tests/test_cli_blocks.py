@@ -24,7 +24,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_the_list_has_every_block_with_a_whole_sentence_settings_and_aliases(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_has_each_block_with_a_sentence_settings_and_aliases(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys)
     for name in NAMES:
         first, settings, also = block_page.entry(name)
@@ -41,7 +41,8 @@ def test_a_sentence_that_spans_two_lines_is_whole(
     file = tmp_path / "long_words.py"
     file.write_text("from torch import nn\nfrom yolograft import block\n\n@block('wordy')\nclass Wordy(nn.Module):\n"
                     "    '''Return the input as it is, which is said here in a sentence\n    of two lines.'''\n"
-                    "    def __init__(self, channels):\n        super().__init__()\n    def forward(self, x):\n        return x\n\n"
+                    "    def __init__(self, channels):\n        super().__init__()\n"
+                    "    def forward(self, x):\n        return x\n\n"
                     "@block('mute')\nclass Mute(Wordy):\n    pass\n")
     text = printed(capsys, f"blocks={file}")
     assert "wordy          Return the input as it is, which is said here in a sentence of two lines.\n" in text

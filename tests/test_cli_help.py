@@ -19,8 +19,8 @@ from yolograft.study import plan
 
 PAGES = descriptions()
 OWN = {name: page for name, page in PAGES.items() if name not in MODES and name != "study"}
-FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "data voc": ["a", "b"], "data neu-det": ["a", "b"],
-               "data steel": ["a"]}
+FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"],
+               **{f"data {kind}": list("ab")[:len(paths)] for kind, paths in data._PATHS.items()}}
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -148,7 +148,8 @@ def test_chinese_pages_have_no_english_sentence(name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("width", [20, 76, 100])
 def test_lines_are_broken_by_their_width_on_the_screen(width: int) -> None:
-    for text in ("one block at a time " * 12, "嫁接模块的位置可以是行号、类名或者模块路径。" * 6, "在 backbone 之后 use se@8 即可，" * 7):
+    for text in ("one block at a time " * 12, "嫁接模块的位置可以是行号、类名或者模块路径。" * 6,
+                 "在 backbone 之后 use se@8 即可，" * 7):
         lines = language.wrap(text.strip(), width)
         assert len(lines) > 1
         assert all(language._width(line) <= width + 2 for line in lines)  # a punctuation mark may stand beyond

@@ -1,4 +1,4 @@
-"""Both READMEs can be pasted from top to bottom, agree with each other, and show the numbers and the picture of our study."""
+"""Both READMEs can be pasted from top to bottom, agree with each other, and show the numbers of our study."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import DATA
+
 from yolograft.cli import COMMANDS, main
 from yolograft.cli.modes import MODES
 from yolograft.host import commands
@@ -79,7 +79,8 @@ def test_the_commands_of_the_readme_run_in_order(
 
     script = runner["shell_script"](read(READMES[0]), whole=False, install=False).replace("\\\n", " ")
     lines = [shlex.split(line, comments=True) for line in re.findall(r"^yolograft .*", script, flags=re.MULTILINE)]
-    assert {line[1] for line in lines} >= {"data", "train", "val", "predict", "export", "study", "status", "report", "blocks"}
+    assert {line[1] for line in lines} >= {"data", "train", "val", "predict", "export", "study", "status",
+                                            "report", "blocks"}
     for _, *words in lines:
         if words[0] in MODES:
             monkeypatch.setattr(commands, "open_model", open_model)

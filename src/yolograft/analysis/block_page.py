@@ -132,9 +132,10 @@ def page(name: str) -> str:
     block = blocks.create(name, CHANNELS)
     counted = measure(block)
     lines += ["", *wrap(tr("Where: {text}", text=text)),
-              "", *wrap(tr("Cost at {channels} channels and {size} x {size} pixels: {parameters:,} parameters, {macs:.3f} million "
-                           "multiply-adds (MACs), {operations:.3f} million operations in all", channels=CHANNELS, size=SIZE,
-                           parameters=count_parameters(block), macs=counted.macs / 1e6, operations=counted.total / 1e6)),
+              "", *wrap(tr("Cost at {channels} channels and {size} x {size} pixels: {parameters:,} parameters, "
+                           "{macs:.3f} million multiply-adds (MACs), {operations:.3f} million operations in all",
+                           channels=CHANNELS, size=SIZE, parameters=count_parameters(block), macs=counted.macs / 1e6,
+                           operations=counted.total / 1e6)),
               "", tr("In YAML files: {names} (case and '_' do not matter)", names=", ".join(blocks.aliases(name))),
               "", tr("Examples:"), f"  yolograft show model=yolo11n.yaml graft={name}@{site}",
               f"  yolograft train model=yolo11n.pt graft={name}@{site} data=NEU-DET.yaml epochs=100",
@@ -171,8 +172,8 @@ def place(name: str) -> tuple[str, str]:
     places = {
         "bam": (tr("as in the paper, between the stages of the backbone: the rows before downsampling"), "4,6"),
         "cam": (tr("as in the paper, at the end of the backbone, beside PAM: cam@10 + pam@10"), "10"),
-        "cbam": (tr("the paper puts it at the end of each residual branch (Bottleneck.cv2); in YOLO mostly after the last C3k2 "
-                    "row of the backbone, or on the inputs of the detection head (p3,p4,p5)"), "8"),
+        "cbam": (tr("the paper puts it at the end of each residual branch (Bottleneck.cv2); in YOLO mostly after the "
+                    "last C3k2 row of the backbone, or on the inputs of the detection head (p3,p4,p5)"), "8"),
         "ceca": (residual, "Bottleneck.cv2"),
         "coordatt": (backbone, "8"),
         "double": (tr("as in the paper, in the deeper stages of the backbone"), "6,8"),
@@ -193,15 +194,19 @@ def place(name: str) -> tuple[str, str]:
         "nonlocal": (deepest, "8"),
         "pam": (tr("as in the paper, at the end of the backbone, beside CAM: cam@10 + pam@10"), "10"),
         "parnet": (tr("after a C3k2 row of the backbone, as one more convolution block"), "8"),
-        "psa": (tr("as in the paper, after the first 3x3 convolution of each residual block: Bottleneck.cv1"), "Bottleneck.cv1"),
-        "scse": (tr("the paper puts it after each block of encoder and decoder: the C3k2 rows of backbone and neck"), "neck.C3k2"),
-        "se": (tr("the paper puts it at the end of each residual branch (Bottleneck.cv2); tutorials for YOLO put it after the last "
-                  "C3k2 row of the backbone, the third row from the end (se@8)"), "8"),
+        "psa": (tr("as in the paper, after the first 3x3 convolution of each residual block: Bottleneck.cv1"),
+                "Bottleneck.cv1"),
+        "scse": (tr("the paper puts it after each block of encoder and decoder: the C3k2 rows of backbone and neck"),
+                 "neck.C3k2"),
+        "se": (tr("the paper puts it at the end of each residual branch (Bottleneck.cv2); tutorials for YOLO put it "
+                  "after the last C3k2 row of the backbone, the third row from the end (se@8)"), "8"),
         "sge": (residual, "Bottleneck.cv2"),
         "shuffle": (residual, "Bottleneck.cv2"),
         "simam": (residual, "Bottleneck.cv2"),
-        "sk": (tr("the paper replaces a 3x3 convolution by it; here it follows a row, such as a C3k2 row of the backbone"), "8"),
+        "sk": (tr("the paper replaces a 3x3 convolution by it; here it follows a row, such as a C3k2 row of the "
+                  "backbone"), "8"),
         "srm": (residual, "Bottleneck.cv2"),
         "triplet": (residual, "Bottleneck.cv2"),
     }
-    return places.get(name, (tr("any site that gives a map (B, C, H, W); list them: yolograft sites model=yolo11n.yaml"), "8"))
+    anywhere = tr("any site that gives a map (B, C, H, W); list them: yolograft sites model=yolo11n.yaml")
+    return places.get(name, (anywhere, "8"))

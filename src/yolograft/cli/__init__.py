@@ -30,10 +30,10 @@ def descriptions() -> dict[str, Command]:
 
 def _groups() -> list[tuple[str, list[Command]]]:
     return [
-        (tr("Train and use a model (all arguments of `yolo`, and graft=):"), mode_pages.commands()),
+        (tr("Train and use a model (all arguments of `yolo`, and graft=):"), mode_pages.commands(modes.MODES)),
         (tr("Look at models and blocks:"), models.commands()),
         (tr("Model YAML files:"), yamls.commands()),
-        (tr("Data sets:"), data_pages.commands()),
+        (tr("Data sets:"), data_pages.commands(data._PATHS)),
         (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as stop:
         reason = str(stop)
-        print(tr("\nyolograft: stopped; {reason}", reason=reason) if reason else tr("\nyolograft: stopped."), file=sys.stderr)
+        print(tr("\nyolograft: stopped; {reason}", reason=reason) if reason else
+            tr("\nyolograft: stopped."), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe ended first, as in `yolograft sites ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

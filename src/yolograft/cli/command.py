@@ -72,7 +72,8 @@ class Command:
 
     def help(self) -> str:
         """Return the help page."""
-        lines = [f"yolograft {self.name}: {self.summary}", "", tr("Usage: {usage}", usage=f"yolograft {self.name} {self.usage}")]
+        lines = [f"yolograft {self.name}: {self.summary}", "", tr("Usage: {usage}",
+                                                                  usage=f"yolograft {self.name} {self.usage}")]
         if self.arguments:
             lines += ["", tr("Arguments, with their defaults:"), *_listed(self.arguments)]
         for stock in self.more:

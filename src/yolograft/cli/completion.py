@@ -59,8 +59,8 @@ compdef _yolograft yolograft
 
 def commands() -> list[Command]:
     """Return the description of the command."""
-    return [Command(name="completion", summary=tr("print the completion script of a shell"), usage="|".join(SHELLS), arguments=[],
-                    example='eval "$(yolograft completion bash)"')]
+    return [Command(name="completion", summary=tr("print the completion script of a shell"), usage="|".join(SHELLS),
+                    arguments=[], example='eval "$(yolograft completion bash)"')]
 
 
 def run(words: Sequence[str], names: Iterable[str]) -> int:

@@ -56,9 +56,9 @@ def _voc(kind: str, source: str, dest: str, pairs: dict[str, str]) -> int:
 
     if kind == "voc":
         names = [name.strip() for name in arguments["names"].split(",")] if "names" in arguments else None
-        report = voc.convert(source, dest, names=names, split=arguments["split"], overwrite=overwrite)
+        report = voc.convert(source, dest, names=names, split=arguments.get("split", "stratified"), overwrite=overwrite)
     else:
-        report = neudet.convert(source, dest, split=arguments["split"], overwrite=overwrite)
+        report = neudet.convert(source, dest, split=arguments.get("split", "stratified"), overwrite=overwrite)
     print(report.text())
     _print_next(report.yaml)
     return report.exit_code

@@ -23,7 +23,8 @@ def commands() -> list[Command]:
         name="demo", summary=tr("a first comparison on a small data set that it draws, in minutes"), usage="[key=value ...]",
         arguments=[
             Argument("graft", "se@8", tr("the blocks of the second training")),
-            Argument("model", "", tr("a checkpoint or a model YAML; by default yolo11n.pt if that file exists, else yolo11n.yaml")),
+            Argument("model", "", tr("a checkpoint or a model YAML; by default yolo11n.pt if that file exists, else "
+                                     "yolo11n.yaml")),
             Argument("epochs", "", tr("epochs of each training; by default 10 with pretrained weights and 30 from scratch")),
             Argument("imgsz", "128", tr("image size in pixels")),
             Argument("images", "300", tr("number of images")),
@@ -95,10 +96,9 @@ def compare(*, graft: str, imgsz: int, images: int, seed: int, project: str, mod
     if not data.is_file():
         steel.write(data_folder, images=images, seed=seed)
     print(tr("{images} images of steel defects: {folder}", images=images, folder=data_folder))
-    values = {"model": name, "epochs": epochs, "imgsz": imgsz, "seed": seed, "graft": value}
-    print(tr("{model}, {epochs} epochs at {imgsz} pixels, pretrained, seed {seed}: first bare, then with {graft}\n", **values)
-          if pretrained else
-          tr("{model}, {epochs} epochs at {imgsz} pixels, from scratch, seed {seed}: first bare, then with {graft}\n", **values))
+    start = tr("pretrained") if pretrained else tr("from scratch")
+    print(tr("{model}, {epochs} epochs at {imgsz} pixels, {start}, seed {seed}: first bare, then with {graft}\n", model=name,
+             epochs=epochs, imgsz=imgsz, start=start, seed=seed, graft=value))
     results = []
     for text, run_name in (("none", "bare"), (str(value), "grafted")):
         start, yolo = time.perf_counter(), YOLO(name)
@@ -111,8 +111,8 @@ def compare(*, graft: str, imgsz: int, images: int, seed: int, project: str, mod
             parameters=sum(p.numel() for p in trainer.model.parameters()), seconds=time.perf_counter() - start,
             folder=Path(trainer.save_dir)))
     print(f"\n{_table(results)}\n")
-    print(tr("One run of each does not show whether the block helps: another seed changes these numbers more than most blocks\n"
-             "do. To find out, compare several seeds:"))
+    print(tr("One run of each does not show whether the block helps: another seed changes these numbers more than "
+             "most blocks\ndo. To find out, compare several seeds:"))
     study = shell.command("study", f"data={data}", f"model={name}", f"arms=none; {value}", "seeds=6", f"epochs={epochs}",
                           f"imgsz={imgsz}", "batch=16")
     print(f"  {study}")

@@ -50,7 +50,8 @@ def _bench() -> Command:
         name="bench", summary=tr("measure parameters, GFLOPs and latency of grafts, compared with the bare host"),
         usage='model=MODEL graft="GRAFT; GRAFT ..." [key=value ...]',
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
-                   Argument("graft", "", tr('the grafts to measure, with semicolons between them, as in graft="se@8; se@C3k2"')),
+                   Argument("graft", "", tr("the grafts to measure, with semicolons between them, as in graft=\"se@8; "
+                                            "se@C3k2\"")),
                    Argument("imgsz", "640", tr("image size in pixels")),
                    Argument("batch", "1", tr("images per forward pass")),
                    Argument("repeats", "30", tr("number of timed forward passes")),

@@ -23,11 +23,12 @@ def _study() -> Command:
         arguments=[
             Argument("data", "", tr("the data YAML")),
             Argument("model", "", tr("the model YAML or the checkpoint of all arms")),
-            Argument("arms", "", tr('the configurations, with semicolons between them: grafts, each with its own train arguments '
-                                    '(se@8 lr0=0.005), the groups positions(se), blocks(8) and ratios(se, 8), and the controls '
-                                    'aa, params, gate1 and scale')),
+            Argument("arms", "", tr("the configurations, with semicolons between them: grafts, each with its own "
+                                    "train arguments (se@8 lr0=0.005), the groups positions(se), blocks(8) and "
+                                    "ratios(se, 8), and the controls aa, params, gate1 and scale")),
             Argument("seeds", "6", tr("number of seeds, or a list such as 0,1,2. Fewer than 6 cannot give an answer")),
-            Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, accuracy, fitness")),
+            Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "
+                                              "accuracy, fitness")),
             Argument("baseline", "none", tr("the arm that the others are compared with")),
             Argument("race", "False", tr("True stops an arm that can no longer win")),
             Argument("name", "", tr("name of the study's folder; by default from data and model")),
@@ -45,7 +46,8 @@ def _study() -> Command:
         example='yolograft study data=NEU-DET.yaml model=yolo11n.pt arms="none; se@8; cbam@8; aa" seeds=6 epochs=50',
         notes=[tr("Every other argument is a train argument of all arms, as in epochs=50 imgsz=640. List them: "
                   "yolograft train --help"),
-               tr("You can stop a study at any time. The same command, or yolograft study runs/study/NAME/plan.yaml, continues it.")])
+               tr("You can stop a study at any time. The same command, or yolograft study runs/study/NAME/plan.yaml, "
+                  "continues it.")])
 
 
 def _status() -> Command:

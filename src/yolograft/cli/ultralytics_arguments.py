@@ -24,7 +24,7 @@ _TRAIN = ("Train", "Segmentation", "Classification", "Val/Test", "Hyperparameter
 _PREDICT = ("Predict", "Visualize")
 _GROUPS = {  # mode -> the groups of default.yaml whose arguments act in it
     "train": _TRAIN, "tune": _TRAIN, "val": ("Val/Test",), "predict": _PREDICT, "track": (*_PREDICT, "Tracker"),
-    "export": ("Export",),
+    "export": ("Export",), "benchmark": ("Export",),
 }
 
 

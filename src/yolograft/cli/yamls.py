@@ -59,7 +59,8 @@ def write_yaml(words: Sequence[str]) -> int:
         raise UsageError(tr("'yaml' needs a graft. Expected: {usage}", usage=_yaml().example))
     to = Path(arguments["to"]) if "to" in arguments else None
     if to is not None and to.exists():
-        raise UsageError(tr("to={file} exists and is not overwritten. Name another file, or remove this one first.", file=to))
+        raise UsageError(tr("to={file} exists and is not overwritten. Name another file, or remove this one first.",
+                            file=to))
     from yolograft.modelyaml import load, writer
 
     load_own_blocks(arguments)
