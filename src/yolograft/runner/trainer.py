@@ -149,8 +149,8 @@ class TrialTrainer:
     @staticmethod
     def _restore(trainer: Any) -> None:
         if trainer.acceleration.choice is None and trainer.device.type == "cpu":  # else the selected speed has logged it
-            LOGGER.info(tr("yolograft: speed={mode}, {get_num_threads} threads", mode=trainer.acceleration.mode,
-                           get_num_threads=torch.get_num_threads()))
+            LOGGER.info(tr("yolograft: speed={mode}, {threads} threads", mode=trainer.acceleration.mode,
+                           threads=torch.get_num_threads()))
         state = trainer.state
         if state is None:
             trainer.csv.unlink(missing_ok=True)  # from a run that was killed in its first epoch; 8.3.0 would append to it
