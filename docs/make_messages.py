@@ -38,14 +38,15 @@ def messages() -> set[str]:
 def block_texts() -> set[str]:
     """Return the texts of the blocks that `translate` is asked for, read from the code, so that torch is not imported.
 
-    A class with `about` has them: its `use` and `kind`, the first paragraph of its docstring, and the meanings of its settings.
+    A class with `about` has them: its `use` and `kind`, the first paragraph of its docstring, and its settings' meanings.
     """
     found = set()
     for path in sorted((PACKAGE / "blocks").glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if not isinstance(node, ast.ClassDef):
                 continue
-            abouts = [one.value for one in node.body if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "about"]
+            abouts = [one.value for one in node.body
+                      if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "about"]
             if not abouts or not isinstance(abouts[0], ast.Call):
                 continue
             found |= {word.value.value for word in abouts[0].keywords
