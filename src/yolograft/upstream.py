@@ -231,9 +231,9 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A missing data file ends in a traceback."),
 
     Internal(
-        name="ultralytics.utils:DEFAULT_CFG_PATH", kind="relied on", files=(COMPLETION,),
-        why="Completion reads the names of all arguments from this file, cfg/default.yaml, without importing Ultralytics.",
-        breaks="Completion does not offer Ultralytics' arguments."),
+        name="ultralytics.utils:DEFAULT_CFG_PATH", kind="relied on", files=("cli/ultralytics_arguments.py",),
+        why="Help and completion read all arguments from this file, cfg/default.yaml, without importing Ultralytics.",
+        breaks="Help and completion do not list Ultralytics' arguments."),
     Internal(
         name="ultralytics:__file__", kind="relied on", files=(CATALOG,),
         why="The packaged model YAML files are in the folder cfg/models beside it.",

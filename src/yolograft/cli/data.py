@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from yolograft import shell
+from yolograft.cli import data_pages
 from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, parse_positive_int, parse_seed, with_defaults
 from yolograft.errors import nearest
 from yolograft.language import tr
 
-__all__ = ["HELP", "run"]
-
-HELP = """\
-  yolograft data voc SOURCE DEST [names=a,b] [merge=A:a] [split=source]   converts Pascal VOC XML to Ultralytics' format
-  yolograft data coco SOURCE DEST [names=] [merge=] [crowd=True]          converts COCO JSON
-  yolograft data labelme SOURCE DEST [names=] [merge=]                    converts LabelMe JSON
-  yolograft data neu-det SOURCE DEST                    converts NEU-DET; all of these: [overwrite=True]
-  yolograft data check DATA.yaml [all=True]             checks a data set in Ultralytics' format, and changes nothing
-  yolograft data steel DEST [images=300] [size=200] [seed=0]   draws a small data set of steel defects in seconds"""
+__all__ = ["run"]
 
 _BOTH = ("SOURCE", "DEST")
 _PATHS = {"voc": _BOTH, "coco": _BOTH, "labelme": _BOTH, "neu-det": _BOTH, "check": ("DATA",), "steel": ("DEST",)}
@@ -44,19 +39,19 @@ def run(words: Sequence[str]) -> int:
 
 
 def _steel(dest: str, pairs: dict[str, str]) -> int:
-    defaults = {"images": "300", "size": "200", "seed": "0", "overwrite": ""}
-    arguments = with_defaults("data steel", pairs, defaults)
+    arguments = with_defaults("data steel", pairs, data_pages.defaults("steel"))
     from yolograft.data import steel
 
     path = steel.write(dest, images=parse_positive_int("images", arguments["images"]),
                        size=parse_positive_int("size", arguments["size"]), seed=parse_seed(arguments["seed"]),
                        overwrite=parse_bool("overwrite", arguments.get("overwrite", "False")))
     print(tr("Data YAML: {yaml}", yaml=path))
+    _print_next(path)
     return 0
 
 
 def _check(data: str, pairs: dict[str, str]) -> int:
-    arguments = with_defaults("data check", pairs, {"all": ""})
+    arguments = with_defaults("data check", pairs, data_pages.defaults("check"))
     from yolograft.data import check
 
     report = check.check(data)
@@ -68,12 +63,7 @@ def _check(data: str, pairs: dict[str, str]) -> int:
 
 def _convert(kind: str, source: str, dest: str, pairs: dict[str, str]) -> int:
     """Convert a set. `split` has no default here: each format has its own."""
-    defaults = {"split": "", "overwrite": ""}
-    if kind != "neu-det":
-        defaults |= {"names": "", "merge": ""}
-    if kind == "coco":
-        defaults["crowd"] = ""
-    arguments = with_defaults(f"data {kind}", pairs, defaults)
+    arguments = with_defaults(f"data {kind}", pairs, data_pages.defaults(kind))
     from yolograft.data import coco, labelme, neudet, voc
     from yolograft.data.classes import parse_merge, parse_names
 
@@ -85,4 +75,10 @@ def _convert(kind: str, source: str, dest: str, pairs: dict[str, str]) -> int:
         "voc": voc.convert, "coco": coco.convert, "labelme": labelme.convert, "neu-det": neudet.convert}
     report = converters[kind](source, dest, **options)
     print(report.text())
+    _print_next(report.yaml)
     return report.exit_code
+
+
+def _print_next(data: Path) -> None:
+    command = shell.command("train", "model=yolo11n.pt", "graft=se@8", f"data={data}", "epochs=100", "imgsz=640")
+    print(tr("Next, train with a block:\n  {command}", command=command))

@@ -53,19 +53,21 @@ def check(mode: str, settings: Mapping[str, Any], *, is_local: bool = True) -> s
     if device in ("none", ""):
         device = "0" if is_local and torch.cuda.is_available() else "cpu"
     if mode in CPU_MODES and device != "cpu":
-        raise HostError(f"speed={mode} is for a training on a CPU, and this training is on device={device}. Say "
-                        f"speed=auto, {', '.join(GPU_MODES)} or stock there, or device=cpu.")
+        raise HostError(tr("speed={mode} is for a training on a CPU, and this training is on device={device}. Say "
+                           "speed=auto, {gpu_modes} or stock there, or device=cpu.", mode=mode, device=device,
+                           gpu_modes=", ".join(GPU_MODES)))
     arguments: list[str] = []
     if mode in CPU_MODES:
         arguments = wrapping_arguments(settings)
     elif mode in GPU_MODES:
         if is_local and mode == "graphed" and not torch.cuda.is_available():
-            raise HostError("speed=graphed needs a CUDA device, and PyTorch finds none on this machine. "
-                            "Say speed=resident, or stock.")
+            raise HostError(tr("speed=graphed needs a CUDA device, and PyTorch finds none on this machine. Say "
+                               "speed=resident, or stock."))
         arguments = resident_dataset.unsupported_arguments(settings)
         arguments += gpu_select.ungraphable_arguments(settings) if mode == "graphed" else []
     if arguments:
-        raise HostError(f"speed={mode} does not support {', '.join(arguments)}. Leave that out, or say speed=stock.")
+        raise HostError(tr("speed={mode} does not support {arguments}. Leave that out, or say speed=stock.", mode=mode,
+                           arguments=", ".join(arguments)))
     return mode
 
 

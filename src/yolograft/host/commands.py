@@ -20,7 +20,7 @@ from ultralytics.engine import model as engine_model
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_file
 
-from yolograft import checkpoint, yaml_text
+from yolograft import checkpoint, shell, yaml_text
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
@@ -89,6 +89,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
             result = getattr(model, mode)(**arguments)
         if mode == "export" and arguments.get("format") == checkpoint.SUFFIX[1:]:
             LOGGER.info(f"yolograft: {result}")  # Ultralytics logs the path of every other format itself
+        if mode == "train":
+            _log_next(model, blocks)
         return result
     except KeyboardInterrupt:
         last = getattr(model.trainer, "last", None) if mode == "train" else None
@@ -104,6 +106,14 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         if not _is_raised_for_the_user(error):
             raise
         raise HostError(str(error)) from error
+
+
+def _log_next(model: Any, blocks: str | None) -> None:
+    best = Path(model.trainer.best)
+    if best.is_file():  # with save=False there is none
+        own = [f"blocks={blocks}"] if blocks else []
+        command = shell.command("val", f"model={best}", f"data={model.trainer.args.data}", *own)
+        LOGGER.info(tr("yolograft: validate the trained model with:\n  {command}", command=command))
 
 
 def _is_raised_for_the_user(error: Exception) -> bool:
