@@ -20,7 +20,14 @@ from yolograft.modelyaml.attention import check_bypassed, describe_readers
 from yolograft.modelyaml.comparison import Comparison
 from yolograft.modelyaml.findings import Finding, Report
 from yolograft.modelyaml.mends import Mend
-from yolograft.modelyaml.rules import check_blocks, check_modules, check_repetition, check_strides, check_unread
+from yolograft.modelyaml.rules import (
+    check_blocks,
+    check_head_inputs,
+    check_modules,
+    check_repetition,
+    check_strides,
+    check_unread,
+)
 from yolograft.modelyaml.table import Row
 from yolograft.modelyaml.wiring import check_wiring
 
@@ -106,17 +113,16 @@ def _check_rows(comparison: Comparison) -> list[Finding]:
     broken |= {finding.row for finding in wiring if not finding.mends}
     found += wiring
     skip = frozenset(row for row in broken if row is not None)
-    mended = comparison
     for rule in (check_strides, check_unread):
-        mended = comparison.mended(_error_mends(found))
-        found += rule(mended, skip)
-    mended = comparison.mended(_error_mends(found))
-    found += [*check_bypassed(mended), *check_repetition(comparison)]
+        found += rule(comparison.mended(_mends(found, "error")), skip)
+    for warn in (check_head_inputs, check_bypassed):
+        found += warn(comparison.mended(_mends(found, "error") + _mends(found, "warning")))
+    found += check_repetition(comparison)
     return _settle_mends(found)
 
 
-def _error_mends(findings: list[Finding]) -> list[Mend]:
-    return [mend for finding in findings if finding.severity == "error" for mend in finding.mends]
+def _mends(findings: list[Finding], severity: str) -> list[Mend]:
+    return [mend for finding in findings if finding.severity == severity for mend in finding.mends]
 
 
 def _settle_mends(findings: list[Finding]) -> list[Finding]:

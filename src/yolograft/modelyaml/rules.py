@@ -20,7 +20,7 @@ from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, understand
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output, parse_literal, short_text
 from yolograft.modelyaml.unknown import check_argument_count, explain_unknown
 
-__all__ = ["check_blocks", "check_modules", "check_repetition", "check_strides", "check_unread"]
+__all__ = ["check_blocks", "check_head_inputs", "check_modules", "check_repetition", "check_strides", "check_unread"]
 
 
 def check_modules(comparison: Comparison) -> Iterator[Finding]:
@@ -141,12 +141,15 @@ def _unequal_strides(comparison: Comparison, row: Row, strides: list[Fraction | 
     is_complete = all(new != old for new, old, stride in zip(fixed, row.sources, strides, strict=True)
                       if stride not in (wanted, None))
     return Finding(row=row.number, severity="error",
-                   what=tr("{row}: {problems}.", row=comparison.written[row.number],
-                           problems=_describe_strides(row, strides)),
+                   what=_describe_problems(comparison, row, _describe_strides(row, strides)),
                    why=tr("Concat needs maps of equal height and width."),
                    fix=tr("from: {value} (the nearest map of stride {stride})", value=short_text(fixed), stride=wanted)
                    if is_complete else tr("Read maps of equal stride. Here, that is stride {stride}.", stride=wanted),
                    mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_complete else ())
+
+
+def _describe_problems(comparison: Comparison, row: Row, problems: str) -> str:
+    return tr("{row}: {problems}.", row=comparison.written[row.number], problems=problems)
 
 
 def _nearest(numbers: list[int], target: int | None) -> int:
@@ -176,7 +179,6 @@ def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]
             same = [n for n in range(row.number) if comparison.strides[n] == wanted and has_map_output(comparison.known[n])]
             fixed[at] = comparison.last_in_line(same[-1], row.number) if same else fixed[at]
     if fixed == list(row.sources) and not doubled:
-        yield from _check_head_modules(comparison, row)
         return
     is_mended = fixed != list(row.sources) and len(set(map(row.target, fixed))) == len(fixed)
     wanted_strides = "/".join(str(stride) for stride in expected) or tr("one map of each stride")
@@ -185,16 +187,18 @@ def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]
     fix = tr("from: {value}", value=short_text(fixed)) if is_mended or not doubled else \
         tr("Row {number} appears twice. Change one of the two to another row.", number=doubled[0])
     yield Finding(row=row.number, severity="error",
-                  what=tr("{row}: {problems}.", row=comparison.written[row.number],
-                          problems=_describe_strides(row, strides)), why=why, fix=fix,
+                  what=_describe_problems(comparison, row, _describe_strides(row, strides)), why=why, fix=fix,
                   mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_mended else ())
 
 
-def _check_head_modules(comparison: Comparison, row: Row) -> Iterator[Finding]:
+def check_head_inputs(comparison: Comparison) -> Iterator[Finding]:
     """Warn of a head that reads a Concat, if the number without the attention rows names a row after it.
 
     No packaged head reads a Concat.
     """
+    row = comparison.known[-1]
+    if not row.is_list or has_map_output(row):
+        return
     fixed, names = list(row.sources), []
     for at, target in enumerate(comparison.inputs(row)):
         meant = comparison.unshifted(row.sources[at], row.number)
@@ -203,8 +207,7 @@ def _check_head_modules(comparison: Comparison, row: Row) -> Iterator[Finding]:
             fixed[at] = meant
             names.append(tr("{number} is {module}", number=row.sources[at], module="Concat"))
     if names and len(set(map(row.target, fixed))) == len(fixed):
-        yield Finding(row=row.number, severity="warning",
-                      what=tr("{row}: {problems}.", row=comparison.written[row.number], problems="; ".join(names)),
+        yield Finding(row=row.number, severity="warning", what=_describe_problems(comparison, row, "; ".join(names)),
                       why=tr("{module} usually reads the row after a Concat. Inserted rows move every later number.",
                              module=row.kind),
                       fix=tr("from: {value}, unless the change is intended", value=short_text(fixed)),

@@ -108,13 +108,8 @@ def _check_sources(comparison: Comparison, row: Row, corrections: dict[int, int]
         moves.append((meant, expected, best))
     if not wrong:
         return None
-    if is_shifted:  # the same slip explains an input that still reads the map before an inserted row
-        for at, source in enumerate(row.sources):
-            target = row.target(source)
-            meant = comparison.meaning(row, at)
-            if fixed[at] == source and source >= 0 and target is not None and meant is not None \
-                    and comparison.stock_source(target) == meant:
-                fixed[at] = new_source(comparison.last_in_line(target, row.number), row, source)
+    if is_shifted:
+        _mend_rest(comparison, row, fixed)
     reasons = [*dict.fromkeys(reasons), *_describe_moves(comparison, moves)]
     if is_shifted and comparison.inserted:
         reasons.append(tr("Inserted rows ({rows}) move every later number.",
@@ -127,6 +122,30 @@ def _check_sources(comparison: Comparison, row: Row, corrections: dict[int, int]
     return Finding(row=row.number, severity="error" if is_error else "warning",
                    what=tr("{row}: {problems}.", row=row, problems="; ".join(wrong)), why=" ".join(reasons), fix=fix,
                    mends=mends)
+
+
+def _mend_rest(comparison: Comparison, row: Row, fixed: list[int]) -> None:
+    """Mend the inputs of a row in which another number was not shifted: the same slip explains them.
+
+    They are numbers that name the map before an inserted row, and numbers whose meaning the stock file does not say.
+    """
+    for at, source in enumerate(row.sources):
+        target = row.target(source)
+        if fixed[at] != source or source < 0 or target is None:
+            continue
+        meant = comparison.meaning(row, at)
+        if meant is not None and comparison.stock_source(target) == meant:
+            fixed[at] = new_source(comparison.last_in_line(target, row.number), row, source)
+        elif meant is None and not _has_shifted_number(comparison, row):
+            unshifted = comparison.unshifted(source, row.number)
+            if unshifted is not None and comparison.stride_of(unshifted) == comparison.stride_of(target):
+                fixed[at] = new_source(unshifted, row, source)
+
+
+def _has_shifted_number(comparison: Comparison, row: Row) -> bool:
+    """Whether an input of the row has a number that was shifted since the stock file."""
+    return any(source >= 0 and (meant := comparison.meaning(row, at)) is not None and source != meant
+               for at, source in enumerate(row.sources))
 
 
 def _describe_correction(comparison: Comparison, number: int, target: int) -> Finding:
