@@ -77,7 +77,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
     try:
         model = open_model(name, arguments.pop("task", None))
     except OSError as error:  # with 8.3, a file that does not exist is looked for on the network
-        raise HostError(tr("model={name} does not exist, and cannot be downloaded: {error}", name=name, error=error)) from error
+        raise HostError(tr("model={name} does not exist, and cannot be downloaded: {error}", name=name,
+                           error=error)) from error
     if mode != "train":
         set_graft(model, graft, replace=replace)
     elif graft is not None:
