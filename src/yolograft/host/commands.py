@@ -74,7 +74,12 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         arguments["device"] = _check_device(arguments["device"])
     if mode in ("train", "val", "tune", "benchmark") and arguments.get("data") is not None:
         arguments["data"] = _find_data(arguments["data"], arguments.get("task"))
-    model = open_model(_model_name(arguments), arguments.pop("task", None))
+    name = _model_name(arguments)
+    try:
+        model = open_model(name, arguments.pop("task", None))
+    except OSError as error:  # with 8.3, a file that does not exist is looked for on the network
+        raise HostError(tr("model={name} does not exist, and cannot be downloaded: {error}", name=name,
+                           error=error)) from error
     if mode != "train":
         set_graft(model, graft, replace=replace)
     elif graft is not None:
