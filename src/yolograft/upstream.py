@@ -42,6 +42,7 @@ MODELS = "host/models.py"
 MODEL_NAMES = "host/model_names.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
+BLOCK_PAGE = "analysis/block_page.py"
 PROFILE = "analysis/profile.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RUNTIMES = "analysis/runtimes.py"
@@ -747,7 +748,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="It is the CPU's generator; seeding it leaves the GPU's alone.",
         breaks="A seeded context seeds the GPU too."),
     Internal(
-        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BENCH),
+        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BLOCK_PAGE, BENCH),
         source=("_should_skip_dynamo",),
         why="It counts operators as they run.", breaks="FLOPs cannot be counted."),
     Internal(
