@@ -36,6 +36,23 @@ def test_repeating_a_study_command_runs_no_trial_again(capsys):
     assert "complete" in out
 
 
+def test_a_study_takes_the_argument_names_of_other_repositories(capsys, monkeypatch):
+    words = ["--dataset", "set.d", "--weights", "yolo11n.pt", *WORDS[2:]]
+    code, out, err = run_command(capsys, "study", *words)
+    assert code == 0
+    assert "Study runs/study/set-yolo11n: complete; 4 of 4" in out
+    assert "dataset=set.d -> data=set.d; weights=yolo11n.pt -> model=yolo11n.pt" in err
+
+    seen = []
+    monkeypatch.setattr("yolograft.cli.console.run", lambda *words: seen.append(words) or 0)
+    main(["study", "--data", "set.d", "--weights", "", "--cfg", "yolo11n.yaml", "--img", "320", "--batch-size", "4",
+          "--epoch", "3", "--noamp", "--num-workers", "8", "--workers", "2", "arms=se@8"])
+    assert seen == [(None, {"data": "set.d", "model": "yolo11n.yaml", "imgsz": "320", "batch": "4", "epochs": "3",
+                            "amp": "False", "num_workers": "8", "arms": "se@8"}, {}, {"workers": "2"})]
+    main(["study", "host=yolograft.study.dummy", "--size", "3", "--weights", "m.pt"])
+    assert seen[1][1] == {"host": "yolograft.study.dummy", "size": "3", "model": "m.pt"}
+
+
 def test_a_plan_continues_in_its_folder_with_more_seeds(capsys):
     run_command(capsys, "study", *WORDS, "name=mine")
     code, _, _ = run_command(capsys, "study", "runs/study/mine/plan.yaml", "seeds=3")

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "requested", "tr", "translate", "wrap"]
+__all__ = ["LANGUAGES", "pad", "requested", "tr", "translate", "wrap"]
 
 LANGUAGES = ("en", "zh")
 # The order in which GNU gettext reads them; YOLOGRAFT_LANG overrides all of them.
@@ -51,6 +51,12 @@ def translate(text: str) -> str:
     A text that the catalogue lacks, such as one of a user's block, is returned as it is.
     """
     return _catalogue(requested()).get(text, text)
+
+
+def pad(text: str, width: int, align: str = "<") -> str:
+    """Return a text with spaces up to `width` columns, after it (`<`) or before it (`>`). A Chinese character takes two."""
+    spaces = " " * (width - _width(text))
+    return spaces + text if align == ">" else text + spaces
 
 
 def wrap(text: str, width: int = 100) -> list[str]:

@@ -30,7 +30,7 @@ from yolograft.errors import HostError
 from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import models
 from yolograft.host.open import open_model
-from yolograft.language import tr
+from yolograft.language import pad, tr
 from yolograft.spec import Graft
 
 __all__ = ["Bench", "Cost", "bench"]
@@ -85,13 +85,19 @@ class Bench:
         return json.dumps(asdict(self))
 
     def __str__(self) -> str:
-        lines = [f"{'graft':<32}{'parameters':>12}{'GFLOPs':>9}{'MiB':>8}{'ms':>10}{'x bare':>9}   95% interval"]
+        lines = [f"{pad(tr('graft'), 32)}{pad(tr('parameters'), 12, '>')}{'GFLOPs':>9}{'MiB':>8}{'ms':>10}"
+                 f"{pad(tr('x bare'), 9, '>')}   {tr('95% interval')}"]
         lines += [f"{cost.graft:<32}{cost.parameters:>12,}{cost.gflops:>9.3f}{cost.memory_mib:>8.1f}{cost.latency_ms:>10.2f}"
-                  f"{cost.ratio:>9.3f}   {cost.low:.3f} to {cost.high:.3f}" for cost in self.costs]
-        device = f"the CPU, {self.threads} thread{'s' * (self.threads > 1)}" if self.device == "cpu" else self.device
-        export = "" if self.runtime == "torch" else f"; exported by PyTorch {self.torch}"
-        return "\n".join([*lines, f"{self.model} at {self.imgsz}, batch {self.batch}: {self.version} on {device}, fused, "
-                                  f"{self.repeats} turns after {self.warm_up} to warm up{export}"])
+                  f"{cost.ratio:>9.3f}   " + tr("{low:.3f} to {high:.3f}", low=cost.low, high=cost.high)
+                  for cost in self.costs]
+        device = self.device
+        if device == "cpu":
+            device = tr("the CPU, 1 thread") if self.threads == 1 else tr("the CPU, {threads} threads", threads=self.threads)
+        export = "" if self.runtime == "torch" else tr("; exported by PyTorch {version}", version=self.torch)
+        return "\n".join([*lines, tr("{model} at {imgsz}, batch {batch}: {version} on {device}, fused, {repeats} turns after "
+                                     "{warm_up} to warm up{export}", model=self.model, imgsz=self.imgsz, batch=self.batch,
+                                     version=self.version, device=device, repeats=self.repeats, warm_up=self.warm_up,
+                                     export=export)])
 
 
 def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1, repeats: int = 30,

@@ -12,7 +12,7 @@ from yolograft import attach
 from yolograft.analysis import profile
 from yolograft.host import models
 from yolograft.host.open import open_model
-from yolograft.language import tr
+from yolograft.language import pad, tr
 from yolograft.sites import probe, resolve, rows, sites
 from yolograft.spec import Graft
 
@@ -46,7 +46,8 @@ def _sites(model: nn.Module, imgsz: int, graft: str | None) -> str:
     if attach.grafted(model):
         models.ungraft(model)
     blocks = _blocks_by_row(model, value)
-    lines = [f"{'row':>4}  {'class':<14}{'C':>6}{'stride':>8}{'H x W':>12}{'params':>12}  names"]
+    lines = [f"{pad(tr('row'), 4, '>')}  {pad(tr('class'), 14)}{'C':>6}{pad(tr('stride'), 8, '>')}{'H x W':>12}"
+             f"{pad(tr('params'), 12, '>')}  {tr('names')}"]
     for site in sites(model, imgsz=imgsz):
         height, width = site["size"]
         number = "" if site["row"] is None else site["row"]
@@ -98,19 +99,22 @@ def _structure(model: nn.Module, graft: str | None, imgsz: int) -> str:
         parts = prefix.split(".")
         is_edge = "graft_in" in parts
         inside = ".".join(part for part in parts[2:-1] if part != "graft" and not is_edge)
-        place = f"input {parts[-2]}: " if is_edge else f"{inside}: " if inside else ""
-        text = f"+ {place}{type(block).__name__} ({profile.count_parameters(block):,} parameters)"
-        block_lines.setdefault(".".join(parts[:2]), []).append(text)
-    lines = [f"{'row':>4}  {'reads':<14}{'class':<14}{'params':>12}"]
+        place = tr("input {number}: ", number=parts[-2]) if is_edge else f"{inside}: " if inside else ""
+        cost = tr("({count:,} parameters)", count=profile.count_parameters(block))
+        block_lines.setdefault(".".join(parts[:2]), []).append(f"+ {place}{type(block).__name__} {cost}")
+    lines = [f"{pad(tr('row'), 4, '>')}  {pad(tr('reads'), 14)}{pad(tr('class'), 14)}{pad(tr('params'), 12, '>')}"]
     for row in rows(model):
         own = profile.count_parameters(model.get_submodule(row.name)) - sum(
             profile.count_parameters(block) for key, block in attach.grafts(model).items() if key.startswith(row.name + "."))
-        reads = ",".join("image" if read < 0 else str(read) for read in row.reads)
-        lines.append(f"{row.index:>4}  {reads:<14}{row.kind:<14}{own:>12,}")
+        reads = ",".join(tr("image") if read < 0 else str(read) for read in row.reads)
+        lines.append(f"{row.index:>4}  {pad(reads, 14)}{row.kind:<14}{own:>12,}")
         lines += [f"{'':>4}  {'':<14}{line}" for line in block_lines.get(row.name, [])]
-    lines.append(f"\nhost     {bare_parameters:>12,} parameters  {bare_flops:8.3f} GFLOPs at {imgsz}")
+    lines += ["", pad(tr("host"), 9) + tr("{parameters:>12,} parameters  {gflops:8.3f} GFLOPs at {imgsz}",
+                                          parameters=bare_parameters, gflops=bare_flops, imgsz=imgsz)]
     if value:
         parameters, flops = profile.count_parameters(model), profile.count_gflops(profile.fused_copy(model), imgsz)
-        lines.append(f"grafted  {parameters:>12,} parameters  {flops:8.3f} GFLOPs at {imgsz}   {value}")
+        cost = tr("{parameters:>12,} parameters  {gflops:8.3f} GFLOPs at {imgsz}", parameters=parameters, gflops=flops,
+                  imgsz=imgsz)
+        lines.append(f"{pad(tr('grafted'), 9)}{cost}   {value}")
         lines.append(f"         {parameters - bare_parameters:>+12,} ({(parameters / bare_parameters - 1):+.2%})")
     return "\n".join(lines)

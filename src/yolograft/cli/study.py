@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from yolograft.cli.arguments import UsageError, parse_pairs
+from yolograft.cli import ultralytics_arguments
+from yolograft.cli.arguments import UsageError, parse_pairs, rename
 from yolograft.cli.command import Argument, Command
 from yolograft.language import tr
 
@@ -76,12 +77,25 @@ _RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry
 def run(words: Sequence[str]) -> int:
     """Run or continue a study; returns 1 if a trial failed, 130 if the user stopped it, and 0 otherwise."""
     files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word][:1]
-    pairs = parse_pairs(word for word in words if word not in files)
+    pairs = _rename(parse_pairs(word for word in words if word not in files))
     location: dict[str, str] = {key: pairs.pop(key) for key in ("name", "project") if key in pairs}
     options = {key: pairs.pop(key) for key in _RUN if key in pairs}
     from yolograft.cli import console
 
     return console.run(files[0] if files else None, pairs, location, options)
+
+
+def _rename(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Return the arguments of a study with the names of other repositories replaced by Ultralytics' and the study's."""
+    given = dict(pairs)
+    if given.get("cfg", "").endswith((".yaml", ".yml")) and not given.get("model", given.get("weights")):
+        given.pop("weights", None)  # YOLOv5's --weights '' --cfg MODEL.yaml trains from scratch
+        given["model"] = given.pop("cfg")
+    known = set(_study().defaults())
+    if given.get("host", "ultralytics") == "ultralytics":  # another host has arguments of its own
+        known |= set(ultralytics_arguments.names())
+    # `workers` are trials at the same time here, and not the processes that load images
+    return rename(given, known - {"workers"})
 
 
 def status(words: Sequence[str]) -> int:

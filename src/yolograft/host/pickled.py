@@ -140,7 +140,7 @@ class _Unpickler(pickle.Unpickler):
         """Return the storage of a tensor."""
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], torch.dtype) \
                 or not isinstance(pid[2], str) or not isinstance(pid[4], int) or isinstance(pid[4], bool):
-            raise pickle.UnpicklingError("a storage of an unknown kind")
+            raise pickle.UnpicklingError(tr("a storage of an unknown kind"))
         return _Storage(self._load_storage(pid[2], pid[1], pid[4]), pid[1])
 
 
@@ -195,7 +195,8 @@ def _read(archive: zipfile.ZipFile, file: Path, tensors: bool) -> Opened:
                 0, dtype=torch.uint8)
         size = torch.empty(0, dtype=dtype).element_size()
         if storages[key].numel() != count * size:
-            raise pickle.UnpicklingError(f"the storage {key} has {storages[key].numel()} bytes and not {count * size}")
+            raise pickle.UnpicklingError(tr("the storage {key} has {found} bytes and not {expected}", key=key,
+                                            found=storages[key].numel(), expected=count * size))
         return storages[key].view(dtype) if count else torch.empty(0, dtype=dtype)
 
     with archive.open(pickled) as stream:
@@ -221,10 +222,10 @@ def _check_sizes(members: dict[str, zipfile.ZipInfo], pickled: str, file: Path, 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
     if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor without a storage")
+        raise pickle.UnpicklingError(tr("a tensor without a storage"))
     view = torch.as_strided(storage.data, tuple(size), tuple(stride), offset)
     if view.numel() > storage.data.numel():
-        raise pickle.UnpicklingError("a tensor that is larger than its storage")
+        raise pickle.UnpicklingError(tr("a tensor that is larger than its storage"))
     return view if storage.data.is_meta else view.clone(memory_format=torch.contiguous_format)
 
 

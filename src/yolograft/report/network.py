@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yolograft.language import tr
 from yolograft.spec import Graft
 from yolograft.study import Study
 
@@ -47,7 +48,7 @@ class Network:
 def of(study: Study) -> Network:
     """Return a study's network; without nodes and with a reason if it cannot be read."""
     if study.plan.host != _YOLO:
-        return Network(why=f"The host {study.plan.host} has no description of its network.")
+        return Network(why=tr("The host {host} has no description of its network.", host=study.plan.host))
     try:
         return _read(study)
     except Exception as error:  # an error here must not prevent the rest of the report
@@ -64,7 +65,7 @@ def _read(study: Study) -> Network:
     model = open_model(_local(str(study.plan.settings["model"]), study.folder)).model
     listed = rows(model)
     if not listed:
-        return Network(why="The model has no numbered rows.")
+        return Network(why=tr("The model has no numbered rows."))
     seen = probe(model)
     nodes = []
     for row in listed:

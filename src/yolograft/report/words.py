@@ -12,7 +12,7 @@ TEXTS = {
     # verdicts
     "helps": ("helps", "有提升"),
     "hurts": ("hurts", "有下降"),
-    "no evidence either way": ("no evidence either way", "无证据表明有变化"),
+    "no evidence either way": ("no evidence either way", "没有证据表明有变化"),
     "too few runs to say": ("too few runs to say", "运行次数太少，无法判断"),
     "baseline": ("baseline", "基线"),
     "control": ("control", "对照"),
@@ -22,7 +22,7 @@ TEXTS = {
     "nothing": ("No arm is shown to help or to hurt.", "没有方案被证实有提升或下降。"),
     "too few": ("There are too few runs for a verdict.", "运行次数太少，尚无法下结论。"),
     "alone": ("There is only the baseline and nothing to compare it with.", "只有基线，没有可比较的方案。"),
-    "open arms": ("{n} more: no evidence either way", "另有 {n} 个方案无证据表明有变化"),
+    "open arms": ("{n} more: no evidence either way", "另有 {n} 个方案没有证据表明有变化"),
     "few arms": ("{n} more: too few runs to say", "另有 {n} 个方案运行次数太少，无法判断"),
     # headings
     "Paired differences": ("Paired differences", "配对差值"),
@@ -42,7 +42,7 @@ TEXTS = {
     "verdict": ("verdict", "结论"),
     "runs": ("runs", "运行次数"),
     "difference": ("difference", "差值"),
-    "95% interval": ("95% interval", "95% 区间"),
+    "95% interval": ("95% interval", "95% 置信区间"),
     "over images": ("over images", "按图像重采样"),
     "adjusted p": ("adjusted p", "校正后 p"),
     "better in": ("P(better)", "优于基线的概率"),
@@ -67,7 +67,7 @@ TEXTS = {
     "total time": ("computing time of all trials", "全部运行的总计算时间"),
     "finished": ("finished trials", "已完成的运行"),
     "fingerprint": ("fingerprint", "指纹"),
-    "stride": ("stride", "步幅"),
+    "stride": ("stride", "步长"),
     "reads": ("reads", "读取"),
     "other language": ("中文", "English"),
     # sentences
@@ -124,7 +124,7 @@ TEXTS = {
         "The structure of the baseline's model. Each box is a row of its YAML, from the image on the left to the "
         "head on the right. /8 is the stride: the feature map has one eighth of the image's width and height. Each "
         "mark above a row is an arm with a block in this row.",
-        "基线的模型结构：每个方框对应模型 YAML 的一行，最左为输入图像，最右为检测头；/8 表示步幅，即特征图边长为图像"
+        "基线的模型结构：每个方框对应模型 YAML 的一行，最左为输入图像，最右为检测头；/8 表示步长，即特征图边长为图像"
         "的八分之一。方框上方的标记表示某个方案在该行嫁接了模块。"),
     "pictures_note": (
         "The images with the largest gain and loss of an arm against the baseline. Because they are selected, they "
@@ -164,7 +164,7 @@ TEXTS = {
     "select_note": (
         "Arms were compared on validation images, and the best of several arms looks better than it is (selection "
         "bias). Before you publish it, score the chosen arm once on a held-out test split (test=True).",
-        "各方案是在验证集上比较的，从多个方案中选出的最优方案会显得比实际更好（选择偏差）。发表结果之前，请在留出的测"
+        "各方案是在验证集上比较的，从多个方案中选出的最优方案会显得比实际更好（选择偏差）。发表结果之前，请在留出测"
         "试集上对选中的方案评估一次（test=True）。"),
     "test_note": (
         "Held-out test split, scored once: {arm} (chosen by validation among {among}) {word}: difference {size}, 95% "

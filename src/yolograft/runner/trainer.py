@@ -199,14 +199,16 @@ class TrialTrainer:
             trainer.due_steps.append(trainer.batch_number)
         warms_up = round(min(trainer.args.warmup_epochs, trainer.epochs - 1) * len(trainer.train_loader)) > 0
         if trainer.batch_number == 0 and warms_up and trainer._accumulate != 1:
-            raise _loop_error(f"accumulate was {trainer._accumulate}, not 1, in the first batch of the warm-up")
+            raise _loop_error(tr("accumulate was {value}, not 1, in the first batch of the warm-up",
+                                 value=trainer._accumulate))
 
     @staticmethod
     def _check_steps(trainer: Any) -> None:
         count = len(trainer.train_loader)
         if (trainer.step_calls, trainer.steps) != (count, len(trainer.due_steps)):
-            raise _loop_error(f"epoch {trainer.epoch + 1} called optimizer_step {trainer.step_calls} times for {count} "
-                              f"batches, and made {trainer.steps} steps, but {len(trainer.due_steps)} were due")
+            raise _loop_error(tr("epoch {epoch} called optimizer_step {calls} times for {batches} batches, and made {steps} "
+                                 "steps, but {due} were due", epoch=trainer.epoch + 1, calls=trainer.step_calls,
+                                 batches=count, steps=trainer.steps, due=len(trainer.due_steps)))
 
     @staticmethod
     def _end_epoch(trainer: Any) -> None:

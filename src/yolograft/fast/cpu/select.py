@@ -60,7 +60,7 @@ class Choice:
     def __str__(self) -> str:
         memory_format = "channels_last" if self.channels_last else "NCHW"
         fused = ", batch norm and SiLU in one" if self.fused else ""
-        return f"{'bfloat16' if self.bfloat16 else 'float32'}, {memory_format}{fused}, {self.threads} threads: {self.why}"
+        return f"{'bfloat16' if self.bfloat16 else 'float32'}, {memory_format}{fused}, {self.threads} threads"
 
 
 def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choice:
@@ -79,16 +79,16 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
     Raises:
         HostError: the mode is "bfloat16", and the model or the CPU does not support it.
     """
-    stock = Choice(torch.get_num_threads(), False, False, "as stock Ultralytics")
+    stock = Choice(torch.get_num_threads(), False, False, tr("as stock Ultralytics"))
     if mode == "stock":
         return stock
     no_bfloat16 = bf16.unavailable_reason(model)
     if mode == "bfloat16" and no_bfloat16:
-        raise HostError(f"speed=bfloat16 cannot be used: {no_bfloat16}. Say speed=float32, or auto.")
-    alternatives = [Choice(share(1), False, True, "set by name")]
+        raise HostError(tr("speed=bfloat16 cannot be used: {reason}. Say speed=float32, or auto.", reason=no_bfloat16))
+    alternatives = [Choice(share(1), False, True, tr("set by name"))]
     if not no_bfloat16 and mode != "float32":
         unfused = batchnorm_silu.KERNEL.unavailable_reason()
-        alternatives.append(Choice(share(1), True, True, f"set by name{_unfused_note(unfused)}", fused=not unfused))
+        alternatives.append(Choice(share(1), True, True, tr("set by name") + _unfused_note(unfused), fused=not unfused))
     if mode != "auto":
         return alternatives[-1]
     seconds, note = _cached_measurement(model, imgsz, min(batch, 4), [stock, *alternatives])
@@ -115,8 +115,8 @@ def supported(choice: Choice) -> Choice:
     reason = batchnorm_silu.KERNEL.unavailable_reason() if choice.fused else ""
     if not reason:
         return choice
-    LOGGER.info(f"yolograft: the interrupted training ran batch norm and SiLU as one operator. This machine runs them as "
-                f"two, since {reason}")
+    LOGGER.info(tr("yolograft: the interrupted training ran batch norm and SiLU as one operator. This machine runs them as "
+                   "two, since {reason}", reason=reason))
     return replace(choice, fused=False)
 
 
