@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,38 @@ def _restore_default_activation() -> Iterator[None]:
     before = Conv.default_act
     yield
     Conv.default_act = before
+
+
+@contextmanager
+def restored_blocks() -> Iterator[None]:
+    """Restore the registry of blocks after a `with` block, and forget the user's files that were loaded in it."""
+    from yolograft import blocks
+    from yolograft.blocks import plugin
+
+    if "torch" in sys.modules:
+        blocks.names()  # registers the built-in blocks before the copies, at the first test
+    registries: tuple[Any, ...] = (blocks._BLOCKS, blocks._ALIASES, blocks._PLAIN, plugin._LOADED)
+    copies = [registry.copy() for registry in registries]
+    path = sys.path.copy()
+    yield
+    if sys.path != path:
+        sys.path[:] = path
+    if all(registry == before for registry, before in zip(registries, copies, strict=True)):
+        return
+    for name in plugin._LOADED.keys() - copies[-1].keys():
+        sys.modules.pop(name, None)
+    if blocks._import_all.cache_info().currsize and not copies[0]:
+        return  # torch and the built-in blocks were imported in between
+    for registry, before in zip(registries, copies, strict=True):
+        registry.clear()
+        registry.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _restore_blocks(_restore_default_activation: None) -> Iterator[None]:
+    """Keep a block that a test registers out of the other tests."""
+    with restored_blocks():
+        yield
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ SHOWN = {"print", "GraftError", "SpecError", "BlockError", "SiteError", "HostErr
 # Texts that are not messages: f-strings with words, by file, each with the reason.
 FORMATS = {
     "data/steel.py": "a comment in the data YAML that is written",
-    "host/models.py": "the docstring of a class, and a text in the checkpoint, which stock Ultralytics of any language shows",
+    "host/models.py": "the docstring of a class, and a text that the checkpoint stores",
     "host/trainer.py": "the docstring of a class",
     "modelyaml/writer.py": "a comment in the model YAML that is written",
     "runner/fingerprint.py": "a stored fingerprint",

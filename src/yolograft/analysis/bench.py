@@ -94,10 +94,10 @@ class Bench:
         if device == "cpu":
             device = tr("the CPU, 1 thread") if self.threads == 1 else tr("the CPU, {threads} threads", threads=self.threads)
         export = "" if self.runtime == "torch" else tr("; exported by PyTorch {version}", version=self.torch)
-        return "\n".join([*lines, tr("{model} at {imgsz}, batch {batch}: {version} on {device}, fused, {repeats} turns after "
-                                     "{warm_up} to warm up{export}", model=self.model, imgsz=self.imgsz, batch=self.batch,
-                                     version=self.version, device=device, repeats=self.repeats, warm_up=self.warm_up,
-                                     export=export)])
+        return "\n".join([*lines, tr("{model} at {imgsz}, batch {batch}: {version} on {device}, fused, {repeats} turns "
+                                     "after {warm_up} to warm up{export}", model=self.model, imgsz=self.imgsz,
+                                     batch=self.batch, version=self.version, device=device, repeats=self.repeats,
+                                     warm_up=self.warm_up, export=export)])
 
 
 def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1, repeats: int = 30,

@@ -108,7 +108,7 @@ def _is_argument(word: str) -> bool:
 
 def _take_values(todo: list[str]) -> str:
     """Remove the value of `--key` from the words that follow, and return it: one word, or several numbers."""
-    if not todo or _is_argument(todo[0]):
+    if not todo or (todo[0] and _is_argument(todo[0])):  # YOLOv5's --weights '' is no argument and no flag
         return "True"
     values = [todo.pop(0)]
     while _NUMBER.fullmatch(values[0]) and todo and _NUMBER.fullmatch(todo[0]):
