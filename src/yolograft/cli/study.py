@@ -76,8 +76,10 @@ _RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry
 
 def run(words: Sequence[str]) -> int:
     """Run or continue a study; returns 1 if a trial failed, 130 if the user stopped it, and 0 otherwise."""
-    files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word][:1]
-    pairs = _rename(parse_pairs(word for word in words if word not in files))
+    given = parse_pairs(words)
+    # a file alone is a plan; in `--data DATA.yaml` it is a value
+    files = [key for key, value in given.items() if value == "True" and key.endswith((".yaml", ".yml"))][:1]
+    pairs = _rename({key: value for key, value in given.items() if key not in files})
     location: dict[str, str] = {key: pairs.pop(key) for key in ("name", "project") if key in pairs}
     options = {key: pairs.pop(key) for key in _RUN if key in pairs}
     from yolograft.cli import console

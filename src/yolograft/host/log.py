@@ -16,4 +16,4 @@ __all__ = ["warn"]
 def warn(message: str) -> None:
     """Log a warning that starts with the word WARNING once."""
     adds_prefix = any(type(handler.formatter).__name__ == "PrefixFormatter" for handler in LOGGER.handlers)
-    LOGGER.warning(f"yolograft: {message}" if adds_prefix else tr("WARNING yolograft: {message}", message=message))
+    LOGGER.warning(f"yolograft: {message}" if adds_prefix else tr("WARNING yolograft: {text}", text=message))
