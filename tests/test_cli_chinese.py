@@ -1,4 +1,4 @@
-"""The same commands in English and in Chinese: the same exit codes and numbers, and no English sentence in Chinese output."""
+"""The same commands in English and Chinese: the same exit codes and numbers, and no English sentence in Chinese."""
 
 from __future__ import annotations
 
