@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, with_defaults
+from yolograft.cli.arguments import UsageError, parse_bool
 from yolograft.cli.command import Argument, Command
 from yolograft.cli.models import load_own_blocks
 from yolograft.language import tr
@@ -31,9 +31,7 @@ def _adopt() -> Command:
 def run(words: Sequence[str]) -> int:
     """Write a checkpoint of ours from that of a fork, and print what was matched."""
     files = [word for word in words if "=" not in word and not word.startswith("-")]
-    pairs = parse_pairs(word for word in words if word not in files)
-    files += [pairs.pop("source")] if "source" in pairs else []
-    arguments = with_defaults("adopt", pairs, _adopt().defaults())
+    arguments = _adopt().read(word for word in words if word not in files)
     if len(files) != 1 or "to" not in arguments:
         raise UsageError(tr("'adopt' needs the fork's checkpoint and a file to write. Expected: yolograft adopt FORK.pt "
                             "to=best.pt [model=ITS.yaml] [blocks=FILE.py]"))
