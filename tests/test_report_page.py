@@ -87,7 +87,7 @@ def test_figures_use_the_colours_of_the_page_and_have_tooltips(pages):
 def test_the_chinese_page_has_the_same_results(pages):
     text = pages["zh"].read_text()
     assert "se@8 effect=0.05 有提升 (+0.0" in text
-    assert "无证据表明有变化" in text
+    assert "没有证据表明有变化" in text
     visible = re.sub(r"<(style|script|svg).*?</\1>|class=\"[^\"]*\"|data: somewhere.*?</pre>", "", text, flags=re.S)
     assert "helps" not in visible
 
