@@ -43,7 +43,7 @@ def test_a_skipped_convolution_gives_its_shape_and_operations(settings: dict) ->
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n-seg.yaml"])
 def test_tables_equal_those_of_a_model_with_values(name: str) -> None:
     model = open_model(name).model
-    assert tables.sites_table(name, 320) == tables._sites(model, 320)
+    assert tables.sites_table(name, 320) == tables._sites(model, 320, None)
     graft = "se@2.m.0/skip + se@p3 + fca@8"
     assert tables.structure(name, graft, 320) == tables._structure(model, graft, 320)
 

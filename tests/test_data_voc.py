@@ -104,7 +104,9 @@ def test_problems_are_reported_and_the_rest_is_converted(
     printed = capsys.readouterr().out
     assert what in printed
     assert "odd_1" in printed
-    assert printed.strip() == (tmp_path / "set" / "report.txt").read_text().strip()
+    report, _, following = printed.partition("Next, ")  # the command that follows is not part of the report
+    assert report.strip() == (tmp_path / "set" / "report.txt").read_text().strip()
+    assert "yolograft train" in following
     assert len(list((tmp_path / "set" / "images").rglob("cat_*.png"))) == 5
 
 

@@ -249,7 +249,7 @@ def test_arguments_that_a_study_cannot_use_raise_an_error(settings: dict[str, An
 
 def test_grafts_that_do_not_fit_raise_an_error_and_change_nothing() -> None:
     check("yolo11n.yaml", "se@8", {})
-    with pytest.raises(GraftError, match="rows are 0-23"):
+    with pytest.raises(GraftError, match="rows 0 to 22"):
         check("yolo11n.yaml", "se@88", {})
     with pytest.raises(GraftError, match="does not exist"):
         check("nix.yaml", "none", {})

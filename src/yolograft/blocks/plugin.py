@@ -232,7 +232,7 @@ def check_needs(needs: Iterable[Mapping[str, Any]], folder: Path | None = None) 
             load_plugin(str(module.__file__))
             if need.get("sha256") and need["sha256"] != _LOADED[name].digest:
                 logging.getLogger("ultralytics").warning(tr(
-                    "WARNING yolograft: {file} has changed since this checkpoint was written. Its blocks may compute "
+                    "yolograft: {file} has changed since this checkpoint was written. Its blocks may compute "
                     "something "
                     "else now.", file=_LOADED[name].file))
 

@@ -21,10 +21,10 @@ def defaults(kind: str) -> dict[str, str]:
     return commands([kind])[0].defaults()
 
 
-def _split() -> Argument:
-    return Argument("split", "", tr("stratified: every fifth image of each class is for validation; source: the "
-                                    "splits of the source. By default source if the format names splits, and "
-                                    "stratified otherwise"))
+def _split(default: str) -> Argument:
+    return Argument("split", default, tr("stratified: every fifth image of each class is for validation; source: the "
+                                         "splits of the source; auto: those of the source if it has them, and "
+                                         "stratified otherwise"))
 
 
 def _classes() -> list[Argument]:
@@ -40,7 +40,8 @@ def _voc() -> Command:
     return Command(
         name="data voc", usage="SOURCE DEST [key=value ...]",
         summary=tr("convert any Pascal VOC data set to the format of Ultralytics"),
-        arguments=[*_classes(), _split(), _overwrite()], example="yolograft data voc my-voc-folder datasets/mine",
+        arguments=[*_classes(), _split("stratified"), _overwrite()],
+        example="yolograft data voc my-voc-folder datasets/mine",
         notes=[tr("SOURCE is a folder or a zip file with images and XML annotations. DEST is a new folder; the data "
                   "YAML is in it.")])
 
@@ -49,7 +50,7 @@ def _coco() -> Command:
     return Command(
         name="data coco", usage="SOURCE DEST [key=value ...]",
         summary=tr("convert a data set with COCO JSON to the format of Ultralytics"),
-        arguments=[*_classes(), _split(), Argument("crowd", "", tr("True keeps the objects that are marked as a crowd")),
+        arguments=[*_classes(), _split("auto"), Argument("crowd", "", tr("True keeps the objects that are marked as a crowd")),
                    _overwrite()],
         example="yolograft data coco my-coco-folder datasets/mine",
         notes=[tr("SOURCE is a folder or a zip file with images and COCO JSON. DEST is a new folder; the data YAML is "
@@ -60,7 +61,8 @@ def _labelme() -> Command:
     return Command(
         name="data labelme", usage="SOURCE DEST [key=value ...]",
         summary=tr("convert a data set that was annotated with LabelMe to the format of Ultralytics"),
-        arguments=[*_classes(), _split(), _overwrite()], example="yolograft data labelme my-labelme-folder datasets/mine",
+        arguments=[*_classes(), _split("auto"), _overwrite()],
+        example="yolograft data labelme my-labelme-folder datasets/mine",
         notes=[tr("SOURCE is a folder or a zip file with images and LabelMe JSON. DEST is a new folder; the data YAML "
                   "is in it.")])
 
@@ -68,7 +70,8 @@ def _labelme() -> Command:
 def _neu_det() -> Command:
     return Command(
         name="data neu-det", usage="SOURCE DEST [key=value ...]", summary=tr("convert NEU-DET to the format of Ultralytics"),
-        arguments=[_split(), _overwrite()], example="yolograft data neu-det NEU-DET.zip datasets/NEU-DET",
+        arguments=[_split("stratified"), _overwrite()],
+        example="yolograft data neu-det NEU-DET.zip datasets/NEU-DET",
         notes=[tr("SOURCE is the official zip file or folder (IMAGES, ANNOTATIONS), or the one from Kaggle. DEST is a new "
                   "folder; the data YAML is in it.")])
 
