@@ -50,7 +50,8 @@ def _coco() -> Command:
     return Command(
         name="data coco", usage="SOURCE DEST [key=value ...]",
         summary=tr("convert a data set with COCO JSON to the format of Ultralytics"),
-        arguments=[*_classes(), _split("auto"), Argument("crowd", "", tr("True keeps the objects that are marked as a crowd")),
+        arguments=[*_classes(), _split("auto"),
+                   Argument("crowd", "", tr("True keeps the objects that are marked as a crowd")),
                    _overwrite()],
         example="yolograft data coco my-coco-folder datasets/mine",
         notes=[tr("SOURCE is a folder or a zip file with images and COCO JSON. DEST is a new folder; the data YAML is "
