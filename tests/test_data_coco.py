@@ -1,4 +1,4 @@
-"""COCO JSON as tools write it: every object becomes a box of the right class, and the report names what is left out."""
+"""COCO JSON as tools write it: every object becomes a box of the right class, and the report lists each skipped one."""
 
 from pathlib import Path
 from typing import Any
