@@ -1,7 +1,7 @@
 """Box regression losses: functions of a predicted and a ground-truth box, as 1 - a similarity of the two boxes.
 
-Every loss here is written as `loss = 1 - similarity`, because Ultralytics computes its box loss in this way (with CIoU as the
-similarity). A similarity is not limited to [0, 1].
+Every loss here is written as `loss = 1 - similarity`, because Ultralytics computes its box loss in this way (with CIoU as
+the similarity). A similarity is not limited to [0, 1].
 
 Symbols: a box is (x1, y1, x2, y2); (x, y) is its center, w and h its sides; `gt` marks the ground truth; W and H are the
 sides of the smallest box that encloses both; rho is the distance of the two centers.
@@ -14,7 +14,7 @@ sides of the smallest box that encloses both; rho is the distance of the two cen
 | ciou | diou - alpha v | the same, eq. 8 to 11 |
 | eiou | diou - (w - w_gt)^2 / W^2 - (h - h_gt)^2 / H^2 | Zhang et al. 2021, arXiv:2101.08158, eq. 8 |
 | siou | IoU - (distance + shape) / 2, with an angle in the distance | Gevorgyan 2022, arXiv:2205.12740, eq. 1 to 15 |
-| wiou | 1 - r R (1 - IoU): attention R by distance; version 3 also focuses, r | Tong et al. 2023, arXiv:2301.10051, eq. 7, 11 |
+| wiou | 1 - r R (1 - IoU), with attention R and, in version 3, focus r | Tong et al. 2023, arXiv:2301.10051, eq. 7 and 11 |
 | mpdiou | IoU - (d1^2 + d2^2) / (image w^2 + h^2), distances of two corners | Ma and Xu 2023, arXiv:2307.07662, eq. 5 |
 | nwd | exp(-sqrt(Wasserstein distance^2) / constant) | Wang et al. 2021, arXiv:2110.13389, eq. 8 |
 | inner-X | X + IoU of auxiliary boxes - IoU | Zhang et al. 2023, arXiv:2311.02877, eq. 12 to 18 |
@@ -179,8 +179,8 @@ class BoxLoss:
             key, _, value = (word.strip() for word in item.partition("="))
             if key not in settings:
                 listed = ", ".join(f"{key}={value:g}" for key, value in settings.items()) or "-"
-                raise SpecError(tr("The box loss '{name}' has no setting '{key}'. Its settings: {settings}.", name=name, key=key,
-                                   settings=listed))
+                raise SpecError(tr("The box loss '{name}' has no setting '{key}'. Its settings: {settings}.", name=name,
+                                   key=key, settings=listed))
             settings[key] = _check(name, key, parse_value(value))
         return cls(name, settings)
 

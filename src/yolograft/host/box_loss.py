@@ -6,8 +6,9 @@ weights of the anchors, DFL, and the task-aligned assigner, which always uses CI
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `v8DetectionLoss.__init__` (of detection, segmentation and pose) builds
 `BboxLoss(reg_max)` by its name in `ultralytics.utils.loss`, and `BboxLoss.forward` calls `bbox_iou(predictions, truths,
-xywh=False, CIoU=True)` once, by its name there, with boxes in units of the stride. Newer versions pass `imgsz` (height, width) and `stride`
-(A, 1) in pixels. Before these, `anchor_points` (A, 2) has all anchors, level by level, each level starting at (0.5, 0.5).
+xywh=False, CIoU=True)` once, by its name there, with boxes in units of the stride. Newer versions pass `imgsz` (height,
+width) and `stride` (A, 1) in pixels. In older ones, `anchor_points` (A, 2) has all anchors, level by level, and each level
+starts at (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ from yolograft.patch import patched
 __all__ = ["TASKS", "check_task", "patch_box_loss"]
 
 TASKS = ("detect", "segment", "pose")
-_Stock = ultralytics_loss.BboxLoss
-_STOCK_TAKES_STRIDE = "stride" in inspect.signature(_Stock.forward).parameters
+_STOCK_TAKES_STRIDE = "stride" in inspect.signature(ultralytics_loss.BboxLoss.forward).parameters
 
 
-class BboxLoss(_Stock):
+class BboxLoss(ultralytics_loss.BboxLoss):
     """Ultralytics' box loss with another similarity than CIoU.
 
     Args:
