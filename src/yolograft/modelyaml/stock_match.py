@@ -20,7 +20,7 @@ from yolograft.modelyaml import catalog
 from yolograft.modelyaml.signatures import find_block
 from yolograft.modelyaml.table import Row, has_map_output, parse_rows
 
-__all__ = ["StockMatch", "match_stock", "packaged_rows"]
+__all__ = ["StockMatch", "correspond", "match_stock", "packaged_rows"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _GAP = -1.0  # the score of a row without a counterpart
@@ -71,6 +71,11 @@ def match_stock(edited: list[Row], name: str = "") -> StockMatch | None:
         return None
     to_file, certain = _find_counterparts(edited, stock, pairs)
     return StockMatch(name=f"{stem}.yaml", cfg=cfg, rows=tuple(stock), to_file=to_file, certain=frozenset(certain))
+
+
+def correspond(edited: list[Row], stock: list[Row]) -> dict[int, int]:
+    """Return, for each row of `stock` that has a counterpart among the edited rows, the number of the counterpart."""
+    return _find_counterparts(edited, stock, _align(edited, stock)[1])[0]
 
 
 def _version(stem: str) -> str:

@@ -1,0 +1,163 @@
+"""Rows of a model YAML that name a module of the user: the constructor's arguments, and the measured shape of the output.
+
+`parse_model` of Ultralytics knows for each of its own modules how the row's arguments become the constructor's. Here the
+constructor's signature says it (see `yolograft.modules.describe_channels`):
+
+| constructor | arguments of the row | constructor's arguments |
+|---|---|---|
+| `(c1, c2, ...)` | `[128, 3]` | input channels, 128 scaled by the model's width, 3 |
+| `(c1, ...)` | `[3]` | input channels, 3 |
+| `([c1, ...], c2, ...)` | `[128]` | the list of input channels, 128 scaled |
+| `([c1, ...], ...)` | `[]` | the list of input channels |
+| `(...)` | `[1]` | 1 |
+
+A constructor with `n` after its channels gets the scaled number of repeats there, as Ultralytics' C2f does; any other module
+is repeated in sequence. The shape of the output is measured: the module runs once, on meta tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from yolograft import modules
+from yolograft.errors import HostError
+from yolograft.language import tr
+from yolograft.modelyaml import table
+from yolograft.modelyaml.table import IMAGE, Row, Scaling, has_map_output, parse_literal, short_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["RowModule", "build_row", "measure_row", "measure_table", "resolve_row"]
+
+_SIZE = 256  # height and width of the image, in pixels, for which shapes are measured; Ultralytics measures strides with it
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+@dataclass(frozen=True)
+class RowModule:
+    """What a row builds.
+
+    Attributes:
+        cls: the module's class.
+        args: its constructor's positional arguments.
+        times: how many of them follow one another.
+        understood: how the row's arguments were read, in words.
+    """
+
+    cls: type[nn.Module]
+    args: tuple[Any, ...]
+    times: int
+    understood: str
+
+
+def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModule:
+    """Return what a row builds whose inputs have these channels.
+
+    Raises:
+        HostError: the row has a list of inputs for a constructor of one input, or no output channels where they are needed.
+    """
+    cls = modules.lookup(row.module)
+    habit = modules.describe_channels(cls)
+    args = [parse_literal(arg) for arg in row.args]
+    repeats = scaling.repeats(row.repeats) if isinstance(row.repeats, int) else 1
+    first: list[Any] = []
+    words: list[str] = []
+    if habit.inputs == "one":
+        if len(channels) > 1 and len(set(channels)) > 1:
+            raise HostError(tr("{row} reads {count} maps with {channels} channels, but the constructor of '{name}' takes the "
+                               "channels of one. Let it take a list, with @module('{name}', channels=\"[c],c2\").", row=row,
+                               count=len(channels), channels=", ".join(map(str, channels)), name=row.module))
+        first.append(channels[0])
+        words.append(f"c1={channels[0]}")
+    elif habit.inputs == "list":
+        first.append(list(channels))
+        words.append(f"channels={list(channels)}")
+    if habit.output:
+        if not args or isinstance(args[0], bool) or not isinstance(args[0], int) or args[0] < 1:
+            raise HostError(tr("{row} needs its number of output channels as the first argument, as in [128]: the constructor "
+                               "of '{name}' takes it.", row=row, name=row.module))
+        width = args.pop(0)
+        first.append(scaling.channels(width))
+        words.append(f"c2={first[-1]}" + (f" ({width} scaled)" if first[-1] != width else ""))
+    if habit.repeats:
+        first.append(repeats)
+        words.append(f"n={repeats}")
+        repeats = 1
+    words += [short_text(arg) for arg in args]
+    return RowModule(cls, (*first, *args), repeats, f"{row.module}({', '.join(words)})")
+
+
+def build_row(row: Row, found: RowModule) -> nn.Module:
+    """Build the module of a row.
+
+    Raises:
+        HostError: its constructor does not take the arguments.
+    """
+    from torch import nn
+
+    try:
+        built = [found.cls(*found.args) for _ in range(found.times)]
+    except Exception as error:  # the user's constructor can raise anything
+        raise HostError(tr("{row}: {call} cannot be built: {problem}. If the channels were misread, say how the constructor "
+                           "takes them: @module('{name}', channels=\"c1,c2\").", row=row, call=found.understood,
+                           problem=f"{type(error).__name__}: {error}", name=row.module)) from error
+    return built[0] if len(built) == 1 else nn.Sequential(*built)
+
+
+def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
+    """Return the shape of a row's output, by running its module once on meta tensors of these shapes.
+
+    Raises:
+        HostError: the module cannot be built, cannot run on these inputs, or does not give one map (B, C, H, W).
+    """
+    import torch
+
+    found = resolve_row(row, [channels for channels, _, _ in shapes], scaling)
+    with torch.device("meta"), torch.no_grad():
+        module = build_row(row, found).eval()
+        inputs = [torch.empty(1, *shape) for shape in shapes]
+        try:
+            output = module(inputs if row.is_list else inputs[0])
+        except Exception as error:  # the user's forward can raise anything
+            sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
+            raise HostError(tr("{row}: {call} cannot run on {sizes} (channels x height x width): {problem}.", row=row,
+                               call=found.understood, sizes=sizes, problem=f"{type(error).__name__}: {error}")) from error
+    if not isinstance(output, torch.Tensor) or output.dim() != 4:
+        what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row, call=found.understood,
+                           what=what))
+    return (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
+
+
+def measure_table(rows: Sequence[Row], scaling: Scaling, image_channels: int = 3) -> list[Shape | None]:
+    """Return the shape of each row's output for an image of `_SIZE` x `_SIZE`; None where the YAML does not determine it.
+
+    Raises:
+        HostError: a row's module cannot be built or run, or it needs an input whose shape is not known.
+    """
+    found: list[Shape | None] = []
+    for row in rows:
+        inputs = [(image_channels, _SIZE, _SIZE) if t == IMAGE else found[t] for t in row.reads()]
+        if not modules.is_registered(row.module):
+            found.append(_stock_shape(row, inputs, scaling))
+            continue
+        shapes = [shape for shape in inputs if shape is not None]
+        if len(shapes) < len(inputs):
+            raise HostError(tr("{row} reads a row whose channels or stride the YAML does not determine.", row=row))
+        found.append(measure_row(row, shapes, scaling))
+    return found
+
+
+def _stock_shape(row: Row, inputs: Sequence[Shape | None], scaling: Scaling) -> Shape | None:
+    channels = table.output_channels(row, [shape and shape[0] for shape in inputs], scaling)
+    strides = [shape and Fraction(_SIZE, shape[1]) for shape in inputs]
+    stride = table.output_stride(row, strides)
+    if channels is None or stride is None or not has_map_output(row):
+        return None
+    side = max(1, math.ceil(_SIZE / stride))
+    return (channels, side, side)
