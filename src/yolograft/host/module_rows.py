@@ -70,10 +70,8 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
         layers, save = _stock_parse_model(config, ch, verbose)
     for row in custom:
         inputs = [ch if t == IMAGE else (shapes[t] or (0,))[0] for t in row.reads()]
-        if row.number in bases:
-            found = _recorded(row, layers[row.number])
-        else:
-            found = module_rows.resolve_row(row, inputs, scaling)
+        found = _recorded(row, layers[row.number]) if row.number in bases else \
+            module_rows.resolve_row(row, inputs, scaling)
         built = module_rows.build_row(row, found)
         size = sum(parameter.numel() for parameter in built.parameters())
         name = f"{found.cls.__module__}.{found.cls.__qualname__}".replace("__main__.", "")

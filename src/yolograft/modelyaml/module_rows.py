@@ -69,9 +69,10 @@ def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModul
     words: list[str] = []
     if habit.inputs == "one":
         if len(channels) > 1 and len(set(channels)) > 1:
-            raise HostError(tr("{row} reads {count} maps with {channels} channels, but the constructor of '{name}' takes the "
-                               "channels of one. Let it take a list, with @module('{name}', channels=\"[c],c2\").", row=row,
-                               count=len(channels), channels=", ".join(map(str, channels)), name=row.module))
+            raise HostError(tr(
+                "{row} reads {count} maps with {channels} channels, but the constructor of '{name}' takes the channels of "
+                "one. Let it take a list, with @module('{name}', channels=\"[c],c2\").", row=row, count=len(channels),
+                channels=", ".join(map(str, channels)), name=row.module))
         first.append(channels[0])
         words.append(f"c1={channels[0]}")
     elif habit.inputs == "list":
@@ -79,8 +80,8 @@ def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModul
         words.append(f"channels={list(channels)}")
     if habit.output:
         if not args or isinstance(args[0], bool) or not isinstance(args[0], int) or args[0] < 1:
-            raise HostError(tr("{row} needs its number of output channels as the first argument, as in [128]: the constructor "
-                               "of '{name}' takes it.", row=row, name=row.module))
+            raise HostError(tr("{row} needs its number of output channels as the first argument, as in [128]: the "
+                               "constructor of '{name}' takes it.", row=row, name=row.module))
         width = args.pop(0)
         first.append(scaling.channels(width))
         words.append(f"c2={first[-1]}" + (f" ({width} scaled)" if first[-1] != width else ""))
@@ -129,8 +130,8 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
                                call=found.understood, sizes=sizes, problem=f"{type(error).__name__}: {error}")) from error
     if not isinstance(output, torch.Tensor) or output.dim() != 4:
         what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
-        raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row, call=found.understood,
-                           what=what))
+        raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row,
+                           call=found.understood, what=what))
     return (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
 
 

@@ -19,8 +19,8 @@ from yolograft.errors import HostError
 from yolograft.sites import name_strides
 
 __all__ = [
-    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
-    "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
+    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "format_source", "has_map_output", "has_scaled_width",
+    "name_head_inputs", "output_channels", "output_stride", "parse_literal", "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
 IMAGE = -1  # the input of row 0
@@ -255,11 +255,17 @@ def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] 
     found: list[int | None] = []
     for one in all_rows:
         inputs = [3 if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
-        found.append(inputs[0] if one.number in passthrough else _channels(one, inputs, scaling))
+        found.append(inputs[0] if one.number in passthrough else output_channels(one, inputs, scaling))
     return found
 
 
-def _channels(one: Row, inputs: list[int | None], scaling: Scaling) -> int | None:
+def has_scaled_width(module: str) -> bool:
+    """Whether the first argument of this stock module's rows is the number of output channels, scaled by the width."""
+    return module in _SCALED_WIDTH
+
+
+def output_channels(one: Row, inputs: Sequence[int | None], scaling: Scaling) -> int | None:
+    """Return the output channels of a row of a stock module, from the channels of its inputs."""
     if not has_map_output(one):
         return None
     if one.module in _SCALED_WIDTH:
@@ -290,10 +296,15 @@ def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset()) -> l
     found: list[Fraction | None] = []
     for one in all_rows:
         inputs = [Fraction(1) if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
-        source = inputs[-1] if one.module == "CBFuse" else next((s for s in inputs if s is not None), None)
-        factor = Fraction(1) if one.number in passthrough else _factor(one)
-        found.append(None if source is None or factor is None else source * factor)
+        found.append(output_stride(one, inputs, one.number in passthrough))
     return found
+
+
+def output_stride(one: Row, inputs: Sequence[Fraction | None], keeps_stride: bool = False) -> Fraction | None:
+    """Return the stride of a row's output, from the strides of its inputs."""
+    source = inputs[-1] if one.module == "CBFuse" else next((s for s in inputs if s is not None), None)
+    factor = Fraction(1) if keeps_stride else _factor(one)
+    return None if source is None or factor is None else source * factor
 
 
 def _factor(one: Row) -> Fraction | None:
