@@ -97,7 +97,7 @@ def _stock_base(row: Row) -> type[nn.Module] | None:
     """Return the stock module as which a row is parsed: what its class extends, else what the start of its name says."""
     cls = modules.lookup(row.module)
     habit = modules.describe_channels(cls)
-    if row.is_list or habit.inputs != "one" or not habit.output:
+    if row.is_list or habit.kind != "c1,c2":
         return None
     for parent in cls.__mro__[1:]:
         if table.has_scaled_width(parent.__name__) and vars(tasks).get(parent.__name__) is parent:

@@ -9,6 +9,7 @@ constructor's signature says it (see `yolograft.modules.describe_channels`):
 | `(c1, ...)` | `[3]` | input channels, 3 |
 | `([c1, ...], c2, ...)` | `[128]` | the list of input channels, 128 scaled |
 | `([c1, ...], ...)` | `[]` | the list of input channels |
+| `(length, ...)` | `[]` | the number of inputs |
 | `(...)` | `[1]` | 1 |
 
 A constructor with `n` after its channels gets the scaled number of repeats there, as Ultralytics' C2f does; any other module
@@ -67,28 +68,31 @@ def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModul
     repeats = scaling.repeats(row.repeats) if isinstance(row.repeats, int) else 1
     first: list[Any] = []
     words: list[str] = []
-    if habit.inputs == "one":
-        if len(channels) > 1 and len(set(channels)) > 1:
+    if habit.kind in ("c1", "c1,c2"):
+        if len(set(channels)) > 1:
             raise HostError(tr(
                 "{row} reads {count} maps with {channels} channels, but the constructor of '{name}' takes the channels of "
                 "one. Let it take a list, with @module('{name}', channels=\"[c],c2\").", row=row, count=len(channels),
                 channels=", ".join(map(str, channels)), name=row.module))
         first.append(channels[0])
-        words.append(f"c1={channels[0]}")
-    elif habit.inputs == "list":
+        words.append(f"{habit.names[0]}={channels[0]}")
+    elif habit.kind in ("[c]", "[c],c2"):
         first.append(list(channels))
-        words.append(f"channels={list(channels)}")
-    if habit.output:
+        words.append(f"{habit.names[0]}={list(channels)}")
+    elif habit.kind == "len":
+        first.append(len(channels))
+        words.append(f"{habit.names[0]}={len(channels)}")
+    if habit.kind in ("c1,c2", "[c],c2") and (args or habit.needs_output):
         if not args or isinstance(args[0], bool) or not isinstance(args[0], int) or args[0] < 1:
             raise HostError(tr("{row} needs its number of output channels as the first argument, as in [128]: the "
                                "constructor of '{name}' takes it.", row=row, name=row.module))
         width = args.pop(0)
         first.append(scaling.channels(width))
-        words.append(f"c2={first[-1]}" + (f" ({width} scaled)" if first[-1] != width else ""))
-    if habit.repeats:
-        first.append(repeats)
-        words.append(f"n={repeats}")
-        repeats = 1
+        words.append(f"{habit.names[1]}={first[-1]}" + (f" ({width} scaled)" if first[-1] != width else ""))
+        if habit.takes_repeats:
+            first.append(repeats)
+            words.append(f"n={repeats}")
+            repeats = 1
     words += [short_text(arg) for arg in args]
     return RowModule(cls, (*first, *args), repeats, f"{row.module}({', '.join(words)})")
 
