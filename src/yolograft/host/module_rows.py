@@ -48,7 +48,7 @@ def patch_parse_model() -> Iterator[None]:
 
 def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
     rows = table.parse_rows(d)
-    custom = [row for row in rows if modules.is_registered(row.module)]
+    custom = [row for row in rows if module_rows.is_module(row.module)]
     if not custom:
         return _stock_parse_model(d, ch, verbose)  # type: ignore[no-any-return]
     scaling = table.scales(d)[0]
@@ -63,7 +63,8 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
         else:
             shape = shapes[row.number]
             assert shape is not None
-            stock_row = [row.reads()[0], 1, "HGStem", [2, shape[0]]]
+            source = row.reads()[0]
+            stock_row = [-1 if source == row.number - 1 else source, 1, "HGStem", [2, shape[0]]]
         config[row.part][row.number - (len(d["backbone"]) if row.part == "head" else 0)] = stock_row
     log = _TableLog()
     with _record_arguments(set(bases.values())), patched((tasks, "LOGGER", log)):

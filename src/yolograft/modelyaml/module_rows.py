@@ -25,15 +25,16 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from yolograft import modules
-from yolograft.errors import HostError
+from yolograft.errors import HostError, ModuleError
 from yolograft.language import tr
-from yolograft.modelyaml import table
+from yolograft.modelyaml import catalog, table
+from yolograft.modelyaml.signatures import find_block
 from yolograft.modelyaml.table import IMAGE, Row, Scaling, has_map_output, parse_literal, short_text
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["RowModule", "build_row", "measure_row", "measure_table", "resolve_row"]
+__all__ = ["RowModule", "build_row", "is_module", "measure_row", "measure_table", "resolve_row"]
 
 _SIZE = 256  # height and width of the image, in pixels, for which shapes are measured; Ultralytics measures strides with it
 Shape = tuple[int, int, int]  # channels, height, width
@@ -54,6 +55,17 @@ class RowModule:
     args: tuple[Any, ...]
     times: int
     understood: str
+
+
+def is_module(name: str) -> bool:
+    """Whether a row of this name is built by a registered module: Ultralytics has no such module, and there is no such block."""
+    if catalog.has_module(name) or find_block(name) is not None:
+        return False
+    try:
+        modules.lookup(name)
+    except ModuleError:
+        return False
+    return True
 
 
 def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModule:
@@ -148,7 +160,7 @@ def measure_table(rows: Sequence[Row], scaling: Scaling, image_channels: int = 3
     found: list[Shape | None] = []
     for row in rows:
         inputs = [(image_channels, _SIZE, _SIZE) if t == IMAGE else found[t] for t in row.reads()]
-        if not modules.is_registered(row.module):
+        if not is_module(row.module):
             found.append(_stock_shape(row, inputs, scaling))
             continue
         shapes = [shape for shape in inputs if shape is not None]
