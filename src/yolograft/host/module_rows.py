@@ -101,11 +101,11 @@ def _stock_base(row: Row) -> type[nn.Module] | None:
     if row.is_list or habit.kind != "c1,c2":
         return None
     for parent in cls.__mro__[1:]:
-        if table.has_scaled_width(parent.__name__) and vars(tasks).get(parent.__name__) is parent:
+        if parent.__name__ in table.SCALED_WIDTH and vars(tasks).get(parent.__name__) is parent:
             return parent
     start = re.split(r"[_\-]", row.module)[0]
     stock = vars(tasks).get(start)
-    return stock if start != row.module and table.has_scaled_width(start) and isinstance(stock, type) else None
+    return stock if start != row.module and start in table.SCALED_WIDTH and isinstance(stock, type) else None
 
 
 @contextmanager
