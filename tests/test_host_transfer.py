@@ -42,7 +42,8 @@ def test_an_inserted_row_loses_no_row(path: Any) -> None:
     except Exception:
         pytest.skip("not a file of rows")
     for at in range(1, len(rows)):
-        for row in ([-1, 1, "Conv", [64, 3, 1]], [-1, 2, "C3k2", [256, False]], [-1, 1, "nn.Identity", []], [-1, 1, "My", []]):
+        for row in ([-1, 1, "Conv", [64, 3, 1]], [-1, 2, "C3k2", [256, False]], [-1, 1, "nn.Identity", []],
+                    [-1, 1, "My", []]):
             edited = insert(cfg, at, row)
             others = table.parse_rows(edited)
             mapping = transfer.match_rows(cfg, edited)

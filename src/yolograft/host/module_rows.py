@@ -50,7 +50,7 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
     rows = table.parse_rows(d)
     custom = [row for row in rows if module_rows.is_module(row.module)]
     if not custom:
-        return _stock_parse_model(d, ch, verbose)  # type: ignore[no-any-return]
+        return _stock_parse_model(d, ch, verbose)
     scaling = table.scales(d)[0]
     shapes = module_rows.measure_table(rows, scaling, ch)
     config = {**d, "backbone": list(d["backbone"]), "head": list(d["head"])}
@@ -67,7 +67,8 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
             stock_row = [-1 if source == row.number - 1 else source, 1, "HGStem", [2, shape[0]]]
         config[row.part][row.number - (len(d["backbone"]) if row.part == "head" else 0)] = stock_row
     log = _TableLog()
-    with _record_arguments(set(bases.values())), patched((tasks, "LOGGER", log)):
+    recorders = [(tasks, base.__name__, _recording(base)) for base in set(bases.values())]
+    with patched((tasks, "LOGGER", log), *recorders):
         layers, save = _stock_parse_model(config, ch, verbose)
     for row in custom:
         inputs = [ch if t == IMAGE else (shapes[t] or (0,))[0] for t in row.reads()]
@@ -108,20 +109,15 @@ def _stock_base(row: Row) -> type[nn.Module] | None:
     return stock if start != row.module and start in table.SCALED_WIDTH and isinstance(stock, type) else None
 
 
-@contextmanager
-def _record_arguments(bases: set[type[nn.Module]]) -> Iterator[None]:
-    """Let Ultralytics build these classes as subclasses that keep their constructor's arguments."""
+def _recording(base: type[nn.Module]) -> type[nn.Module]:
+    """Return a subclass that keeps its constructor's arguments. Ultralytics builds it in the place of the class."""
 
-    def recording(base: type[nn.Module]) -> type[nn.Module]:
-        def __init__(self: nn.Module, *args: Any) -> None:
-            base.__init__(self, *args)
-            vars(self)[_ARGUMENTS] = args
+    def __init__(self: nn.Module, *args: Any) -> None:
+        base.__init__(self, *args)
+        vars(self)[_ARGUMENTS] = args
 
-        names = {"__init__": __init__, "__module__": base.__module__, "__qualname__": base.__qualname__}
-        return type(base.__name__, (base,), names)
-
-    with patched(*((tasks, base.__name__, recording(base)) for base in bases)):
-        yield
+    names = {"__init__": __init__, "__module__": base.__module__, "__qualname__": base.__qualname__}
+    return type(base.__name__, (base,), names)
 
 
 def _recorded(row: Row, layer: nn.Module) -> RowModule:

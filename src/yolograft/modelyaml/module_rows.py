@@ -58,7 +58,7 @@ class RowModule:
 
 
 def is_module(name: str) -> bool:
-    """Whether a row of this name is built by a registered module: Ultralytics has no such module, and there is no such block."""
+    """Whether a registered module builds a row of this name: neither Ultralytics nor a block has the name."""
     if catalog.has_module(name) or find_block(name) is not None:
         return False
     try:

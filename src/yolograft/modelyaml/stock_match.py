@@ -80,7 +80,9 @@ def match_stock(edited: list[Row], name: str = "") -> StockMatch | None:
 
 def correspond(edited: list[Row], stock: list[Row]) -> dict[int, int]:
     """Return, for each row of `stock` that has a counterpart among the edited rows, the number of the counterpart."""
-    return _find_counterparts(edited, stock, _align(edited, stock)[1])[0]
+    mine = _strides_of_chain(edited)
+    pairs = _align(edited, stock, mine, _strides_of_chain(stock))[1]
+    return _find_counterparts(edited, stock, pairs, mine)[0]
 
 
 def _version(stem: str) -> str:

@@ -64,6 +64,7 @@ class DySample(nn.Module):
         if self.scope is not None:
             nn.init.zeros_(self.scope.weight)
             nn.init.zeros_(self.scope.bias)  # type: ignore[arg-type]
+        self.init_pos: Tensor
         self.register_buffer("init_pos", self._points_of_bilinear())
 
     def _points_of_bilinear(self) -> Tensor:
