@@ -267,8 +267,8 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="The layer table shows stock modules in the place of the user's."),
     Internal(
         name="ultralytics.nn.tasks:C3k2", kind="patched", files=(MODULE_ROWS,), parameters=("c1", "c2", "n"),
-        why="`parse_model` finds a stock module by its name in `ultralytics.nn.tasks`. While it parses a row of a class that "
-            "extends this or another stock module, a subclass there records the arguments that it gives.",
+        why="`parse_model` finds a stock module by its name in `ultralytics.nn.tasks`. While it parses a row of a class "
+            "that extends this or another stock module, a subclass there records the arguments that it gives.",
         breaks="A class that extends a stock module gets other arguments than that module."),
     Internal(
         name="ultralytics.nn.modules:HGStem", kind="relied on", files=(MODULE_ROWS,), parameters=("c1", "cm", "c2"),
@@ -337,7 +337,8 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.modules.block:RepVGGDW", kind="relied on", files=(MODELS,),
         why="`fuse` merges its branches, so blocks inside are refused.", breaks="A block inside vanishes when fused."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on", files=(SAFETENSORS, TRAINER, MODELS, LAYER_TABLE, TRANSFER),
+        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on",
+        files=(SAFETENSORS, TRAINER, MODELS, LAYER_TABLE, TRANSFER),
         parameters=("weights",), source=("self.load_state_dict(", "strict=False", 'LOGGER.info(f"Transferred {'),
         why="It loads the host's tensors by name and leaves others alone; blocks are loaded after it. It logs a count, "
             "which ours replaces.",

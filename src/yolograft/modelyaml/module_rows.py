@@ -61,6 +61,8 @@ def is_module(name: str) -> bool:
     """Whether a registered module builds a row of this name: neither Ultralytics nor a block has the name."""
     if catalog.has_module(name) or find_block(name) is not None:
         return False
+    if modules.has_own(name):
+        return True
     try:
         modules.lookup(name)
     except ModuleError:

@@ -26,7 +26,7 @@ from yolograft.modules._channels import Channels, deduce, describe
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Channels", "aliases", "canonical", "describe_channels", "lookup", "module", "names"]
+__all__ = ["Channels", "add_plain", "aliases", "canonical", "describe_channels", "has_own", "lookup", "module", "names"]
 
 _MODULES: dict[str, type[nn.Module]] = {}
 _ALIASES: dict[str, str] = {}  # normalised name or alias -> registered name
@@ -77,6 +77,27 @@ def module(name: str, *, aliases: Iterable[str] = (), channels: str | None = Non
         return cls
 
     return register
+
+
+def add_plain(cls: type[nn.Module]) -> None:
+    """Make a class that has no decorator a module, by the name of the class. A row that uses it reads its constructor.
+
+    It takes the place of any other module of this name.
+    """
+    _import_all()
+    name = cls.__name__
+    owner = _ALIASES.get(_normalize(name))
+    if owner is not None and owner != name and not _is_ours(_MODULES[owner]):
+        return  # another name of a class that the user registered with the decorator
+    _MODULES[name] = cls
+    _ALIASES[_normalize(name)] = name
+
+
+def has_own(name: str) -> bool:
+    """Return whether a module of this name is the user's, or of an installed package, and not one of ours."""
+    _import_all()
+    owner = _ALIASES.get(_normalize(name))
+    return owner is not None and not _is_ours(_MODULES[owner])
 
 
 def names() -> list[str]:
