@@ -52,7 +52,10 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
     if not custom:
         return _stock_parse_model(d, ch, verbose)
     scaling = table.scales(d)[0]
-    shapes = module_rows.measure_table(rows, scaling, ch)
+    measured = module_rows.measure_table(rows, scaling, ch)
+    for error in measured.errors.values():
+        raise error
+    shapes = measured.shapes
     config = {**d, "backbone": list(d["backbone"]), "head": list(d["head"])}
     bases: dict[int, type[nn.Module]] = {}
     for row in custom:
@@ -75,6 +78,7 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
         found = _recorded(row, layers[row.number]) if row.number in bases else \
             module_rows.resolve_row(row, inputs, scaling)
         built = module_rows.build_row(row, found)
+        _copy_activation(built, layers[row.number], bases.get(row.number))
         size = sum(parameter.numel() for parameter in built.parameters())
         name = f"{found.cls.__module__}.{found.cls.__qualname__}".replace("__main__.", "")
         vars(built).update(i=row.number, f=_from(row), type=name, np=size)
@@ -86,9 +90,16 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
         if _ARGUMENTS in vars(layer):
             del vars(layer)[_ARGUMENTS]
             layer.__class__ = type(layer).__mro__[1]
-    log.flush(verbose)
+    log.log_rows(verbose)
     read = {t for row in custom for t in row.reads() if t not in (row.number - 1, IMAGE)}
     return layers, sorted({*save, *read})
+
+
+def _copy_activation(built: Any, stock: Any, base: type[nn.Module] | None) -> None:
+    """Copy the activation that newer versions give an SPPF after its construction."""
+    is_kind = base is not None and base.__name__ == "SPPF" and issubclass(type(built), base)
+    if is_kind:
+        built.cv1.act = stock.cv1.act
 
 
 def _from(row: Row) -> Any:
@@ -139,11 +150,11 @@ class _TableLog:
         self._held: list[str] = []
 
     def info(self, text: object) -> None:
-        """Keep a line until `flush`."""
+        """Keep a line until `log_rows`."""
         self._held.append(str(text))
 
-    def flush(self, verbose: bool) -> None:
-        """Log all lines."""
+    def log_rows(self, verbose: bool) -> None:
+        """Log all lines. `layer_table` knows them by the name of this function."""
         for text in self._held if verbose else ():
             number = re.match(r"\s*(\d+) ", text)
             LOGGER.info(self.lines.get(int(number[1]), text) if number else text)

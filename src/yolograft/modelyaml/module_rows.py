@@ -19,13 +19,13 @@ is repeated in sequence. The shape of the output is measured: the module runs on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from yolograft import modules
-from yolograft.errors import HostError, ModuleError
+from yolograft.errors import GraftError, HostError, ModuleError
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, table
 from yolograft.modelyaml.signatures import find_block
@@ -34,7 +34,7 @@ from yolograft.modelyaml.table import IMAGE, Row, Scaling, has_map_output, parse
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["RowModule", "build_row", "is_module", "measure_row", "measure_table", "resolve_row"]
+__all__ = ["Measured", "RowModule", "build_row", "is_module", "measure_row", "measure_table", "resolve_row", "stride_of"]
 
 _SIZE = 256  # height and width of the image, in pixels, for which shapes are measured; Ultralytics measures strides with it
 Shape = tuple[int, int, int]  # channels, height, width
@@ -153,28 +153,58 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
     return (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
 
 
-def measure_table(rows: Sequence[Row], scaling: Scaling, image_channels: int = 3) -> list[Shape | None]:
-    """Return the shape of each row's output for an image of `_SIZE` x `_SIZE`; None where the YAML does not determine it.
+@dataclass
+class Measured:
+    """The shapes of all rows for an image of `_SIZE` x `_SIZE` pixels.
 
-    Raises:
-        HostError: a row's module cannot be built or run, or it needs an input whose shape is not known.
+    Attributes:
+        shapes: of each row's output; None where the YAML does not determine it.
+        errors: for each row whose module cannot be built or run, why.
+        texts: for each row of a registered module, how its arguments were read and what it gives, in words.
     """
-    found: list[Shape | None] = []
+
+    shapes: list[Shape | None]
+    errors: dict[int, GraftError]
+    texts: dict[int, str]
+
+
+def measure_table(rows: Sequence[Row], scaling: Scaling, image_channels: int = 3, passthrough: Collection[int] = ()
+                  ) -> Measured:
+    """Measure the rows of a model YAML. A row in `passthrough` gives the shape of its input."""
+    image = (image_channels, _SIZE, _SIZE)
+    found = Measured([], {}, {})
     for row in rows:
-        inputs = [(image_channels, _SIZE, _SIZE) if t == IMAGE else found[t] for t in row.reads()]
+        inputs = [image if t == IMAGE else None if t is None else found.shapes[t] for t in map(row.target, row.sources)]
+        if row.number in passthrough:
+            found.shapes.append(inputs[0])
+            continue
         if not is_module(row.module):
-            found.append(_stock_shape(row, inputs, scaling))
+            found.shapes.append(_stock_shape(row, inputs, scaling))
             continue
         shapes = [shape for shape in inputs if shape is not None]
-        if len(shapes) < len(inputs):
-            raise HostError(tr("{row} reads a row whose channels or stride the YAML does not determine.", row=row))
-        found.append(measure_row(row, shapes, scaling))
+        try:
+            if len(shapes) < len(inputs):
+                raise HostError(tr("{row} reads a row whose channels or stride the YAML does not determine.", row=row))
+            shape = measure_row(row, shapes, scaling)
+        except GraftError as error:
+            found.errors[row.number] = error
+            found.shapes.append(None)
+            continue
+        found.shapes.append(shape)
+        understood = resolve_row(row, [channels for channels, _, _ in shapes], scaling).understood
+        found.texts[row.number] = tr("{row} -> {call}: {channels} channels, stride {stride}", row=row, call=understood,
+                                     channels=shape[0], stride=Fraction(_SIZE, shape[1]))
     return found
+
+
+def stride_of(shape: Shape | None) -> Fraction | None:
+    """Return the stride of a map of this shape."""
+    return None if shape is None else Fraction(_SIZE, shape[1])
 
 
 def _stock_shape(row: Row, inputs: Sequence[Shape | None], scaling: Scaling) -> Shape | None:
     channels = table.output_channels(row, [shape and shape[0] for shape in inputs], scaling)
-    strides = [shape and Fraction(_SIZE, shape[1]) for shape in inputs]
+    strides = [stride_of(shape) for shape in inputs]
     stride = table.output_stride(row, strides)
     if channels is None or stride is None or not has_map_output(row):
         return None

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from yolograft.errors import HostError
@@ -272,12 +273,19 @@ def _positive(name: str, value: Any) -> tuple[float]:
     return (float(value),)
 
 
-def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] = frozenset()) -> list[int | None]:
-    """Return the output channels of each row at a scale; a row in `passthrough` keeps the channels of its input."""
+def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] = frozenset(),
+             measured: Mapping[int, int | None] = MappingProxyType({})) -> list[int | None]:
+    """Return the output channels of each row at a scale.
+
+    A row in `passthrough` keeps the channels of its input, and one in `measured` gives those there.
+    """
     found: list[int | None] = []
     for one in all_rows:
         inputs = [3 if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
-        found.append(inputs[0] if one.number in passthrough else output_channels(one, inputs, scaling))
+        if one.number in measured:
+            found.append(measured[one.number])
+        else:
+            found.append(inputs[0] if one.number in passthrough else output_channels(one, inputs, scaling))
     return found
 
 
@@ -308,12 +316,17 @@ def widths(all_rows: list[Row], cfg: dict[str, Any], passthrough: frozenset[int]
     return [frozenset(c for c in column if c is not None) for column in zip(*tables, strict=True)]
 
 
-def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset()) -> list[Fraction | None]:
-    """Return the stride of each row's output (for a head: of its first input); None if the YAML does not determine it."""
+def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset(),
+            measured: Mapping[int, Fraction | None] = MappingProxyType({})) -> list[Fraction | None]:
+    """Return the stride of each row's output (for a head: of its first input); None if the YAML does not determine it.
+
+    A row in `passthrough` keeps the stride of its input, and one in `measured` has the stride there.
+    """
     found: list[Fraction | None] = []
     for one in all_rows:
         inputs = [Fraction(1) if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
-        found.append(output_stride(one, inputs, one.number in passthrough))
+        found.append(measured[one.number] if one.number in measured else
+                     output_stride(one, inputs, one.number in passthrough))
     return found
 
 

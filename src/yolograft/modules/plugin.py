@@ -103,7 +103,8 @@ def files_of(names: Iterable[str]) -> list[Path]:
 
 def learn(name: str, cls: type) -> None:
     """Make the class of a row of an opened checkpoint known by the name of the row, unless there is such a module."""
-    if cls.__name__ == name and not modules.has_own(name) and not cls.__module__.startswith(("yolograft.", "torch.")):
+    is_own = cls.__module__.partition(".")[0] not in ("torch", "torchvision", "ultralytics", "yolograft")
+    if is_own and cls.__name__ == name and not modules.has_own(name):
         modules.add_plain(cls)
 
 
