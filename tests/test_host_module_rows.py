@@ -98,7 +98,7 @@ BASE = yaml.safe_load(next(path for path in catalog.packaged_files() if path.nam
 
 
 @pytest.fixture(autouse=True)
-def _own_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_modules(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     modules.names()
     monkeypatch.setattr(modules, "_MODULES", dict(modules._MODULES))
     monkeypatch.setattr(modules, "_ALIASES", dict(modules._ALIASES))

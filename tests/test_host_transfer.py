@@ -1,11 +1,13 @@
 """Pretrained weights follow the rows of an edited model YAML."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from yolograft import YOLO
 from yolograft.host import transfer
 from yolograft.modelyaml import catalog, table
 
@@ -52,3 +54,36 @@ def test_an_inserted_row_loses_no_row(path: Any) -> None:
                 expected, found = one.number + (one.number >= at), mapping.get(one.number)
                 twin = found is not None and (others[found].module, others[found].args) == (one.module, one.args)
                 assert found == expected or twin, f"{row} at {at}: {one} should be {expected}, and is {found}"
+
+
+EDITS: dict[str, tuple[Any, int]] = {  # an edit of yolo11, and how many of the 499 tensors of yolo11n.pt load
+    "a Conv is inserted": (lambda cfg: insert(cfg, 9, [-1, 1, "Conv", [1024, 3, 1]]), 499),
+    "a row is replaced": (lambda cfg: replaced(cfg, 9, [-1, 1, "SPP", [1024, [5, 9, 13]]]), 499),
+    "a Concat is replaced": (lambda cfg: replaced(cfg, 12, [[-1, 6], 1, "BiFPN_Concat2", []]), 499),
+}
+
+
+def replaced(cfg: dict[str, Any], at: int, row: list[Any]) -> dict[str, Any]:
+    edited = copy.deepcopy(cfg)
+    split = len(edited["backbone"])
+    (edited["backbone"] if at < split else edited["head"])[at if at < split else at - split] = row
+    return edited
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_real_tensors_follow_the_rows(name: str, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+                                      one_thread: None) -> None:
+    change, expected = EDITS[name]
+    cfg = change(config_of(next(path for path in FILES if path.name == "yolo11.yaml")))
+    file = tmp_path / "yolo11n-edited.yaml"
+    file.write_text(yaml.safe_dump(cfg), encoding="utf-8")
+    model = YOLO(file)
+    model.load(weights)
+    source, target = YOLO(weights).model.state_dict(), model.model.state_dict()
+    shift = int("inserted" in name)
+    same = sum(bool((value == target[f"model.{int(key.split('.')[1]) + shift * (int(key.split('.')[1]) >= 9)}."
+                                     f"{key.split('.', 2)[2]}"]).all()) for key, value in source.items())
+    assert same == expected
+    captured = capfd.readouterr()
+    assert f"yolograft: {expected} of {len(target)} host tensors loaded" in captured.out + captured.err
+    assert "Transferred" not in captured.out + captured.err

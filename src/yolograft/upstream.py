@@ -785,8 +785,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="PyTorch's own list lacks the attention that runs on a CPU.",
         breaks="The FLOPs of attention are missing."),
     Internal(
-        name="torch.overrides:TorchFunctionMode", kind="overridden", files=(PROFILE,),
-        why="It replaces convolutions while only shapes are needed.", breaks="Probing shapes is slower."),
+        name="torch.overrides:TorchFunctionMode", kind="overridden", files=(PROFILE, "modelyaml/module_rows.py"),
+        why="It replaces operators while only shapes are needed.", breaks="Probing shapes is slower."),
     Internal(
         name="torch.nn.modules.conv:Conv2d._conv_forward", kind="relied on", files=(PROFILE,), source=("F.conv2d(",),
         why="A convolution goes through `functional.conv2d`.", breaks="The FLOPs of convolutions are missing."),

@@ -135,9 +135,17 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
         HostError: the module cannot be built, cannot run on these inputs, or does not give one map (B, C, H, W).
     """
     import torch
+    from torch.nn import functional
+    from torch.overrides import TorchFunctionMode
+
+    class KeepBatchNorm(TorchFunctionMode):
+        """Batch norm keeps the shape. For meta tensors, PyTorch would import its compiler, which takes seconds."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return args[0] if func is functional.batch_norm else func(*args, **(kwargs or {}))
 
     found = resolve_row(row, [channels for channels, _, _ in shapes], scaling)
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"), torch.no_grad(), KeepBatchNorm():
         module = build_row(row, found).eval()
         inputs = [torch.empty(1, *shape) for shape in shapes]
         try:
