@@ -124,7 +124,7 @@ def build_row(row: Row, found: RowModule) -> nn.Module:
     except Exception as error:  # the user's constructor can raise anything
         raise HostError(tr("{row}: {call} cannot be built: {problem}. If the channels were misread, say how the constructor "
                            "takes them: @module('{name}', channels=\"c1,c2\").", row=row, call=found.understood,
-                           problem=f"{type(error).__name__}: {error}", name=row.module)) from error
+                           problem=_one_line(error), name=row.module)) from error
     return built[0] if len(built) == 1 else nn.Sequential(*built)
 
 
@@ -153,7 +153,7 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
         except Exception as error:  # the user's forward can raise anything
             sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
             raise HostError(tr("{row}: {call} cannot run on {sizes} (channels x height x width): {problem}.", row=row,
-                               call=found.understood, sizes=sizes, problem=f"{type(error).__name__}: {error}")) from error
+                               call=found.understood, sizes=sizes, problem=_one_line(error))) from error
     if not isinstance(output, torch.Tensor) or output.dim() != 4:
         what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
         raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row,
@@ -208,6 +208,10 @@ def measure_table(rows: Sequence[Row], scaling: Scaling, image_channels: int = 3
 def stride_of(shape: Shape | None) -> Fraction | None:
     """Return the stride of a map of this shape."""
     return None if shape is None else Fraction(_SIZE, shape[1])
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _stock_shape(row: Row, inputs: Sequence[Shape | None], scaling: Scaling) -> Shape | None:
