@@ -142,3 +142,13 @@ def varied_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = root / "varied.yaml"
     file.write_text(f"path: {root}\ntrain: images\nval: images\nnames: [dim, bright]\n")
     return file
+
+
+@pytest.fixture
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what the test registers as modules."""
+    from yolograft import modules
+
+    modules.names()  # ours are registered before the copy
+    for registry in ("_MODULES", "_ALIASES", "_CHANNELS"):
+        monkeypatch.setattr(modules, registry, getattr(modules, registry).copy())

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from yolograft import threads as _threads  # noqa: F401 (records OMP_NUM_THREADS before Ultralytics changes it)
 
 __version__ = "0.1.0"
-__all__ = ["YOLO", "Graft", "GraftError", "__version__", "block", "graft", "prune", "sites"]
+__all__ = ["YOLO", "Graft", "GraftError", "__version__", "block", "graft", "module", "prune", "sites"]
 
 if TYPE_CHECKING:
     from yolograft.attach import graft, prune, sites
     from yolograft.blocks import block
     from yolograft.errors import GraftError
     from yolograft.host import YOLO
+    from yolograft.modules import module
     from yolograft.spec import Graft
 
 _MODULES = {
@@ -25,6 +26,7 @@ _MODULES = {
     "GraftError": "yolograft.errors",
     "YOLO": "yolograft.host",
     "block": "yolograft.blocks",
+    "module": "yolograft.modules",
     "graft": "yolograft.attach",
     "prune": "yolograft.attach",
     "sites": "yolograft.attach",

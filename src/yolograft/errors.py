@@ -13,7 +13,8 @@ from difflib import SequenceMatcher, get_close_matches
 
 from yolograft.language import tr
 
-__all__ = ["BlockError", "DataError", "GraftError", "HostError", "SiteError", "SpecError", "errors_at_row", "nearest"]
+__all__ = ["BlockError", "DataError", "GraftError", "HostError", "ModuleError", "SiteError", "SpecError", "errors_at_row",
+           "nearest"]
 
 
 class GraftError(Exception):
@@ -35,6 +36,10 @@ class SpecError(GraftError, ValueError):
 
 class BlockError(GraftError, ValueError):
     """The block or the setting does not exist, or the value does not work for the block."""
+
+
+class ModuleError(GraftError, ValueError):
+    """The module of a row does not exist, or an argument does not work for it."""
 
 
 class SiteError(GraftError, KeyError):

@@ -40,6 +40,7 @@ LAYER_TABLE = "host/layer_table.py"
 LOG = "host/log.py"
 MODELS = "host/models.py"
 MODEL_NAMES = "host/model_names.py"
+MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
 BLOCK_PAGE = "analysis/block_page.py"
@@ -56,6 +57,7 @@ TABLE = "modelyaml/table.py"
 THREADS = "threads.py"
 TRAIN = "runner/train.py"
 TRAINER = "host/trainer.py"
+TRANSFER = "host/transfer.py"
 TRIAL_TRAINER = "runner/trainer.py"
 UPSAMPLE = "fast/cpu/upsample.py"
 YOLO = "host/yolo.py"
@@ -176,7 +178,7 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
         files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
-               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER),
+               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
@@ -253,6 +255,26 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
+        name="ultralytics.nn.tasks:parse_model", kind="patched", files=(MODULE_ROWS,), parameters=("d", "ch", "verbose"),
+        source=("nn.Sequential(*layers), sorted(save)", "m_.i, m_.f, m_.type = i, f, t", "HGStem",
+                "c1, cm, c2 = ch[f], args[0], args[1]"),
+        why="Every task model calls it by its name in this module. Ours lets it build a stock row in the place of each row "
+            "that names a registered module, and puts the module there.",
+        breaks="A model YAML whose rows name modules of the user cannot be built."),
+    Internal(
+        name="ultralytics.nn.tasks:LOGGER", kind="patched", files=(MODULE_ROWS,),
+        why="`parse_model` logs its table through it; the lines of the user's modules are changed there.",
+        breaks="The layer table shows stock modules in the place of the user's."),
+    Internal(
+        name="ultralytics.nn.tasks:C3k2", kind="patched", files=(MODULE_ROWS,), parameters=("c1", "c2", "n"),
+        why="`parse_model` finds a stock module by its name in `ultralytics.nn.tasks`. While it parses a row of a class "
+            "that extends this or another stock module, a subclass there records the arguments that it gives.",
+        breaks="A class that extends a stock module gets other arguments than that module."),
+    Internal(
+        name="ultralytics.nn.modules:HGStem", kind="relied on", files=(MODULE_ROWS,), parameters=("c1", "cm", "c2"),
+        why="`parse_model` does not scale the width of this row, so that it can give any number of channels.",
+        breaks="A model YAML whose rows name modules of the user cannot be built."),
+    Internal(
         name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD, LAYER_TABLE),
         source=('for i, (f, n, m, args) in enumerate(d["backbone"] + d["head"])', "globals()[m]",
                 "c2 = make_divisible(min(c2, max_channels) * width, 8)", 'LOGGER.info(f"{i:>3}{'),
@@ -315,7 +337,8 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.modules.block:RepVGGDW", kind="relied on", files=(MODELS,),
         why="`fuse` merges its branches, so blocks inside are refused.", breaks="A block inside vanishes when fused."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on", files=(SAFETENSORS, TRAINER, MODELS, LAYER_TABLE),
+        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on",
+        files=(SAFETENSORS, TRAINER, MODELS, LAYER_TABLE, TRANSFER),
         parameters=("weights",), source=("self.load_state_dict(", "strict=False", 'LOGGER.info(f"Transferred {'),
         why="It loads the host's tensors by name and leaves others alone; blocks are loaded after it. It logs a count, "
             "which ours replaces.",
@@ -762,8 +785,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="PyTorch's own list lacks the attention that runs on a CPU.",
         breaks="The FLOPs of attention are missing."),
     Internal(
-        name="torch.overrides:TorchFunctionMode", kind="overridden", files=(PROFILE,),
-        why="It replaces convolutions while only shapes are needed.", breaks="Probing shapes is slower."),
+        name="torch.overrides:TorchFunctionMode", kind="overridden", files=(PROFILE, "modelyaml/module_rows.py"),
+        why="It replaces operators while only shapes are needed.", breaks="Probing shapes is slower."),
     Internal(
         name="torch.nn.modules.conv:Conv2d._conv_forward", kind="relied on", files=(PROFILE,), source=("F.conv2d(",),
         why="A convolution goes through `functional.conv2d`.", breaks="The FLOPs of convolutions are missing."),

@@ -15,26 +15,31 @@ import hashlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from yolograft import blocks
-from yolograft.errors import BlockError, nearest
+from yolograft.errors import BlockError, GraftError, nearest
 from yolograft.language import tr
 from yolograft.spec import Graft
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Plugin", "check_needs", "files_of", "load_plugin", "load_plugins", "needs_of", "restore"]
+__all__ = ["LOADERS", "OPTIONS", "Plugin", "check_needs", "files_of", "find_file", "import_file", "load_plugin",
+           "load_plugins", "needs_of", "restore", "split_paths"]
 
 _LOADED: dict[str, Plugin] = {}  # by the name of the module
 _SHOWN = 12  # of the names in one line
 _ALLOWED = ("torch", "torchvision", "ultralytics", "yolograft", "builtins")  # packages whose classes need no file
 _T = TypeVar("_T")
+# Other arguments that name files of classes (`modules`), with the function that imports such a file. `needs_of` asks OPTIONS
+# which argument a class needs. The rooms of these arguments add their entries.
+LOADERS: dict[str, Callable[[str], Any]] = {}
+OPTIONS: list[Callable[[type], str]] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +88,8 @@ def load_plugins(paths: str | Path) -> list[Plugin]:
     Raises:
         BlockError: a file does not exist, cannot be imported, or has no block.
     """
-    text = str(paths)
-    names = [text] if Path(text).expanduser().is_file() else [part.strip() for part in text.split(",") if part.strip()]
     found = []
-    for name in names or [text]:
+    for name in split_paths(paths):
         module = load_plugin(name)
         found.append(_LOADED[module.__name__])
     return found
@@ -101,27 +104,15 @@ def load_plugin(path: str | Path) -> ModuleType:
     Raises:
         BlockError: the file does not exist, its import fails, or it has no block.
     """
-    file = Path(path).expanduser().resolve()
-    if not file.is_file() or file.suffix != ".py":
-        folder = file.parent
-        others = [one.name for one in folder.glob("*.py")] if folder.is_dir() else []
-        raise BlockError(tr("blocks={path} is not a Python file.{hint} Expected one that contains blocks, as in "
-                            "blocks=my_blocks.py.", path=path, hint=nearest(file.name, others)))
+    file = find_file(path, "blocks")
     name = file.stem
     known = sys.modules.get(name)
-    if known is not None and not _is_file_of(known, file):
-        raise BlockError(tr("blocks={path}: a module named '{name}' is already imported. Give the file another name.",
-                            path=path, name=name))
     if known is not None and name in _LOADED and _LOADED[name].module is known:
         _register_plain(known)  # again, if the registry was changed since
         return known
-    if name in sys.stdlib_module_names:
-        raise BlockError(tr("blocks={path}: Python has a module named '{name}' itself. Give the file another name.",
-                            path=path, name=name))
-    source = file.read_bytes()
     blocks.names()  # the built-in blocks must be registered before those of the user
     before = set(blocks.names())
-    module = known or _import(path, file, name, source)
+    module, digest = import_file(path, file, "blocks")
     registered = [one for one in blocks.names() if one not in before or blocks.lookup(one).__module__ == name]
     plain, hidden = _register_plain(module)
     if not registered and not plain:
@@ -133,9 +124,50 @@ def load_plugin(path: str | Path) -> ModuleType:
                             "        def forward(self, x): ...    # (B, C, H, W) to (B, C, H, W)\n"
                             "which graft=Mine@8 or a row [-1, 1, Mine, [16]] then uses. A shorter name: put "
                             "@yolograft.block(\"mine\") above the class.", path=path))
-    _LOADED[name] = Plugin(file=file, module=module, digest=hashlib.sha256(source).hexdigest(),
+    _LOADED[name] = Plugin(file=file, module=module, digest=digest,
                            registered=tuple(registered), plain=tuple(plain), hidden=hidden)
     return module
+
+
+def split_paths(paths: str | Path) -> list[str]:
+    """Return the paths of an argument that names one file, or several with commas between them."""
+    text = str(paths)
+    if Path(text).expanduser().is_file():
+        return [text]
+    return [part.strip() for part in text.split(",") if part.strip()] or [text]
+
+
+def find_file(path: str | Path, option: str) -> Path:
+    """Return the Python file that the argument `option` names.
+
+    Raises:
+        BlockError: it does not exist, or its name is that of another module.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file() or file.suffix != ".py":
+        folder = file.parent
+        others = [one.name for one in folder.glob("*.py")] if folder.is_dir() else []
+        raise BlockError(tr("{option}={path} is not a Python file.{hint} Expected one that contains {option}, as in "
+                            "{option}=my_{option}.py.", option=option, path=path, hint=nearest(file.name, others)))
+    known = sys.modules.get(file.stem)
+    if known is not None and not _is_file_of(known, file):
+        raise BlockError(tr("{option}={path}: a module named '{name}' is already imported. Give the file another name.",
+                            option=option, path=path, name=file.stem))
+    if known is None and file.stem in sys.stdlib_module_names:
+        raise BlockError(tr("{option}={path}: Python has a module named '{name}' itself. Give the file another name.",
+                            option=option, path=path, name=file.stem))
+    return file
+
+
+def import_file(path: str | Path, file: Path, option: str) -> tuple[ModuleType, str]:
+    """Import the file that the argument `option` names, unless it is imported; return the module and the file's SHA-256.
+
+    Raises:
+        BlockError: its import fails.
+    """
+    source = file.read_bytes()
+    module = sys.modules.get(file.stem) or _import(path, file, file.stem, source, option)
+    return module, hashlib.sha256(source).hexdigest()
 
 
 def needs_of(network: nn.Module) -> list[dict[str, Any]]:
@@ -143,21 +175,24 @@ def needs_of(network: nn.Module) -> list[dict[str, Any]]:
 
     Returns:
         One entry per file (or package) that defines modules of the network: `module`, `file` (empty for an installed
-        package), `sha256` and `classes`.
+        package), `sha256`, `classes`, and `option` if another argument than `blocks` names the file.
     """
     found: dict[str, set[str]] = {}
+    options: dict[str, set[str]] = {}
     for one in network.modules():
         cls = type(one)
         if cls.__module__.partition(".")[0] not in _ALLOWED:
             found.setdefault(cls.__module__, set()).add(cls.__name__)
+            options.setdefault(cls.__module__, set()).update(filter(None, (option(cls) for option in OPTIONS)))
     needs = []
     for name, classes in sorted(found.items()):
         origin = getattr(sys.modules.get(name), "__file__", None)
         is_file = "." not in name and origin is not None and Path(origin).is_file()
         digest = _LOADED[name].digest if name in _LOADED else hashlib.sha256(Path(str(origin)).read_bytes()).hexdigest() \
             if is_file else ""
-        needs.append({"module": name, "file": Path(str(origin)).name if is_file else "", "sha256": digest,
-                      "classes": sorted(classes)})
+        need = {"module": name, "file": Path(str(origin)).name if is_file else "", "sha256": digest,
+                "classes": sorted(classes)}
+        needs.append({**need, "option": min(options[name])} if options[name] else need)
     return needs
 
 
@@ -189,7 +224,7 @@ def restore(cls: type[_T], needs: Iterable[Mapping[str, Any]]) -> _T:
             except (ImportError, ValueError):
                 spec = None
             if spec is not None and spec.origin and need.get("file") and spec.origin.endswith(".py"):
-                load_plugin(spec.origin)
+                _loader(need)(spec.origin)
             elif spec is not None:
                 importlib.import_module(name)
     check_needs(needs)
@@ -218,30 +253,49 @@ def check_needs(needs: Iterable[Mapping[str, Any]], folder: Path | None = None) 
                                 "installed here. Install it from where its author publishes it.",
                                 package=name.partition(".")[0], classes=_list(classes)))
         if module is None:
+            path = _find(file, folder)
+            if need.get("option") == "modules":
+                raise BlockError(tr("This checkpoint has modules of its author's own file {file} ({classes}), which are not "
+                                    "part of yolograft. Get that file, and add modules={path} to the command. In Python: "
+                                    "yolograft.modules.plugin.load_file('{path}') before the model is opened.",
+                                    file=file, classes=_list(classes), path=path))
             raise BlockError(tr("This checkpoint has blocks of its author's own file {file} ({classes}), which are not "
                                 "part of "
                                 "yolograft. Get that file, and add blocks={path} to the command. In Python: "
                                 "yolograft.blocks.plugin.load_plugin('{path}') before the model is opened.",
-                                file=file, classes=_list(classes), path=_find(file, folder)))
+                                file=file, classes=_list(classes), path=path))
         missing = [one for one in classes if not hasattr(module, one)]
         if missing:
             raise BlockError(tr("This checkpoint has blocks of its author's own file {file}, but the imported {path} has no "
                                 "{classes}. It is another file or another version of it.", file=file or name,
                                 path=getattr(module, "__file__", name), classes=_list(missing)))
         if file and name != "__main__":
-            load_plugin(str(module.__file__))
-            if need.get("sha256") and need["sha256"] != _LOADED[name].digest:
+            _loader(need)(str(module.__file__))
+            if need.get("sha256") and need["sha256"] != hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest():
                 logging.getLogger("ultralytics").warning(tr(
                     "yolograft: {file} has changed since this checkpoint was written. Its blocks may compute "
                     "something "
-                    "else now.", file=_LOADED[name].file))
+                    "else now.", file=module.__file__))
+
+
+def _loader(need: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return the function that imports the file of an entry of `needs_of`.
+
+    Stock Ultralytics opens a checkpoint without the other rooms. It only needs the classes.
+    """
+    option = need.get("option")
+    return LOADERS.get(str(option), _import_only) if option else load_plugin
+
+
+def _import_only(path: str) -> ModuleType:
+    return import_file(path, find_file(path, "modules"), "modules")[0]
 
 
 def _is_file_of(module: ModuleType, file: Path) -> bool:
     return Path(getattr(module, "__file__", None) or "").resolve() == file
 
 
-def _import(path: str | Path, file: Path, name: str, source: bytes) -> ModuleType:
+def _import(path: str | Path, file: Path, name: str, source: bytes, option: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -253,9 +307,9 @@ def _import(path: str | Path, file: Path, name: str, source: bytes) -> ModuleTyp
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the file can raise anything
         del sys.modules[name]
-        if isinstance(error, BlockError):
+        if isinstance(error, GraftError):
             raise
-        raise BlockError(tr("blocks={path} cannot be imported: {error}.{hint}", path=path,
+        raise BlockError(tr("{option}={path} cannot be imported: {error}.{hint}", option=option, path=path,
                             error=f"{type(error).__name__}: {error}".rstrip("."), hint=_explain(error, source))) from error
     return module
 

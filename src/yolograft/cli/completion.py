@@ -16,9 +16,9 @@ from yolograft.language import tr
 __all__ = ["SHELLS", "SPEEDS", "commands", "run", "script"]
 
 SHELLS = ("bash", "zsh")
-_OWN = ("graft", "blocks", "replace", "speed")
+_OWN = ("graft", "blocks", "modules", "replace", "speed")
 SPEEDS = ("auto", "stock", "float32", "bfloat16", "resident", "graphed")  # as `fast.modes.MODES`, without importing torch
-_FILES = ("model", "data", "source", "to", "blocks")
+_FILES = ("model", "data", "source", "to", "blocks", "modules")
 
 # bash splits words at '=' and completes the value as a word of its own; `nospace` adds no space after 'key='
 _BASH = """\

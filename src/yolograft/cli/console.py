@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from yolograft import shell
-from yolograft.blocks import plugin
 from yolograft.errors import SpecError
 from yolograft.language import tr
+from yolograft.modules.plugin import load_own
 from yolograft.study import engine, holdout
 from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
@@ -44,10 +44,11 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     score_test = run_options.pop("test", False)
     from_file: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     merged = {**from_file, **words}
-    if merged.get("blocks"):
-        own = plugin.load_plugins(str(merged["blocks"]))
-        print("\n".join(map(str, own)))
-        merged["blocks"] = ",".join(str(one.file) for one in own)  # the trials run in other folders
+    for key in ("modules", "blocks"):
+        if merged.get(key):
+            own = load_own({key: merged[key]})
+            print("\n".join(map(str, own)))
+            merged[key] = ",".join(str(one.file) for one in own)  # the trials run in other folders
     folder = choose_folder(file, merged, location)
     print(tr("Study {folder}: checking the data, the model and each arm ...", folder=folder), flush=True)
     requested = Plan.of(merged)

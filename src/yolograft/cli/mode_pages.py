@@ -40,6 +40,7 @@ def _describe(mode: str, summary: str) -> Command:
     own = [
         Argument("graft", "", tr('the blocks to add, as in graft=se@8 or graft="se(ratio=8)@p3,p4,p5 + eca@C3k2"')),
         Argument("blocks", "", tr("a Python file that defines your own blocks")),
+        Argument("modules", "", tr("a Python file whose classes rows of the model YAML name")),
     ]
     own.append(Argument("replace", "", tr("True lets graft= remove blocks of the checkpoint that were trained")))
     if mode in ("train", "tune"):

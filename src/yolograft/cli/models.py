@@ -21,13 +21,17 @@ def _own_blocks() -> Argument:
     return Argument("blocks", "", tr("a Python file that defines your own blocks"))
 
 
+def _own_files() -> list[Argument]:
+    return [_own_blocks(), Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))]
+
+
 def _sites() -> Command:
     return Command(
         name="sites", summary=tr("list the sites of a model where a block can go, with their names"),
         usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
                    Argument("graft", "", tr("the blocks to mark in the list, as in graft=se@8")),
-                   Argument("imgsz", "640", tr("image size in pixels, for the sizes of the feature maps")), _own_blocks()],
+                   Argument("imgsz", "640", tr("image size in pixels, for the sizes of the feature maps")), *_own_files()],
         example="yolograft sites model=yolo11n.yaml")
 
 
@@ -37,7 +41,7 @@ def _show() -> Command:
         usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
                    Argument("graft", "", tr("the blocks to add, as in graft=se@8")),
-                   Argument("imgsz", "640", tr("image size in pixels, for the GFLOPs")), _own_blocks()],
+                   Argument("imgsz", "640", tr("image size in pixels, for the GFLOPs")), *_own_files()],
         example="yolograft show model=yolo11n.yaml graft=se@8")
 
 
@@ -60,20 +64,20 @@ def _bench() -> Command:
                    Argument("runtime", "torch", tr("torch, onnxruntime or openvino, or several: runtime=torch,openvino")),
                    Argument("threads", "", tr("number of CPU threads; by default the runtime's own")),
                    Argument("device", "cpu", tr("cpu, or the number of a GPU")),
-                   Argument("json", "", tr("True prints JSON")), _own_blocks()],
+                   Argument("json", "", tr("True prints JSON")), *_own_files()],
         example='yolograft bench model=yolo11n.yaml graft="se@8; se@C3k2"')
 
 
 def load_own_blocks(arguments: Mapping[str, str]) -> None:
-    """Import the user's file of `blocks=FILE.py`, if there is one.
+    """Import the user's files of `blocks=FILE.py` and `modules=FILE.py`, if there are any.
 
     Raises:
-        BlockError: the file cannot be imported.
+        GraftError: a file cannot be imported.
     """
-    if "blocks" in arguments:
-        from yolograft.blocks import plugin
+    if "blocks" in arguments or "modules" in arguments:
+        from yolograft.modules.plugin import load_own
 
-        for one in plugin.load_plugins(arguments["blocks"]):
+        for one in load_own(arguments):
             print(f"yolograft: {one}", file=sys.stderr)  # stdout can be a table or JSON that another program reads
 
 

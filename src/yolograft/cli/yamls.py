@@ -22,7 +22,8 @@ def _lint() -> Command:
     return Command(
         name="lint", summary=tr("find the errors of manual edits in model YAML files; exit code 1 for errors"),
         usage="MODEL.yaml [MORE.yaml ...] [blocks=FILE.py]",
-        arguments=[Argument("blocks", "", tr("a Python file that defines your own blocks"))],
+        arguments=[Argument("blocks", "", tr("a Python file that defines your own blocks")),
+                   Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))],
         example="yolograft lint my-yolo11.yaml")
 
 
@@ -33,7 +34,8 @@ def _yaml() -> Command:
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
                    Argument("graft", "", tr("the blocks to add, as in graft=se@8")),
                    Argument("to", "", tr("the new file; without it, the YAML is printed")),
-                   Argument("blocks", "", tr("a Python file that defines your own blocks"))],
+                   Argument("blocks", "", tr("a Python file that defines your own blocks")),
+                   Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))],
         example="yolograft yaml model=yolo11n.yaml graft=se@8 to=my-yolo11.yaml")
 
 

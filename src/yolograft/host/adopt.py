@@ -274,7 +274,7 @@ def _build(fork: _Fork, host: dict[str, Any], rows: list[Row], numbers: Mapping[
     if not (isinstance(cls, type) and issubclass(cls, tasks.BaseModel)):
         raise HostError(tr("The installed Ultralytics has no model for the task '{task}'.", task=task))
     try:
-        with models.restore_activation():
+        with models.building():
             network: nn.Module = cls(config, verbose=False)
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AssertionError, NotImplementedError) as error:
         raise HostError(tr("The installed Ultralytics cannot build the fork's host: {error}.",

@@ -17,9 +17,10 @@ from ultralytics.utils import LOGGER
 from yolograft.errors import GraftError, HostError
 from yolograft.host.log import warn
 from yolograft.language import tr
-from yolograft.modelyaml import catalog, reader, table
+from yolograft.modelyaml import catalog, compounds, dialects, module_rows, reader, table
 from yolograft.modelyaml.lint import lint
 from yolograft.modelyaml.load import GRAFT_KEY, load
+from yolograft.modelyaml.signatures import find_block
 from yolograft.modelyaml.unknown import explain_unknown
 from yolograft.spec import Graft
 
@@ -41,7 +42,7 @@ def model_config(path: str | Path) -> dict[str, Any]:
         raise HostError(tr("model={path}: a row reads one map both with and without attention, through two of its inputs. "
                            "A graft cannot express this. {note}", path=path, note=reading.notes[-1]))
     _check_modules(path, reading)
-    for note in reading.notes:
+    for note in (*reading.notes, *_describe_modules(path, config)):
         LOGGER.info(f"yolograft: {note}")
     if reading.graft:
         errors = [finding for finding in lint(path) if finding.severity == "error"]
@@ -55,7 +56,8 @@ def model_config(path: str | Path) -> dict[str, Any]:
 
 
 def _check_modules(path: str | Path, reading: reader.Reading) -> None:
-    unknown = [row for row in table.parse_rows(reading.host) if not catalog.has_module(row.module)]
+    unknown = [row for row in table.parse_rows(reading.host)
+               if not catalog.has_module(row.module) and not module_rows.is_module(row.module)]
     if not unknown:
         return
     known = [row.module for row in table.parse_rows(reading.host) if row not in unknown]
@@ -66,6 +68,23 @@ def _check_modules(path: str | Path, reading: reader.Reading) -> None:
     raise HostError(tr("model={path}: row {number} {row}: no module is named '{module}'{more}. {fix} To see every error and "
                        "its fix: yolograft lint {path}", path=path, number=number, row=unknown[0].text,
                        module=unknown[0].module, more=more, fix=fix))
+
+
+def _describe_modules(path: str | Path, config: dict[str, Any]) -> list[str]:
+    """Return how the arguments of each row of a registered module were read.
+
+    Raises:
+        HostError: such a row cannot be built.
+    """
+    config, _ = dialects.translate(config)
+    rows = [compounds.host_row(row) for row in table.parse_rows(config)]
+    if not any(module_rows.is_module(row.module) for row in rows):
+        return []
+    attention = [row.number for row in rows if find_block(row.module) is not None]
+    measured = module_rows.measure_table(rows, table.scales(config)[0], config.get("channels", 3), attention)
+    for error in measured.errors.values():
+        raise HostError(tr("model={path}: {error}", path=path, error=error)) from error
+    return list(measured.texts.values())
 
 
 @contextmanager

@@ -21,20 +21,20 @@ from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER
 from ultralytics.utils.checks import check_file
 
 from yolograft import checkpoint, shell, yaml_text
-from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
 from yolograft.host.log import warn
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
 from yolograft.language import tr
+from yolograft.modules.plugin import load_own
 from yolograft.patch import patched
 from yolograft.spec import Graft
 
 __all__ = ["run"]
 
-_OWN = ("graft", "blocks", "speed", "replace")
-_TEXTS = ("graft", "blocks", "name", "project")  # never read as a number: a run can be named 2024_08
+_OWN = ("graft", "blocks", "modules", "speed", "replace")
+_TEXTS = ("graft", "blocks", "modules", "name", "project")  # never read as a number: a run can be named 2024_08
 _PATHS = ("model", "data", "source", "pretrained", "resume", "cfg", "tracker", "save_dir", "distill_model")
 _BOATS = "https://ultralytics.com/images/boats.jpg"  # the image that `yolo` predicts by default with an OBB model
 
@@ -50,10 +50,10 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         GraftError: an argument, the graft, the model or the data cannot be used. Nothing was run then.
     """
     arguments = _read_arguments(mode, pairs)
-    graft, blocks, replace = arguments.pop("graft", None), arguments.pop("blocks", None), arguments.pop("replace", False)
-    if blocks:
-        for one in plugin.load_plugins(blocks):
-            LOGGER.info(f"yolograft: {one}")
+    graft, replace = arguments.pop("graft", None), arguments.pop("replace", False)
+    files = {key: arguments.pop(key) for key in ("blocks", "modules") if arguments.get(key)}
+    for one in load_own(files):
+        LOGGER.info(f"yolograft: {one}")
     if graft is not None:
         Graft.parse(graft)
     if not isinstance(replace, bool):
@@ -87,15 +87,15 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
     _add_defaults(mode, model.task, arguments)
     if isinstance(arguments.get("classes"), str) and hasattr(model, "set_classes"):  # YOLO-World, as in classes="cat, dog"
         model.set_classes([name.strip() for name in arguments.pop("classes").split(",")])
-    if blocks and mode in ("train", "tune"):
-        arguments["blocks"] = blocks
+    if mode in ("train", "tune"):
+        arguments.update(files)
     try:
         with _as_yolo(mode):
             result = getattr(model, mode)(**arguments)
         if mode == "export" and arguments.get("format") == checkpoint.SUFFIX[1:]:
             LOGGER.info(f"yolograft: {result}")  # Ultralytics logs the path of every other format itself
         if mode == "train":
-            _log_next(model, blocks)
+            _log_next(model, files)
         return result
     except KeyboardInterrupt:
         last = getattr(model.trainer, "last", None) if mode == "train" else None
@@ -113,10 +113,10 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         raise HostError(str(error)) from error
 
 
-def _log_next(model: Any, blocks: str | None) -> None:
+def _log_next(model: Any, files: dict[str, str]) -> None:
     best = Path(model.trainer.best)
     if best.is_file():  # with save=False there is none
-        own = [f"blocks={blocks}"] if blocks else []
+        own = [f"{key}={value}" for key, value in files.items()]
         command = shell.command("val", f"model={best}", f"data={model.trainer.args.data}", *own)
         LOGGER.info(tr("yolograft: validate the trained model with:\n  {command}", command=command))
 
@@ -161,7 +161,7 @@ def _read_arguments(mode: str, pairs: dict[str, str]) -> dict[str, Any]:
             raise HostError(tr("'{word}' has no key. Write key=value, as in model=yolo11n.pt, and put quotes around a value "
                                "with blanks: data=\"my data/data.yaml\"", word=key))
         raise HostError(tr("'{key}' is not an argument of 'yolograft {mode}'.{hint} List them: yolo cfg, and graft=, "
-                           "blocks=, speed=, replace=", key=key, mode=mode, hint=nearest(key, known)))
+                           "blocks=, modules=, speed=, replace=", key=key, mode=mode, hint=nearest(key, known)))
     return arguments
 
 
@@ -169,7 +169,7 @@ def _read_value(key: str, text: str) -> Any:
     """Return the value of an argument. A path stays text: as Python code, `C:\\new` would have a line break."""
     constant = {"none": None, "true": True, "false": False}.get(text.lower(), text)
     if key in _TEXTS:
-        return text if key in ("graft", "blocks") or constant is not None else None
+        return text if key in ("graft", "blocks", "modules") or constant is not None else None
     if key not in _PATHS:
         return smart_value(text)
     if text[:1] in ("[", "("):

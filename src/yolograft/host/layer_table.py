@@ -39,10 +39,12 @@ class HeldLog:
         network: the complete model; None until it is built.
         transferred: the number of tensors that Ultralytics loaded from a checkpoint; None if it loaded none. Its own line
             is not printed for a grafted network, since that count does not include the blocks.
+        has_own_count: whether yolograft prints the count for a network without blocks too.
     """
 
     network: nn.Module | None = None
     transferred: int | None = None
+    has_own_count: bool = False
     _records: list[logging.LogRecord] = field(default_factory=list)
 
     def hold(self, record: logging.LogRecord) -> None:
@@ -57,20 +59,24 @@ class HeldLog:
         records, self._records = self._records, []
         network = self.network if self.network is not None and attach.grafts(self.network) else None
         before, after = block_lines(network) if network is not None and any(
-            record.funcName == "parse_model" for record in records) else ({}, {})
+            map(_is_of_table, records)) else ({}, {})
         for record in records:
             text = record.getMessage()
-            row = _ROW.match(text) if record.funcName == "parse_model" else None
+            row = _ROW.match(text) if _is_of_table(record) else None
             if network is not None and record.funcName == "model_info":
                 network.info()  # type: ignore[operator]  # the summary of the grafted model
                 continue
-            if network is not None and record.funcName == "load" and _TRANSFERRED.match(text):
+            if (network is not None or self.has_own_count) and record.funcName == "load" and _TRANSFERRED.match(text):
                 continue
             for line in before.pop(int(row[1]), []) if row else []:
                 LOGGER.info(line)
             LOGGER.handle(record)
             for line in after.pop(int(row[1]), []) if row else []:
                 LOGGER.info(line)
+
+
+def _is_of_table(record: logging.LogRecord) -> bool:
+    return record.funcName in ("parse_model", "log_rows")  # `log_rows`: that of `module_rows`
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,14 +27,30 @@ from yolograft import __version__, attach
 from yolograft.blocks import plugin
 from yolograft.errors import HostError, SiteError
 from yolograft.host import layer_table
+from yolograft.host.module_rows import patch_parse_model
+from yolograft.host.transfer import Transfer
 from yolograft.language import tr
 from yolograft.modelyaml.load import GRAFT_KEY, SCALE_KEY, VERSION_KEY, host_yaml, marked
 from yolograft.patch import patched
 from yolograft.sites import probe, resolve, rows
 from yolograft.spec import Graft, Part
 
-__all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "added_graft", "build_model", "fresh_blocks", "graft_onto", "host_yaml",
-           "load_block_weights", "mark_fresh", "read_graft", "restore_activation", "short_text", "ungraft"]
+__all__ = [
+    "GRAFT_KEY",
+    "Grafted",
+    "GraftedYaml",
+    "added_graft",
+    "build_model",
+    "building",
+    "fresh_blocks",
+    "graft_onto",
+    "host_yaml",
+    "load_block_weights",
+    "mark_fresh",
+    "read_graft",
+    "short_text",
+    "ungraft",
+]
 
 # The attribute of a model with the prefixes of the blocks whose initial weights no training seed decided. In models of
 # version 0.1.0 it is True, for all blocks.
@@ -265,7 +281,8 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | None = None) -> None:
+def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | None = None,
+                       transfer: Transfer | None = None) -> None:
     """Load the tensors of the blocks that `weights` has too, and log how many tensors of host and blocks were loaded.
 
     Ultralytics has loaded the host's tensors before this is called. Blocks of `weights` that were never trained are not
@@ -275,6 +292,7 @@ def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | 
         model: the grafted model, with the host's tensors loaded.
         weights: the model of the checkpoint.
         host_loaded: the number of the host's tensors that Ultralytics has loaded. None: those of the same shape.
+        transfer: how the tensors reached the rows, if the checkpoint has other rows.
     """
     target, source = model.state_dict(), weights.float().state_dict()
     prefixes, fresh = attach.grafts(model), tuple(f"{prefix}." for prefix in fresh_blocks(weights))
@@ -287,6 +305,11 @@ def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | 
     host_loaded = len(host_keys) - len(not_loaded) if host_loaded is None else host_loaded
     new, left = len(block_keys) - len(fitting), len(host_keys) - host_loaded
     notes = [tr("{count} new in the graft", count=new)] if new else []
+    if transfer is not None:
+        notes = transfer.describe(not_loaded) + notes
+        LOGGER.info(tr("yolograft: {loaded} of {total} host tensors loaded{notes}", loaded=host_loaded, total=len(host_keys),
+                       notes="".join(f"; {note}" for note in notes)))
+        return
     if left and not_loaded:
         head = f"model.{len(rows(model)) - 1}."
         layers = sorted({".".join(key.split(".")[:4]) for key in not_loaded})
@@ -298,15 +321,17 @@ def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | 
 
 def build_model(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kwargs: Any) -> nn.Module:
     """Build a task model of class `cls` from a YAML dict and graft it."""
-    with layer_table.show_blocks() as log, restore_activation():
+    with layer_table.show_blocks() as log, building():
         log.network = graft_onto(cls(host_yaml(config), **kwargs), graft)
     return log.network
 
 
-def restore_activation() -> AbstractContextManager[None]:
-    """Restore `Conv.default_act` on exit, which building a model may change.
+@contextmanager
+def building() -> Iterator[None]:
+    """Let Ultralytics build rows of registered modules, and restore `Conv.default_act` on exit.
 
     `parse_model` sets it for the whole process if a YAML has an activation (`activation: nn.ReLU()` in yolov6). Newer
     versions restore it. 8.3.0 does not, so all models that are built later would have this activation too.
     """
-    return patched((Conv, "default_act", Conv.default_act))
+    with patched((Conv, "default_act", Conv.default_act)), patch_parse_model():
+        yield

@@ -71,7 +71,8 @@ def open_file(path: str | Path) -> nn.Module:
         raise HostError(tr("'{path}' needs the class '{model}', which is not an Ultralytics model.", path=path,
                            model=saved.facts["class"]))
     plugin.check_needs(needs, Path(path).parent)
-    model: Any = cls(config, verbose=False)
+    with models.building():
+        model: Any = cls(config, verbose=False)
     fit_class_branches(model, config, saved.tensors)
     models.graft_onto(model, saved.graft)
     checkpoint.load_tensors(model, saved.tensors)
@@ -94,7 +95,8 @@ def fit_class_branches(model: Any, config: dict[str, Any], tensors: Mapping[str,
         width = stored.shape[1] if stored is not None and stored.ndim == 4 else classifier.in_channels
         if width == classifier.in_channels or width > 100:
             continue
-        wide_model: Any = type(model)({**config, "nc": width}, verbose=False)
+        with models.building():
+            wide_model: Any = type(model)({**config, "nc": width}, verbose=False)
         wide_branches = getattr(wide_model.model[-1], attribute)
         for branch in wide_branches:
             branch[-1] = nn.Conv2d(width, classifier.out_channels, 1)

@@ -26,7 +26,10 @@ from yolograft.host import layer_table, models, safetensors_file
 from yolograft.host.checkpoint_guard import guard
 from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
+from yolograft.host.transfer import plan_transfer
 from yolograft.language import tr
+from yolograft.modelyaml import table
+from yolograft.modules import plugin as module_files
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -42,9 +45,9 @@ class GraftTrainer:
         overrides = dict(overrides or {})
         self.graft_text: str | None = overrides.pop("graft", None)
         self.blocks_file: str | None = overrides.pop("blocks", None)
+        self.modules_file: str | None = overrides.pop("modules", None)
         wanted = overrides.pop("speed", None)
-        if self.blocks_file:
-            plugin.load_plugins(self.blocks_file)
+        module_files.load_own({"blocks": self.blocks_file, "modules": self.modules_file})
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # raises an error before Ultralytics makes the run folder
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
@@ -66,11 +69,18 @@ class GraftTrainer:
             # A process gets only `vars(args)`. In all other trainings, Ultralytics would reject the unknown keys.
             if not self.blocks_file and self.graft_text:
                 self.blocks_file = ",".join(map(str, plugin.files_of(self.graft_text))) or None
-            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("speed", self.acceleration.mode)):
+            self.modules_file = self.modules_file or self._find_module_files()
+            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("modules", self.modules_file),
+                               ("speed", self.acceleration.mode)):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         with guard():
             return super().train()  # type: ignore[misc]
+
+    def _find_module_files(self) -> str | None:
+        config = getattr(self.model, "yaml", None)  # type: ignore[attr-defined]
+        rows = table.parse_rows(models.host_yaml(config)) if isinstance(config, dict) else []
+        return ",".join(map(str, module_files.files_of(row.module for row in rows))) or None
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
         """Build the stock network, graft it, and load the blocks' tensors from the weights."""
@@ -85,13 +95,16 @@ class GraftTrainer:
             graft = Graft.parse(self.graft_text)
         host_config = models.host_yaml(config) if isinstance(config, dict) else config
         source = cfg if isinstance(cfg, (str, Path)) else (host_config or {}).get("yaml_file", "")
+        transfer = plan_transfer(weights, host_config) if isinstance(host_config, dict) else None
+        weights = weights if transfer is None else transfer.weights
         with layer_table.show_blocks() as log:
-            with models.restore_activation(), name_failing_row(source):
+            with models.building(), name_failing_row(source):
                 network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
             # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
             log.network = models.graft_onto(attach.prune(network), graft)
-        if weights is not None and graft:
-            models.load_block_weights(network, weights, log.transferred)
+            log.has_own_count = transfer is not None
+        if weights is not None and (graft or transfer is not None):
+            models.load_block_weights(network, weights, log.transferred, transfer)
         return network
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ a YAML file, and `Model.train` builds the trainer from the table with `overrides
 
 from __future__ import annotations
 
+import inspect
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,15 @@ from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.model_names import find_model
 from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
+from yolograft.host.transfer import plan_transfer
 from yolograft.language import tr
+from yolograft.modelyaml import table
+from yolograft.modules import plugin as module_files
+from yolograft.patch import patched
 from yolograft.spec import Graft
+
+# 8.3 ignores `pretrained=FILE` of a model that was built from a YAML in Python; its command `yolo` loads the file itself
+_TRAIN_LOADS_PRETRAINED = "load_checkpoint(pretrained)" in inspect.getsource(engine_model.Model.train)
 
 __all__ = ["RTDETR", "YOLO", "graft_yolo", "prune_yolo", "set_graft"]
 
@@ -72,6 +80,7 @@ class _GraftingModel(GuardedModel):
         if not str(weights).endswith(checkpoint.SUFFIX):
             super()._load(weights, task=task)
             self._file_graft = self.graft
+            _learn_modules(self.model)
             return
         opened: Any = safetensors_file.open_file(weights)
         self.model, self.task = opened, opened.task
@@ -81,6 +90,27 @@ class _GraftingModel(GuardedModel):
                           "task": self.task}
         opened.args = self.overrides
         self._file_graft = self.graft
+
+    def load(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights as `ultralytics.YOLO.load` does. The tensors follow the rows, if the checkpoint has other rows."""
+        if not isinstance(self.model, nn.Module):
+            return super().load(*args, **kwargs)
+        model: Any = self.model
+        stock_load = model.load
+
+        def load(weights: Any, *more: Any, **options: Any) -> Any:
+            source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+            transfer = plan_transfer(source, models.host_yaml(dict(model.yaml)))
+            if transfer is None:
+                return stock_load(weights, *more, **options)
+            with layer_table.show_blocks() as log:
+                log.has_own_count = True
+                stock_load(transfer.weights, *more, **options)
+            models.load_block_weights(model, transfer.weights, log.transferred, transfer)
+            return None
+
+        with patched((model, "load", load)):
+            return super().load(*args, **kwargs)
 
     def train(self, trainer: Any = None, *, graft: Any = None, replace: bool = False, **kwargs: Any) -> Any:
         """Train as `ultralytics.YOLO.train` does.
@@ -109,6 +139,9 @@ class _GraftingModel(GuardedModel):
         if not resume:
             kwargs["graft"] = str(self.graft)
             check_run_folder("train", {**self._run_arguments(), **kwargs})
+            pretrained = kwargs.get("pretrained")
+            if isinstance(pretrained, (str, Path)) and not self.ckpt and not _TRAIN_LOADS_PRETRAINED:
+                self.load(pretrained)
         with subprocesses.patch_subprocess(replace="True"):  # Ultralytics trains several data sets in subprocesses
             result = super().train(trainer=trainer, **kwargs)
         self._file_graft = self.graft  # the model is now that of best.pt
@@ -177,12 +210,27 @@ class _GraftingModel(GuardedModel):
         return file
 
     def tune(self, *args: Any, graft: Any = None, replace: bool = False, blocks: str | None = None,
-             speed: str | None = None, **kwargs: Any) -> Any:
+             modules: str | None = None, speed: str | None = None, **kwargs: Any) -> Any:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft. See `train` for `replace`."""
         set_graft(self, graft, replace=replace)
         check_run_folder("tune", {**self._run_arguments(), **kwargs})
-        with subprocesses.patch_subprocess(graft=str(self.graft), replace="True", blocks=blocks, speed=speed):
+        with subprocesses.patch_subprocess(graft=str(self.graft), replace="True", blocks=blocks, modules=modules,
+                                         speed=speed):
             return super().tune(*args, **kwargs)
+
+
+def _learn_modules(model: Any) -> None:
+    """Make the classes of a checkpoint's rows known, so that a training builds the same rows."""
+    config = getattr(model, "yaml", None)
+    layers = getattr(model, "model", None)
+    if not isinstance(config, dict) or not isinstance(layers, nn.Sequential):
+        return
+    try:
+        rows = table.parse_rows(models.host_yaml(config))
+    except HostError:  # a model without rows
+        return
+    for row, layer in zip(rows, layers, strict=False):
+        module_files.learn(row.module, type(layer[0] if type(layer) is nn.Sequential else layer))
 
 
 def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None, *, replace: bool = False) -> None:

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+_PACKAGES = ("ultralytics", "torch", "torchvision")
+
 __all__ = ["find_yaml", "guess_scale", "has_module", "most_arguments", "packaged_files", "read_yaml"]
 
 
@@ -30,7 +32,8 @@ def has_module(name: str) -> bool:
         found = getattr(torchvision.ops, name[16:], None)
     else:
         found = vars(tasks).get(name)
-    return isinstance(found, type) and issubclass(found, nn.Module)
+    # a file of the user can have put a class of its own there, which `parse_model` does not know how to build
+    return isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.partition(".")[0] in _PACKAGES
 
 
 @cache

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from yolograft.language import tr
-from yolograft.modelyaml import catalog, stock_match, table
+from yolograft.modelyaml import catalog, module_rows, stock_match, table
 from yolograft.modelyaml.mends import Mend, mend_rows
 from yolograft.modelyaml.signatures import find_block
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output
@@ -28,7 +28,9 @@ class Comparison:
         written: the rows as they are in the file.
         scale: the scale in use.
         blocks: the number of each attention row, with the name of its block.
+        own: the numbers of the rows whose module is registered with yolograft.
         unknown: the numbers of the rows whose module is unknown.
+        measured: the shapes of the rows at the scale in use.
         match: the stock file; None if no packaged file is similar enough.
         stock_rows: the stock file's rows.
         to_file: for each stock row with a counterpart, the number of the row in the file.
@@ -50,8 +52,10 @@ class Comparison:
         self.cfg, self.rows, self.stem, self.scale = cfg, rows, stem, scale
         self.written: list[Row] = unmended.written if unmended else rows
         self.blocks = {row.number: block for row in rows if (block := find_block(row.module)) is not None}
+        self.own = {row.number for row in rows if row.number not in self.blocks and module_rows.is_module(row.module)}
         self.unknown = {row.number for row in rows
-                        if row.number not in self.blocks and not catalog.has_module(row.module)}
+                        if row.number not in self.blocks and row.number not in self.own
+                        and not catalog.has_module(row.module)}
         self.match: stock_match.StockMatch | None = unmended.match if unmended else stock_match.match_stock(rows, stem)
         self.stock_rows = self.match.rows if self.match else ()
         self.to_file: dict[int, int] = dict(self.match.to_file) if self.match else {}
@@ -61,10 +65,12 @@ class Comparison:
         passthrough = frozenset(self.blocks)
         # An unknown module that replaces a stock module is assumed to have the same stride and channels.
         self.known = [self._with_stock_module(row) for row in rows]
-        self.strides = table.strides(self.known, passthrough)
-        self.channels = table.channels(self.known, scale, passthrough)
-        self.nominal = table.channels(self.known, table.NOMINAL, passthrough)
-        self.channels_by_scale = {other.name: table.channels(self.known, other, passthrough) for other in table.scales(cfg)}
+        self.measured = self._measure(scale)
+        measured_strides = {number: module_rows.stride_of(self.measured.shapes[number]) for number in self.own}
+        self.strides = table.strides(self.known, passthrough, measured_strides)
+        self.channels = self._channels(scale)
+        self.nominal = self._channels(table.NOMINAL)
+        self.channels_by_scale = {other.name: self._channels(other) for other in table.scales(cfg)}
         self.stock_strides = table.strides(list(self.stock_rows)) if self.stock_rows else []
         self.readers: dict[int, list[int]] = {}
         for row in rows:
@@ -88,7 +94,20 @@ class Comparison:
                 return True
         return False
 
+    def _measure(self, scale: table.Scaling) -> module_rows.Measured:
+        if not self.own:
+            return module_rows.Measured([], {}, {})
+        return module_rows.measure_table(self.known, scale, self.cfg.get("channels", 3), self.blocks)
+
+    def _channels(self, scale: table.Scaling) -> list[int | None]:
+        shapes = self.measured.shapes if scale == self.scale else self._measure(scale).shapes
+        measured = {number: None if (shape := shapes[number]) is None else shape[0] for number in self.own}
+        return table.channels(self.known, scale, frozenset(self.blocks), measured)
+
     def _passes_on(self, row: Row) -> bool:
+        if row.number in self.own:
+            before = row.target(row.sources[0])
+            return not row.is_list and before is not None and self.strides[row.number] == self.stride_of(before)
         return row.number in self.blocks or row.number in self.unknown or (table.keeps_stride(row) and has_map_output(row))
 
     def _with_stock_module(self, row: Row) -> Row:

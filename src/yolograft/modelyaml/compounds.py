@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from yolograft import modules
 from yolograft.errors import SpecError
 from yolograft.language import tr
 from yolograft.modelyaml import catalog
@@ -105,7 +106,7 @@ def split_name(module: str) -> tuple[str, str] | None:
     >>> split_name("C2f_ECA")
     ('C2f', 'eca')
     """
-    if module in _NOT_COMPOUNDS or catalog.has_module(module) or find_block(module) is not None:
+    if module in _NOT_COMPOUNDS or catalog.has_module(module) or modules.has_own(module) or find_block(module):
         return None
     for host in sorted(_PLACES, key=len, reverse=True):
         if not catalog.has_module(host):

@@ -102,7 +102,7 @@ def _examine_config(cfg: dict[str, Any], path: str | Path) -> Report:
                    stock=stock.name),
             fix=tr("Copy the `scales` of {stock}.", stock=stock.name)))
     return Report(path=str(path), compared=comparison.describe(cfg), findings=_sort(findings),
-                  notes=(*notes, *describe_readers(comparison)))
+                  notes=(*notes, *comparison.measured.texts.values(), *describe_readers(comparison)))
 
 
 def _check_rows(comparison: Comparison) -> list[Finding]:

@@ -39,6 +39,10 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
                           why=why, fix=fix)
         elif (finding := check_argument_count(row)) is not None:
             yield finding
+        elif row.number in comparison.measured.errors and None not in comparison.inputs(row):
+            yield Finding(row=row.number, severity="error", what=str(comparison.measured.errors[row.number]),
+                          why=tr("yolograft runs the module once, to know the channels and the stride of its output."),
+                          fix=tr("Change the row or the class, so that it runs."))
 
 
 def check_blocks(comparison: Comparison) -> Iterator[Finding]:

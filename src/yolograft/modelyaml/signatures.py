@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yolograft import blocks
+from yolograft import blocks, modules
 from yolograft.errors import BlockError, SpecError, nearest
 from yolograft.language import tr
 from yolograft.modelyaml import catalog
@@ -70,11 +70,12 @@ class Understood:
 def find_block(module: str) -> str | None:
     """Return the block that a row's module names, or None for a module of the host.
 
-    A module of the installed Ultralytics (such as its PSA) always belongs to the host, even if a block has the same name.
+    A module of the installed Ultralytics (such as its PSA) always belongs to the host, even if a block has the same name. So
+    does a module that the user registered.
     """
     if module == SQUEEZE_EXCITATION:
         return "se"
-    if catalog.has_module(module):
+    if catalog.has_module(module) or modules.has_own(module):
         return None
     try:
         return blocks.canonical(module.rpartition(".")[2])

@@ -23,7 +23,7 @@ from yolograft.modelyaml import catalog
 from yolograft.modelyaml.signatures import find_block
 from yolograft.modelyaml.table import Row, has_map_output, parse_rows, strides
 
-__all__ = ["StockMatch", "match_stock", "packaged_rows"]
+__all__ = ["StockMatch", "correspond", "match_stock", "packaged_rows"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _GAP = -1.0  # the score of a row without a counterpart
@@ -76,6 +76,13 @@ def match_stock(edited: list[Row], name: str = "") -> StockMatch | None:
         return None
     to_file, certain = _find_counterparts(edited, stock, pairs, edited_strides)
     return StockMatch(name=f"{stem}.yaml", cfg=cfg, rows=tuple(stock), to_file=to_file, certain=frozenset(certain))
+
+
+def correspond(edited: list[Row], stock: list[Row]) -> dict[int, int]:
+    """Return, for each row of `stock` that has a counterpart among the edited rows, the number of the counterpart."""
+    mine = _strides_of_chain(edited)
+    pairs = _align(edited, stock, mine, _strides_of_chain(stock))[1]
+    return _find_counterparts(edited, stock, pairs, mine)[0]
 
 
 def _version(stem: str) -> str:

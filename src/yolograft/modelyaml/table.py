@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from yolograft.errors import HostError
@@ -21,8 +22,8 @@ from yolograft.sites import name_strides
 
 __all__ = [
     "IMAGE", "NOMINAL", "SCALED_WIDTH", "STOCK_MODULES", "Row", "Scaling",
-    "channels", "format_source", "has_map_output", "keeps_stride", "name_head_inputs", "parse_literal",
-    "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
+    "channels", "format_source", "has_map_output", "keeps_stride", "name_head_inputs", "output_channels", "output_stride",
+    "parse_literal", "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
 IMAGE = -1  # the input of row 0
@@ -272,16 +273,24 @@ def _positive(name: str, value: Any) -> tuple[float]:
     return (float(value),)
 
 
-def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] = frozenset()) -> list[int | None]:
-    """Return the output channels of each row at a scale; a row in `passthrough` keeps the channels of its input."""
+def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] = frozenset(),
+             measured: Mapping[int, int | None] = MappingProxyType({})) -> list[int | None]:
+    """Return the output channels of each row at a scale.
+
+    A row in `passthrough` keeps the channels of its input, and one in `measured` gives those there.
+    """
     found: list[int | None] = []
     for one in all_rows:
         inputs = [3 if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
-        found.append(inputs[0] if one.number in passthrough else _channels(one, inputs, scaling))
+        if one.number in measured:
+            found.append(measured[one.number])
+        else:
+            found.append(inputs[0] if one.number in passthrough else output_channels(one, inputs, scaling))
     return found
 
 
-def _channels(one: Row, inputs: list[int | None], scaling: Scaling) -> int | None:
+def output_channels(one: Row, inputs: Sequence[int | None], scaling: Scaling) -> int | None:
+    """Return the output channels of a row of a stock module, from the channels of its inputs."""
     if not has_map_output(one):
         return None
     if one.module in SCALED_WIDTH:
@@ -307,15 +316,25 @@ def widths(all_rows: list[Row], cfg: dict[str, Any], passthrough: frozenset[int]
     return [frozenset(c for c in column if c is not None) for column in zip(*tables, strict=True)]
 
 
-def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset()) -> list[Fraction | None]:
-    """Return the stride of each row's output (for a head: of its first input); None if the YAML does not determine it."""
+def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset(),
+            measured: Mapping[int, Fraction | None] = MappingProxyType({})) -> list[Fraction | None]:
+    """Return the stride of each row's output (for a head: of its first input); None if the YAML does not determine it.
+
+    A row in `passthrough` keeps the stride of its input, and one in `measured` has the stride there.
+    """
     found: list[Fraction | None] = []
     for one in all_rows:
         inputs = [Fraction(1) if t == IMAGE else None if t is None else found[t] for t in map(one.target, one.sources)]
-        source = inputs[-1] if one.module == "CBFuse" else next((s for s in inputs if s is not None), None)
-        factor = Fraction(1) if one.number in passthrough else _factor(one)
-        found.append(None if source is None or factor is None else source * factor)
+        found.append(measured[one.number] if one.number in measured else
+                     output_stride(one, inputs, one.number in passthrough))
     return found
+
+
+def output_stride(one: Row, inputs: Sequence[Fraction | None], is_passthrough: bool = False) -> Fraction | None:
+    """Return the stride of a row's output, from the strides of its inputs."""
+    source = inputs[-1] if one.module == "CBFuse" else next((s for s in inputs if s is not None), None)
+    factor = Fraction(1) if is_passthrough else _factor(one)
+    return None if source is None or factor is None else source * factor
 
 
 def keeps_stride(one: Row) -> bool:

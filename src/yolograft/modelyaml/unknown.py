@@ -16,17 +16,14 @@ __all__ = ["check_argument_count", "explain_unknown"]
 # Modules that people copy into YOLO files from elsewhere, and where they come from (repository or paper).
 _ELSEWHERE = {
     "GSConv": "AlanLi1997/slim-neck-by-gsconv", "VoVGSCSP": "AlanLi1997/slim-neck-by-gsconv",
-    "CARAFE": "XiaLiPKU/CARAFE", "DySample": "tiny-smart/dysample", "SPDConv": "LabSAINT/SPD-Conv",
-    "space_to_depth": "LabSAINT/SPD-Conv", "BiFPN_Concat2": "google/automl/efficientdet",
-    "BiFPN_Concat3": "google/automl/efficientdet", "Concat_BiFPN": "google/automl/efficientdet",
-    "Bi_FPN": "google/automl/efficientdet", "SimSPPF": "meituan/YOLOv6", "SimConv": "meituan/YOLOv6",
+    "SimSPPF": "meituan/YOLOv6", "SimConv": "meituan/YOLOv6",
     "RepBlock": "meituan/YOLOv6", "BiFusion": "meituan/YOLOv6", "C3STR": "microsoft/Swin-Transformer",
     "SwinTransformerBlock": "microsoft/Swin-Transformer", "BoT3": "BotNet (Srinivas et al. 2021)",
     "CoT3": "JDAI-CV/CoTNet", "SPPFCSPC": "iscyy/yoloair", "C3HB": "iscyy/yoloair",
     "RFAConv": "Liuchen1997/RFAConv",
     "DCNv2": "chengdazhi/Deformable-Convolution-V2-PyTorch", "DCNv3": "OpenGVLab/InternImage",
     "DCN": "OpenGVLab/InternImage",
-    "FasterNetBlock": "JierunChen/FasterNet", "C2f_Faster": "JierunChen/FasterNet", "C3_Faster": "JierunChen/FasterNet",
+    "C3_Faster": "JierunChen/FasterNet",
     "SCConv": "cheng-haha/ScConv", "ScConv": "cheng-haha/ScConv", "C3SPP": "ultralytics/yolov5", "Sum": "ultralytics/yolov5",
     "MixConv2d": "ultralytics/yolov5", "CrossConv": "ultralytics/yolov5", "Contract": "ultralytics/yolov5",
     "Expand": "ultralytics/yolov5", "SEAM": "Krasjet-Yu/YOLO-FaceV2", "MultiSEAM": "Krasjet-Yu/YOLO-FaceV2",
@@ -46,7 +43,8 @@ def explain_unknown(module: str, known: Iterable[str]) -> tuple[str, str]:
     if module in table.STOCK_MODULES:
         return (tr("The installed Ultralytics does not have it; newer versions do."),
                 tr("Upgrade Ultralytics: pip install -U ultralytics"))
-    own = tr("Load your own block with blocks=FILE.py, or use a name that 'yolograft blocks' lists.")
+    own = tr("Load its class with modules=FILE.py; for attention, blocks=FILE.py works too. Or use a name that 'yolograft "
+             "blocks' lists.")
     origin = _ELSEWHERE.get(module) or next((family.source.partition(":")[0] for family in FAMILIES
                                              if module in family.heads | family.modules), "")
     if origin:
@@ -55,8 +53,7 @@ def explain_unknown(module: str, known: Iterable[str]) -> tuple[str, str]:
     host = _stock_part(module)
     if host:
         return (tr("The name joins the stock module {host} and something that yolograft does not have.", host=host),
-                tr("Write {host} for the row without it. For your own block on this row: blocks=FILE.py and a row after it.",
-                   host=host))
+                tr("Write {host} for the row without it, or load the class with modules=FILE.py.", host=host))
     why = tr("The installed Ultralytics does not have this module, and yolograft has no such block. A module from a fork of "
              "Ultralytics is not available here.")
     return why, own + nearest(module, known)

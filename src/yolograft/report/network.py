@@ -56,12 +56,11 @@ def of(study: Study) -> Network:
 
 
 def _read(study: Study) -> Network:
-    from yolograft.blocks import plugin
     from yolograft.host.open import open_model
+    from yolograft.modules.plugin import load_own
     from yolograft.sites import probe, resolve, rows
 
-    if study.plan.settings.get("blocks"):
-        plugin.load_plugins(str(study.plan.settings["blocks"]))
+    load_own(study.plan.settings)
     model = open_model(_local(str(study.plan.settings["model"]), study.folder)).model
     listed = rows(model)
     if not listed:

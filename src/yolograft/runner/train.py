@@ -24,7 +24,6 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from yolograft import attach, threads
 from yolograft import blocks as zoo
 from yolograft.atomic import atomic_write
-from yolograft.blocks import plugin
 from yolograft.errors import DataError, HostError, nearest
 from yolograft.fast import acceleration
 from yolograft.fast.modes import check_mode
@@ -32,6 +31,7 @@ from yolograft.host import models
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
 from yolograft.language import tr
+from yolograft.modules.plugin import load_own
 from yolograft.runner import controls, fingerprint
 from yolograft.runner.evaluate import evaluate
 from yolograft.runner.trainer import BEST, STATE, read_state, trial_trainer
@@ -107,12 +107,12 @@ def test(trial: Any, folder: Path) -> dict[str, float]:
 def _usable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a trial's settings, without a GPU's number if the study has already selected this process's GPU.
 
-    A user's file of blocks is loaded here.
+    The user's files of blocks and modules are loaded here.
     """
-    if settings.get("blocks"):
-        plugin.load_plugins(str(settings["blocks"]))
+    load_own(settings)
     is_selected = "CUDA_VISIBLE_DEVICES" in os.environ and str(settings.get("device")).isdecimal()
-    return {key: value for key, value in settings.items() if key != "blocks" and (key != "device" or not is_selected)}
+    return {key: value for key, value in settings.items()
+            if key not in ("blocks", "modules") and (key != "device" or not is_selected)}
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -154,7 +154,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     Raises:
         GraftError: the graft does not fit the model, the control cannot act on it, or a study cannot use an argument.
     """
-    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed", "blocks")}
+    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed", "blocks", "modules")}
     speed = check_mode(str(settings.get("speed", "stock")))
     if speed == "auto":
         raise HostError(tr("speed=auto would choose for each trial, and arms might differ because of this. Use "
@@ -213,8 +213,9 @@ def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
     network = _open_cached(name)  # may download the file, so it comes before the hash
     task = str(settings.get("task") or getattr(network, "task", None) or "detect")
     found = {"model": fingerprint.hash_model(name), "data": fingerprint.hash_dataset(str(settings["data"]), task)}
-    if settings.get("blocks"):  # a changed block gives other results
-        found["blocks"] = ",".join(one.digest for one in plugin.load_plugins(str(settings["blocks"])))
+    for key in ("blocks", "modules"):
+        if settings.get(key):  # a changed class gives other results
+            found[key] = ",".join(one.digest for one in load_own({key: settings[key]}))
     return found
 
 
