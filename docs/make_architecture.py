@@ -25,6 +25,7 @@ ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in tw
     "fast": (("fast",), ("the same training", "in less time"), (0.95, 4)),
     "modelyaml": (("modelyaml",), ("read, write and check", "model YAML files"), (0.95, 5)),
     "attach": (("sites", "attach", "checkpoint", "testing"), ("find sites, attach", "and remove blocks"), (1.7, 6)),
+    "modules": (("modules",), ("modules for rows,", "one file per paper"), (0.6, 6)),
     "blocks": (("blocks",), ("attention blocks,", "one file per paper"), (1.7, 7)),
     GROUND: (("language", "errors", "upstream", "spec", "atomic", "threads", "patch", "seeding"),
              ("messages in two languages, errors, the text of a graft, seeds, atomic writes, threads,",

@@ -7,8 +7,9 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
 # Rooms from the ground up. A room imports itself and the rooms before it.
-ORDER = ["language", "errors", "upstream", "spec", "atomic", "threads", "patch", "seeding", "blocks", "sites", "attach",
-         "checkpoint", "testing", "data", "modelyaml", "fast", "host", "analysis", "study", "runner", "report", "cli"]
+ORDER = ["language", "errors", "upstream", "spec", "atomic", "threads", "patch", "seeding", "blocks", "modules", "sites",
+         "attach", "checkpoint", "testing", "data", "modelyaml", "fast", "host", "analysis", "study", "runner", "report",
+         "cli"]
 APART = {("study", "runner"), ("runner", "study")}  # a study is handed what trains its trials
 TORCHLESS = {"language", "errors", "upstream", "spec", "atomic", "threads", "patch", "data", "study"}
 ULTRALYTICS = {"host", "fast", "runner", "analysis"}

@@ -44,6 +44,8 @@ class DySample(nn.Module):
         dyscope: whether the range of the offsets is learned for each point.
     """
 
+    init_pos: Tensor
+
     def __init__(self, in_channels: int, scale: int = 2, style: str = "lp", groups: int = 4,
                  dyscope: bool = False) -> None:
         super().__init__()
