@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from yolograft import modules
-from yolograft.errors import ModuleError
+from yolograft import blocks, modules
+from yolograft.errors import BlockError, ModuleError
 from yolograft.modules import canonical, describe_channels, lookup, module, names
 
 # name, what a row gives after the channels, channels of the inputs, output channels, output size for 8 x 6
@@ -219,6 +219,13 @@ def test_aliases_find_the_module() -> None:
         for alias in (name, name.upper(), *aliases):
             assert canonical(alias) == name
     assert {"dysample", "bifpnconcat2", "c2fse", "c3k2emaattention", "partialconv3"} <= seen
+
+
+def test_no_name_means_a_block_and_a_module() -> None:
+    for name in NAMES:
+        for alias in modules.aliases(name):
+            with pytest.raises(BlockError):
+                blocks.canonical(alias)
 
 
 def test_names_are_those_of_the_classes() -> None:
