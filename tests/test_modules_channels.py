@@ -6,12 +6,16 @@ with a list of channels. The bodies are reduced to that. The source is in the co
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, List, Optional  # noqa: UP035 (public code has these)
 
 import pytest
+import torch
 from torch import nn
+from ultralytics.nn import tasks
 
 from yolograft.errors import ModuleError
 from yolograft.modules import _habits, describe_channels, module
@@ -385,6 +389,22 @@ def test_an_unclear_constructor_asks_for_one_line(cls: type) -> None:
     assert f'@module("{cls.__name__}"' in str(caught.value)
     with pytest.raises(ModuleError, match=r"channels="):
         module("Unclear")(cls)
+
+
+def rows_of_the_parser() -> tuple[list[str], list[str]]:
+    """Return the classes to which Ultralytics' `parse_model` gives (c1, c2, ...), and those that also get repeats."""
+    found = [[ast.unparse(one) for one in node.elts] for node in ast.walk(ast.parse(inspect.getsource(tasks.parse_model)))
+             if isinstance(node, ast.Set)]
+    return (max((one for one in found if "Conv" in one), key=len),
+            max((one for one in found if "C2f" in one and "Conv" not in one), key=len))
+
+
+def test_the_stock_modules_are_read_as_the_parser_builds_them() -> None:
+    rows, repeated = rows_of_the_parser()
+    assert len(rows) > 30 > len(repeated) > 10
+    for name in rows:
+        found = describe_channels(eval(name, {**vars(tasks), "torch": torch}))
+        assert (found.kind, found.takes_repeats) == ("c1,c2", name in repeated), name
 
 
 def test_the_decorator_may_say_the_kind(fresh_registry: None) -> None:

@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 State = dict[str, Array]
 H, W = 5, 4  # H and W differ, so that swapped axes change the result
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def build(name: str, *args: Any) -> tuple[nn.Module, State]:
     """Return a module in float64 with random parameters and running statistics, and these as arrays."""
@@ -200,8 +202,8 @@ def test_dysample(scale: int, style: str, groups: int, dyscope: bool) -> None:
         for g, i, j in np.ndindex(groups, H * scale, W * scale):
             start_x, start_y = ((at % scale - (scale - 1) / 2) / scale for at in (j, i))
             part = slice(g * channels // groups, (g + 1) * channels // groups)
-            x_at, y_at = j // scale + start_x + z[g, i, j], i // scale + start_y + z[groups + g, i, j]
-            y[part, i, j] = bilinear(image[part], x_at, y_at)
+            at_x, at_y = j // scale + start_x + z[g, i, j], i // scale + start_y + z[groups + g, i, j]
+            y[part, i, j] = bilinear(image[part], at_x, at_y)
         expected.append(y)
     check(module, x, expected)
 
@@ -289,8 +291,8 @@ def faster(s: State, key: str, x: Array) -> Array:
 def test_fasternet_block(inc: int, dim: int) -> None:
     module, s = build("Faster_Block", inc, dim)
     (x,) = maps(inc)
-    images = [image if inc == dim else conv_bn_silu(s, "adjust_channel", image) for image in x.numpy()]
-    check(module, x, [faster(s, "", image) for image in images])
+    starts = [image if inc == dim else conv_bn_silu(s, "adjust_channel", image) for image in x.numpy()]
+    check(module, x, [faster(s, "", image) for image in starts])
 
 
 @pytest.mark.parametrize(("name", "c3k"), [("C2f_Faster", False), ("C3k2_Faster", False), ("C3k2_Faster", True)])

@@ -32,6 +32,7 @@ COMMANDS = "host/commands.py"
 COMPLETION = "cli/completion.py"
 CPU_SELECT = "fast/cpu/select.py"
 CUDA_GRAPH = "fast/gpu/cuda_graph.py"
+DYSAMPLE = "modules/dysample.py"
 EVALUATE = "runner/evaluate.py"
 FINGERPRINT = "runner/fingerprint.py"
 GPU_SELECT = "fast/gpu/select.py"
@@ -793,6 +794,11 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="torch:ops.mkldnn._is_mkldnn_bf16_supported", kind="relied on", files=(CPU_SELECT,),
         why="It says whether this CPU computes in bfloat16.", breaks="`speed=auto` fails on a CPU."),
+    Internal(
+        name="torch.onnx._internal.torchscript_exporter._globals:GLOBALS or torch.onnx._globals:GLOBALS", kind="relied on",
+        files=(DYSAMPLE,),
+        why="It has the version of ONNX of an export: below 16 there is no GridSample.",
+        breaks="DySample exports to ONNX with opset 16 or later only."),
     Internal(
         name="torch.autograd.function:once_differentiable", kind="relied on", files=(BATCHNORM_SILU, UPSAMPLE),
         why="Our operators have no second derivative.", breaks="The C operators cannot be imported."),

@@ -69,8 +69,9 @@ def module(name: str, *, aliases: Iterable[str] = (), channels: str | None = Non
         _CHANNELS[cls] = deduce(cls) if channels is None else describe(cls, channels.replace(" ", ""))
         if is_ours and not _is_ours(_MODULES.get(name, cls)):
             return cls  # a user's module of this name was registered first
-        for alias in [alias for alias, owner in _ALIASES.items() if owner == name and not is_ours]:
-            del _ALIASES[alias]  # they meant our module
+        if not is_ours and _is_ours(_MODULES.get(name, cls)):
+            for alias in [alias for alias, owner in _ALIASES.items() if owner == name]:
+                del _ALIASES[alias]  # they mean our module, whose arguments are others
         _MODULES[name] = cls
         for alias in map(_normalize, (name, *aliases)):
             _ALIASES[alias] = _ALIASES.get(alias, name) if is_ours else name

@@ -33,15 +33,20 @@ class _Fusion(nn.Module):
         if not isinstance(channels, (list, tuple)) or len(channels) < 2:
             raise ModuleError(tr("{module} fuses two or more inputs, so its row must read a list of rows, as in "
                                  "[[-1, 6], 1, {module}, []].", module=type(self).__name__))
-        self.w = nn.Parameter(torch.ones(len(channels)))
+        self.count = len(channels)
+        self.w = nn.Parameter(torch.ones(self.count))
+
+    def check(self, inputs: Sequence[Tensor]) -> None:
+        """Raise unless there are as many inputs as weights."""
+        if len(inputs) != self.count:
+            raise ModuleError(tr("{module} was built for {count} inputs and got {given}.", module=type(self).__name__,
+                                 count=self.count, given=len(inputs)))
 
     def weigh(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return each input, (B, C_i, H, W), times its normalized weight."""
-        if len(inputs) != len(self.w):
-            raise ModuleError(tr("{module} was built for {count} inputs and got {given}.", module=type(self).__name__,
-                                 count=len(self.w), given=len(inputs)))
         w = F.relu(self.w)
-        return [x * weight for x, weight in zip(inputs, (w / (_EPSILON + w.sum())).unbind(), strict=True)]
+        normalized = (w / (_EPSILON + w.sum())).split(1)
+        return [x * weight.to(x.dtype) for x, weight in zip(inputs, normalized, strict=True)]
 
 
 @module("BiFPN", aliases=("Bi_FPN", "BiFPN_Add", "BiFPN_Sum", "WeightedAdd"), channels="[c],c2")
@@ -67,7 +72,8 @@ class BiFPN(_Fusion):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return (B, c2, H, W) for n maps (B, C_i, H, W)."""
-        first, *others = self.weigh([project(x) for project, x in zip(self.proj, inputs, strict=False)])
+        self.check(inputs)
+        first, *others = self.weigh([project(x) for project, x in zip(self.proj, inputs, strict=True)])
         for other in others:
             first = first + other
         return first
@@ -96,4 +102,5 @@ class BiFPN_Concat(_Fusion):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return (B, C_1 + ... + C_n, H, W) for n maps (B, C_i, H, W)."""
+        self.check(inputs)
         return torch.cat(self.weigh(inputs), 1)

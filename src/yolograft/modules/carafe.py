@@ -24,9 +24,8 @@ class CARAFE(nn.Module):
     """Each output position is a weighted sum over a neighbourhood of its source position, with predicted weights.
 
     W_l' = softmax(encoder(compressor(x))_l') over k_up^2 values, for the output position l' = (i', j') (eq. 1, 3);
-    y_l' = sum_n,m W_l'(n, m) x(i + n, j + m) with i = floor(i' / scale), j = floor(j' / scale), |n|, |m| <= k_up / 2
-    (eq. 4).
-    x is zero outside the map.
+    y_l' = sum over n, m of W_l'(n, m) x(i + n, j + m), |n|, |m| <= k_up / 2, with i = floor(i' / scale),
+    j = floor(j' / scale) (eq. 4). x is zero outside the map.
 
     Shapes: (B, c, H, W) -> (B, c, scale H, scale W).
     Parameters: (c + 1) c_mid + (k_enc^2 c_mid + 1) scale^2 k_up^2.

@@ -44,6 +44,8 @@ class DySample(nn.Module):
         dyscope: whether the range of the offsets is learned for each point.
     """
 
+    init_pos: Tensor
+
     def __init__(self, in_channels: int, scale: int = 2, style: str = "lp", groups: int = 4,
                  dyscope: bool = False) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ def _grid_sample(x: Tensor, at_x: Tensor, at_y: Tensor) -> Tensor:
 def _gather(x: Tensor, at_x: Tensor, at_y: Tensor) -> Tensor:
     """Return the same as `_grid_sample`, with operators that old versions of ONNX have."""
     channels, height, width = x.shape[1:]
-    at_x, at_y = at_x.clamp(min=0).clamp(max=width - 1), at_y.clamp(min=0).clamp(max=height - 1)
+    at_x, at_y = at_x.clamp(min=0), at_y.clamp(min=0)  # beyond the other border, all indices below are the last one
     left, top = at_x.floor(), at_y.floor()
     flat = x.flatten(2)
     y = None
