@@ -16,7 +16,7 @@ FILE = Path(__file__).with_name("architecture.svg")
 GROUND = "ground"
 ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in two lines, and its place: column, row
     "cli": (("cli",), ("the commands of", "yolograft"), (1.5, 0)),
-    "data": (("data",), ("Pascal VOC, NEU-DET,", "a drawn steel set"), (0, 1)),
+    "data": (("data",), ("VOC, COCO, LabelMe,", "check, steel set"), (0, 1)),
     "report": (("report",), ("a finished study", "as one page"), (1.25, 1)),
     "runner": (("runner",), ("train and evaluate", "one trial"), (3, 1)),
     "study": (("study",), ("arms x seeds,", "statistics, verdicts"), (0.35, 2)),
@@ -26,7 +26,7 @@ ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in tw
     "modelyaml": (("modelyaml",), ("read, write and check", "model YAML files"), (0.95, 5)),
     "attach": (("sites", "attach", "checkpoint", "testing"), ("find sites, attach", "and remove blocks"), (1.7, 6)),
     "blocks": (("blocks",), ("attention blocks,", "one file per paper"), (1.7, 7)),
-    GROUND: (("language", "errors", "upstream", "spec", "atomic", "threads", "patch", "seeding"),
+    GROUND: (("language", "shell", "errors", "upstream", "spec", "yaml_text", "atomic", "threads", "patch", "seeding"),
              ("messages in two languages, errors, the text of a graft, seeds, atomic writes, threads,",
               "monkey-patches, the list of internals of Ultralytics and PyTorch"), (1.5, 8)),
 }

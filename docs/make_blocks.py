@@ -1,28 +1,31 @@
-"""Write docs/blocks.md, the table of all blocks, from the blocks' code: python docs/make_blocks.py"""
+"""Write the table of all blocks, blocks.md and blocks.zh-CN.md, from the blocks' code: python docs/make_blocks.py"""
 
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolograft import blocks
-from yolograft.analysis.profile import FORMULAS
+from yolograft.analysis import block_page
+from yolograft.analysis.block_page import CHANNELS, SIZE
 from yolograft.blocks._birth import Mix
+from yolograft.language import translate
 
-FILE = Path(__file__).with_name("blocks.md")
-CHANNELS, SIZE = 256, 20
+FILES = {"en": Path(__file__).with_name("blocks.md"), "zh": Path(__file__).with_name("blocks.zh-CN.md")}
 
 HEAD = f"""# The blocks
 
+[中文](blocks.zh-CN.md)
+
 `python docs/make_blocks.py` writes this page from the blocks' code, and a test compares the two. `yolograft blocks` lists
-all settings and their defaults. The docstring of each class has the equations, the shapes, and the deviations from the
-authors' code.
+all settings and their defaults, and `yolograft blocks cbam` prints the page of one block: paper, equations, settings, usual
+places, cost and examples. The docstring of each class also has the deviations from the authors' code.
 
 - **Parameters** and **MFLOPs** are for {CHANNELS} channels and a map of {SIZE} x {SIZE} (P5 of YOLO11n at 640 pixels), with
   the default settings and `init=paper`. A multiplication and an addition count as two operations. Operations on each value
@@ -40,38 +43,32 @@ authors' code.
 """
 
 
-class Operations(TorchDispatchMode):
-    """Counts operations: two per multiply-add of a matrix product or convolution, one per value of any other operator."""
+HEAD_ZH = f"""# 注意力模块一览
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+[English](blocks.md)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        packet = func._overloadpacket
-        if packet in FORMULAS:
-            self.total += FORMULAS[packet](*args, **(kwargs or {}), out_val=out)
-        elif not is_free(func):
-            sizes = [x.numel() for x in (*args, *(out if isinstance(out, tuple) else (out,))) if torch.is_tensor(x)]
-            self.total += max(sizes, default=0)
-        return out
+本页由 `python docs/make_blocks.py` 根据模块的代码生成，并有测试保证两者一致。`yolograft blocks` 列出所有参数及其默认值；
+`yolograft blocks cbam` 打印单个模块的页面：论文、公式、参数、常见位置、开销与用法示例。
+各个类的文档字符串还说明了与作者代码不同的地方。
 
+- **参数量**与 **MFLOPs** 对应 {CHANNELS} 个通道、{SIZE} x {SIZE} 的特征图（YOLO11n 在 640 像素下的 P5），
+  使用默认参数与 `init=paper`。一次乘法和一次加法计为两次运算。逐元素的运算也计入：求平均时每个值计一次，相乘时再计一次。
+  因此 SE 的运算量为 2 x {CHANNELS} x {SIZE} x {SIZE} = 20.5 万次，再加上两个全连接层。整个 YOLO11n 为 6.5 GFLOPs。
+- **恒等初始化**：新模块的输出与输入逐位相同，因此预训练模型加上模块后，起始精度与原模型一致。
+  所有模块都满足这一点，做法有三种。
+  *gate*：最后一层初始化为零，门控经缩放或平移，使其在 0 处等于 1。*mix*：用一个从 0 开始的可学习权重混入模块的结果，
+  比表中多一个参数。*published*：论文的形式本身就从恒等映射开始。`init=paper` 关闭前两种做法。
+- **导出**：模块可以导出的格式，批大小、高和宽均可为动态。
+- **类型**：注意力权重沿哪些维度变化。*全局*模块的每个位置都用到所有位置的特征。
 
-def is_free(func: Any) -> bool:
-    """Return whether an operator only creates, copies or views values, which counts as no operation."""
-    name = func._schema.name.removeprefix("aten::")
-    creating = ("empty", "zeros", "ones", "full", "arange", "scalar_tensor", "_to_copy", "to", "detach", "lift_fresh")
-    copying = ("cat", "stack", "clone", "copy_", "constant_pad_nd", "_reshape_copy", "_unsafe_view", "index")
-    return func.is_view or name in creating or name in copying
+| 模块 | 论文 | 年份 | 类型 | 参数量 | MFLOPs | 恒等初始化 | 导出 | 适用场合 |
+|---|---|---|---|---|---|---|---|---|
+"""
 
 
 def operations(block: nn.Module) -> int:
     """Count the operations of one forward pass on one map."""
-    x = torch.rand(1, CHANNELS, SIZE, SIZE)
-    with torch.no_grad(), Operations() as counted:
-        block.eval()(x)
-    return counted.total
+    return block_page.measure(block).total
 
 
 def identity(name: str) -> str:
@@ -105,19 +102,36 @@ def exports(name: str) -> str:
     return ", ".join(working) or "no"
 
 
-def row(name: str) -> str:
-    """Return one line of the table."""
-    about: Any = vars(blocks.lookup(name))["about"]
+def costs(name: str) -> tuple[str, ...]:
+    """Return the cells of a block that are measured: parameters, MFLOPs, initialisation and exports."""
     block = blocks.create(name, CHANNELS, init="paper")
-    cells = (f"`{name}`", about.paper, about.year, about.kind, f"{sum(p.numel() for p in block.parameters()):,}",
-             f"{operations(block) / 1e6:.3g}", identity(name), exports(name), about.use)
+    parameters = sum(p.numel() for p in block.parameters())
+    return f"{parameters:,}", f"{operations(block) / 1e6:.3g}", identity(name), exports(name)
+
+
+def row(name: str, measured: tuple[str, ...]) -> str:
+    """Return one line of the table, in the requested language."""
+    about: Any = vars(blocks.lookup(name))["about"]
+    cells = (f"`{name}`", about.paper, about.year, translate(about.kind), *measured, translate(about.use))
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
-def page() -> str:
-    """Return the whole page."""
-    return HEAD + "".join(row(name) for name in blocks.names())
+def pages() -> dict[str, str]:
+    """Return the whole page in each language."""
+    measured = {name: costs(name) for name in blocks.names()}
+    before, found = os.environ.get("YOLOGRAFT_LANG"), {}
+    try:
+        for language, head in (("en", HEAD), ("zh", HEAD_ZH)):
+            os.environ["YOLOGRAFT_LANG"] = language
+            found[language] = head + "".join(row(name, cells) for name, cells in measured.items())
+    finally:
+        if before is None:
+            del os.environ["YOLOGRAFT_LANG"]
+        else:
+            os.environ["YOLOGRAFT_LANG"] = before
+    return found
 
 
 if __name__ == "__main__":
-    FILE.write_text(page())
+    for language, text in pages().items():
+        FILES[language].write_text(text, encoding="utf-8")

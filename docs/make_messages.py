@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def calls(path: Path) -> list[ast.Call]:
 
 
 def messages() -> set[str]:
-    """Return every message in the code."""
+    """Return every message in the code, and the texts of the blocks."""
     found = set()
     for path in sorted(PACKAGE.rglob("*.py")):
         for call in calls(path):
@@ -31,6 +32,29 @@ def messages() -> set[str]:
             if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
                 raise SystemExit(f"{path.name}:{call.lineno}: the message of tr() must be a literal text")
             found.add(text.value)
+    return found | block_texts()
+
+
+def block_texts() -> set[str]:
+    """Return the texts of the blocks that `translate` is asked for, read from the code, so that torch is not imported.
+
+    A class with `about` has them: its `use` and `kind`, the first paragraph of its docstring, and its settings' meanings.
+    """
+    found = set()
+    for path in sorted((PACKAGE / "blocks").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            abouts = [one.value for one in node.body
+                      if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "about"]
+            if not abouts or not isinstance(abouts[0], ast.Call):
+                continue
+            found |= {word.value.value for word in abouts[0].keywords
+                      if word.arg in ("use", "kind") and isinstance(word.value, ast.Constant)}
+            body, _, arguments = (ast.get_docstring(node) or "").partition("Args:\n")
+            listed = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, flags=re.MULTILINE)
+            found |= {" ".join(text.split()) for name, text in listed if name != "channels"}
+            found.add(" ".join(body.partition("\n\n")[0].split()))
     return found
 
 

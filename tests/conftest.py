@@ -61,10 +61,14 @@ def weights() -> Path:
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detection set of 12 training and 8 validation images of noise, with one bright box each."""
+    return write_tiny_set(tmp_path_factory.mktemp("tiny"))
+
+
+def write_tiny_set(root: Path) -> Path:
+    """Write the images and labels of `tiny_set` to a folder, and return the data YAML."""
     import cv2
     import numpy as np
 
-    root = tmp_path_factory.mktemp("tiny")
     generator = np.random.default_rng(0)
     for split, count in (("train", 12), ("val", 8)):
         (root / "images" / split).mkdir(parents=True)
@@ -73,11 +77,11 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = generator.integers(0, 90, (64, 64, 3), dtype=np.uint8)
             x, y = generator.integers(4, 36, 2)
             picture[y : y + 24, x : x + 24] = 200 if number % 2 else 140
-            cv2.imwrite(str(root / "images" / split / f"{number}.png"), picture)
+            (root / "images" / split / f"{number}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
             label = f"{number % 2} {(x + 12) / 64:.5f} {(y + 12) / 64:.5f} 0.375 0.375\n"
             (root / "labels" / split / f"{number}.txt").write_text(label)
     file = root / "tiny.yaml"
-    file.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [dim, bright]\n")
+    file.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [dim, bright]\n", encoding="utf-8")
     return file
 
 

@@ -85,7 +85,7 @@ def test_the_command_prints_the_table_and_fails_for_a_graft_that_does_not_fit(ca
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["imgsz=63"], "not a multiple of 32, the model's largest stride. The nearest are 32 and 64."),
+    (["imgsz=63"], "not a multiple of 32, the model's largest stride. Multiples near it: 32, 64."),
     (["batch=0"], "batch=0 is not a positive whole number"), (["threads=-1"], "threads=-1 is not a positive"),
     (["repeats=0"], "repeats=0 is not a positive"), (["device=gpu"], "expected cpu, or the number of one CUDA device"),
     (["device=77"], "this PyTorch sees"), (["device=0", "runtime=openvino"], "is measured on the CPU"),

@@ -26,7 +26,7 @@ def test_importing_the_package_imports_no_torch() -> None:
     [
         (["trian", "model=yolo11n.yaml"], "Did you mean 'train'"),
         (["train", "mdoel=yolo11n.yaml"], "Did you mean 'model'"),
-        (["train", "model=yolo11n.yaml", "graft=se@88"], "rows are 0-23"),
+        (["train", "model=yolo11n.yaml", "graft=se@88"], "rows 0 to 22. List them"),
         (["train", "model=yolo11n.yaml", "epochs=many"], "epochs"),
         (["train", "model=yolo11n.yaml", "graft="], "has no value"),
         (["val", "model=nix.yaml"], "does not exist"),
@@ -34,7 +34,8 @@ def test_importing_the_package_imports_no_torch() -> None:
         (["show", "grfat=se@8"], "Did you mean 'graft'"),
         (["show", "model=yolo11n.yaml", "graft=cbma@8"], "Did you mean 'cbam'"),
         (["blocks", "blocks=nix.py"], "is not a Python file"),
-        (["sites", "graft=se@8"], "'graft' is no argument of 'sites'"),
+        (["sites", "grfat=se@8"], "'grfat' is no argument of 'sites'. Did you mean 'graft'?"),
+        (["sites", "graft=se@88"], "rows 0 to 22. List them"),
         (["sites", "blocks=nix.py"], "is not a Python file"),
     ],
 )
@@ -79,8 +80,11 @@ def test_resuming_without_an_earlier_training_is_an_error(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_row_out_of_range_gets_a_suggestion_that_takes_a_block(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "model=yolo11n.yaml", "graft=se@88"]) == 2
-    assert "Did you mean '8'?" in capsys.readouterr().err
-    assert main(["show", "model=yolo11n.yaml", "graft=se@50"]) == 2
-    assert "Did you mean '5'?" in capsys.readouterr().err
+@pytest.mark.parametrize("site", ["24", "88", "50", "neck.88", "model.24.cv2", "model.99"])
+def test_a_row_out_of_range_is_answered_with_the_range_and_no_guess(
+    site: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "model=yolo11n.yaml", f"graft=se@{site}"]) == 2
+    printed = capsys.readouterr().err
+    assert "Did you mean" not in printed
+    assert "to 22" in printed or "to model.23" in printed

@@ -1,5 +1,6 @@
 """The demo trains both arms, prints their folders, and reports invalid arguments before it writes a file."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ def test_both_arms_are_trained_and_printed(
     assert all(str(path.parents[1]) in printed for path in checkpoints.values())
     assert not grafted(YOLO(checkpoints["bare"]).model)
     assert grafted(YOLO(checkpoints["grafted"]).model)
+    *_, line = printed.splitlines()
+    _, *study = shlex.split(line)
+    assert {"arms=none; se@8", "epochs=1", "imgsz=32", "seeds=6", "model=yolo11n.yaml"} <= set(study)
+    assert main([*study, "host=yolograft.study.dummy", "name=tried"]) == 0
 
 
 @pytest.mark.parametrize("words", [["graft=none"], ["graft=se@88"], ["graft=sse@8"], ["imags=3"], ["epochs=x"], ["seed=-1"]])

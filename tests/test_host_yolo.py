@@ -78,7 +78,7 @@ def test_a_grafted_checkpoint_can_be_trained_and_get_another_graft(trained: Path
     bare = YOLO(trained / "weights" / "best.pt", graft="none")
     assert type(bare.model).__name__ == "DetectionModel"
     assert not bare.graft
-    other = YOLO(trained / "weights" / "best.pt", graft="se(ratio=4)@p3")
+    other = YOLO(trained / "weights" / "best.pt", graft="se(ratio=4)@p3", replace=True)
     assert models.short_text(str(other.graft)) == "se(ratio=4)@p3"
 
 
@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_results(tiny_set: Path, tmp_path: Path) ->
 def test_the_training_seed_alone_decides_the_weights_of_new_blocks(trained: Path, tiny_set: Path, tmp_path: Path) -> None:
     def initial_weights(seed: int, state: int, graft: str | None = "se@9") -> torch.Tensor:
         torch.manual_seed(state)  # as if other code had drawn random numbers before
-        model = YOLO(trained / "weights" / "best.pt", graft=graft)
+        model = YOLO(trained / "weights" / "best.pt", graft=graft, replace=True)
         found = []
         model.add_callback("on_train_start", lambda trainer: found.extend(
             block.fc1.weight.detach().clone() for block in grafts(trainer.model).values()))

@@ -1,7 +1,6 @@
 """Files as they are hand-edited, right and wrong: every finding is the one that a careful reader would name."""
 
 import copy
-import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from yolograft.errors import GraftError, HostError
 from yolograft.host import build
 from yolograft.modelyaml import stock_match, table
 from yolograft.modelyaml.lint import examine, lint
+from yolograft.modelyaml.mends import apply_mends
 from yolograft.modelyaml.reader import read
 from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION
 from yolograft.modelyaml.writer import dump, write
@@ -45,12 +45,7 @@ def row_of(cfg, number):
 
 def apply_fixes(cfg, findings):
     """Apply each fix: put its `from` in the row that it names."""
-    cfg = copy.deepcopy(cfg)
-    for one in findings:
-        said = re.match(r"from: (\[.*?\]|-?\d+)(?: in row (\d+))?", one.fix)
-        if said:
-            row_of(cfg, int(said[2] or one.row))[0] = yaml.safe_load(said[1])
-    return cfg
+    return apply_mends(cfg, [mend for one in findings for mend in one.mends])
 
 
 def shifted(cfg, at, row):
@@ -106,7 +101,8 @@ def test_a_block_after_every_row_of_every_packaged_file_is_a_right_edit(path, sa
             if crossing:  # "two before me" is another row now
                 assert crossing <= told
             elif any(source == one.number for _, source in later):
-                assert found == ()  # it reads the block
+                # it reads the block; a row that reads the number before the block gets a warning
+                assert all("is the map before" in finding.what for finding in found)
             else:  # all go on reading the row by its number, past the block
                 assert (one.number + 1, True) in [(finding.row, "no row reads it" in finding.what) for finding in found]
 
@@ -121,11 +117,20 @@ def test_what_the_yaml_command_writes_has_nothing_wrong(graft, tmp_path):
 
 
 @pytest.mark.parametrize(("at", "row"), [
-    (9, [-1, 1, "SEAttention", []]), (9, [-1, 1, "Conv", [1024, 1, 1]]), (14, [-1, 1, "CBAM", [512, 7]]), (11, SE),
-    (17, [-1, 1, "ECA", []]), (3, [-1, 2, "C3k2", [256, False, 0.25]]), (1, [-1, 1, "nn.Identity", []]),
+    (9, [-1, 1, "SEAttention", []]), (9, [-1, 1, "Conv", [1024, 1, 1]]), (3, [-1, 2, "C3k2", [256, False, 0.25]]),
+    (1, [-1, 1, "nn.Identity", []]), (14, [13, 1, "CBAM", [512, 7]]), (11, [10, 1, "SE", [1024]]), (17, [16, 1, "ECA", []]),
 ])
 def test_a_row_inserted_with_all_later_numbers_shifted_is_right(at, row, save):
     assert lint(save(shifted(YOLO11, at, row))) == ()
+
+
+@pytest.mark.parametrize(("at", "row", "fix"), [
+    (14, [-1, 1, "CBAM", [512, 7]], (19, [-1, 14])), (11, SE, (22, [-1, 11])), (17, [-1, 1, "ECA", []], (24, [17, 20, 23])),
+])
+def test_a_number_that_stays_before_an_inserted_row_gets_a_warning(at, row, fix, save):
+    (finding,) = lint(save(shifted(YOLO11, at, row)))
+    assert (finding.row, finding.severity) == (fix[0], "warning")
+    assert [(mend.row, mend.value) for mend in finding.mends] == [fix]
 
 
 def test_a_block_in_place_of_a_stock_row_is_right(save):
@@ -135,7 +140,7 @@ def test_a_block_in_place_of_a_stock_row_is_right(save):
 
 
 def test_later_rows_that_read_the_plain_map_on_purpose_are_right(save):
-    cfg = shifted(YOLO11, 5, [-1, 1, "SE", [512]])
+    cfg = shifted(YOLO11, 5, [4, 1, "SE", [512]])  # the number in its `from` says that it is a branch
     assert row_of(cfg, 16)[0] == [-1, 4]  # the neck goes on reading the plain row 4
     assert lint(save(cfg)) == ()
 
@@ -463,7 +468,7 @@ def test_the_lint_command_knows_blocks_of_ones_own(save, tmp_path, capsys):
         "    def __init__(self, channels):\n        super().__init__()\n"
         "    def forward(self, x):\n        return x\n")
     assert main(["lint", str(file), f"blocks={tmp_path / 'mine.py'}"]) == 0
-    assert "no problems" in capsys.readouterr().out.splitlines()[-1]
+    assert "no problems" in capsys.readouterr().out
 
 
 def test_the_yaml_command_writes_what_reads_back(tmp_path, capsys):

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from yolograft import blocks
 from yolograft.errors import GraftError, SpecError
-from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, find_block, format_args, parse_args, row_name
+from yolograft.modelyaml.implementations import IMPLEMENTATIONS
+from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, find_block, format_args, parse_args, row_name, understand
 from yolograft.modelyaml.table import Row
 
 WIDTHS = frozenset({1024, 256, 512})  # row 8 of yolo11: as written, at n, at s
@@ -125,3 +126,90 @@ def test_no_arguments_end_in_anything_but_a_graft_error(args, name, widths):
         assert {key for key, _ in found} <= set(blocks.defaults(name))
         assert parse_args(row(format_args(row([], name), name, found), name), name)[0] == found
     assert "row 9 " in said
+
+
+# The rows of public implementations: (class, arguments) -> what each number means.
+AUTHORS = [
+    ("ShuffleAttention", [1024, 16, 8], {"groups": 8}, (1024,)), ("ShuffleAttention", [1024, 16], {}, (1024,)),
+    ("ShuffleAttention", [16], {"groups": 16}, ()), ("sa_layer", [256, 64], {"groups": 64}, (256,)),
+    ("MHSA", [14, 14, 4], {"heads": 4}, ()), ("MHSA", [256, 14, 14, 4], {"heads": 4}, (256,)),
+    ("MHSA", [4], {"heads": 4}, ()),
+    ("MHSA", [14], {}, ()), ("MHSA", [80, 80, 4], {"heads": 4}, ()), ("MHSA", [20, 20, 4, True], {"heads": 4}, ()),
+    ("ECAAttention", [256, 2, 1], {"gamma": 2, "beta": 1}, (256,)), ("ECAAttention", [3], {"kernel_size": 3}, ()),
+    ("eca_layer", [1024, 5], {"kernel_size": 5}, (1024,)),
+    ("EfficientChannelAttention", [256, 1, 2], {"gamma": 2, "beta": 1},
+                                                             (256,)),
+    ("CBAM", [256, 7], {"kernel_size": 7}, (256,)),
+    ("CBAMBlock", [512, 16, 49], {"ratio": 16, "kernel_size": 49}, (512,)),
+    ("CBAM", [256, 16, ["avg", "max"], False], {"ratio": 16}, (256,)),
+    ("CoordAtt", [256, 256, 32], {"ratio": 32}, (256, 256)),
+    ("CoordAtt", [256, 32, 8], {"ratio": 32, "minimum": 8}, (256,)),
+    ("SimAM", ["1e-4"], {"energy": 1e-4}, ()), ("SimAM", [256, "1e-4"], {"energy": 1e-4}, (256,)),
+    ("NAMAttention", [256, None, True], {}, (256,)), ("GAMAttention", [256, 256, True, 4], {"ratio": 4}, (256, 256)),
+    ("GAM_Attention", [256, 4], {"ratio": 4}, (256,)), ("EMA", [256, None, 32], {"groups": 32}, (256,)),
+    ("EMA", [256, 8], {"groups": 8}, (256,)),
+    ("SequentialPolarizedSelfAttention", [256], {"form": "sequential"}, (256,)),
+    ("PSA_p", [256, 256, 1, 1], {}, (256, 256)),
+    ("SKAttention", [1024, [3, 5, 7], 16], {"branches": 3, "ratio": 16}, (1024,)),
+    ("SKAttention", [256, 8], {"ratio": 8}, (256,)),
+    ("SKConv", [256, 32, 2, 8, 2, 1, 32], {"branches": 2, "groups": 8, "ratio": 2, "minimum": 32}, (256,)),
+    ("LSKBlock", [256], {}, (256,)), ("LSKA", [256, 11], {"kernel_size": 11}, (256,)),
+    ("LSKA", [11], {"kernel_size": 11}, ()),
+    ("DoubleAttention", [256, 128, 128], {"ratio": 2}, (256,)), ("DoubleAttention", [128, 128], {"ratio": 2}, ()),
+    ("BAMBlock", [512, 16, 2], {"ratio": 16, "dilation": 2}, (512,)),
+    ("GCT", [256, "1e-5", "l2", False], {"epsilon": 1e-5, "norm": "l2"}, (256,)),
+    ("ContextBlock", [256, "1/16"], {"ratio": 16}, (256,)),
+    ("ContextBlock", [256, 0.25, "att", ["channel_mul"]], {"ratio": 4, "pool": "attention", "fuse": "scale"}, (256,)),
+    ("GlobalContext", [256, False, False, True], {"pool": "avg", "fuse": "scale"}, (256,)),
+    ("GatherExcite", [256, None, True, 4], {"gather": "conv", "extent": 4}, (256,)),
+    ("MultiSpectralAttentionLayer", [256, 56, 56, 16, "top16"], {"size": 56, "ratio": 16, "frequencies": 16}, (256,)),
+    ("ELA", [256, "L"], {"kernel_size": 7, "norm_groups": 16, "width": 8}, (256,)),
+    ("ELA", [256, 5], {"kernel_size": 5}, (256,)),
+    ("MLCA", [256, 5, 2, 1, 0.5], {"local_size": 5, "gamma": 2, "beta": 1, "local_weight": 0.5}, (256,)),
+    ("TripletAttention", [True], {"spatial": False}, ()), ("TripletAttention", [7], {"kernel_size": 7}, ()),
+    ("SCSEModule", [256, 16], {"ratio": 16}, (256,)), ("SRMLayer", [256, None], {}, (256,)),
+    ("NONLocalBlock2D", [256, 128, True], {"ratio": 2, "subsample": 2}, (256,)), ("ParNetAttention", [512], {}, (512,)),
+    ("PAM_Module", [256], {}, (256,)), ("PositionAttentionModule", [512, 3, 7, 7], {}, (512,)),
+    ("ChannelAttentionModule", [512, 3, 7, 7], {}, (512,)), ("CecaModule", [256, 3], {"kernel_size": 3}, (256,)),
+    ("SpatialGroupEnhance", [8], {"groups": 8}, ()), ("SpatialGroupEnhance", [64], {"groups": 64}, ()),
+    ("EffectiveSEModule", [256, False, "hard_sigmoid"], {"gate": "hardsigmoid"}, (256,)),
+    ("EffectiveSELayer", [256, "sigmoid"], {"gate": "sigmoid"}, (256,)),
+    ("SqueezeExcite", [256, 0.25], {"ratio": 4}, (256,)),
+    ("SELayerV1", [256, 16], {"ratio": 16}, (256,)), ("SE", [{"reduction": 8}], {"ratio": 8}, ()),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "expected", "channels"), AUTHORS)
+def test_arguments_mean_what_their_author_means(name, args, expected, channels):
+    understood = understand(row(args, name), find_block(name), WIDTHS, 256)
+    assert (dict(understood.settings), understood.channels) == (expected, channels)
+    blocks.create(find_block(name), 256, **dict(understood.settings))
+
+
+def test_the_rows_of_authors_cover_every_block():
+    assert {find_block(name) for name, *_ in AUTHORS} == set(blocks.names())
+
+
+def test_every_implementation_names_our_block_our_settings_and_its_source():
+    assert {one.block for one in IMPLEMENTATIONS} == set(blocks.names())
+    for one in IMPLEMENTATIONS:
+        assert {blocks.canonical(name) for name in one.classes} == {one.block}
+        assert {parameter.setting for parameter in one.parameters} - {""} <= set(blocks.defaults(one.block))
+        assert {key for key, _ in one.implied} <= set(blocks.defaults(one.block))
+        assert one.source
+
+
+def test_what_was_understood_is_said():
+    assert understand(row([14, 14, 4], "MHSA"), "mhsa", WIDTHS).note == (
+        "14 is width, which 'mhsa' does not use; 14 is height, which 'mhsa' does not use; "
+        "the order is that of MHSA(n_dims, width, height, heads, pos_emb)")
+    said = understand(row([1024, 16, 8], "ShuffleAttention"), "shuffle").note
+    assert "16 is reduction, which 'shuffle' does not use" in said
+
+
+@pytest.mark.parametrize(("name", "block"), [
+    ("SELayerV1", "se"), ("EffectiveSELayer", "ese"), ("EffectiveSEModule", "ese"), ("SqueezeExcite", "se"),
+    ("SEBlock", "se"), ("CoordinateAttention", "coordatt"), ("GCModule", "gc"), ("SELayerV2", None), ("SENetV2", None),
+])
+def test_the_names_of_public_classes_lead_to_their_block(name, block):
+    assert find_block(name) == block

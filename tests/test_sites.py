@@ -55,8 +55,8 @@ def test_a_class_inside_rows_is_found_everywhere(host: nn.Module) -> None:
     ("text", "hint"),
     [
         ("backbne.8", "Did you mean 'backbone.8'"),
-        ("backbone.12", "its backbone is rows 0-10. Did you mean 'neck.12'"),
-        ("99", "rows are 0-23. Did you mean '9'"),
+        ("backbone.12", "its backbone has rows 0 to 10. Did you mean 'neck.12'"),
+        ("99", "a block can follow rows 0 to 22"),
         ("-3", "Did you mean 'backbone.-3'"),
         ("backbone.-30", "its backbone has 11 rows"),
         ("p9", "reads the edges 'p3', 'p4', 'p5'"),

@@ -31,6 +31,11 @@ _MODULES = {
 }
 
 
+def yolo_module() -> Any:
+    """Import and return `yolograft.host.yolo`, for the earlier modules that it imports itself. Private."""
+    return import_module("yolograft.host.yolo")
+
+
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         # importing the module `yolograft.sites` sets the attribute `sites` to the module: set it to the function again

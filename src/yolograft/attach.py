@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from yolograft import blocks
+from yolograft import blocks, yolo_module
 from yolograft.errors import BlockError, GraftError, SiteError
-from yolograft.sites import Place, Probe, light_copy, probe, resolve, rows, sites
+from yolograft.language import tr
+from yolograft.sites import Place, Probe, is_yolo, light_copy, probe, resolve, rows, sites
 from yolograft.spec import Graft, Part
 
 __all__ = ["attach_block", "detach_blocks", "graft", "grafted", "grafts", "prune", "sites", "spelled"]
@@ -36,7 +37,7 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
     >>> graft(YOLO("yolo11n.pt").model, "se@backbone.-3 + eca@p3,p4,p5")  # doctest: +SKIP
 
     Args:
-        host: any module that takes a batch of images (B, C, H, W).
+        host: any module that takes a batch of images (B, C, H, W), or a `YOLO` object, whose network gets the blocks.
         what: the text of a graft, a `Graft`, or several of them, which apply in this order.
         example: an input that the host accepts; needed if the host rejects zeros of the usual sizes.
 
@@ -44,6 +45,9 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
         GraftError: a site, a block or a setting does not fit; the message names all problems.
     """
     value = Graft.of(what)
+    if is_yolo(host):
+        grafted_object: _Host = yolo_module().graft_yolo(host, value)
+        return grafted_object
     if not value:
         return host
     shapes = probe(host, example)
@@ -58,6 +62,9 @@ def graft(host: _Host, what: str | Graft | Iterable[str | Graft], *, example: Te
 
 def prune(host: _Host) -> _Host:
     """Remove every block from `host`, in place, and return the host, which then equals the ungrafted host bit for bit."""
+    if is_yolo(host):
+        pruned: _Host = yolo_module().prune_yolo(host)
+        return pruned
     for module in list(host.modules()):
         for name in _NAMES:
             if name in module._modules:
@@ -125,8 +132,9 @@ def _check(host: nn.Module, value: Graft, shapes: Probe) -> list[tuple[Place, nn
                 try:
                     for place in resolve(host, site, shapes):
                         if place in site_of:
-                            raise SiteError(f"'{part}': '{site}' and '{site_of[place]}' are the same place ({place}). "
-                                            "Name it once; to apply a block twice, join two grafts with ' + '.")
+                            raise SiteError(tr("'{part}': '{site}' and '{other}' are the same place ({place}). Name it "
+                                               "once; to apply a block twice, join two grafts with ' + '.", part=part,
+                                               site=site, other=site_of[place], place=place))
                         site_of[place] = str(site)
                         plan.append((place, _block(host, part, place, shapes)))
                 except GraftError as error:
@@ -134,7 +142,8 @@ def _check(host: nn.Module, value: Graft, shapes: Probe) -> list[tuple[Place, nn
     if errors:
         messages = list(dict.fromkeys(map(str, errors)))
         text = messages[0] if len(messages) == 1 else "\n".join(
-            [f"{len(messages)} parts of the graft do not fit, so nothing was grafted:", *(f"- {m}" for m in messages)])
+            [tr("{count} parts of the graft do not fit, so nothing was grafted:", count=len(messages)),
+             *(f"- {message}" for message in messages)])
         raise type(errors[0])(text)
     return plan
 
@@ -148,11 +157,12 @@ def _block(host: nn.Module, part: Part, place: Place, shapes: Probe) -> nn.Modul
     except GraftError:
         raise
     except Exception as error:  # any error of a block's forward pass must stop the graft before it changes the host
-        raise BlockError(f"The block '{part.block}' cannot run at {place}, on {_format_shape(shape)}: {error}") from error
+        raise BlockError(tr("The block '{block}' cannot run at {place}, on {shape}: {error}", block=part.block, place=place,
+                            shape=_format_shape(shape), error=error)) from error
     if not isinstance(result, Tensor) or result.shape != shape:
         got = _format_shape(tuple(result.shape)) if isinstance(result, Tensor) else type(result).__name__
-        raise BlockError(f"The block '{part.block}' turns {_format_shape(shape)} into {got} at {place}: "
-                         "a block must keep the shape.")
+        raise BlockError(tr("The block '{block}' turns {shape} into {result} at {place}: a block must keep the shape.",
+                            block=part.block, shape=_format_shape(shape), result=got, place=place))
     weight = next((p for p in host.parameters() if p.is_floating_point()), torch.zeros(()))
     return module.to(device=weight.device, dtype=weight.dtype).train(host.training)
 
@@ -160,24 +170,24 @@ def _block(host: nn.Module, part: Part, place: Place, shapes: Probe) -> nn.Modul
 def _shape(host: nn.Module, place: Place, shapes: Probe) -> tuple[int, ...]:
     module = host.get_submodule(place.module)
     if place.module not in shapes.outputs:
-        raise SiteError(f"'{place}' ({type(module).__name__}) is never called when the host runs. "
-                        "Name a module that is called, such as its parent.")
+        raise SiteError(tr("'{place}' ({kind}) is never called when the host runs. Name a module that is called, such as "
+                           "its parent.", place=place, kind=type(module).__name__))
     inputs = shapes.inputs.get(place.module, ())
     if place.side in ("pre", "skip") and len(inputs) != 1:
-        raise SiteError(f"'{place}' cannot be grafted: {type(module).__name__} reads {len(inputs)} maps. "
-                        "Graft one of the rows it reads, or one edge, as in 'p3' or '16>23'.")
+        raise SiteError(tr("'{place}' cannot be grafted: {kind} reads {count} maps. Graft one of the rows it reads, or one "
+                           "edge, as in 'p3' or '16>23'.", place=place, kind=type(module).__name__, count=len(inputs)))
     shape = inputs[0] if place.side in ("pre", "skip") else shapes.outputs[place.module]
     body = rows(host)
     if body and place.side == "out" and place.module == body[-1].name and shape is not None and len(shape) == 4:
         # Depth and SemanticSegment return a map only in eval mode, and different outputs in training and export
-        raise SiteError(f"'{place}' cannot be grafted: it is the head, and {type(module).__name__} returns the model's "
-                        "output, which is not always a map (B, C, H, W). Graft a row that it reads: "
-                        f"{', '.join(map(str, body[-1].reads))}.")
+        raise SiteError(tr("'{place}' cannot be grafted: it is the head, and {kind} returns the model's output, which is "
+                           "not always a map (B, C, H, W). Graft a row that it reads: {rows}.", place=place,
+                           kind=type(module).__name__, rows=", ".join(map(str, body[-1].reads))))
     if shape is None or len(shape) != 4:
-        edges = " The head's inputs are 'p3', 'p4', 'p5'." if body else ""
-        kind = "no single map" if shape is None else f"shape {_format_shape(shape)}"
-        raise SiteError(f"'{place}' cannot be grafted: a block needs (B, C, H, W), and {type(module).__name__} gives "
-                        f"{kind} there.{edges}")
+        edges = tr(" The head's inputs are 'p3', 'p4', 'p5'.") if body else ""
+        what = tr("no single map") if shape is None else tr("shape {shape}", shape=_format_shape(shape))
+        raise SiteError(tr("'{place}' cannot be grafted: a block needs (B, C, H, W), and {kind} gives {what} there.{edges}",
+                           place=place, kind=type(module).__name__, what=what, edges=edges))
     return shape
 
 
@@ -193,10 +203,11 @@ def _dry_run(copied: nn.Module, value: Graft, example: Tensor | None, shapes: Pr
     try:
         after = probe(copied, example)
     except Exception as error:
-        raise SiteError(f"The host does not run with '{value}': {error}") from error
+        raise SiteError(tr("The host does not run with '{graft}': {error}", graft=value, error=error)) from error
     for name, shape in shapes.outputs.items():
         if after.outputs.get(name, shape) != shape and len(shape or ()) == 4:
-            raise SiteError(f"With '{value}', the host's {name} returns {after.outputs[name]} and not {shape}.")
+            raise SiteError(tr("With '{graft}', the host's {name} returns {result} and not {shape}.", graft=value, name=name,
+                               result=after.outputs[name], shape=shape))
 
 
 def _attach(host: nn.Module, plan: list[tuple[Place, nn.Module]]) -> None:

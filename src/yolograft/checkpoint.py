@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from yolograft import __version__, attach
 from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError, HostError, nearest
+from yolograft.language import tr
 from yolograft.spec import Graft
 
 __all__ = ["SUFFIX", "Saved", "load", "load_tensors", "read", "save"]
@@ -63,7 +64,7 @@ def save(model: nn.Module, path: str | Path, *, facts: Mapping[str, str] | None 
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, lambda part: save_file(tensors, part, metadata))
     except (OSError, SafetensorError) as error:
-        raise HostError(f"'{file}' cannot be written: {error}") from error
+        raise HostError(tr("'{path}' cannot be written: {error}", path=file, error=error)) from error
     return file
 
 
@@ -76,13 +77,13 @@ def read(path: str | Path) -> Saved:
     file = Path(path)
     if not file.is_file():
         beside = [other.name for other in file.parent.glob(f"*{SUFFIX}")] if file.parent.is_dir() else []
-        raise HostError(f"'{file}' does not exist.{nearest(file.name, beside)}")
+        raise HostError(tr("'{path}' does not exist.{hint}", path=file, hint=nearest(file.name, beside)))
     try:
         with safe_open(file, framework="pt") as opened:
             facts = dict(opened.metadata() or {})
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
-        raise HostError(f"'{file}' is not a safetensors file: {error}") from error
+        raise HostError(tr("'{path}' is not a safetensors file: {error}", path=file, error=error)) from error
     return Saved(Graft.parse(facts.pop("graft", "none")), tensors, facts)
 
 
@@ -94,7 +95,7 @@ def load(host: nn.Module, path: str | Path | Saved) -> nn.Module:
     """
     saved = path if isinstance(path, Saved) else read(path)
     if attach.grafted(host):
-        raise HostError(f"The host is grafted already ('{attach.grafted(host)}'). Prune it first.")
+        raise HostError(tr("The host is grafted already ('{graft}'). Prune it first.", graft=attach.grafted(host)))
     attach.graft(host, saved.graft)
     try:
         load_tensors(host, saved.tensors)
@@ -111,11 +112,13 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         HostError: a key or a shape differs; the message names the first three, and the model is unchanged.
     """
     ours = model.state_dict()
-    problems = [f"{key} is missing from the file" for key in ours if key not in tensors]
-    problems += [f"{key} does not exist in this host" for key in tensors if key not in ours]
-    problems += [f"{key} is {tuple(tensors[key].shape)} in the file and {tuple(ours[key].shape)} in the host"
+    problems = [tr("{key} is missing from the file", key=key) for key in ours if key not in tensors]
+    problems += [tr("{key} does not exist in this host", key=key) for key in tensors if key not in ours]
+    problems += [tr("{key} is {theirs} in the file and {ours} in the host", key=key, theirs=tuple(tensors[key].shape),
+                    ours=tuple(ours[key].shape))
                  for key in ours if key in tensors and tensors[key].shape != ours[key].shape]
     if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise HostError(f"The tensors do not fit: {'; '.join(problems[:3])}{more}. Is it the same model at the same scale?")
+        more = tr("; and {count} more", count=len(problems) - 3) if len(problems) > 3 else ""
+        raise HostError(tr("The tensors do not fit: {problems}. Is it the same model at the same scale?",
+                           problems="; ".join(problems[:3]) + more))
     model.load_state_dict(dict(tensors))

@@ -10,11 +10,12 @@ import json
 import locale
 import os
 import sys
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "requested", "tr"]
+__all__ = ["LANGUAGES", "requested", "tr", "translate", "wrap"]
 
 LANGUAGES = ("en", "zh")
 # The order in which GNU gettext reads them; YOLOGRAFT_LANG overrides all of them.
@@ -44,6 +45,31 @@ def tr(message: str, **values: Any) -> str:
     return text.format(**values)
 
 
+def translate(text: str) -> str:
+    """Return a text that is data, such as the first line of a block's docstring, in the requested language.
+
+    A text that the catalogue lacks, such as one of a user's block, is returned as it is.
+    """
+    return _catalogue(requested()).get(text, text)
+
+
+def wrap(text: str, width: int = 100) -> list[str]:
+    """Break a text into lines of at most `width` columns. A Chinese character takes two columns and may end a line."""
+    pieces: list[str] = []  # words of Latin text with the space before them, and single Chinese characters
+    for character in text:
+        if pieces and not _is_wide(character) and character != " " and not _is_wide(pieces[-1][-1]):
+            pieces[-1] += character
+        else:
+            pieces.append(character)
+    lines = [""]
+    for piece in pieces:
+        # a full stop or a comma never starts a line
+        if lines[-1] and _width(lines[-1] + piece) > width and unicodedata.category(piece[0]) not in ("Po", "Pe", "Pf"):
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return [line.rstrip() for line in lines if line.strip()]
+
+
 def _language_of(name: str) -> str:
     return "zh" if name.lower().startswith(("zh", "chinese")) else "en"
 
@@ -62,3 +88,11 @@ def _catalogue(language: str) -> dict[str, str]:
     path = Path(__file__).with_name("locale") / f"{language}.json"
     found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in ("W", "F")
+
+
+def _width(text: str) -> int:
+    return sum(2 if _is_wide(character) else 1 for character in text)

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from math import prod
@@ -23,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from yolograft.errors import SiteError, nearest
+from yolograft.language import tr
 from yolograft.spec import Site
 
-__all__ = ["ModelRow", "Place", "Probe", "find_rows", "name_strides", "probe", "resolve", "rows", "sites"]
+__all__ = ["ModelRow", "Place", "Probe", "find_rows", "is_yolo", "name_strides", "network_of", "probe", "resolve", "rows",
+           "sites"]
 
 # Sizes of the probe's square input; the probe uses the smallest that the host accepts. With 64 a stride of 32 still gives
 # more than one pixel. The other sizes are for classifiers that accept only one size.
@@ -126,6 +127,24 @@ def name_strides(strides: Sequence[int | None]) -> dict[str, list[int]]:
     return found
 
 
+def is_yolo(host: Any) -> bool:
+    """Return whether `host` is a `YOLO` object, ours or Ultralytics', and not a network."""
+    return hasattr(type(host), "task_map")  # only these objects have the table of tasks
+
+
+def network_of(host: Any) -> nn.Module:
+    """Return the network of a `YOLO` object, and any other host unchanged.
+
+    Raises:
+        SiteError: the object has no network, because its model is an exported one.
+    """
+    found = host.model if is_yolo(host) else host
+    if not isinstance(found, nn.Module):
+        raise SiteError(tr("{model} has no modules. Expected a PyTorch model (.pt or .yaml), or any nn.Module.",
+                           model=repr(found)))
+    return found
+
+
 def light_copy(host: nn.Module) -> nn.Module:
     """Return a copy of the host that shares its tensors. It is cheap, and hooks or children added to it stay in the copy."""
     tensors = [*host.parameters(), *host.buffers()]
@@ -153,8 +172,9 @@ def probe(host: nn.Module, example: Tensor | None = None) -> Probe:
             return _run(host, torch.zeros(1, channels, size, size, dtype=weight.dtype, device=weight.device))
         except Exception as error:  # hosts raise many types for an unsuitable image size
             failure = error
-    raise SiteError(f"{type(host).__name__} accepts no square image of {_PROBE_SIZES[0]} to {_PROBE_SIZES[-1]} pixels "
-                    f"({failure}). Pass an input that it accepts: graft(model, text, example=tensor).") from failure
+    raise SiteError(tr("{kind} accepts no square image of {low} to {high} pixels ({error}). Pass an input that it accepts: "
+                       "graft(model, text, example=tensor).", kind=type(host).__name__, low=_PROBE_SIZES[0],
+                       high=_PROBE_SIZES[-1], error=failure)) from failure
 
 
 def _run(host: nn.Module, example: Tensor) -> Probe:
@@ -207,8 +227,9 @@ def resolve(host: nn.Module, site: Site, shapes: Probe | None = None) -> list[Pl
             places = [_edge(index, place, site) for place in places]
     if site.index is not None:
         if not -len(places) <= site.index < len(places):
-            raise SiteError(f"No site '{site}' in {index.title}: '{site.path}' names {len(places)} place(s), so its "
-                            f"index goes from {-len(places)} to {len(places) - 1}. {index.hint}")
+            raise SiteError(tr("No site '{site}' in {model}: '{path}' names {count} places, so its index goes from {first} "
+                               "to {last}. {hint}", site=site, model=index.title, path=site.path, count=len(places),
+                               first=-len(places), last=len(places) - 1, hint=index.hint))
         places = [places[site.index]]
     return places
 
@@ -226,7 +247,8 @@ class _Index:
         source = str(config.get("yaml_file", "")) if isinstance(config, dict) else ""
         stem = re.split(r"[\\/]", source)[-1].rpartition(".")[0]
         self.title = stem or type(host).__name__
-        self.hint = f"List them: yolograft sites model={stem}.yaml" if stem else "List them: yolograft.sites(model)"
+        command = f"yolograft sites model={stem}.yaml" if stem else "yolograft.sites(model)"
+        self.hint = tr("List them: {command}", command=command)
 
     def find(self, site: Site) -> list[str]:
         """Return the names of the modules that match the site's path. Raises `SiteError`."""
@@ -234,10 +256,12 @@ class _Index:
         scope = parts[0] if self.rows and parts[0] in ("backbone", "neck") else ""
         rest = parts[1:] if scope else parts
         if scope and not self._numbers(scope):
-            raise SiteError(f"No site '{site}' in {self.title}: it has no {scope}. Did you mean 'backbone.-1'? {self.hint}")
+            raise SiteError(tr("No site '{site}' in {model}: it has no {part}. Did you mean 'backbone.-1'? {hint}",
+                               site=site, model=self.title, part=scope, hint=self.hint))
         if scope and not rest:
-            raise SiteError(f"'{site}' names the whole {scope} of {self.title}. Name a row of it, as in "
-                            f"'{scope}.{self._numbers(scope)[-1]}', or a class, as in '{scope}.C3k2'. {self.hint}")
+            raise SiteError(tr("'{site}' names the whole {part} of {model}. Name a row of it, as in '{row}', or a class, as "
+                               "in '{part}.C3k2'. {hint}", site=site, part=scope, model=self.title,
+                               row=f"{scope}.{self._numbers(scope)[-1]}", hint=self.hint))
         if self.rows and re.fullmatch(r"-?[0-9]+", rest[0]):
             anchor = f"model.{self._row(site, scope, int(rest[0]))}"
             found = [anchor] if len(rest) == 1 else self._below([anchor], rest[1:])
@@ -253,21 +277,20 @@ class _Index:
             return found[0]
         numbers = self._numbers(scope) if scope else [row.index for row in self.rows]
         if scope and number < 0:
-            raise SiteError(f"No site '{site}' in {self.title}: its {scope} has {len(numbers)} rows, "
-                            f"{numbers[0]} to {numbers[-1]}. {self.hint}")
+            raise SiteError(tr("No site '{site}' in {model}: its {part} has {count} rows, {first} to {last}. {hint}",
+                               site=site, model=self.title, part=scope, count=len(numbers), first=numbers[0],
+                               last=numbers[-1], hint=self.hint))
         if number < 0:
             near = f"backbone.{number}" if -number <= len(self._numbers("backbone")) else "backbone.-1"
-            raise SiteError(f"No site '{site}' in {self.title}: negative numbers count from the end of backbone or neck. "
-                            f"Did you mean '{near}'? {self.hint}")
-        prefix = f"{scope}." if scope else ""
+            raise SiteError(tr("No site '{site}' in {model}: negative numbers count from the end of backbone or neck. Did "
+                               "you mean '{other}'? {hint}", site=site, model=self.title, other=near, hint=self.hint))
+        if scope and number < len(self.rows) and self.rows[number].part != "head":
+            raise SiteError(tr("No site '{site}' in {model}: its {part} has rows {first} to {last}. Did you mean '{other}'? "
+                               "{hint}", site=site, model=self.title, part=scope, first=numbers[0], last=numbers[-1],
+                               other=f"{self.rows[number].part}.{number}", hint=self.hint))
         takers = [known for known in numbers if self.rows[known].part != "head"] or numbers  # the head cannot have a block
-        alike = get_close_matches(str(number), map(str, takers), n=1)
-        nearby = f"{prefix}{alike[0] if alike else min(takers, key=lambda known: abs(known - number))}"
-        if scope and number < len(self.rows):
-            nearby = f"{self.rows[number].part}.{number}" if self.rows[number].part != "head" else nearby
-        whose = f"its {scope} is rows" if scope else "its rows are"
-        raise SiteError(f"No site '{site}' in {self.title}: {whose} {numbers[0]}-{numbers[-1]}. "
-                        f"Did you mean '{nearby}'? {self.hint}")
+        raise SiteError(tr("No site '{site}' in {model}: a block can follow rows {first} to {last}. {hint}", site=site,
+                           model=self.title, first=takers[0], last=takers[-1], hint=self.hint))
 
     def _numbers(self, part: str) -> list[int]:
         return [row.index for row in self.rows if row.part == part]
@@ -300,6 +323,9 @@ class _Index:
 
     def _nothing(self, site: Site) -> SiteError:
         parts = site.path.split(".")
+        if self.rows and parts[0] == "model" and len(parts) > 1 and parts[1].isdecimal() and int(parts[1]) >= len(self.rows):
+            return SiteError(tr("No site '{site}' in {model}: its rows are model.0 to model.{last}. {hint}", site=site,
+                                model=self.title, last=len(self.rows) - 1, hint=self.hint))
         words = dict.fromkeys(row.kind for row in self.rows)
         words |= dict.fromkeys(f"{row.part}.{row.index}" for row in self.rows if row.part != "head")
         words |= dict.fromkeys(self.modules)
@@ -307,7 +333,8 @@ class _Index:
         near = nearest(site.path, words)
         if not near and len(parts) > 1:
             near = nearest(parts[0], ["backbone", "neck", *words])
-        return SiteError(f"No site '{site}' in {self.title}: no row, class or module has that name.{near} {self.hint}")
+        return SiteError(tr("No site '{site}' in {model}: no row, class or module has that name.{near} {hint}", site=site,
+                            model=self.title, near=near, hint=self.hint))
 
 
 @cache
@@ -321,7 +348,8 @@ def _glob(pattern: tuple[str, ...], name: tuple[str, ...]) -> bool:
 
 def _head_edges(index: _Index, site: Site, shapes: Probe) -> list[Place]:
     if site.pre or site.readers or site.skip:
-        raise SiteError(f"'{site}': '{site.path}' is already the input of the head. Did you mean '{site.path}'?")
+        raise SiteError(tr("'{site}': '{path}' is already the input of the head. Did you mean '{path}'?", site=site,
+                           path=site.path))
     head = index.rows[-1]
     strides = [shapes.size // shape[2] if len(shape) == 4 else 0 for shape in shapes.inputs.get(head.name, ())]
     edges = name_strides(strides[:len(head.reads)])
@@ -330,22 +358,25 @@ def _head_edges(index: _Index, site: Site, shapes: Probe) -> list[Place]:
     if len(found) == 1:
         return found
     if found:
-        raise SiteError(f"'{site}' is not one place in {index.title}: its {head.kind} reads {len(found)} maps of that "
-                        f"stride. Name the row instead: {', '.join(place.module[6:] for place in found)}.")
-    named = ", ".join(f"'{name}'" for name in sorted(edges)) or "none"
-    raise SiteError(f"No site '{site}' in {index.title}: its {head.kind} reads the edges {named}."
-                    f"{nearest(site.path, edges)} {index.hint}")
+        raise SiteError(tr("'{site}' is not one place in {model}: its {kind} reads {count} maps of that stride. Name the "
+                           "row instead: {rows}.", site=site, model=index.title, kind=head.kind, count=len(found),
+                           rows=", ".join(place.module[6:] for place in found)))
+    named = ", ".join(f"'{name}'" for name in sorted(edges)) or tr("(none)")
+    raise SiteError(tr("No site '{site}' in {model}: its {kind} reads the edges {edges}.{near} {hint}", site=site,
+                       model=index.title, kind=head.kind, edges=named, near=nearest(site.path, edges), hint=index.hint))
 
 
 def _edge(index: _Index, place: Place, site: Site) -> Place:
     source = next((row.index for row in index.rows if row.name == place.module), None)
     if source is None:
-        raise SiteError(f"'{site}': '{place.module}' is not a row, and '>' picks the readers of a row.")
+        raise SiteError(tr("'{site}': '{module}' is not a row, and '>' picks the readers of a row.", site=site,
+                           module=place.module))
     actual = [row for row in index.rows if source in row.reads]
     unknown = [reader for reader in site.readers if reader not in [row.index for row in actual]]
     if unknown:
-        raise SiteError(f"'{site}': row {unknown[0]} of {index.title} does not read row {source}; its readers are rows "
-                        f"{', '.join(str(row.index) for row in actual) or '(none)'}.")
+        raise SiteError(tr("'{site}': row {reader} of {model} does not read row {row}; its readers are rows {readers}.",
+                           site=site, reader=unknown[0], model=index.title, row=source,
+                           readers=", ".join(str(row.index) for row in actual) or tr("(none)")))
     readers = tuple((row.name, position) for row in actual if row.index in site.readers
                     for position, read in enumerate(row.reads) if read == source)
     return Place(place.module, "edge", readers)
@@ -359,8 +390,9 @@ def _skip(index: _Index, name: str, site: Site, shapes: Probe) -> Place:
         module._forward_hooks.clear()
     inputs = shapes.inputs.get(name, ())
     kind = type(unit).__name__
-    error = SiteError(f"No site '{site}' in {index.title}: '{name}' ({kind}) has no identity branch: only its "
-                        f"first layer reads its input. Did you mean '{site.path}/pre'?")
+    error = SiteError(tr("No site '{site}' in {model}: '{name}' ({kind}) has no identity branch: only its first layer reads "
+                         "its input. Did you mean '{path}/pre'?", site=site, model=index.title, name=name, kind=kind,
+                         path=site.path))
     if len(inputs) != 1 or len(inputs[0]) != 4:
         raise error
     weight = next(iter(unit.parameters()), torch.zeros(()))
@@ -382,13 +414,14 @@ def sites(host: nn.Module, *, imgsz: int = 640) -> list[dict[str, Any]]:
     """List the sites of a host and the names that resolve to each.
 
     Args:
-        host: any module.
+        host: any module, or a `YOLO` object.
         imgsz: the image size in pixels for `size`.
 
     Returns:
         One dict per site: `row` (None for a host without rows), `module`, `kind`, `names`, `channels`, `stride`, `size`
         (H x W at `imgsz`) and `parameters`. For a host without rows: every module that returns a map (B, C, H, W).
     """
+    host = network_of(host)
     shapes = probe(host)
     return list(_listed(_Index(host), shapes, imgsz))
 

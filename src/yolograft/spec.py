@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from yolograft.errors import SpecError
+from yolograft.language import tr
 
 __all__ = ["Graft", "Part", "Site", "Value", "parse_value", "split_outside"]
 
@@ -27,7 +28,10 @@ _SITE = re.compile(
 )
 _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "none": None, "null": None}
 _PAIRS = {"(": ")", "[": "]"}
-_GRAMMAR = "Expected BLOCK@SITE, as in 'se@8', 'se(ratio=16)@backbone.8' or 'cbam@p3,p4,p5 + se@C3k2'."
+
+
+def _grammar() -> str:
+    return tr("Expected BLOCK@SITE, as in 'se@8', 'se(ratio=16)@backbone.8' or 'cbam@p3,p4,p5 + se@C3k2'.")
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,14 @@ class Site:
         """Parse one site, such as `neck.C3k2[-1]/pre`. Raises `SpecError`."""
         match = _SITE.fullmatch(text.strip())
         if match is None:
-            raise SpecError(f"'{text.strip()}' is not a site. Expected a row (8, backbone.8, neck.-1), a head edge (p3), "
-                            "a class (C3k2, C3k2[-1]), or a module path or glob (model.*.cv2), and '/pre' for the input "
-                            "or '/skip' for the identity branch.")
+            raise SpecError(tr("'{text}' is not a site. Expected a row (8, backbone.8, neck.-1), a head edge (p3), a class "
+                               "(C3k2, C3k2[-1]), or a module path or glob (model.*.cv2), and '/pre' for the input or "
+                               "'/skip' for the identity branch.", text=text.strip()))
         path, index = match["path"], match["index"]
         parts = path.split(".")
         if not all(parts) or any("**" in part and part != "**" for part in parts):
-            raise SpecError(f"'{text.strip()}' is not a site: '.' separates names, and '**' must stand alone between dots.")
+            raise SpecError(tr("'{text}' is not a site: '.' separates names, and '**' must stand alone between dots.",
+                               text=text.strip()))
         parts = [str(int(part)) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
         readers = tuple(int(reader) for reader in match["readers"].split("&")) if match["readers"] else ()
         return cls(".".join(parts), None if index is None else int(index), match["side"] == "pre", readers,
@@ -104,11 +109,12 @@ class Graft:
             SpecError: the text is not a graft; the message says what was expected.
         """
         if not isinstance(text, str):
-            raise SpecError(f"A graft's text must be a string, not {type(text).__name__}. {_GRAMMAR}")
+            raise SpecError(tr("A graft's text must be a string, not {kind}. {grammar}", kind=type(text).__name__,
+                               grammar=_grammar()))
         if text.strip().lower() == "none":
             return cls()
         if not text.strip():
-            raise SpecError(f"The graft is empty. {_GRAMMAR} For the bare host, write 'none'.")
+            raise SpecError(tr("The graft is empty. {grammar} For the bare host, write 'none'.", grammar=_grammar()))
         return cls(tuple(_part(piece) for piece in split_outside(text, "+")))
 
     def __str__(self) -> str:
@@ -128,31 +134,34 @@ class Graft:
         if isinstance(what, str):
             return cls.parse(what)
         if not isinstance(what, Iterable):
-            raise SpecError(f"A graft must be a text, a Graft or a list of them, not {type(what).__name__}. {_GRAMMAR}")
+            raise SpecError(tr("A graft must be a text, a Graft or a list of them, not {kind}. {grammar}",
+                               kind=type(what).__name__, grammar=_grammar()))
         return sum((cls.of(item) for item in what), cls())
 
 
 def _part(text: str) -> Part:
     head, at, tail = _partition_at(text)
     if not at:
-        raise SpecError(f"'{text.strip()}' names no site. {_GRAMMAR}")
+        raise SpecError(tr("'{text}' names no site. {grammar}", text=text.strip(), grammar=_grammar()))
     sites = tuple(Site.parse(site) for site in tail.split(","))
     repeated = sorted({str(site) for site in sites if sites.count(site) > 1})
     if repeated:
-        raise SpecError(f"'{text.strip()}' names {', '.join(repeated)} twice. To apply a block twice, write it twice: "
-                        f"'{head.strip()}@{repeated[0]} + {head.strip()}@{repeated[0]}'.")
+        raise SpecError(tr("'{text}' names {sites} twice. To apply a block twice, write it twice: '{one} + {one}'.",
+                           text=text.strip(), sites=", ".join(repeated), one=f"{head.strip()}@{repeated[0]}"))
     name, paren, inner = head.strip().partition("(")
     if not _NAME.fullmatch(name.strip()):
-        raise SpecError(f"'{name.strip()}' in '{text.strip()}' is not a block's name. {_GRAMMAR}")
+        raise SpecError(tr("'{name}' in '{text}' is not a block's name. {grammar}", name=name.strip(), text=text.strip(),
+                           grammar=_grammar()))
     if paren and not inner.endswith(")"):
-        raise SpecError(f"'{head.strip()}' lacks its closing parenthesis. {_GRAMMAR}")
+        raise SpecError(tr("'{text}' lacks its closing parenthesis. {grammar}", text=head.strip(), grammar=_grammar()))
     return Part(name.strip(), sites, _settings(inner[:-1]) if paren else ())
 
 
 def _partition_at(text: str) -> tuple[str, str, str]:
     pieces = split_outside(text, "@")
     if len(pieces) > 2:
-        raise SpecError(f"'{text.strip()}' has more than one '@'. {_GRAMMAR} Join several grafts with ' + '.")
+        raise SpecError(tr("'{text}' has more than one '@'. {grammar} Join several grafts with ' + '.", text=text.strip(),
+                           grammar=_grammar()))
     return pieces[0], "@" if len(pieces) == 2 else "", pieces[1] if len(pieces) == 2 else ""
 
 
@@ -161,9 +170,9 @@ def _settings(text: str) -> tuple[tuple[str, Value], ...]:
     for item in split_outside(text, ",") if text.strip() else []:
         key, equals, value = item.partition("=")
         if not equals or not _NAME.fullmatch(key.strip()):
-            raise SpecError(f"'{item.strip()}' is not a setting. Expected key=value, as in 'se(ratio=16)'.")
+            raise SpecError(tr("'{text}' is not a setting. Expected key=value, as in 'se(ratio=16)'.", text=item.strip()))
         if key.strip() in found:
-            raise SpecError(f"The setting '{key.strip()}' is given twice.")
+            raise SpecError(tr("The setting '{key}' is given twice.", key=key.strip()))
         found[key.strip()] = parse_value(value.strip())
     return tuple(sorted(found.items()))
 
@@ -177,8 +186,8 @@ def parse_value(text: str) -> Value:
     try:
         return _to_value(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise SpecError(f"'{text}' is not a value. Expected a number, a word, True, False, None, "
-                        "a 'quoted text' or a list such as [3,5].") from None
+        raise SpecError(tr("'{text}' is not a value. Expected a number, a word, True, False, None, a 'quoted text' or a "
+                           "list such as [3,5].", text=text)) from None
 
 
 def _to_value(value: object) -> Value:
@@ -214,11 +223,12 @@ def split_outside(text: str, separator: str) -> list[str]:
             closers.append(_PAIRS[char])
         elif char in _PAIRS.values():
             if char != closers.pop():
-                raise SpecError(f"'{text.strip()}' has a '{char}' without an opening one. {_GRAMMAR}")
+                raise SpecError(tr("'{text}' has a '{char}' without an opening one. {grammar}", text=text.strip(), char=char,
+                                   grammar=_grammar()))
         elif char == separator and len(closers) == 1:
             pieces.append(text[start:at])
             start = at + 1
     if quote or len(closers) > 1:
         closer = quote or closers[-1]
-        raise SpecError(f"'{text.strip()}' lacks a closing {closer}. {_GRAMMAR}")
+        raise SpecError(tr("'{text}' lacks a closing {char}. {grammar}", text=text.strip(), char=closer, grammar=_grammar()))
     return [*pieces, text[start:]]

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolograft.blocks._constructor import read_constructor
+from yolograft.language import tr
+
 __all__ = ["check_block"]
 
 _STEPS = 3  # zero weights (identity initialisation, or the paper's) can delay the first layers' gradients by two steps
 
 
 def check_block(cls: type[nn.Module], *, channels: int = 16, **settings: Any) -> None:
-    """Build `cls(channels, **settings)` and check the requirements for every block.
+    """Build `cls` for `channels` channels and check the requirements for every block.
 
     - The output has the shape and dtype of the input, and the input is not changed in place: for maps from 1x1 on, for a
       batch of 1, in training and eval mode, and under autocast.
@@ -36,7 +39,8 @@ def check_block(cls: type[nn.Module], *, channels: int = 16, **settings: Any) ->
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module, name = cls(channels, **settings), cls.__name__
+        name = cls.__name__
+        module = read_constructor(cls).build(cls, name, channels, settings)
         _check_maps(module, channels, name)
         if {**_defaults(cls), **settings}.get("init") == "identity":
             _check_identity(module, channels, name)
@@ -63,22 +67,25 @@ def _check_maps(module: nn.Module, channels: int, name: str) -> None:
         x = torch.randn(1, channels, height, width)
         original = x.clone()
         y = module(x)
-        assert y.shape == x.shape, f"{name} maps {tuple(x.shape)} to {tuple(y.shape)}: it must keep the shape."
-        assert y.dtype == x.dtype, f"{name} maps {x.dtype} to {y.dtype}: it must keep the dtype."
-        assert torch.equal(x, original), f"{name} changes its input in place."
-        assert torch.isfinite(y).all(), f"{name} returns values that are not finite at {height}x{width}."
-        assert torch.equal(y, module(x)), f"{name} returns two results for one input in eval mode."
+        assert y.shape == x.shape, tr("{name} maps {given} to {returned}: it must keep the shape.",
+                                      name=name, given=tuple(x.shape), returned=tuple(y.shape))
+        assert y.dtype == x.dtype, tr("{name} maps {given} to {returned}: it must keep the dtype.",
+                                      name=name, given=x.dtype, returned=y.dtype)
+        assert torch.equal(x, original), tr("{name} changes its input in place.", name=name)
+        assert torch.isfinite(y).all(), tr("{name} returns values that are not finite at {height}x{width}.",
+                                           name=name, height=height, width=width)
+        assert torch.equal(y, module(x)), tr("{name} returns two results for one input in eval mode.", name=name)
     after = module.state_dict()
-    assert list(after) == list(before), f"{name} adds to its state dict in its first forward pass."
+    assert list(after) == list(before), tr("{name} adds to its state dict in its first forward pass.", name=name)
     same = all(torch.equal(before[key], after[key]) for key in before)
-    assert same, f"{name} changes its state in eval mode."
+    assert same, tr("{name} changes its state in eval mode.", name=name)
 
 
 def _check_identity(module: nn.Module, channels: int, name: str) -> None:
     for training in (False, True):
         for x in (_maps(2, channels), torch.randn(1, channels, 1, 1)):
             y = module.train(training)(x)
-            assert torch.equal(y, x), f"{name} with init=identity changes its input before any training."
+            assert torch.equal(y, x), tr("{name} with init=identity changes its input before any training.", name=name)
 
 
 def _check_training(module: nn.Module, channels: int, name: str) -> None:
@@ -86,9 +93,9 @@ def _check_training(module: nn.Module, channels: int, name: str) -> None:
     x = torch.randn(1, channels, 1, 1, requires_grad=True)
     y = module(x)
     y.sum().backward()
-    assert torch.isfinite(y).all(), f"{name} cannot train on a batch of one pixel."
-    assert x.grad is not None, f"{name} passes no gradient to its input."
-    assert torch.isfinite(x.grad).all(), f"{name} cannot train on a batch of one pixel."
+    assert torch.isfinite(y).all(), tr("{name} cannot train on a batch of one pixel.", name=name)
+    assert x.grad is not None, tr("{name} passes no gradient to its input.", name=name)
+    assert torch.isfinite(x.grad).all(), tr("{name} cannot train on a batch of one pixel.", name=name)
     x = _maps(8, channels).requires_grad_()
     trained: set[str] = set()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1) if list(module.parameters()) else None
@@ -101,10 +108,11 @@ def _check_training(module: nn.Module, channels: int, name: str) -> None:
         if optimizer is not None:
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
-    assert x.grad is not None, f"{name} passes no gradient to its input."
-    assert bool(x.grad.abs().sum() > 0), f"{name} passes no gradient to its input."
+    assert x.grad is not None, tr("{name} passes no gradient to its input.", name=name)
+    assert bool(x.grad.abs().sum() > 0), tr("{name} passes no gradient to its input.", name=name)
     untrained = sorted({key for key, _ in module.named_parameters()} - trained)
-    assert not untrained, f"{name} has parameters that get no gradient in {_STEPS} steps: {', '.join(untrained)}."
+    assert not untrained, tr("{name} has parameters that get no gradient in {steps} steps: {parameters}.",
+                             name=name, steps=_STEPS, parameters=", ".join(untrained))
 
 
 def _check_copies(module: nn.Module, x: Tensor, name: str) -> None:
@@ -112,25 +120,26 @@ def _check_copies(module: nn.Module, x: Tensor, name: str) -> None:
     try:
         pickled = pickle.loads(pickle.dumps(module))
     except Exception as error:
-        raise AssertionError(f"{name} cannot be pickled, as checkpoints require: {error}") from error
-    assert torch.equal(pickled(x), expected), f"{name} gives another result after pickling."
+        raise AssertionError(tr("{name} cannot be pickled, as checkpoints require: {error}",
+                                name=name, error=error)) from error
+    assert torch.equal(pickled(x), expected), tr("{name} gives another result after pickling.", name=name)
     copied = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in copied.parameters():
             parameter.add_(1)
-    assert torch.equal(module(x), expected), f"{name} shares parameters with its deep copy."
+    assert torch.equal(module(x), expected), tr("{name} shares parameters with its deep copy.", name=name)
     copied.load_state_dict(module.state_dict(), strict=True)
-    assert torch.equal(copied(x), expected), f"{name} gives another result after loading its state dict."
+    assert torch.equal(copied(x), expected), tr("{name} gives another result after loading its state dict.", name=name)
 
 
 def _check_formats(module: nn.Module, x: Tensor, name: str) -> None:
     expected = module(x)
     last = module(x.to(memory_format=torch.channels_last))
     same = torch.allclose(last, expected, rtol=1e-3, atol=1e-4)
-    assert same, f"{name} gives another result for a channels_last input."
+    assert same, tr("{name} gives another result for a channels_last input.", name=name)
     with torch.autocast("cpu", torch.bfloat16):
         y = module(x.bfloat16())
-    assert y.dtype == torch.bfloat16, f"{name} maps bfloat16 to {y.dtype} under autocast."
+    assert y.dtype == torch.bfloat16, tr("{name} maps bfloat16 to {returned} under autocast.", name=name, returned=y.dtype)
 
 
 def _check_trace(module: nn.Module, x: Tensor, name: str) -> None:
@@ -139,6 +148,7 @@ def _check_trace(module: nn.Module, x: Tensor, name: str) -> None:
         try:
             traced = torch.jit.trace(module, x, check_trace=False)
         except Exception as error:
-            raise AssertionError(f"{name} cannot be traced, as exports require: {error}") from error
+            raise AssertionError(tr("{name} cannot be traced, as exports require: {error}",
+                                    name=name, error=error)) from error
         same = torch.allclose(traced(x), module(x), rtol=1e-3, atol=1e-4)
-    assert same, f"{name} gives another result when it is traced."
+    assert same, tr("{name} gives another result when it is traced.", name=name)

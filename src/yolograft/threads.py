@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from yolograft.errors import HostError
+from yolograft.language import tr
 
 __all__ = ["SHARE", "requested", "share"]
 
@@ -44,7 +45,7 @@ def requested() -> int | None:
     value = os.environ.get(SHARE, "")
     if value:
         if not value.isdecimal() or int(value) < 1:
-            raise HostError(f"{SHARE}={value} is not a positive whole number.")
+            raise HostError(tr("{share}={value} is not a positive whole number.", share=SHARE, value=value))
         return int(value)
     value = os.environ.get(_NAME, "")
     if value == "1" and "ultralytics" in sys.modules:

@@ -17,6 +17,7 @@ __all__ = ["INTERNALS", "Internal", "problem"]
 
 # Our files, relative to this folder. A file that moves changes on one line here.
 ACCELERATION = "fast/acceleration.py"
+ADOPT = "host/adopt.py"
 ASSIGNER_LOSS = "fast/cpu/assigner_loss.py"
 ATTACH = "attach.py"
 AUGMENT = "fast/gpu/batched_augment.py"
@@ -26,6 +27,7 @@ BF16 = "fast/cpu/bf16.py"
 BUILD = "host/build.py"
 CACHE = "fast/cache.py"
 CATALOG = "modelyaml/catalog.py"
+CHECKPOINT_GUARD = "host/checkpoint_guard.py"
 COMMANDS = "host/commands.py"
 COMPLETION = "cli/completion.py"
 CPU_SELECT = "fast/cpu/select.py"
@@ -34,12 +36,17 @@ EVALUATE = "runner/evaluate.py"
 FINGERPRINT = "runner/fingerprint.py"
 GPU_SELECT = "fast/gpu/select.py"
 LOAD = "modelyaml/load.py"
+LAYER_TABLE = "host/layer_table.py"
+LOG = "host/log.py"
 MODELS = "host/models.py"
+MODEL_NAMES = "host/model_names.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
+BLOCK_PAGE = "analysis/block_page.py"
 PROFILE = "analysis/profile.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RUNTIMES = "analysis/runtimes.py"
+RUN_FOLDER = "host/run_folder.py"
 SAFETENSORS = "host/safetensors_file.py"
 SAMPLER = "runner/sampler.py"
 SEEDING = "seeding.py"
@@ -163,17 +170,17 @@ _MODEL = "ultralytics.engine.model:Model"
 INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
-        name="ultralytics:__version__", kind="relied on", files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN),
+        name="ultralytics:__version__", kind="relied on", files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
         files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
-               TRIAL_TRAINER),
+               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -184,7 +191,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.utils:RANK", kind="relied on", files=(GPU_SELECT,),
         why="It is -1 outside of multi-GPU training.", breaks="Resident images would be used on several GPUs."),
     Internal(
-        name="ultralytics.cfg:get_cfg", kind="relied on", files=(COMMANDS, TRAIN), parameters=("overrides",),
+        name="ultralytics.cfg:get_cfg", kind="relied on", files=(COMMANDS, TRAIN, RUN_FOLDER), parameters=("overrides",),
         why="It checks types and values of train arguments.",
         breaks="A wrong argument is found late, with a traceback."),
     Internal(
@@ -192,14 +199,42 @@ INTERNALS: tuple[Internal, ...] = (
         why="It reads a value of the command line as `yolo` does.",
         breaks="`key=value` means another thing than in `yolo`."),
     Internal(
+        name="ultralytics.utils.checks:check_yaml", kind="relied on", files=(CATALOG,), parameters=("hard",),
+        why="With `hard=False` it finds a model YAML or returns nothing.",
+        breaks="A file that Ultralytics cannot decode is not opened, or a mistake in it is not named."),
+    Internal(
+        name="ultralytics.cfg:_handle_deprecation", kind="relied on", files=(COMMANDS,),
+        source=("custom.pop(", "return custom"),
+        why="It replaces old names of arguments, as `yolo` does.", breaks="An old name, such as half=True, is refused."),
+    Internal(
+        name="ultralytics.cfg:TASK2MODEL", kind="relied on", files=(COMMANDS,),
+        why="It has the default model of each task.", breaks="A command without `model` fails."),
+    Internal(
+        name="ultralytics.cfg:TASK2DATA", kind="relied on", files=(COMMANDS,),
+        why="It has the default data of each task.", breaks="A training without `data` fails."),
+    Internal(
+        name="ultralytics.utils:ASSETS", kind="relied on", files=(COMMANDS,),
+        why="It has the images that `yolo predict` reads by default.", breaks="A prediction without `source` fails."),
+    Internal(
+        name="ultralytics.engine.model:ARGV", kind="patched", files=(COMMANDS, YOLO),
+        why="`Model.predict` saves and prints as `yolo` does if it names that program.",
+        breaks="`yolograft predict` and `track` save no images."),
+    Internal(
+        name="ultralytics.cfg:get_save_dir", kind="relied on", files=(RUN_FOLDER,), parameters=("args", "name"),
+        why="It returns the folder that a run will make.", breaks="The log names another folder than that of the results."),
+    Internal(
+        name="ultralytics.utils:SETTINGS", kind="relied on", files=(RUN_FOLDER,),
+        why="Its `runs_dir` is the folder of runs without `project`.",
+        breaks="The log cannot say why results are elsewhere."),
+    Internal(
         name="ultralytics.utils.checks:check_file", kind="relied on", files=(COMMANDS,), parameters=("download", "hard"),
         why="With `hard=False` it finds a data YAML or returns nothing.",
         breaks="A missing data file ends in a traceback."),
 
     Internal(
-        name="ultralytics.utils:DEFAULT_CFG_PATH", kind="relied on", files=(COMPLETION,),
-        why="Completion reads the names of all arguments from this file, cfg/default.yaml, without importing Ultralytics.",
-        breaks="Completion does not offer Ultralytics' arguments."),
+        name="ultralytics.utils:DEFAULT_CFG_PATH", kind="relied on", files=("cli/ultralytics_arguments.py",),
+        why="Help and completion read all arguments from this file, cfg/default.yaml, without importing Ultralytics.",
+        breaks="Help and completion do not list Ultralytics' arguments."),
     Internal(
         name="ultralytics:__file__", kind="relied on", files=(CATALOG,),
         why="The packaged model YAML files are in the folder cfg/models beside it.",
@@ -215,18 +250,36 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_scale", kind="relied on", files=(CATALOG,),
         why="It reads the scale (n, s, m, l, x) off a file name.", breaks="The linter assumes another scale."),
     Internal(
-        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO,),
+        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
-        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE),
-        source=('enumerate(d["backbone"] + d["head"])', "globals()[m]",
-                "c2 = make_divisible(min(c2, max_channels) * width, 8)"),
-        why="It looks up the module of every row by name, and scales widths by one rule, which the row table repeats.",
-        breaks="The linter reports wrong channels, or stock code could build the host without its graft."),
+        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD, LAYER_TABLE),
+        source=('for i, (f, n, m, args) in enumerate(d["backbone"] + d["head"])', "globals()[m]",
+                "c2 = make_divisible(min(c2, max_channels) * width, 8)", 'LOGGER.info(f"{i:>3}{'),
+        why="It looks up the module of every row by name, and scales widths by one rule, which the row table repeats. It "
+            "logs one line per row; the lines of the blocks are added there.",
+        breaks="The linter reports wrong channels, stock code could build the host without its graft, or the layer table "
+               "does not show the blocks."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES), source=("m.f", "m.i"),
+        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES, BUILD),
+        source=("for m in", "m.f", "m.i"),
         why="A row's `f` names the rows that it reads, and `i` its own number.",
         breaks="Sites such as `p3` resolve to the wrong rows."),
+
+    # Opening checkpoints
+    Internal(
+        name="ultralytics.nn.tasks:torch_safe_load", kind="patched", files=(CHECKPOINT_GUARD,), parameters=("weight",),
+        source=("check_requirements(e.name)",),
+        why="All code opens a `.pt` file through it; it installs a module that the file names and that is missing.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name="ultralytics.nn.tasks:check_requirements", kind="patched", files=(CHECKPOINT_GUARD,),
+        why="`torch_safe_load` calls it to install a missing module.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name="ultralytics.utils.checks:AUTOINSTALL", kind="patched", files=(CHECKPOINT_GUARD,),
+        why="`check_requirements` asks it; modules that a checkpoint names can call that when they are imported.",
+        breaks="Opening a checkpoint could install one of the packages that Ultralytics names."),
 
     # Grafted models
     Internal(
@@ -241,6 +294,11 @@ INTERNALS: tuple[Internal, ...] = (
         parameters=("verbose",), source=('delattr(m, "bn")', "m.conv = fuse_conv_and_bn(m.conv, m.bn)", "return self"),
         why="It folds batch norms into convolutions; blocks on `bn` must move to `conv` before.",
         breaks="Blocks on a batch norm vanish when the model is fused."),
+    Internal(
+        name="ultralytics.nn.tasks:BaseModel.info", kind="overridden", files=(MODELS, LAYER_TABLE),
+        parameters=("detailed", "verbose", "imgsz"), source=("model_info(",),
+        why="It logs the summary of a model; ours adds the graft.",
+        breaks="The log does not say which graft a model carries."),
     Internal(
         name="ultralytics.nn.modules:Conv", kind="relied on", files=(MODELS, BATCHNORM_SILU),
         source=("self.conv =", "self.bn =", "self.act ="),
@@ -257,9 +315,10 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.modules.block:RepVGGDW", kind="relied on", files=(MODELS,),
         why="`fuse` merges its branches, so blocks inside are refused.", breaks="A block inside vanishes when fused."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on", files=(SAFETENSORS, TRAINER, MODELS),
-        parameters=("weights",), source=("self.load_state_dict(", "strict=False"),
-        why="It loads the host's tensors by name and leaves others alone; blocks are loaded after it.",
+        name="ultralytics.nn.tasks:BaseModel.load", kind="relied on", files=(SAFETENSORS, TRAINER, MODELS, LAYER_TABLE),
+        parameters=("weights",), source=("self.load_state_dict(", "strict=False", 'LOGGER.info(f"Transferred {'),
+        why="It loads the host's tensors by name and leaves others alone; blocks are loaded after it. It logs a count, "
+            "which ours replaces.",
         breaks="Blocks keep their initial weights, or the pretrained host is not loaded."),
     Internal(
         name="ultralytics.nn.modules:Detect.__init__", kind="relied on", files=(SAFETENSORS,),
@@ -267,7 +326,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="It gives the width of the class branches `cv3`, which a safetensors file may have to change.",
         breaks="A safetensors file of a fine-tuned model cannot be opened."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel", kind="relied on", files=(SAFETENSORS,),
+        name="ultralytics.nn.tasks:BaseModel", kind="relied on", files=(SAFETENSORS, ADOPT),
         why="A safetensors file may only name its subclasses.", breaks="A safetensors file cannot be opened."),
 
     # yolograft.YOLO
@@ -293,21 +352,46 @@ INTERNALS: tuple[Internal, ...] = (
         why="It builds a model from a YAML file; ours reads the graft first, and sets the same attributes.",
         breaks="An attribute that a newer version sets would be missing on a model from a YAML file."),
     Internal(
-        name=f"{_MODEL}._load", kind="overridden", files=(YOLO,), parameters=("weights", "task"),
+        name=f"{_MODEL}._load", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("weights", "task"),
         source=("self.ckpt_path", "self.model_name"), why="It opens a checkpoint; ours opens safetensors files as well.",
         breaks="A safetensors file cannot be opened by `YOLO`."),
     Internal(
-        name=f"{_MODEL}.train", kind="overridden", files=(YOLO,), parameters=("trainer", "kwargs"),
+        name=f"{_MODEL}.train", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("trainer", "kwargs"),
         source=('(trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)',),
         why="It builds the trainer with all arguments as `overrides`, the graft among them.",
         breaks="The graft does not reach the trainer."),
     Internal(
-        name=f"{_MODEL}.export", kind="overridden", files=(YOLO, RUNTIMES), parameters=("kwargs",),
-        why="Ours adds the format safetensors; the runtimes open the path that it returns.",
+        name=f"{_MODEL}.val", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("validator", "kwargs"),
+        why="Ours checks first that the results can be written.", breaks="A read-only folder ends in a traceback."),
+    Internal(
+        name=f"{_MODEL}.predict", kind="overridden", files=(YOLO, CHECKPOINT_GUARD),
+        parameters=("source", "stream", "predictor", "kwargs"), source=('"save": is_cli',),
+        why="Ours says which graft the model carries, and checks first that the results can be written.",
+        breaks="A read-only folder ends in a traceback."),
+    Internal(
+        name=f"{_MODEL}.export", kind="overridden", files=(YOLO, CHECKPOINT_GUARD, RUNTIMES), parameters=("kwargs",),
+        why="Ours adds the format safetensors, and names the file after the graft through the model's `pt_path`; the "
+            "runtimes open the path that it returns.",
         breaks="`format=safetensors` is refused, or `bench` does not find the exported file."),
     Internal(
-        name=f"{_MODEL}.tune", kind="overridden", files=(YOLO,), parameters=("kwargs",),
+        name=f"{_MODEL}.tune", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("kwargs",),
         why="Ours hands the graft to the trainings that the tuner starts.", breaks="Tuning trains the bare host."),
+    Internal(
+        name=f"{_MODEL}.load", kind="overridden", files=(CHECKPOINT_GUARD,), parameters=("weights",),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.reset_weights", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.track", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
+    Internal(
+        name=f"{_MODEL}.benchmark", kind="overridden", files=(CHECKPOINT_GUARD,),
+        why="It can open a checkpoint; ours does so without AutoInstall.",
+        breaks="A checkpoint could make Ultralytics install a package of any name."),
 
     # Trainings in subprocesses
     Internal(
@@ -664,7 +748,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="It is the CPU's generator; seeding it leaves the GPU's alone.",
         breaks="A seeded context seeds the GPU too."),
     Internal(
-        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BENCH),
+        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BLOCK_PAGE, BENCH),
         source=("_should_skip_dynamo",),
         why="It counts operators as they run.", breaks="FLOPs cannot be counted."),
     Internal(

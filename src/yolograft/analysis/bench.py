@@ -30,6 +30,7 @@ from yolograft.errors import HostError
 from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import models
 from yolograft.host.open import open_model
+from yolograft.language import tr
 from yolograft.spec import Graft
 
 __all__ = ["Bench", "Cost", "bench"]
@@ -115,7 +116,7 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
     target = _parse_device(device, runtime)
     for name, value in (("imgsz", imgsz), ("batch", batch), ("repeats", repeats), ("threads", threads)):
         if value is not None and value < 1:
-            raise HostError(f"{name}={value} is not a positive whole number.")
+            raise HostError(tr("{key}={text} is not a positive whole number.", key=name, text=value))
     host: nn.Module = open_model(model).model
     _check_size(host, imgsz)
     own_graft = str(attach.grafted(host))
@@ -164,11 +165,14 @@ def _parse_device(device: str, runtime: str) -> torch.device:
         return torch.device("cpu")
     number = str(device).removeprefix("cuda:")
     if not number.isdecimal():
-        raise HostError(f"device={device}: expected cpu, or the number of one CUDA device, such as 0.")
+        raise HostError(tr("device={device}: expected cpu, or the number of one CUDA device, such as 0.", device=device))
     if runtime != "torch":
-        raise HostError(f"device={device}: runtime={runtime} is measured on the CPU. Leave device out or use runtime=torch.")
+        raise HostError(tr("device={device}: runtime={runtime} is measured on the CPU. Leave device out or use "
+                           "runtime=torch.",
+                           device=device, runtime=runtime))
     if int(number) >= torch.cuda.device_count():
-        raise HostError(f"device={device}: this PyTorch sees {torch.cuda.device_count()} CUDA devices.")
+        raise HostError(tr("device={device}: this PyTorch sees {count} CUDA devices.", device=device,
+                           count=torch.cuda.device_count()))
     return torch.device("cuda", int(number))
 
 
@@ -176,8 +180,8 @@ def _check_size(host: nn.Module, imgsz: int) -> None:
     stride = int(max(getattr(host, "stride", torch.ones(1))))
     if imgsz % stride:
         low = imgsz // stride * stride
-        raise HostError(f"imgsz={imgsz} is not a multiple of {stride}, the model's largest stride. "
-                        f"The nearest are {f'{low} and ' if low else ''}{low + stride}.")
+        raise HostError(tr("imgsz={imgsz} is not a multiple of {stride}, the model's largest stride. Multiples near it: "
+                           "{sizes}.", imgsz=imgsz, stride=stride, sizes=f"{f'{low}, ' if low else ''}{low + stride}"))
 
 
 def _prepare_run(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:

@@ -22,6 +22,7 @@ from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError, nearest
 from yolograft.host.yolo import YOLO
+from yolograft.language import tr
 
 __all__ = ["RUNTIMES", "check", "describe", "export_and_load"]
 
@@ -35,11 +36,13 @@ Run = Callable[[NDArray[np.float32]], Any]
 def check(runtime: str) -> None:
     """Raise `HostError` if the runtime is unknown or its packages are not installed."""
     if runtime not in RUNTIMES:
-        hint = " TensorRT is not supported: measure an engine with its trtexec." if runtime.lower() in _TENSORRT else ""
-        raise HostError(f"runtime={runtime} is not known: {', '.join(RUNTIMES)}.{nearest(runtime, RUNTIMES)}{hint}")
+        hint = tr(" TensorRT is not supported: measure an engine with its trtexec.") if runtime.lower() in _TENSORRT else ""
+        raise HostError(tr("runtime={runtime} is not known: {known}.{near}{hint}", runtime=runtime,
+                           known=", ".join(RUNTIMES), near=nearest(runtime, RUNTIMES), hint=hint))
     missing = [package for package in RUNTIMES[runtime] if find_spec(package) is None]
     if missing:
-        raise HostError(f"runtime={runtime} needs {', '.join(missing)}: pip install 'yolograft[export]'")
+        raise HostError(tr("runtime={runtime} needs {packages}: pip install 'yolograft[export]'", runtime=runtime,
+                           packages=", ".join(missing)))
 
 
 def describe(runtime: str) -> str:
@@ -66,14 +69,14 @@ def export_and_load(model: str, graft: str, runtime: str, folder: Path, *, imgsz
     check(runtime)
     folder.mkdir(parents=True)
     with _quiet():
-        grafted = YOLO(model, graft=graft)
+        grafted = YOLO(model, graft=graft, replace=True)
         grafted.save(folder / "net.pt")
         try:
             exported = YOLO(folder / "net.pt").export(format="onnx" if runtime == "onnxruntime" else "openvino",
                                                       imgsz=imgsz, batch=batch)
         except Exception as error:  # exporters raise exceptions of many types
-            raise HostError(f"runtime={runtime}: Ultralytics {version('ultralytics')} cannot export to {describe(runtime)}: "
-                            f"{error}") from error
+            raise HostError(tr("runtime={runtime}: Ultralytics {version} cannot export to {name}: {error}", runtime=runtime,
+                               version=version("ultralytics"), name=describe(runtime), error=error)) from error
     if runtime == "onnxruntime":
         import onnxruntime
 

@@ -2,36 +2,76 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
 from torch import nn
 
 from yolograft import attach
 from yolograft.analysis import profile
 from yolograft.host import models
 from yolograft.host.open import open_model
-from yolograft.sites import rows, sites
+from yolograft.language import tr
+from yolograft.sites import probe, resolve, rows, sites
 from yolograft.spec import Graft
 
 __all__ = ["sites_table", "structure"]
 
 
-def sites_table(name: str, imgsz: int) -> str:
-    """Return a table of a model's sites, with feature map sizes for images of `imgsz` pixels."""
+def sites_table(name: str, imgsz: int, graft: str | None = None) -> str:
+    """Return a table of a model's sites, with feature map sizes for images of `imgsz` pixels.
+
+    Args:
+        name: a checkpoint or model YAML.
+        imgsz: side of the image, in pixels.
+        graft: its blocks are shown at the rows where they are. None: the model's own graft.
+
+    Raises:
+        GraftError: the model cannot be opened, or the graft does not fit it.
+    """
     with profile.shape_only():
-        return _sites(open_model(name).model, imgsz)
+        return _sites(open_model(_structure_file(name)).model, imgsz, graft)
 
 
-def _sites(model: nn.Module, imgsz: int) -> str:
+def _structure_file(name: str) -> str:
+    """Return the file that `yolo11n` names: that checkpoint if it is here, and else the YAML, which needs no download."""
+    if Path(name).suffix or Path(name).exists():
+        return name
+    return f"{name}.pt" if Path(f"{name}.pt").exists() else f"{name}.yaml"
+
+
+def _sites(model: nn.Module, imgsz: int, graft: str | None) -> str:
+    value = attach.grafted(model) if graft is None else Graft.parse(graft)
+    if attach.grafted(model):
+        models.ungraft(model)
+    blocks = _blocks_by_row(model, value)
     lines = [f"{'row':>4}  {'class':<14}{'C':>6}{'stride':>8}{'H x W':>12}{'params':>12}  names"]
     for site in sites(model, imgsz=imgsz):
         height, width = site["size"]
         number = "" if site["row"] is None else site["row"]
         lines.append(f"{number:>4}  {site['kind']:<14}{site['channels']:>6}{site['stride']:>8}{f'{height} x {width}':>12}"
                      f"{site['parameters']:>12,}  {'  '.join(site['names'])}")
+        lines += [f"{'':>4}  + {block}" for block in blocks.get(site["row"], [])]
     example = next((row.index for row in reversed(rows(model)) if row.part == "backbone"), 0)
-    lines.append(f"\nInside the rows: any module or class by name or glob, such as Bottleneck.cv2 or backbone.{example}.**.")
-    lines.append("On a module's input instead of its output: SITE/pre; on a residual unit's identity branch: SITE/skip.")
-    lines.append("p3, p4, p5: only the edge into the head.")
+    lines.append(tr("\nInside the rows: any module or class by name or glob, such as Bottleneck.cv2 or {example}.",
+                    example=f"backbone.{example}.**"))
+    lines.append(tr("On a module's input instead of its output: SITE/pre; on a residual unit's identity branch: SITE/skip."))
+    lines.append(tr("p3, p4, p5: only the edge into the head."))
     return "\n".join(lines)
+
+
+def _blocks_by_row(model: nn.Module, value: Graft) -> dict[int, list[str]]:
+    """Return the blocks of a graft by the row whose output they get, or inside which they are."""
+    shapes = probe(model)
+    found: dict[int, list[str]] = {}
+    for part in value.parts:
+        for site in part.sites:
+            one = models.short_text(str(Graft((replace(part, sites=(site,)),))))
+            numbers = [int(place.module.split(".")[1]) for place in resolve(model, site, shapes)]
+            for number, count in Counter(numbers).items():
+                found.setdefault(number, []).append(one if count == 1 else f"{one}: {count}")
+    return found
 
 
 def structure(name: str, graft: str | None, imgsz: int) -> str:
@@ -43,7 +83,7 @@ def structure(name: str, graft: str | None, imgsz: int) -> str:
         imgsz: side of the image for the GFLOPs, in pixels.
     """
     with profile.shape_only():
-        return _structure(open_model(name).model, graft, imgsz)
+        return _structure(open_model(_structure_file(name)).model, graft, imgsz)
 
 
 def _structure(model: nn.Module, graft: str | None, imgsz: int) -> str:

@@ -24,7 +24,8 @@ from yolograft.blocks._vector import average, linear_1x1, unsqueeze_hw
 __all__ = ["CBAM"]
 
 
-@block("cbam", aliases=("CBAM", "CBAMBlock", "CBAMModule", "CBAM_Module", "CBAMAttention"))
+@block("cbam", aliases=("CBAM", "CBAMBlock", "CBAMModule", "CBAM_Module", "CBAMAttention", "CBAMLayer",
+                        "ConvolutionalBlockAttentionModule"))
 class CBAM(nn.Module):
     """A channel gate from global average and maximum pooling, then a spatial gate from pooling over the channels.
 

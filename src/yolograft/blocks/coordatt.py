@@ -20,7 +20,7 @@ __all__ = ["CoordAtt"]
 
 
 @block("coordatt", aliases=("CA", "CoordAtt", "CoordAttention", "CoordinateAttention", "CoordAttn",
-"CA_Block"))
+"CA_Block", "CoordAttBlock", "CoordAttModule", "CoordinateAtt"))
 class CoordAtt(nn.Module):
     """Gate each channel per row and per column, from averages along the width and along the height.
 

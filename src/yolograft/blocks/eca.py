@@ -19,12 +19,13 @@ from yolograft.blocks._birth import INITS, gate, zero_init
 from yolograft.blocks._settings import check_choice, check_integer, check_number
 from yolograft.blocks._vector import average, unsqueeze_hw
 from yolograft.errors import BlockError
+from yolograft.language import tr
 
 __all__ = ["CECA", "ECA"]
 
 
 @block("eca", aliases=("ECA", "ECAAttention", "ECABlock", "ECALayer", "ECA_Layer", "ECAModule",
-                       "EfficientChannelAttention"))
+                       "EfficientChannelAttention", "EfficientChannelAttentionModule", "ECANet"))
 class ECA(nn.Module):
     """Gate each channel from its neighbouring channels with one short 1-D convolution and no reduction.
 
@@ -66,11 +67,12 @@ class ECA(nn.Module):
         else:
             check_integer(self.name, "kernel_size", kernel_size, odd=True)
             if (gamma, beta) != (2, 1):
-                raise BlockError(f"{self.name}: gamma and beta have no effect with kernel_size={kernel_size}. "
-                                 "Remove them, or remove kernel_size.")
+                raise BlockError(tr("{block}: gamma and beta have no effect with kernel_size={size}. Remove them, or remove "
+                                    "kernel_size.", block=self.name, size=kernel_size))
         if self.padding_mode == "circular" and kernel_size // 2 > channels:
-            raise BlockError(f"{self.name}: kernel_size={kernel_size} is too large for a circular "
-                             f"convolution over {channels} channels. The largest that works is {2 * channels + 1}.")
+            raise BlockError(tr("{block}: kernel_size={size} is too large for a circular convolution over {channels} "
+                                "channels. The largest that works is {largest}.", block=self.name, size=kernel_size,
+                                channels=channels, largest=2 * channels + 1))
         self.init = init
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False,
                               padding_mode=self.padding_mode)

@@ -19,7 +19,7 @@ from yolograft.blocks._vector import average
 __all__ = ["EMA"]
 
 
-@block("ema", aliases=("EMA", "EMAAttention", "EMA_Attention", "EMAModule"))
+@block("ema", aliases=("EMA", "EMAAttention", "EMA_Attention", "EMAModule", "EMABlock", "EfficientMultiScaleAttention"))
 class EMA(nn.Module):
     """In each channel group, a 1x1 branch and a 3x3 branch weight each other's positions and give one spatial gate.
 

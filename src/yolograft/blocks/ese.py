@@ -18,7 +18,8 @@ from yolograft.blocks._vector import average, linear_1x1, unsqueeze_hw
 __all__ = ["ESE"]
 
 
-@block("ese", aliases=("ESE", "EffectiveSE", "EffectiveSEModule", "eSEModule", "ESEBlock"))
+@block("ese", aliases=("ESE", "EffectiveSE", "EffectiveSEModule", "eSEModule", "ESEBlock", "EffectiveSELayer",
+                      "EffectiveSEBlock", "EffectiveSqueezeExcitation", "eSELayer", "ESEAttention"))
 class ESE(nn.Module):
     """SE with one full layer from all channel averages to all channel gates, without the bottleneck.
 

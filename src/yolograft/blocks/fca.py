@@ -21,6 +21,7 @@ from yolograft.blocks._pool import adaptive_average
 from yolograft.blocks._settings import check_choice, check_integer, check_number, hidden_channels
 from yolograft.blocks._vector import linear_1x1
 from yolograft.errors import BlockError
+from yolograft.language import tr
 
 __all__ = ["FCA"]
 
@@ -32,7 +33,7 @@ _RANKING = tuple(zip(
 ))
 
 
-@block("fca", aliases=("FCA", "FcaLayer", "FcaNet", "FCALayer", "MultiSpectralAttentionLayer"))
+@block("fca", aliases=("FCA", "FcaLayer", "FcaNet", "FCALayer", "MultiSpectralAttentionLayer", "FCAAttention"))
 class FCA(nn.Module):
     """SE whose squeeze uses several cosine frequencies (DCT), not only the average.
 
@@ -75,12 +76,13 @@ class FCA(nn.Module):
         check_integer("fca", "minimum", minimum)
         check_choice("fca", "init", init, INITS)
         if frequencies not in (1, 2, 4, 8, 16, 32):
-            raise BlockError(f"fca: frequencies={frequencies} is not one of 1, 2, 4, 8, 16, 32.")
+            raise BlockError(tr("fca: frequencies={frequencies} is not one of 1, 2, 4, 8, 16, 32.", frequencies=frequencies))
         if frequencies > channels:
-            raise BlockError(f"fca: frequencies={frequencies} needs at least {frequencies} channels, not {channels}. "
-                             f"The nearest that works is frequencies={2 ** int(math.log2(channels))}.")
+            raise BlockError(tr("fca: frequencies={frequencies} needs at least {frequencies} channels, not {channels}. "
+                                "The nearest that works is frequencies={fitting}.", frequencies=frequencies,
+                                channels=channels, fitting=2 ** int(math.log2(channels))))
         if size % 7:
-            raise BlockError(f"fca: size={size} must be a multiple of 7, such as 7 or 14.")
+            raise BlockError(tr("fca: size={size} must be a multiple of 7, such as 7 or 14.", size=size))
         width = hidden_channels(channels, ratio, minimum)
         self.size, self.init = size, init
         self.register_buffer("waves", _waves(channels, frequencies, size), persistent=False)

@@ -20,7 +20,7 @@ from yolograft.blocks._settings import check_choice, check_integer, check_number
 __all__ = ["GAM"]
 
 
-@block("gam", aliases=("GAM", "GAMAttention", "GAM_Attention", "GAMModule"))
+@block("gam", aliases=("GAM", "GAMAttention", "GAM_Attention", "GAMModule", "GAMBlock", "GlobalAttentionMechanism"))
 class GAM(nn.Module):
     """Gate every value by its channels and then by its neighbourhood, without pooling, at a high cost.
 

@@ -18,7 +18,8 @@ from yolograft.blocks._vector import average, linear_1x1
 __all__ = ["GC"]
 
 
-@block("gc", aliases=("GC", "GCBlock", "ContextBlock", "GlobalContext", "GlobalContextBlock", "GCNet"))
+@block("gc", aliases=("GC", "GCBlock", "ContextBlock", "GlobalContext", "GlobalContextBlock", "GCNet", "GCModule",
+                      "GCAttention", "GlobalContextAttention"))
 class GC(nn.Module):
     """Pool the map with attention into one context vector, transform it, and add it to every position.
 

@@ -21,11 +21,12 @@ from yolograft.blocks._norm import BatchNorm
 from yolograft.blocks._settings import check_bool, check_choice, check_integer, check_number, hidden_channels
 from yolograft.blocks._vector import average
 from yolograft.errors import BlockError
+from yolograft.language import tr
 
 __all__ = ["GE"]
 
 
-@block("ge", aliases=("GE", "GatherExcite", "GatherExciteBlock", "GENet"))
+@block("ge", aliases=("GE", "GatherExcite", "GatherExciteBlock", "GENet", "GEBlock", "GatherExciteAttention"))
 class GE(nn.Module):
     """Summarise each neighbourhood of a channel, and gate the channel there by the summary.
 
@@ -70,12 +71,12 @@ class GE(nn.Module):
         check_number("ge", "ratio", ratio, minimum=1)
         check_integer("ge", "minimum", minimum)
         if gather == "conv" and (extent < 2 or extent & (extent - 1)):
-            raise BlockError(f"ge: extent={extent} must be a power of two (2, 4, 8, ...) with gather=conv. "
-                             "gather=pool takes 0 (the whole map) and any even number.")
+            raise BlockError(tr("ge: extent={extent} must be a power of two (2, 4, 8, ...) with gather=conv. gather=pool "
+                                "takes 0 (the whole map) and any even number.", extent=extent))
         if gather == "pool" and extent % 2:
-            raise BlockError(f"ge: extent={extent} must be 0 (the whole map) or even.")
+            raise BlockError(tr("ge: extent={extent} must be 0 (the whole map) or even.", extent=extent))
         if not mlp and (ratio, minimum) != (16, 1):
-            raise BlockError("ge: ratio and minimum have no effect with mlp=False. Remove them.")
+            raise BlockError(tr("ge: ratio and minimum have no effect with mlp=False. Remove them."))
         self.extent = extent
         self.gather = _convolutions(channels, extent) if gather == "conv" else None
         width = hidden_channels(channels, ratio, minimum)

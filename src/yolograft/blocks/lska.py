@@ -13,6 +13,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS
 from yolograft.blocks._settings import check_choice
 from yolograft.errors import BlockError
+from yolograft.language import tr
 
 __all__ = ["LSKA"]
 
@@ -44,7 +45,8 @@ class LSKA(nn.Module):
     def __init__(self, channels: int, *, kernel_size: int = 23, init: str = "identity") -> None:
         super().__init__()
         if isinstance(kernel_size, bool) or not isinstance(kernel_size, int) or kernel_size not in _SPLITS:
-            raise BlockError(f"lska: kernel_size={kernel_size} is not one of {', '.join(map(str, _SPLITS))}.")
+            raise BlockError(tr("lska: kernel_size={size} is not one of {choices}.", size=kernel_size,
+                                choices=", ".join(map(str, _SPLITS))))
         check_choice("lska", "init", init, INITS)
         local, dilated, dilation = _SPLITS[kernel_size]
         padding = dilation * (dilated // 2)

@@ -22,7 +22,8 @@ from yolograft.blocks._settings import check_choice, check_integer, check_number
 __all__ = ["NonLocal"]
 
 
-@block("nonlocal", aliases=("NL", "NonLocal", "NonLocalBlock", "NonLocalAttn", "NONLocalBlock2D", "NLBlock"))
+@block("nonlocal", aliases=("NL", "NonLocal", "NonLocalBlock", "NonLocalAttn", "NONLocalBlock2D", "NLBlock",
+                            "NonLocalAttention"))
 class NonLocal(nn.Module):
     """Add to each position a sum over all positions, weighted by their similarity.
 

@@ -19,7 +19,7 @@ from yolograft.blocks._vector import average, linear_1x1
 __all__ = ["ScSE"]
 
 
-@block("scse", aliases=("scSE", "SCSEModule", "ScSEBlock", "scSEModule", "SCSEAttention"))
+@block("scse", aliases=("scSE", "SCSEModule", "ScSEBlock", "scSEModule", "SCSEAttention", "ChannelSpatialSELayer"))
 class ScSE(nn.Module):
     """SE's channel gate and a spatial gate from one 1x1 convolution, in parallel.
 

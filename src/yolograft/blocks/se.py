@@ -22,7 +22,9 @@ __all__ = ["SE"]
 
 
 @block("se", aliases=("SE", "SEAttention", "SEBlock", "SELayer", "SEModule", "SE_Block", "SENet",
-                      "SqueezeExcitation", "SqueezeExcite", "SEAtt", "SE_Attention"))
+                      "SqueezeExcitation", "SqueezeExcite", "SEAtt", "SE_Attention", "SELayerV1", "SENetV1",
+                      "ChannelSELayer",
+                      "SqueezeAndExcitation", "SqueezeAndExcite", "SEAttentionBlock", "SqueezeExcitationBlock"))
 class SE(nn.Module):
     """Squeeze-and-excitation: scale each channel by a gate computed from the global averages of all channels.
 

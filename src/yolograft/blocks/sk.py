@@ -21,7 +21,8 @@ from yolograft.blocks._vector import average
 __all__ = ["SK"]
 
 
-@block("sk", aliases=("SK", "SKAttention", "SKConv", "SKUnit", "SelectiveKernel", "SKBlock"))
+@block("sk", aliases=("SK", "SKAttention", "SKConv", "SKUnit", "SelectiveKernel", "SKBlock",
+                      "SKLayer", "SKModule", "SelectiveKernelAttention"))
 class SK(nn.Module):
     """Convolve with kernels of several sizes, and let each channel select a mixture of the results.
 

@@ -1,7 +1,8 @@
 """The command line: the table of commands, and `main`, which runs one of them.
 
-Each module of this package owns one group of commands with its help text. Modules import PyTorch, NumPy and Ultralytics
-inside their functions only, so that help, version and usage errors appear at once.
+Each module of this package owns one group of commands with their descriptions, from which help and the check of arguments
+are made. Modules import PyTorch, NumPy and Ultralytics inside their functions only, so that help, version and usage errors
+appear at once.
 """
 
 from __future__ import annotations
@@ -11,25 +12,48 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yolograft import __version__
-from yolograft.cli import completion, data, demo, models, modes, study, yamls
+from yolograft.cli import adopt, completion, data, data_pages, demo, mode_pages, models, modes, study, yamls
 from yolograft.cli.arguments import UsageError
+from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
+from yolograft.language import tr, wrap
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "descriptions", "main", "overview"]
 
-HELP = f"""yolograft {__version__}: attention blocks at any site of any Ultralytics YOLO
+_HELP = ("--help", "-h", "-help")
 
-{modes.HELP}
-{models.HELP}
-{yamls.HELP}
-{data.HELP}
-{demo.HELP}
 
-{study.HELP}
-{completion.HELP}
+def descriptions() -> dict[str, Command]:
+    """Return the description of every command and mode by its name, such as `sites` or `data voc`."""
+    return {command.name: command for _, commands in _groups() for command in commands}
 
-{modes.EXAMPLES}
-"""
+
+def _groups() -> list[tuple[str, list[Command]]]:
+    return [
+        (tr("Train and use a model (all arguments of `yolo`, and graft=):"), mode_pages.commands(modes.MODES)),
+        (tr("Look at models and blocks:"), models.commands()),
+        (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
+        (tr("Data sets:"), data_pages.commands(data._PATHS)),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands()]),
+        (tr("Shell:"), completion.commands()),
+    ]
+
+
+def overview() -> str:
+    """Return the page of `yolograft --help`: every command with its summary."""
+    lines = [tr("yolograft {version}: attention blocks at any site of any Ultralytics YOLO", version=__version__)]
+    for heading, commands in _groups():
+        lines += ["", heading]
+        for command in commands:
+            first, *rest = wrap(command.summary, 76)
+            lines += [f"  {command.name:<16} {first}", *(f"{'':<19}{line}" for line in rest)]
+    lines += ["", tr("Arguments, defaults and an example of one command: yolograft COMMAND --help"), "",
+              tr("First steps:"),
+              "  yolograft demo",
+              "  yolograft data neu-det NEU-DET.zip datasets/NEU-DET",
+              "  yolograft train model=yolo11n.pt graft=se@8 data=datasets/NEU-DET/NEU-DET.yaml epochs=100 imgsz=640",
+              "  yolograft val model=runs/detect/train/weights/best.pt data=datasets/NEU-DET/NEU-DET.yaml"]
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"yolograft: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\nyolograft: stopped{f'; {stop}' if str(stop) else '.'}", file=sys.stderr)
+        reason = str(stop)
+        print(tr("\nyolograft: stopped; {reason}", reason=reason) if reason else
+            tr("\nyolograft: stopped."), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe ended first, as in `yolograft sites ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,21 +79,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if not words or words[0] in ("help", "-h", "--help", "-help"):
-        print(HELP)
+    if not words or words[0] in ("help", *_HELP):
+        print(_help(words[1:]))
         return 0
     if words[0] in ("version", "--version", "-V"):
         print(__version__)
         return 0
     command, rest = words[0], words[1:]
-    if command in modes.TASKS and rest:
-        command, rest = rest[0], [f"task={command}", *rest[1:]]  # `yolo` allows TASK MODE
-    if command in modes.MODES:
-        return modes.run(command, rest)
+    if any(word in _HELP for word in rest):
+        asked = [word for word in words if word not in _HELP]
+        mode = modes.find_mode(asked)
+        print(_help([mode[0]] if mode else asked))
+        return 0
+    if found := modes.find_mode(words):
+        return modes.run(*found)
     if command not in COMMANDS:
-        names = (*modes.MODES, *COMMANDS)
-        raise UsageError(f"No command is named '{command}'.{nearest(command, names)} List them: yolograft --help")
+        raise _unknown(command)
     return COMMANDS[command](rest)
+
+
+def _help(words: Sequence[str]) -> str:
+    """Return the page of the command that `words` begin with. `data` has a page for each kind of data."""
+    if not words:
+        return overview()
+    pages = descriptions()
+    name = " ".join(words[:2])
+    if name in pages:
+        return pages[name].help()
+    if words[0] in pages:
+        return pages[words[0]].help()
+    kinds = [page.help() for name, page in pages.items() if name.startswith(f"{words[0]} ")]
+    if not kinds:
+        raise _unknown(words[0])
+    return "\n\n\n".join(kinds)
+
+
+def _unknown(command: str) -> UsageError:
+    return UsageError(tr("No command is named '{command}'.{nearest} List them: yolograft --help", command=command,
+                         nearest=nearest(command, (*modes.MODES, *COMMANDS))))
 
 
 def _completion(words: Sequence[str]) -> int:
@@ -80,6 +129,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "blocks": models.blocks,
     "lint": yamls.lint,
     "yaml": yamls.write_yaml,
+    "adopt": adopt.run,
     "data": data.run,
     "demo": demo.run,
     "study": study.run,

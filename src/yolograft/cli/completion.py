@@ -1,23 +1,20 @@
 """Shell completion: the command `completion` prints a script for bash or zsh.
 
-The script contains all commands and arguments, so a completion does not start Python. The arguments come from the
-`default.yaml` of the installed Ultralytics, which is read as text, because the import of Ultralytics takes seconds.
+The script contains all commands and arguments, so a completion does not start Python.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
+from yolograft.cli import ultralytics_arguments
 from yolograft.cli.arguments import UsageError
+from yolograft.cli.command import Command
 from yolograft.errors import nearest
+from yolograft.language import tr
 
-__all__ = ["HELP", "SHELLS", "SPEEDS", "run", "script"]
+__all__ = ["SHELLS", "SPEEDS", "commands", "run", "script"]
 
-HELP = """\
-  yolograft completion bash|zsh                         shell completion: eval "$(yolograft completion bash)\""""
 SHELLS = ("bash", "zsh")
 _OWN = ("graft", "blocks", "speed")
 SPEEDS = ("auto", "stock", "float32", "bfloat16", "resident", "graphed")  # as `fast.modes.MODES`, without importing torch
@@ -60,25 +57,23 @@ compdef _yolograft yolograft
 """
 
 
-def run(words: Sequence[str], commands: Iterable[str]) -> int:
+def commands() -> list[Command]:
+    """Return the description of the command."""
+    return [Command(name="completion", summary=tr("print the completion script of a shell"), usage="|".join(SHELLS),
+                    arguments=[], example='eval "$(yolograft completion bash)"')]
+
+
+def run(words: Sequence[str], names: Iterable[str]) -> int:
     """Print the completion script of a shell for these commands."""
     if len(words) != 1 or words[0] not in SHELLS:
-        raise UsageError(f"Which shell? Expected: yolograft completion {'|'.join(SHELLS)}"
-                         f"{nearest(words[0], SHELLS) if words else ''}")
-    print(script(words[0], commands), end="")
+        raise UsageError(tr("Which shell? Expected: {usage}", usage=f"yolograft completion {'|'.join(SHELLS)}")
+                         + (nearest(words[0], SHELLS) if words else ""))
+    print(script(words[0], names), end="")
     return 0
 
 
-def script(shell: str, commands: Iterable[str]) -> str:
+def script(shell: str, names: Iterable[str]) -> str:
     """Return the completion script of a shell in `SHELLS` for these commands."""
-    keys = " ".join(f"{key}=" for key in (*_OWN, *(key for key in _arguments() if key not in _OWN)))
+    keys = " ".join(f"{key}=" for key in (*_OWN, *(key for key in ultralytics_arguments.names() if key not in _OWN)))
     template = {"bash": _BASH, "zsh": _ZSH}[shell]
-    return template.format(commands=" ".join(commands), keys=keys, files="|".join(_FILES), speeds=" ".join(SPEEDS))
-
-
-def _arguments() -> list[str]:
-    package = find_spec("ultralytics")  # does not import it
-    if package is None or package.origin is None:
-        return ["model", "data", "epochs", "imgsz", "batch", "device"]
-    text = (Path(package.origin).parent / "cfg" / "default.yaml").read_text(encoding="utf-8")
-    return re.findall(r"^(\w+):", text, re.MULTILINE)
+    return template.format(commands=" ".join(names), keys=keys, files="|".join(_FILES), speeds=" ".join(SPEEDS))

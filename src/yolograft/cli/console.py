@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from yolograft import shell
+from yolograft.blocks import plugin
 from yolograft.errors import SpecError
+from yolograft.language import tr
 from yolograft.study import engine, holdout
 from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
+from yolograft.study.verdict import spoken
 
 __all__ = ["choose_folder", "run"]
 
@@ -40,14 +44,19 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     score_test = run_options.pop("test", False)
     from_file: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     merged = {**from_file, **words}
+    if merged.get("blocks"):
+        own = plugin.load_plugins(str(merged["blocks"]))
+        print("\n".join(map(str, own)))
+        merged["blocks"] = ",".join(str(one.file) for one in own)  # the trials run in other folders
     folder = choose_folder(file, merged, location)
-    print(f"Study {folder}: checking the data, the model and each arm ...", flush=True)
+    print(tr("Study {folder}: checking the data, the model and each arm ...", folder=folder), flush=True)
     requested = Plan.of(merged)
     plan = engine.begin(requested, folder)
-    print(f"{len(plan.arms)} arms x {len(plan.seeds)} seeds = {len(plan.trials())} trials; verdicts compare {plan.metric} "
-          f"with the baseline '{plan.baseline}'.")
+    print(tr("{arms} arms x {seeds} seeds = {trials} trials; verdicts compare {metric} with the baseline '{baseline}'.",
+             arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
+             baseline=plan.baseline))
     for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
-        print(f"WARNING: {warning}", flush=True)
+        print(tr("WARNING: {warning}", warning=warning), flush=True)
     try:
         with _sigterm_as_interrupt():
             if sys.stdout.isatty():
@@ -56,18 +65,28 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
             else:
                 study = engine.run(requested, folder, view=Lines(), **run_options)
     except KeyboardInterrupt:
-        print(f"\nStopped. All finished trials are saved. Continue with: yolograft study {folder / 'plan.yaml'}"
-              + (" storage=URL" if run_options.get("storage") else ""), file=sys.stderr)
+        command = shell.command("study", folder / "plan.yaml", *_storage_words(run_options))
+        print(tr("\nStopped. All finished trials are saved. Continue with: {command}", command=command), file=sys.stderr)
         return 130
     print(status(folder, storage=run_options.get("storage")), end="")
     intervals = image_intervals(study)
     for verdict in study.verdicts():
         interval = intervals.get(verdict.arm)
-        print(f"{verdict.arm}: {verdict.word}. {verdict.why()}"
-              + (f" 95% interval over validation images: {interval[0]:+.4f} to {interval[1]:+.4f}." if interval else ""))
+        images = tr(" 95% interval over validation images: {low:+.4f} to {high:+.4f}.", low=interval[0], high=interval[1]) \
+            if interval else ""
+        print(f"{verdict.arm}: {spoken(verdict.word)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)
+    command = shell.command("report", folder, *_storage_words(run_options))
+    print(tr("Write the report, one page with tables and figures:\n  {command}", command=command))
     return 1 if study.failures() else 0
+
+
+def _storage_words(options: Mapping[str, Any]) -> list[str]:
+    storage = options.get("storage")
+    if not storage:
+        return []
+    return ["storage=URL" if "@" in storage else f"storage={storage}"]  # a URL with '@' has a password
 
 
 def _score_test_split(study: Study) -> None:
@@ -75,10 +94,10 @@ def _score_test_split(study: Study) -> None:
     result = holdout.score(study)
     verdict = result.verdict()
     if earlier is not None:
-        print(f"The held-out test split was scored before, for '{result.arm}'. It is scored once only; later arms do not "
-              "change the choice.")
-    print(f"On the held-out test split, {result.arm}, chosen among {result.among} arms by validation: {verdict.word}. "
-          f"{verdict.why()}")
+        print(tr("The held-out test split was scored before, for '{arm}'. It is scored once only; later arms do not "
+                 "change the choice.", arm=result.arm))
+    print(tr("On the held-out test split, {arm}, chosen among {among} arms by validation: {word}. {why}",
+             arm=result.arm, among=result.among, word=spoken(verdict.word), why=verdict.why()))
 
 
 def choose_folder(file: str | None, words: Mapping[str, Any], location: Mapping[str, str]) -> Path:
@@ -113,12 +132,12 @@ def _parse_options(options: Mapping[str, str]) -> dict[str, Any]:
     for key in ("workers", "per_gpu"):
         if key in options:
             if not options[key].isdecimal() or not int(options[key]):
-                raise SpecError(f"{key}={options[key]} must be a whole number of at least 1.")
+                raise SpecError(tr("{key}={value} must be a whole number of at least 1.", key=key, value=options[key]))
             parsed[key] = int(options[key])
     for key in ("retry", "test"):
         if key in options:
             if options[key].lower() not in ("true", "false"):
-                raise SpecError(f"{key}={options[key]} must be True or False.")
+                raise SpecError(tr("{key}={value} must be True or False.", key=key, value=options[key]))
             parsed[key] = options[key].lower() == "true"
     return parsed
 

@@ -7,14 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from yolograft.cli.arguments import parse_pairs, parse_positive_int, parse_seed, with_defaults
+from yolograft import shell
+from yolograft.cli.arguments import parse_positive_int, parse_seed
+from yolograft.cli.command import Argument, Command
 from yolograft.errors import HostError
+from yolograft.language import tr
 from yolograft.spec import Graft
 
-__all__ = ["HELP", "Result", "compare", "run"]
+__all__ = ["Result", "commands", "compare", "run"]
 
-HELP = """\
-  yolograft demo  [graft=se@8] [model=yolo11n.pt]       a first comparison on a small included data set, in minutes"""
+
+def commands() -> list[Command]:
+    """Return the description of the command."""
+    return [Command(
+        name="demo", summary=tr("a first comparison on a small data set that it draws, in minutes"), usage="[key=value ...]",
+        arguments=[
+            Argument("graft", "se@8", tr("the blocks of the second training")),
+            Argument("model", "", tr("a checkpoint or a model YAML; by default yolo11n.pt if that file exists, else "
+                                     "yolo11n.yaml")),
+            Argument("epochs", "", tr("epochs of each training; by default 10 with pretrained weights and 30 from scratch")),
+            Argument("imgsz", "128", tr("image size in pixels")),
+            Argument("images", "300", tr("number of images")),
+            Argument("seed", "0", tr("random seed of the images and of both trainings")),
+            Argument("project", "runs/demo", tr("the folder for the data set and the results"))],
+        example="yolograft demo")]
+
 
 
 @dataclass(frozen=True)
@@ -40,9 +57,7 @@ class Result:
 
 def run(words: Sequence[str]) -> int:
     """Run the demo with the command line's arguments."""
-    defaults = {"graft": "se@8", "model": "", "epochs": "", "imgsz": "128", "images": "300", "seed": "0",
-                "project": "runs/demo"}
-    arguments = with_defaults("demo", parse_pairs(words), defaults)
+    arguments = commands()[0].read(words)
     numbers = {key: parse_positive_int(key, arguments[key]) for key in ("epochs", "imgsz", "images") if key in arguments}
     compare(model=arguments.get("model", ""), graft=arguments["graft"], project=arguments["project"],
             seed=parse_seed(arguments["seed"]), **numbers)
@@ -70,7 +85,7 @@ def compare(*, graft: str, imgsz: int, images: int, seed: int, project: str, mod
 
     value = Graft.parse(graft)
     if not value:
-        raise HostError("graft=none: the demo compares a graft with the bare host, so it needs one, as in graft=se@8.")
+        raise HostError(tr("graft=none: the demo compares a graft with the bare host, so it needs one, as in graft=se@8."))
     name = model or ("yolo11n.pt" if Path("yolo11n.pt").is_file() else "yolo11n.yaml")
     pretrained = name.endswith((".pt", ".safetensors"))
     epochs = epochs or (10 if pretrained else 30)
@@ -80,9 +95,10 @@ def compare(*, graft: str, imgsz: int, images: int, seed: int, project: str, mod
     data = data_folder / "steel.yaml"
     if not data.is_file():
         steel.write(data_folder, images=images, seed=seed)
-    print(f"{images} images of steel defects: {data_folder}")
-    print(f"{name}, {epochs} epochs at {imgsz} pixels, {'pretrained' if pretrained else 'from scratch'}, seed {seed}: "
-          f"first bare, then with {value}\n")
+    print(tr("{images} images of steel defects: {folder}", images=images, folder=data_folder))
+    weights = tr("pretrained") if pretrained else tr("from scratch")
+    print(tr("{model}, {epochs} epochs at {imgsz} pixels, {start}, seed {seed}: first bare, then with {graft}\n", model=name,
+             epochs=epochs, imgsz=imgsz, start=weights, seed=seed, graft=value))
     results = []
     for text, run_name in (("none", "bare"), (str(value), "grafted")):
         start, yolo = time.perf_counter(), YOLO(name)
@@ -95,14 +111,17 @@ def compare(*, graft: str, imgsz: int, images: int, seed: int, project: str, mod
             parameters=sum(p.numel() for p in trainer.model.parameters()), seconds=time.perf_counter() - start,
             folder=Path(trainer.save_dir)))
     print(f"\n{_table(results)}\n")
-    print("One run of each does not show whether the block helps: another seed changes these numbers more than most blocks\n"
-          "do. To find out, compare several seeds with `yolograft study`; see yolograft --help")
+    print(tr("One run of each does not show whether the block helps: another seed changes these numbers more than "
+             "most blocks\ndo. To find out, compare several seeds:"))
+    study = shell.command("study", f"data={data}", f"model={name}", f"arms=none; {value}", "seeds=6", f"epochs={epochs}",
+                          f"imgsz={imgsz}", "batch=16")
+    print(f"  {study}")
     return results
 
 
 def _table(results: list[Result]) -> str:
     width = max(7, *(len(result.graft) for result in results))
-    lines = [f"{'graft':<{width}}  {'mAP50':>7}  {'mAP50-95':>8}  {'parameters':>10}  {'seconds':>7}  results"]
+    lines = [f"{'graft':<{width}}  {'mAP50':>7}  {'mAP50-95':>8}  {'parameters':>10}  {'seconds':>7}  {tr('results')}"]
     lines += [f"{r.graft:<{width}}  {r.map50:7.3f}  {r.map50_95:8.3f}  {r.parameters:10,}  {r.seconds:7.0f}  {r.folder}"
               for r in results]
     return "\n".join(lines)

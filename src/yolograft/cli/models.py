@@ -2,19 +2,66 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
-from yolograft.cli.arguments import parse_bool, parse_pairs, parse_positive_int, with_defaults
+from yolograft.cli.arguments import parse_bool, parse_positive_int
+from yolograft.cli.command import Argument, Command
+from yolograft.language import tr
 
-__all__ = ["HELP", "bench", "blocks", "load_own_blocks", "show", "sites"]
+__all__ = ["bench", "blocks", "commands", "load_own_blocks", "show", "sites"]
 
-HELP = """\
-  yolograft sites model=yolo11n.yaml [imgsz=640]        the sites where a block can go, and their names
-  yolograft show  model=yolo11n.yaml graft=se@8         the model's rows with the grafts, parameters and GFLOPs
-  yolograft blocks                                      the blocks, their settings and defaults
-  yolograft bench model=yolo11n.pt graft="se@8; se@C3k2" [imgsz=640] [batch=1] [repeats=30] [json=True]
-                 [runtime=torch,onnxruntime,openvino] [threads=N] [device=0]
-                                                        parameters, GFLOPs and latency, compared with the bare host"""
+
+def commands() -> list[Command]:
+    """Return the descriptions of this group's commands."""
+    return [_sites(), _show(), _blocks(), _bench()]
+
+
+def _own_blocks() -> Argument:
+    return Argument("blocks", "", tr("a Python file that defines your own blocks"))
+
+
+def _sites() -> Command:
+    return Command(
+        name="sites", summary=tr("list the sites of a model where a block can go, with their names"),
+        usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
+        arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
+                   Argument("graft", "", tr("the blocks to mark in the list, as in graft=se@8")),
+                   Argument("imgsz", "640", tr("image size in pixels, for the sizes of the feature maps")), _own_blocks()],
+        example="yolograft sites model=yolo11n.yaml")
+
+
+def _show() -> Command:
+    return Command(
+        name="show", summary=tr("print the rows of a model with its blocks, parameters and GFLOPs"),
+        usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
+        arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
+                   Argument("graft", "", tr("the blocks to add, as in graft=se@8")),
+                   Argument("imgsz", "640", tr("image size in pixels, for the GFLOPs")), _own_blocks()],
+        example="yolograft show model=yolo11n.yaml graft=se@8")
+
+
+def _blocks() -> Command:
+    return Command(
+        name="blocks", summary=tr("list the blocks with their settings, or print the page of one block"),
+        usage="[BLOCK] [blocks=FILE.py]", arguments=[_own_blocks()], example="yolograft blocks cbam")
+
+
+def _bench() -> Command:
+    return Command(
+        name="bench", summary=tr("measure parameters, GFLOPs and latency of grafts, compared with the bare host"),
+        usage='model=MODEL graft="GRAFT; GRAFT ..." [key=value ...]',
+        arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
+                   Argument("graft", "", tr("the grafts to measure, with semicolons between them, as in graft=\"se@8; "
+                                            "se@C3k2\"")),
+                   Argument("imgsz", "640", tr("image size in pixels")),
+                   Argument("batch", "1", tr("images per forward pass")),
+                   Argument("repeats", "30", tr("number of timed forward passes")),
+                   Argument("runtime", "torch", tr("torch, onnxruntime or openvino, or several: runtime=torch,openvino")),
+                   Argument("threads", "", tr("number of CPU threads; by default the runtime's own")),
+                   Argument("device", "cpu", tr("cpu, or the number of a GPU")),
+                   Argument("json", "", tr("True prints JSON")), _own_blocks()],
+        example='yolograft bench model=yolo11n.yaml graft="se@8; se@C3k2"')
 
 
 def load_own_blocks(arguments: Mapping[str, str]) -> None:
@@ -26,24 +73,24 @@ def load_own_blocks(arguments: Mapping[str, str]) -> None:
     if "blocks" in arguments:
         from yolograft.blocks import plugin
 
-        plugin.load_plugin(arguments["blocks"])
+        for one in plugin.load_plugins(arguments["blocks"]):
+            print(f"yolograft: {one}", file=sys.stderr)  # stdout can be a table or JSON that another program reads
 
 
 def sites(words: Sequence[str]) -> int:
     """Print the sites of a model."""
-    arguments = with_defaults("sites", parse_pairs(words), {"model": "yolo11n.yaml", "imgsz": "640", "blocks": ""})
+    arguments = _sites().read(words)
     imgsz = parse_positive_int("imgsz", arguments["imgsz"])
     from yolograft.analysis import tables
 
     load_own_blocks(arguments)
-    print(tables.sites_table(arguments["model"], imgsz))
+    print(tables.sites_table(arguments["model"], imgsz, arguments.get("graft")))
     return 0
 
 
 def show(words: Sequence[str]) -> int:
     """Print the rows of a model with its grafts."""
-    defaults = {"model": "yolo11n.yaml", "graft": "", "imgsz": "640", "blocks": ""}
-    arguments = with_defaults("show", parse_pairs(words), defaults)
+    arguments = _show().read(words)
     imgsz = parse_positive_int("imgsz", arguments["imgsz"])
     from yolograft.analysis import tables
 
@@ -53,23 +100,26 @@ def show(words: Sequence[str]) -> int:
 
 
 def blocks(words: Sequence[str]) -> int:
-    """Print every block with its settings and their defaults."""
-    arguments = with_defaults("blocks", parse_pairs(words), {"blocks": ""})
+    """Print every block with its aliases and settings, or the page of each block that is named."""
+    named = [word for word in words if "=" not in word]
+    arguments = _blocks().read(word for word in words if word not in named)
     from yolograft import blocks as zoo
 
     load_own_blocks(arguments)
+    from yolograft.analysis import block_page
+
+    if named:
+        print("\n\n".join(block_page.page(zoo.canonical(name)) for name in named))
+        return 0
     for name in zoo.names():
-        settings = ", ".join(f"{key}={value}" for key, value in zoo.defaults(name).items())
-        summary = (zoo.lookup(name).__doc__ or "").strip().split("\n")[0]
-        print(f"{name:<14} {summary}\n{'':<14} {name}({settings})")
+        print("\n".join(block_page.entry(name)))
+    print(tr("\nThe page of one block: yolograft blocks NAME, as in yolograft blocks cbam"))
     return 0
 
 
 def bench(words: Sequence[str]) -> int:
     """Print parameters, GFLOPs and latency of the host and of each graft, for each runtime."""
-    defaults = {"model": "yolo11n.yaml", "graft": "", "imgsz": "640", "batch": "1", "repeats": "30", "runtime": "torch",
-                "threads": "", "device": "cpu", "json": "", "blocks": ""}
-    arguments = with_defaults("bench", parse_pairs(words), defaults)
+    arguments = _bench().read(words)
     numbers = {key: parse_positive_int(key, arguments[key]) for key in ("imgsz", "batch", "repeats", "threads")
                if key in arguments}
     as_json = parse_bool("json", arguments.get("json", "False"))

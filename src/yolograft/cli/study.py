@@ -4,20 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from yolograft.cli.arguments import UsageError, parse_pairs, with_defaults
+from yolograft.cli.arguments import UsageError, parse_pairs
+from yolograft.cli.command import Argument, Command
+from yolograft.language import tr
 
-__all__ = ["HELP", "report", "run", "status"]
+__all__ = ["commands", "report", "run", "status"]
 
-HELP = """\
-  yolograft study data=NEU-DET.yaml model=yolo11n.pt arms="none; se@8; cbam@8; aa" seeds=6 epochs=50
-      arms="ARM; ARM; ..."            grafts, each with its own train arguments (se@8 lr0=0.005), or positions(se),
-                                      blocks(8), ratios(se, 8), and the controls aa, params, gate1, scale
-      seeds=6 metric=mAP50-95 baseline=none name= project=runs/study, and train arguments for all arms
-      workers= per_gpu= budget=2h race=True retry=True test=True storage=URL executor=local|ray address=
-  yolograft study plan.yaml                             runs a plan from a file, or continues an interrupted study
-  yolograft status runs/study/NAME                      shows the progress of a study, from any terminal
-  yolograft report runs/study/NAME                      writes the results: one page, with tables and figures
-      lang=en|zh out=FOLDER pictures=FOLDER storage=URL cheaper=FOLDER (a study with fewer epochs: same ranking of arms?)"""
+
+def commands() -> list[Command]:
+    """Return the descriptions of this group's commands."""
+    return [_study(), _status(), _report()]
+
+
+def _study() -> Command:
+    return Command(
+        name="study", summary=tr("compare blocks over several seeds, and say whether they help"),
+        usage='data=DATA.yaml model=MODEL arms="ARM; ARM ..." [key=value ...], or: yolograft study plan.yaml',
+        arguments=[
+            Argument("data", "", tr("the data YAML")),
+            Argument("model", "", tr("the model YAML or the checkpoint of all arms")),
+            Argument("arms", "", tr("the configurations, with semicolons between them: grafts, each with its own "
+                                    "train arguments (se@8 lr0=0.005), the groups positions(se), blocks(8) and "
+                                    "ratios(se, 8), and the controls aa, params, gate1 and scale")),
+            Argument("seeds", "6", tr("number of seeds, or a list such as 0,1,2. Fewer than 6 cannot give an answer")),
+            Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "
+                                              "accuracy, fitness")),
+            Argument("baseline", "none", tr("the arm that the others are compared with")),
+            Argument("race", "False", tr("True stops an arm that can no longer win")),
+            Argument("name", "", tr("name of the study's folder; by default from data and model")),
+            Argument("project", "runs/study", tr("the folder of the studies")),
+            Argument("workers", "", tr("number of trials at the same time; by default one on each GPU")),
+            Argument("per_gpu", "1", tr("number of trials that share one GPU")),
+            Argument("budget", "", tr("starts no trial that would end later, as in budget=2h")),
+            Argument("retry", "False", tr("True runs failed trials again")),
+            Argument("test", "False", tr("True scores the best arm once on the test split, at the end")),
+            Argument("storage", "", tr("URL of a data base server, for several machines")),
+            Argument("executor", "local", tr("local, or ray for a Ray cluster")),
+            Argument("address", "", tr("address of the Ray cluster, as in address=auto")),
+            Argument("host", "ultralytics", tr("what trains; yolograft.study.dummy trains nothing, for tests")),
+        ],
+        example='yolograft study data=NEU-DET.yaml model=yolo11n.pt arms="none; se@8; cbam@8; aa" seeds=6 epochs=50',
+        notes=[tr("Every other argument is a train argument of all arms, as in epochs=50 imgsz=640. List them: "
+                  "yolograft train --help"),
+               tr("You can stop a study at any time. The same command, or yolograft study runs/study/NAME/plan.yaml, "
+                  "continues it.")])
+
+
+def _status() -> Command:
+    return Command(
+        name="status", summary=tr("show the progress of a study, from any terminal"), usage="runs/study/NAME [storage=URL]",
+        arguments=[Argument("storage", "", tr("URL of the data base server, if the study uses one"))],
+        example="yolograft status runs/study/NAME")
+
+
+def _report() -> Command:
+    return Command(
+        name="report", summary=tr("write the results of a study as one page, with tables and figures"),
+        usage="runs/study/NAME [key=value ...]",
+        arguments=[
+            Argument("lang", "", tr("en or zh; by default both")),
+            Argument("out", "", tr("the folder to write to; by default the folder `report` of the study")),
+            Argument("pictures", "", tr("the folder of the validation images, if it has moved")),
+            Argument("storage", "", tr("URL of the data base server, if the study uses one")),
+            Argument("cheaper", "", tr("folder of a study of the same arms with fewer epochs: does it rank them alike?"))],
+        example="yolograft report runs/study/NAME")
+
 
 _RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test")  # how to run, not what
 
@@ -36,8 +87,9 @@ def run(words: Sequence[str]) -> int:
 def status(words: Sequence[str]) -> int:
     """Print the progress of a study."""
     if not words or "=" in words[0]:
-        raise UsageError("'status' needs the study's folder first, as in: yolograft status runs/study/NAME")
-    arguments = with_defaults("status", parse_pairs(words[1:]), {"storage": ""})
+        raise UsageError(tr("'{command}' needs the study's folder first, as in: {example}", command="status",
+                            example=_status().example))
+    arguments = _status().read(words[1:])
     from yolograft.study import status as progress
 
     print(progress(words[0], storage=arguments.get("storage")), end="")
@@ -47,9 +99,9 @@ def status(words: Sequence[str]) -> int:
 def report(words: Sequence[str]) -> int:
     """Write the report of a study and print the paths of its pages."""
     if not words or "=" in words[0]:
-        raise UsageError("'report' needs the study's folder first, as in: yolograft report runs/study/NAME")
-    defaults = {"lang": "", "out": "", "pictures": "", "storage": "", "cheaper": ""}
-    arguments = with_defaults("report", parse_pairs(words[1:]), defaults)
+        raise UsageError(tr("'{command}' needs the study's folder first, as in: {example}", command="report",
+                            example=_report().example))
+    arguments = _report().read(words[1:])
     from yolograft.report import write
 
     languages = [arguments["lang"]] if "lang" in arguments else ["en", "zh"]

@@ -5,40 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolograft.cli.arguments import UsageError, parse_pairs, with_defaults
+from yolograft.cli.arguments import UsageError
+from yolograft.cli.command import Argument, Command
 from yolograft.cli.models import load_own_blocks
+from yolograft.language import tr
 
-__all__ = ["HELP", "lint", "write_yaml"]
+__all__ = ["commands", "lint", "write_yaml"]
 
-HELP = """\
-  yolograft lint  my-yolo11.yaml [more.yaml ...]        finds errors of manual edits in model YAMLs; exit code 1 for errors
-  yolograft yaml  model=yolo11n.yaml graft=se@8 [to=FILE]      writes the graft as rows of a model YAML"""
+
+def commands() -> list[Command]:
+    """Return the descriptions of this group's commands."""
+    return [_lint(), _yaml()]
+
+
+def _lint() -> Command:
+    return Command(
+        name="lint", summary=tr("find the errors of manual edits in model YAML files; exit code 1 for errors"),
+        usage="MODEL.yaml [MORE.yaml ...] [blocks=FILE.py]",
+        arguments=[Argument("blocks", "", tr("a Python file that defines your own blocks"))],
+        example="yolograft lint my-yolo11.yaml")
+
+
+def _yaml() -> Command:
+    return Command(
+        name="yaml", summary=tr("write a graft as rows of a model YAML"),
+        usage="graft=BLOCK@SITE [key=value ...]",
+        arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
+                   Argument("graft", "", tr("the blocks to add, as in graft=se@8")),
+                   Argument("to", "", tr("the new file; without it, the YAML is printed")),
+                   Argument("blocks", "", tr("a Python file that defines your own blocks"))],
+        example="yolograft yaml model=yolo11n.yaml graft=se@8 to=my-yolo11.yaml")
 
 
 def lint(words: Sequence[str]) -> int:
     """Print what is wrong with model YAML files; returns 1 if one has an error, and 0 otherwise."""
-    files = [word for word in words if not word.startswith("blocks=")]
+    options = [word for word in words if "=" in word and not word.startswith("model=") and not Path(word).is_file()]
+    files = [word.removeprefix("model=") for word in words if word not in options]
+    arguments = _lint().read(options)
     if not files:
-        raise UsageError("'lint' needs a model YAML. Expected: yolograft lint MODEL.yaml [MORE.yaml ...] [blocks=FILE.py]")
+        raise UsageError(tr("'lint' needs a model YAML. Expected: {usage}", usage=f"yolograft lint {_lint().usage}"))
     from yolograft.modelyaml import lint as linter
 
-    for word in words:
-        if word not in files:
-            load_own_blocks({"blocks": word.partition("=")[2]})
-    reports = [linter.examine(file.removeprefix("model=")) for file in files]
+    load_own_blocks(arguments)
+    reports = [linter.examine(file) for file in files]
     print("\n\n".join(map(str, reports)))
     return int(any(report.errors for report in reports))
 
 
 def write_yaml(words: Sequence[str]) -> int:
     """Print a graft as rows of a model YAML, or write it to a new file."""
-    defaults = {"model": "yolo11n.yaml", "graft": "", "to": "", "blocks": ""}
-    arguments = with_defaults("yaml", parse_pairs(words), defaults)
+    arguments = _yaml().read(words)
     if "graft" not in arguments:
-        raise UsageError("'yaml' needs a graft. Expected: yolograft yaml model=yolo11n.yaml graft=se@8 [to=FILE]")
+        raise UsageError(tr("'yaml' needs a graft. Expected: {usage}", usage=_yaml().example))
     to = Path(arguments["to"]) if "to" in arguments else None
     if to is not None and to.exists():
-        raise UsageError(f"to={to} exists and is not overwritten. Name another file, or remove this one first.")
+        raise UsageError(tr("to={file} exists and is not overwritten. Name another file, or remove this one first.",
+                            file=to))
     from yolograft.modelyaml import load, writer
 
     load_own_blocks(arguments)
@@ -50,6 +72,6 @@ def write_yaml(words: Sequence[str]) -> int:
         with to.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise UsageError(f"to={to} cannot be written: {error.strerror}.") from error
-    print(f"{to}: '{arguments['graft']}' as rows of {arguments['model']}")
+        raise UsageError(tr("to={file} cannot be written: {reason}.", file=to, reason=error.strerror)) from error
+    print(tr("{file}: '{graft}' as rows of {model}", file=to, graft=arguments["graft"], model=arguments["model"]))
     return 0

@@ -1,1 +1,1 @@
-"""Data sets: conversion of Pascal VOC sets such as NEU-DET, and a procedural set of steel defects."""
+"""Data sets: conversion from Pascal VOC, COCO and LabelMe, a check in place, and a procedural set of steel defects."""

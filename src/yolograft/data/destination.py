@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from yolograft.errors import DataError
+from yolograft.language import tr
 
 __all__ = ["check", "replace_folder"]
 
@@ -27,13 +28,13 @@ def check(dest: Path, overwrite: bool) -> None:
     if not os.path.lexists(dest):
         return
     if not overwrite:
-        raise DataError(f"'{dest}' exists. Name another folder, or add overwrite=True to replace it.")
+        raise DataError(tr("'{dest}' exists. Name another folder, or add overwrite=True to replace it.", dest=dest))
     if not dest.is_dir():
-        raise DataError(f"'{dest}' is not a folder, so it is not replaced. Name another path.")
+        raise DataError(tr("'{dest}' is not a folder, so it is not replaced. Name another path.", dest=dest))
     foreign = sorted(path.name for path in dest.iterdir() if path.name not in _OURS and path.suffix != ".yaml")
     if foreign:
-        raise DataError(f"'{dest}' contains '{foreign[0]}', which is not part of a data set, so it is not replaced. "
-                        "Name another folder, or remove this one yourself.")
+        raise DataError(tr("'{dest}' contains '{name}', which is not part of a data set, so it is not replaced. Name "
+                           "another folder, or remove this one yourself.", dest=dest, name=foreign[0]))
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def replace_folder(dest: Path, overwrite: bool) -> Iterator[Path]:
             os.replace(dest, old)
         os.replace(draft, dest)
     except OSError as error:
-        raise DataError(f"'{dest}' cannot be written: {error}") from error
+        raise DataError(tr("'{dest}' cannot be written: {reason}", dest=dest, reason=error)) from error
     finally:
         if temporary is not None:
             if (temporary / "old").exists() and not dest.exists():

@@ -10,20 +10,25 @@ import re
 from pathlib import Path
 
 from yolograft.data import voc
-from yolograft.data.voc import Problem, Report
+from yolograft.data.report import Report
+from yolograft.language import tr
 
-__all__ = ["CLASSES", "WHERE", "convert"]
+__all__ = ["CLASSES", "convert", "where"]
 
 CLASSES = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
-WHERE = ("Get NEU-DET from http://faculty.neu.edu.cn/songkechen/zh_CN/zdylm/263270/list/index.htm, or from Kaggle as "
-         "'kaustubhdikshit/neu-surface-defect-database'.")
-# known duplicates in the official set; their reports are notes, not problems
+# known duplicates in the official set: (file, kind, detail). Their reports are notes, not problems.
 _KNOWN = (
-    Problem("crazing_120", "has the box crazing (1, 81, 117, 146) twice"),
-    Problem("inclusion_62", "has the box inclusion (39, 77, 59, 140) twice"),
-    Problem("patches_198", "has the box patches (158, 68, 200, 158) twice"),
-    Problem("patches_105", "is the same image as patches_101; both are in train"),
+    ("crazing_120", "duplicate box", "crazing (1, 81, 117, 146)"),
+    ("inclusion_62", "duplicate box", "inclusion (39, 77, 59, 140)"),
+    ("patches_198", "duplicate box", "patches (158, 68, 200, 158)"),
+    ("patches_105", "identical image", "patches_101"),
 )
+
+
+def where() -> str:
+    """Return where to download the set."""
+    return tr("Get NEU-DET from http://faculty.neu.edu.cn/songkechen/zh_CN/zdylm/263270/list/index.htm, or from Kaggle as "
+              "'kaustubhdikshit/neu-surface-defect-database'.")
 
 
 def convert(source: str | Path, dest: str | Path, *, split: str = "stratified", overwrite: bool = False) -> Report:
@@ -36,7 +41,7 @@ def convert(source: str | Path, dest: str | Path, *, split: str = "stratified", 
     Raises:
         DataError: the source has no usable image, or `dest` cannot be written. `dest` is unchanged.
     """
-    return voc.convert(source, dest, names=CLASSES, split=split, overwrite=overwrite, hint=WHERE, known=_KNOWN,
+    return voc.convert(source, dest, names=CLASSES, split=split, overwrite=overwrite, hint=where(), known=_KNOWN,
                        is_validation=_has_number_divisible_by_5)
 
 

@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from yolograft.data.text import decode, usual_encoding
 from yolograft.errors import DataError, nearest
+from yolograft.language import tr
 
 __all__ = ["open_source"]
 
 _MAX_BYTES = 200 * 2**30  # bytes, unpacked: the limit for one zip file
 # errors of the standard library for a damaged file, which depend on the position of the damage
 _UNPACK_ERRORS = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError,
-           struct.error, zlib.error, lzma.LZMAError)
+                  IndexError, struct.error, zlib.error, lzma.LZMAError)
+_IS_UTF8 = 0x800  # flag of a zip member: its name is UTF-8
 _MAX_RATIO = 400  # limit for unpacked size / packed size; images and XML stay far below it
 
 
@@ -41,9 +44,13 @@ def open_source(source: str | Path, hint: str = "") -> Iterator[Path]:
         return
     if not path.is_file():
         beside = [other.name for other in path.parent.glob("*")]
-        raise DataError(f"'{path}' does not exist.{nearest(path.name, beside)}{f' {hint}' if hint else ''}")
+        raise DataError(tr("'{path}' does not exist.{nearest}", path=path, nearest=nearest(path.name, beside))
+                        + (f" {hint}" if hint else ""))
+    if path.suffix.lower() in (".json", ".xml", ".txt", ".yaml", ".yml"):
+        raise DataError(tr("'{path}' is one file of a data set. Name the folder that contains it and the images.",
+                           path=path))
     if not zipfile.is_zipfile(path):
-        raise DataError(f"'{path}' is neither a folder nor a zip file. Unpack it and name the folder.")
+        raise DataError(tr("'{path}' is neither a folder nor a zip file. Unpack it and name the folder.", path=path))
     folder = Path(tempfile.mkdtemp(prefix="yolograft-"))
     try:
         _unpack(path, folder)
@@ -56,20 +63,31 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+            _decode_names(members)
             total = sum(member.file_size for member in members)
             if total > min(_MAX_BYTES, _MAX_RATIO * max(path.stat().st_size, 1)):
-                raise DataError(f"'{path}' would unpack to {total / 2**20:,.0f} MiB, too much for a zip file of images "
-                                "of its size. If you trust it, unpack it yourself and name the folder.")
+                raise DataError(tr("'{path}' would unpack to {size} MiB, too much for a zip file of images of its size. If "
+                                   "you trust it, unpack it yourself and name the folder.", path=path,
+                                   size=f"{total / 2**20:,.0f}"))
             twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
             if twice:
-                raise DataError(f"'{path}' contains '{twice[0]}' twice, so the right one is unknown. Unpack it yourself "
-                                "and name the folder.")
+                raise DataError(tr("'{path}' contains '{name}' twice, so the right one is unknown. Unpack it yourself and "
+                                   "name the folder.", path=path, name=twice[0]))
             for member in members:
                 name = PurePosixPath(member.filename.replace("\\", "/"))
                 if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
-                    raise DataError(f"'{path}' contains '{member.filename}', a path outside the folder to unpack into.")
+                    raise DataError(tr("'{path}' contains '{name}', a path outside the folder to unpack into.", path=path,
+                                       name=member.filename))
                 archive.extract(member, folder)
     except _UNPACK_ERRORS as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"'{path}' cannot be unpacked: {error}") from error
+        raise DataError(tr("'{path}' cannot be unpacked: {reason}", path=path, reason=error)) from error
+
+
+def _decode_names(members: list[zipfile.ZipInfo]) -> None:
+    """Decode the names of a zip file that Windows wrote in its own encoding. Python reads such names as code page 437."""
+    named = [member for member in members if not member.flag_bits & _IS_UTF8 and not member.filename.isascii()]
+    usual = usual_encoding(member.filename.encode("cp437", "replace") for member in named)
+    for member in named:
+        member.filename = decode(member.filename.encode("cp437", "replace"), usual=usual)[0]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from yolograft.data import destination
 from yolograft.errors import DataError
+from yolograft.language import tr
 
 __all__ = ["CLASSES", "draw_image", "write"]
 
@@ -181,11 +182,12 @@ def write(dest: str | Path, *, images: int = 300, size: int = 200, seed: int = 0
     """
     dest = Path(dest).resolve()
     if images < 5 * len(CLASSES):
-        raise DataError(f"images={images} is too few: at least {5 * len(CLASSES)}, so that each class is in both splits.")
+        raise DataError(tr("images={images} is too few: at least {least}, so that each class is in both splits.",
+                           images=images, least=5 * len(CLASSES)))
     if not 64 <= size <= 2048:
-        raise DataError(f"size={size}: expected 64 to 2048 pixels.")
+        raise DataError(tr("size={size}: expected 64 to 2048 pixels.", size=size))
     if seed < 0:
-        raise DataError(f"seed={seed}: expected 0 or more.")
+        raise DataError(tr("seed={seed}: expected 0 or more.", seed=seed))
     with destination.replace_folder(dest, overwrite) as draft:
         _write_files(draft, dest, images, size, seed)
     return dest / "steel.yaml"

@@ -30,6 +30,7 @@ from yolograft.fast.cpu.select import Choice
 from yolograft.fast.gpu import resident_dataset
 from yolograft.fast.gpu import select as gpu_select
 from yolograft.fast.modes import CPU_MODES, GPU_MODES, check_mode, wrapping_arguments
+from yolograft.language import tr
 from yolograft.patch import patched
 from yolograft.threads import share
 
@@ -52,19 +53,21 @@ def check(mode: str, settings: Mapping[str, Any], *, is_local: bool = True) -> s
     if device in ("none", ""):
         device = "0" if is_local and torch.cuda.is_available() else "cpu"
     if mode in CPU_MODES and device != "cpu":
-        raise HostError(f"speed={mode} is for a training on a CPU, and this training is on device={device}. Say "
-                        f"speed=auto, {', '.join(GPU_MODES)} or stock there, or device=cpu.")
+        raise HostError(tr("speed={mode} is for a training on a CPU, and this training is on device={device}. Say "
+                           "speed=auto, {gpu_modes} or stock there, or device=cpu.", mode=mode, device=device,
+                           gpu_modes=", ".join(GPU_MODES)))
     arguments: list[str] = []
     if mode in CPU_MODES:
         arguments = wrapping_arguments(settings)
     elif mode in GPU_MODES:
         if is_local and mode == "graphed" and not torch.cuda.is_available():
-            raise HostError("speed=graphed needs a CUDA device, and PyTorch finds none on this machine. "
-                            "Say speed=resident, or stock.")
+            raise HostError(tr("speed=graphed needs a CUDA device, and PyTorch finds none on this machine. Say "
+                               "speed=resident, or stock."))
         arguments = resident_dataset.unsupported_arguments(settings)
         arguments += gpu_select.ungraphable_arguments(settings) if mode == "graphed" else []
     if arguments:
-        raise HostError(f"speed={mode} does not support {', '.join(arguments)}. Leave that out, or say speed=stock.")
+        raise HostError(tr("speed={mode} does not support {arguments}. Leave that out, or say speed=stock.", mode=mode,
+                           arguments=", ".join(arguments)))
     return mode
 
 
@@ -115,8 +118,8 @@ class Acceleration:
 
     def _begin_on_cpu(self, trainer: Any) -> None:
         if arguments := wrapping_arguments(vars(trainer.args)):
-            LOGGER.info("yolograft: trains as stock Ultralytics, since the faster modes do not support "
-                        f"{', '.join(arguments)}")
+            LOGGER.info(tr("yolograft: this training has Ultralytics' own speed, because the faster ways to train do not "
+                           "support {arguments}", arguments=", ".join(arguments)))
             return
         choice = cpu_select.supported(self._restored) if self._restored else cpu_select.choose(
             trainer.model, int(trainer.args.imgsz), int(trainer.batch_size), self.mode)
@@ -124,7 +127,21 @@ class Acceleration:
         if choice.channels_last and optimizer.supports_channels_last(trainer.optimizer):
             bf16.to_channels_last(trainer.model)
         self.choice = choice
-        LOGGER.info(f"yolograft: {choice} (speed=stock switches this off)")
+        LOGGER.info(self._describe(choice))
+
+    def _describe(self, choice: Choice) -> str:
+        """Return the log's line about the speed."""
+        precision = "bfloat16" if choice.bfloat16 else "float32"
+        if not choice.channels_last:
+            return tr("yolograft: this training has Ultralytics' own speed. yolograft timed its faster ways to train on "
+                      "this CPU, and none was clearly faster. Details: {details}", details=choice.why)
+        if self.mode in CPU_MODES:
+            return tr("yolograft: this training runs in {precision} on {threads} threads, as speed={mode} asks. "
+                      "speed=stock trains as Ultralytics alone does.", precision=precision, threads=choice.threads,
+                      mode=self.mode)
+        return tr("yolograft: this training is faster than with Ultralytics alone: it runs in {precision} on {threads} "
+                  "threads of this CPU. speed=stock trains as Ultralytics alone does. Details: {details}",
+                  precision=precision, threads=choice.threads, details=choice.why)
 
     def _begin_on_gpu(self, trainer: Any) -> None:
         self.gpu_mode, self.images = gpu_select.choose(trainer, self.mode)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yolograft.errors import HostError, nearest
+from yolograft.language import tr
 
 __all__ = ["CPU_MODES", "GPU_MODES", "MIN_SPEEDUP", "MODES", "check_mode", "wrapping_arguments"]
 
@@ -18,7 +19,8 @@ MIN_SPEEDUP = 1.2  # of a mode over stock, for speed=auto: a smaller one might w
 def check_mode(mode: str) -> str:
     """Return the mode. Raises `HostError` if it is not one of `MODES`."""
     if mode not in MODES:
-        raise HostError(f"speed={mode} is not known: {', '.join(MODES)}.{nearest(mode, MODES)}")
+        raise HostError(tr("speed={mode} is not known: {modes}.{nearest}", mode=mode, modes=", ".join(MODES),
+                           nearest=nearest(mode, MODES)))
     return mode
 
 

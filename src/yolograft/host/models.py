@@ -7,6 +7,7 @@ rebuilds a model from the dict reads `yaml["backbone"]`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterable
@@ -23,16 +24,22 @@ from ultralytics.utils import LOGGER
 from yaml.representer import SafeRepresenter
 
 from yolograft import __version__, attach
+from yolograft.blocks import plugin
 from yolograft.errors import HostError, SiteError
+from yolograft.host import layer_table
+from yolograft.language import tr
 from yolograft.modelyaml.load import GRAFT_KEY, SCALE_KEY, VERSION_KEY, host_yaml, marked
 from yolograft.patch import patched
-from yolograft.sites import rows
-from yolograft.spec import Graft
+from yolograft.sites import probe, resolve, rows
+from yolograft.spec import Graft, Part
 
-__all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "build_model", "graft_onto", "host_yaml", "load_block_weights",
-           "read_graft", "restore_activation"]
+__all__ = ["GRAFT_KEY", "Grafted", "GraftedYaml", "added_graft", "build_model", "fresh_blocks", "graft_onto", "host_yaml",
+           "load_block_weights", "mark_fresh", "read_graft", "restore_activation", "short_text", "ungraft"]
 
-FRESH = "graft_is_fresh"  # the attribute of a model whose blocks have initial weights that no training seed decided
+# The attribute of a model with the prefixes of the blocks whose initial weights no training seed decided. In models of
+# version 0.1.0 it is True, for all blocks.
+FRESH = "graft_is_fresh"
+_LONGEST_NAME = 60  # characters of `file_name_part`
 
 
 class GraftedYaml(dict):  # type: ignore[type-arg]
@@ -45,11 +52,10 @@ class GraftedYaml(dict):  # type: ignore[type-arg]
 
     def __getitem__(self, key: str) -> Any:
         if key == "backbone":
-            raise HostError(
-                f"This checkpoint carries the graft '{short_text(self.get(GRAFT_KEY, 'none'))}', and stock Ultralytics "
-                "would rebuild the model without it. Train it with: yolograft train model=CHECKPOINT ... (or in Python: "
-                "yolograft.YOLO(CHECKPOINT).train(...)). To continue from the bare host on purpose: graft=none."
-            )
+            raise HostError(tr(
+                "This checkpoint carries the graft '{graft}', and stock Ultralytics would rebuild the model without it. "
+                "Train it with: yolograft train model=CHECKPOINT ... (or in Python: yolograft.YOLO(CHECKPOINT).train(...)). "
+                "To continue from the bare host on purpose: graft=none.", graft=short_text(self.get(GRAFT_KEY, "none"))))
         return super().__getitem__(key)
 
 
@@ -90,12 +96,25 @@ def read_graft(config: dict[str, Any]) -> Graft:
 class Grafted:
     """Mixin of all grafted task models. `graft_onto` combines it with the stock class."""
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle as any module. The files of the user's blocks come first, so that a reader can say what is missing."""
+        needs = plugin.needs_of(self)  # type: ignore[arg-type]
+        state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__  # object has it since Python 3.11
+        return (plugin.restore, (type(self), needs), state) if needs else super().__reduce_ex__(protocol)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state of a checkpoint or a copy, and mark its YAML dict, because early checkpoints lack the mark."""
         super().__setstate__(state)  # type: ignore[misc]
         config = dict(self.__dict__["yaml"])
         if config.get(GRAFT_KEY):
             self.yaml = with_graft(config, config[GRAFT_KEY])
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> Any:
+        """Log the stock summary, and which graft the model carries."""
+        result = super().info(detailed=detailed, verbose=verbose, imgsz=imgsz)  # type: ignore[misc]
+        if verbose:
+            LOGGER.info(layer_table.carried(self, short_text(str(attach.grafted(self)))))  # type: ignore[arg-type]
+        return result
 
     def fuse(self, *args: Any, **kwargs: Any) -> Any:
         """Fuse batch norms into convolutions as the stock model does, and keep every block.
@@ -140,10 +159,74 @@ def ungraft(model: nn.Module) -> nn.Module:
     return model
 
 
+def added_graft(model: nn.Module, value: Graft) -> Graft | None:
+    """Return what `value` adds to the graft of a model, or None if it does not start with all blocks of the model.
+
+    Sites are compared by the places that they name in this model: `8` and `backbone.8` are the same.
+
+    Raises:
+        GraftError: a block, a setting or a site does not exist.
+    """
+    shapes = probe(model)
+
+    def places(part: Part) -> list[tuple[Any, ...]]:
+        return [(part.block, part.settings, place) for site in part.sites for place in resolve(model, site, shapes)]
+
+    own = [one for part in attach.grafted(model).parts for one in places(part)]
+    added: list[Part] = []
+    for part in attach.spelled(value).parts:
+        for site in part.sites:
+            single = replace(part, sites=(site,))
+            found = places(single)
+            head, own = own[:len(found)], own[len(found):]
+            if not head:
+                added.append(single)
+            elif head != found:
+                return None
+    return None if own else Graft(tuple(added))
+
+
+def refusal(name: str, carried: str, value: Graft) -> str:
+    """Return the sentences that refuse a graft which would drop the blocks of a model, and say how to keep them.
+
+    Args:
+        name: the model's file.
+        carried: the short text of the graft that the model carries.
+        value: the refused graft.
+    """
+    return tr("{name} carries the graft '{carried}', and graft={value} would drop these blocks with their weights. To keep "
+              "them and add the new ones: graft=\"{carried} + {value}\".", name=name, carried=carried, value=value)
+
+
+def file_name_part(graft: Graft) -> str:
+    """Return a graft as a part of a file name: letters, digits, `-` and `_`. Two grafts never have the same.
+
+    >>> file_name_part(Graft.parse("se@8 + eca@p3,p4"))
+    'se-8_eca-p3-p4'
+    """
+    if not graft:
+        return "bare"
+    text = short_text(str(graft))
+    name = "_".join(re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-") for part in text.split(" + "))
+    if re.fullmatch(r"[A-Za-z0-9@,+ ]+", text) and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]  # since the name lacks some of the characters
+    return f"{name[:_LONGEST_NAME].rstrip('-_')}-{digest}"
+
+
+def fresh_blocks(model: nn.Module) -> set[str]:
+    """Return the prefixes of the blocks that were attached to a model after it was opened, and never trained."""
+    stored: Any = getattr(model, FRESH, ())
+    return set(attach.grafts(model)) if stored is True else set(stored or ()) & set(attach.grafts(model))
+
+
+def mark_fresh(model: nn.Module, prefixes: Iterable[str]) -> None:
+    """Record which blocks of a model were never trained."""
+    setattr(model, FRESH, tuple(sorted(prefixes)))
+
+
 def _check_survives_fusing(model: nn.Module, value: Graft) -> None:
     """Raise `SiteError` for sites in modules that `fuse()` merges into others: it would remove a block there."""
-    from yolograft.sites import probe, resolve
-
     shapes = probe(model)
     for part in value.parts:
         for site in part.sites:
@@ -153,12 +236,13 @@ def _check_survives_fusing(model: nn.Module, value: Graft) -> None:
                     owner = model.get_submodule(".".join(parents[:depth]))
                     leaf = parents[depth]
                     if isinstance(owner, (RepConv, RepVGGDW)):
-                        raise SiteError(f"'{site}' lies inside {'.'.join(parents[:depth])} ({type(owner).__name__}), whose "
-                                        f"branches fuse() merges into one. Did you mean '{'.'.join(parents[:depth])}'?")
+                        raise SiteError(tr("'{site}' lies inside {module} ({kind}), whose branches fuse() merges into one. "
+                                           "Did you mean '{module}'?", site=site, module=".".join(parents[:depth]),
+                                           kind=type(owner).__name__))
                     between = (leaf == "conv" and place.side == "out") or (leaf == "bn" and place.side == "pre")
                     if isinstance(owner, Conv) and hasattr(owner, "bn") and depth == len(parents) - 1 and between:
-                        raise SiteError(f"'{site}' lies between a convolution and its batch norm, which fuse() merges. "
-                                        f"Did you mean '{'.'.join(parents[:depth])}.bn'?")
+                        raise SiteError(tr("'{site}' lies between a convolution and its batch norm, which fuse() merges. "
+                                           "Did you mean '{module}.bn'?", site=site, module=".".join(parents[:depth])))
 
 
 def grafted_class(stock: type[nn.Module]) -> type[nn.Module]:
@@ -181,35 +265,42 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load_block_weights(model: nn.Module, weights: nn.Module) -> None:
+def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | None = None) -> None:
     """Load the tensors of the blocks that `weights` has too, and log how many tensors of host and blocks were loaded.
 
-    Ultralytics has loaded the host's tensors before this is called, but its log does not count host and blocks apart.
-    Blocks of `weights` that were never trained are not loaded: the new blocks keep the weights from this training's seed.
+    Ultralytics has loaded the host's tensors before this is called. Blocks of `weights` that were never trained are not
+    loaded: the new blocks keep the weights from this training's seed.
+
+    Args:
+        model: the grafted model, with the host's tensors loaded.
+        weights: the model of the checkpoint.
+        host_loaded: the number of the host's tensors that Ultralytics has loaded. None: those of the same shape.
     """
     target, source = model.state_dict(), weights.float().state_dict()
-    prefixes = tuple(f"{prefix}." for prefix in attach.grafts(model))
-    block_keys = {key for key in target if prefixes and key.startswith(prefixes)}
+    prefixes, fresh = attach.grafts(model), tuple(f"{prefix}." for prefix in fresh_blocks(weights))
+    block_keys = {key for key in target if prefixes and key.startswith(tuple(f"{prefix}." for prefix in prefixes))}
     fitting = {key: value for key, value in source.items()
-               if key in block_keys and target[key].shape == value.shape and not getattr(weights, FRESH, False)}
+               if key in block_keys and target[key].shape == value.shape and not (fresh and key.startswith(fresh))}
     model.load_state_dict(fitting, strict=False)
     host_keys = [key for key in target if key not in block_keys]
-    loaded = sum(key in source and source[key].shape == target[key].shape for key in host_keys)
-    LOGGER.info(f"yolograft: {loaded} of {len(host_keys)} host tensors loaded; {len(fitting)} loaded and "
-                f"{len(block_keys) - len(fitting)} new in grafts")
-    not_loaded = sorted({".".join(key.split(".")[:4]) for key in host_keys
-                         if key not in source or source[key].shape != target[key].shape})
-    if not_loaded:
+    not_loaded = [key for key in host_keys if key not in source or source[key].shape != target[key].shape]
+    host_loaded = len(host_keys) - len(not_loaded) if host_loaded is None else host_loaded
+    new, left = len(block_keys) - len(fitting), len(host_keys) - host_loaded
+    notes = [tr("{count} new in the graft", count=new)] if new else []
+    if left and not_loaded:
         head = f"model.{len(rows(model)) - 1}."
-        names = "the head's class layers" if all(key.startswith(head) for key in not_loaded) else ", ".join(not_loaded[:6])
-        LOGGER.info(f"yolograft: not loaded, because the checkpoint has no tensor of the same shape: {names}")
+        layers = sorted({".".join(key.split(".")[:4]) for key in not_loaded})
+        names = tr("the head's class layers") if all(key.startswith(head) for key in layers) else ", ".join(layers[:6])
+        notes.append(tr("{count} of another shape in the checkpoint: {names}", count=left, names=names))
+    LOGGER.info(tr("Transferred {loaded}/{total} items from pretrained weights{notes}", loaded=host_loaded + len(fitting),
+                   total=len(target), notes=f" ({'; '.join(notes)})" if notes else ""))
 
 
 def build_model(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kwargs: Any) -> nn.Module:
     """Build a task model of class `cls` from a YAML dict and graft it."""
-    with restore_activation():
-        network = cls(host_yaml(config), **kwargs)
-    return graft_onto(network, graft)
+    with layer_table.show_blocks() as log, restore_activation():
+        log.network = graft_onto(cls(host_yaml(config), **kwargs), graft)
+    return log.network
 
 
 def restore_activation() -> AbstractContextManager[None]:

@@ -14,6 +14,8 @@ import ultralytics
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from yolograft.language import tr
+
 __all__ = ["mosaic_warnings"]
 
 _CLOSES_ONCE = "epoch == (self.epochs - self.args.close_mosaic)"  # 8.3.0's condition; newer versions write >=
@@ -34,12 +36,14 @@ def mosaic_warnings(arguments: Mapping[str, Any]) -> list[str]:
     if not_applicable or mosaic <= 0 or not close_mosaic >= epochs > 0:
         return []
     if close_mosaic > epochs and _closes_once():
-        return [f"close_mosaic={close_mosaic} is larger than epochs={epochs}. Ultralytics {ultralytics.__version__} "
-                "then trains all epochs with Mosaic, but newer versions train all epochs without it. Set close_mosaic to a "
-                f"number below {epochs}."]
-    return [f"close_mosaic={close_mosaic} with epochs={epochs} switches Mosaic, MixUp and copy-paste off before the first "
-            f"epoch: no epoch trains with them. Set close_mosaic to a number below {epochs}, or mosaic=0 if you want "
-            "this."]
+        return [tr("close_mosaic={close_mosaic} is larger than epochs={epochs}. Ultralytics {version} then trains all "
+                   "epochs with Mosaic, but newer versions train all epochs without it. Set close_mosaic to a number below "
+                   "{epochs}.",
+                   close_mosaic=close_mosaic, epochs=epochs, version=ultralytics.__version__)]
+    return [tr("close_mosaic={close_mosaic} with epochs={epochs} switches Mosaic, MixUp and copy-paste off before the first "
+               "epoch: no epoch trains with them. Set close_mosaic to a number below {epochs}, or mosaic=0 if you want "
+               "this.",
+               close_mosaic=close_mosaic, epochs=epochs)]
 
 
 def _closes_once() -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.host.yolo import YOLO
+from yolograft.language import tr
 
 __all__ = ["open_model"]
 
@@ -27,5 +28,6 @@ def open_model(name: str | Path, task: str | None = None) -> Any:
         raise
     except (FileNotFoundError, TypeError, KeyError, AttributeError, ModuleNotFoundError, ConnectionError) as error:
         files = [str(path) for pattern in ("*.pt", "*.yaml") for path in sorted(Path.cwd().glob(pattern))]
-        hint = nearest(str(name), [Path(file).name for file in files])
-        raise HostError(f"model={name} cannot be opened: {error}.{hint}") from error
+        hint = nearest(str(name), [Path(file).name for file in files if Path(file).name != Path(name).name])
+        raise HostError(tr("model={name} cannot be opened: {error}.{hint}", name=name, error=str(error).rstrip("."),
+                           hint=hint)) from error

@@ -20,10 +20,12 @@ from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolograft import checkpoint
+from yolograft.blocks import plugin
 from yolograft.errors import HostError
 from yolograft.host import models
+from yolograft.language import tr
 
-__all__ = ["open_file", "save_file"]
+__all__ = ["fit_class_branches", "open_file", "save_file"]
 
 
 def save_file(model: nn.Module, path: str | Path) -> Path:
@@ -34,7 +36,7 @@ def save_file(model: nn.Module, path: str | Path) -> Path:
     """
     stock = type(model).__mro__[2] if isinstance(model, models.Grafted) else type(model)
     if getattr(tasks, stock.__name__, None) is not stock:
-        raise HostError(f"A {stock.__name__} cannot be rebuilt from its YAML alone. Keep its .pt file.")
+        raise HostError(tr("A {model} cannot be rebuilt from its YAML alone. Keep its .pt file.", model=stock.__name__))
     config = models.host_yaml(dict(model.yaml))  # type: ignore[arg-type]
     model_args: Any = model.args  # a dict, or a namespace if the model comes from a trainer
     all_args: dict[str, Any] = model_args if isinstance(model_args, dict) else vars(model_args)
@@ -42,6 +44,9 @@ def save_file(model: nn.Module, path: str | Path) -> Path:
             if key in ("imgsz", "data", "single_cls") and isinstance(value, (int, str, list))}
     facts = {"class": stock.__name__, "task": str(getattr(model, "task", None) or args.get("task", "detect")),
              "yaml": json.dumps(config), "names": json.dumps(getattr(model, "names", {})), "args": json.dumps(args)}
+    needs = plugin.needs_of(model)
+    if needs:
+        facts["needs"] = json.dumps(needs)
     return checkpoint.save(model, path, facts=facts)
 
 
@@ -57,13 +62,17 @@ def open_file(path: str | Path) -> nn.Module:
         cls = getattr(tasks, saved.facts["class"])
         config, names = json.loads(saved.facts["yaml"]), json.loads(saved.facts["names"])
         args = json.loads(saved.facts["args"])
+        needs: list[dict[str, Any]] = json.loads(saved.facts.get("needs", "[]"))
     except (KeyError, AttributeError, ValueError) as error:
-        raise HostError(f"'{path}' does not say which Ultralytics model it holds ({error}). Expected a file from 'yolograft "
-                        "export model=best.pt format=safetensors' and an Ultralytics that has its task.") from error
+        raise HostError(tr("'{path}' does not say which Ultralytics model it holds ({error}). Expected a file from "
+                           "'yolograft export model=best.pt format=safetensors' and an Ultralytics that has its task.",
+                           path=path, error=error)) from error
     if not (isinstance(cls, type) and issubclass(cls, tasks.BaseModel)):
-        raise HostError(f"'{path}' needs the class '{saved.facts['class']}', which is not an Ultralytics model.")
+        raise HostError(tr("'{path}' needs the class '{model}', which is not an Ultralytics model.", path=path,
+                           model=saved.facts["class"]))
+    plugin.check_needs(needs, Path(path).parent)
     model: Any = cls(config, verbose=False)
-    _fit_class_branches(model, config, saved.tensors)
+    fit_class_branches(model, config, saved.tensors)
     models.graft_onto(model, saved.graft)
     checkpoint.load_tensors(model, saved.tensors)
     model.names = {int(key): name for key, name in names.items()}
@@ -73,7 +82,7 @@ def open_file(path: str | Path) -> nn.Module:
     return model.eval()
 
 
-def _fit_class_branches(model: Any, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def fit_class_branches(model: Any, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Change the head's class branches, in place, to the width that the stored tensors have."""
     head, head_row = model.model[-1], len(model.model) - 1
     for attribute in ("cv3", "one2one_cv3"):

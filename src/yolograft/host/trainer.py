@@ -19,10 +19,14 @@ from ultralytics.models import yolo
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint
+from yolograft.blocks import plugin
 from yolograft.errors import nearest
 from yolograft.fast.acceleration import Acceleration
-from yolograft.host import models, safetensors_file
+from yolograft.host import layer_table, models, safetensors_file
+from yolograft.host.checkpoint_guard import guard
+from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
+from yolograft.language import tr
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
@@ -40,15 +44,14 @@ class GraftTrainer:
         self.blocks_file: str | None = overrides.pop("blocks", None)
         wanted = overrides.pop("speed", None)
         if self.blocks_file:
-            from yolograft.blocks.plugin import load_plugin
-
-            load_plugin(self.blocks_file)
+            plugin.load_plugins(self.blocks_file)
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # raises an error before Ultralytics makes the run folder
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
-        super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
+        with guard():
+            super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
-            LOGGER.warning(f"WARNING yolograft: {line}")
+            warn(line)
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
@@ -61,14 +64,17 @@ class GraftTrainer:
         """Train as the stock trainer does. With several GPUs, pass the graft to the processes that Ultralytics starts."""
         if _starts_processes(self):
             # A process gets only `vars(args)`. In all other trainings, Ultralytics would reject the unknown keys.
+            if not self.blocks_file and self.graft_text:
+                self.blocks_file = ",".join(map(str, plugin.files_of(self.graft_text))) or None
             for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("speed", self.acceleration.mode)):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
-        return super().train()  # type: ignore[misc]
+        with guard():
+            return super().train()  # type: ignore[misc]
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
         """Build the stock network, graft it, and load the blocks' tensors from the weights."""
-        from yolograft.host.build import model_config
+        from yolograft.host.build import model_config, name_failing_row
 
         if str(cfg).endswith(checkpoint.SUFFIX):  # in a process of a multi-GPU training, which gets only the path
             opened = safetensors_file.open_file(str(cfg))
@@ -78,12 +84,14 @@ class GraftTrainer:
         if self.graft_text is not None:
             graft = Graft.parse(self.graft_text)
         host_config = models.host_yaml(config) if isinstance(config, dict) else config
-        with models.restore_activation():
-            network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
-        # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
-        models.graft_onto(attach.prune(network), graft)
+        source = cfg if isinstance(cfg, (str, Path)) else (host_config or {}).get("yaml_file", "")
+        with layer_table.show_blocks() as log:
+            with models.restore_activation(), name_failing_row(source):
+                network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
+            # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
+            log.network = models.graft_onto(attach.prune(network), graft)
         if weights is not None and graft:
-            models.load_block_weights(network, weights)
+            models.load_block_weights(network, weights, log.transferred)
         return network
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +124,8 @@ class GraftTrainer:
         carriers = attach.grafts(self.model)  # type: ignore[attr-defined]
         if entries and carriers:
             self.args.freeze = _freeze_entries(self.model, entries, list(carriers))  # type: ignore[attr-defined]
-            LOGGER.info(f"yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there")
+            LOGGER.info(tr("yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there",
+                           freeze=freeze))
 
 
 def _starts_processes(trainer: Any) -> bool:
@@ -148,8 +157,8 @@ def _freeze_entries(model: nn.Module, entries: list[Any], blocks: list[str]) -> 
                 found += _freeze_entries(model, [f"{entry}.{name}"], blocks)
         own = [name for name, _ in module.named_parameters(recurse=False)]
         if own:  # the entry X matches X's own parameters only together with those of its children
-            LOGGER.warning(f"yolograft: freeze={entry} does not freeze {top}.{{{','.join(own)}}}, because a block is "
-                           "grafted there")
+            warn(tr("freeze={entry} does not freeze {parameters}, because a block is grafted there", entry=entry,
+                    parameters=", ".join(f"{top}.{name}" for name in own)))
     return found
 
 

@@ -2,15 +2,18 @@
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `Model.task_map` is the only table of model, trainer, validator and
 predictor classes. `YOLO.__init__` may change the class of `self` (to RT-DETR, World or YOLOE). `Model._new` builds from
-a YAML file, and `Model.train` builds the trainer from the table with `overrides=args`.
+a YAML file, and `Model.train` builds the trainer from the table with `overrides=args`. `Model.predict` prints a summary if
+`ARGV`, a global of its module, says that the program is `yolo`. `export` names its file after `pt_path` of the model.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+from ultralytics.engine import model as engine_model
 from ultralytics.models import RTDETR as StockRTDETR
 from ultralytics.models import YOLO as StockYOLO
 from ultralytics.nn.tasks import guess_model_task
@@ -18,15 +21,23 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import attach, checkpoint
 from yolograft.errors import HostError
-from yolograft.host import models, safetensors_file, subprocesses
-from yolograft.host.build import model_config
+from yolograft.host import layer_table, models, safetensors_file, subprocesses
+from yolograft.host.build import model_config, name_failing_row
+from yolograft.host.checkpoint_guard import GuardedModel
+from yolograft.host.model_names import find_model
+from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
+from yolograft.language import tr
 from yolograft.spec import Graft
 
-__all__ = ["RTDETR", "YOLO", "set_graft"]
+__all__ = ["RTDETR", "YOLO", "graft_yolo", "prune_yolo", "set_graft"]
+
+_EXPORTERS = {  # format -> the packages that its exporter imports, of those in our extra `export`
+    "onnx": ("onnx",), "openvino": ("openvino",), "engine": ("onnx",),
+}
 
 
-class _GraftingModel:
+class _GraftingModel(GuardedModel):
     """Mixin of `YOLO` and `RTDETR`, over `ultralytics.engine.model.Model`."""
 
     @property
@@ -34,6 +45,8 @@ class _GraftingModel:
         """The stock table of classes, with grafted trainers."""
         return {task: {**row, **({"trainer": grafted_trainer(row["trainer"])} if row.get("trainer") else {})}
                 for task, row in super().task_map.items()}  # type: ignore[misc]
+
+    _file_graft = Graft()  # the graft of the file that was opened
 
     @property
     def graft(self) -> Graft:
@@ -46,16 +59,19 @@ class _GraftingModel:
         self.cfg = cfg
         self.task = task or guess_model_task(models.host_yaml(config))
         cls = model or self._smart_load("model")  # type: ignore[attr-defined]
-        self.model = models.build_model(config, graft, cls, verbose=verbose)
+        with name_failing_row(cfg):
+            self.model = models.build_model(config, graft, cls, verbose=verbose)
         self.overrides = {**getattr(self, "overrides", {}), "model": cfg, "task": self.task}
         self.model.args = {**DEFAULT_CFG_DICT, **self.overrides}  # type: ignore[assignment]
         self.model.task = self.task  # type: ignore[assignment]
         self.model_name = cfg
         self.ckpt: dict[str, Any] = {}  # 8.3.0's `save` updates this dict, and fails if it is None
+        self._file_graft = self.graft
 
     def _load(self, weights: str, task: str | None = None) -> None:
         if not str(weights).endswith(checkpoint.SUFFIX):
-            super()._load(weights, task=task)  # type: ignore[misc]
+            super()._load(weights, task=task)
+            self._file_graft = self.graft
             return
         opened: Any = safetensors_file.open_file(weights)
         self.model, self.task = opened, opened.task
@@ -64,75 +80,192 @@ class _GraftingModel:
         self.overrides = {"imgsz": opened.args["imgsz"], "data": opened.args.get("data"), "model": str(weights),
                           "task": self.task}
         opened.args = self.overrides
+        self._file_graft = self.graft
 
-    def train(self, trainer: Any = None, *, graft: Any = None, **kwargs: Any) -> Any:
-        """Train as `ultralytics.YOLO.train` does. `graft` replaces the model's blocks first ("none" removes them).
+    def train(self, trainer: Any = None, *, graft: Any = None, replace: bool = False, **kwargs: Any) -> Any:
+        """Train as `ultralytics.YOLO.train` does.
+
+        Args:
+            trainer: as in Ultralytics.
+            graft: the blocks to train with. It must start with those that the model carries; then only the others are new.
+                "none" removes all blocks.
+            replace: whether `graft` may drop blocks that the model carries.
+            kwargs: train arguments.
 
         Raises:
-            GraftError: the graft does not fit this model. Nothing was trained and no folder was made then.
+            GraftError: the graft does not fit this model, or would drop its blocks. Nothing was trained and no folder was
+                made then.
         """
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
-            raise HostError(f"resume continues with the checkpoint's own graft, '{models.short_text(str(self.graft))}', not "
-                            f"'{Graft.of(graft)}'. Leave graft out, or start a new run without resume.")
+            raise HostError(tr("resume continues with the checkpoint's own graft, '{carried}', not '{graft}'. Leave graft "
+                               "out, or start a new run without resume.", carried=models.short_text(str(self.graft)),
+                               graft=Graft.of(graft)))
         if resume is True and not (isinstance(self.ckpt, dict) and self.ckpt.get("optimizer") is not None):
-            raise HostError(f"resume=True needs the last.pt of an interrupted training, but '{self.model_name}' has no "
-                            "optimizer state (a finished run's checkpoints keep none). Leave resume out to train from its "
-                            "weights, or name RUN/weights/last.pt.")
-        set_graft(self, graft)
+            raise HostError(tr("resume=True needs the last.pt of an interrupted training, but '{name}' has no optimizer "
+                               "state (a finished run's checkpoints keep none). Leave resume out to train from its weights, "
+                               "or name RUN/weights/last.pt.", name=self.model_name))
+        set_graft(self, graft, replace=replace)
         if not resume:
             kwargs["graft"] = str(self.graft)
-        with subprocesses.patch_subprocess():  # Ultralytics trains several data sets in subprocesses
-            return super().train(trainer=trainer, **kwargs)  # type: ignore[misc]
+            check_run_folder("train", {**self._run_arguments(), **kwargs})
+        with subprocesses.patch_subprocess(replace="True"):  # Ultralytics trains several data sets in subprocesses
+            result = super().train(trainer=trainer, **kwargs)
+        self._file_graft = self.graft  # the model is now that of best.pt
+        return result
+
+    def val(self, validator: Any = None, **kwargs: Any) -> Any:
+        """Validate as `ultralytics.YOLO.val` does."""
+        check_run_folder("val", {**self._run_arguments(), **kwargs})
+        return super().val(validator=validator, **kwargs)
+
+    def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs: Any) -> Any:
+        """Predict as `ultralytics.YOLO.predict` does."""
+        is_cli = engine_model.ARGV[0].endswith(("yolo", "ultralytics"))
+        if not self.predictor:  # type: ignore[attr-defined]
+            if kwargs.get("save", is_cli) or kwargs.get("save_txt") or kwargs.get("save_crop"):
+                check_run_folder("predict", {**self._run_arguments(), **kwargs})
+            if self.graft and not is_cli and kwargs.get("verbose", True):  # the command prints the summary of the model
+                LOGGER.info(layer_table.carried(self.model, models.short_text(str(self.graft))))
+        return super().predict(source=source, stream=stream, predictor=predictor, **kwargs)
+
+    def _run_arguments(self) -> dict[str, Any]:
+        return {**self.overrides, "task": self.task}
 
     def export(self, **kwargs: Any) -> Any:
-        """Export as `ultralytics.YOLO.export` does. `format="safetensors"` writes a checkpoint without pickle."""
-        if kwargs.get("format") != checkpoint.SUFFIX[1:]:
-            return super().export(**kwargs)  # type: ignore[misc]
+        """Export as `ultralytics.YOLO.export` does. `format="safetensors"` writes a checkpoint without pickle.
+
+        The file is beside the checkpoint and has its name. If the blocks are not those of the checkpoint, their names are
+        added: yolo11n.pt with the graft `se@8` becomes yolo11n-se-8.onnx.
+
+        Raises:
+            GraftError: the model is an exported one, or a package that the format needs is not installed.
+        """
+        name = str(kwargs.get("format") or DEFAULT_CFG_DICT["format"]).lower()
         if not isinstance(self.model, nn.Module):
-            raise HostError(f"'{self.model}' is an exported model already. Export the .pt file that it was made from.")
-        return str(safetensors_file.save_file(self.model, Path(str(self.model_name)).with_suffix(checkpoint.SUFFIX)))
+            raise HostError(tr("'{model}' is an exported model already. Export the .pt file that it was made from.",
+                               model=self.model))
+        file = self._export_file()
+        check_writable(file.absolute().parent, tr("Copy the checkpoint to another folder, and export it there."))
+        if name == checkpoint.SUFFIX[1:]:
+            return str(safetensors_file.save_file(self.model, file.with_suffix(checkpoint.SUFFIX)))
+        missing = [package for package in _EXPORTERS.get(name, ()) if find_spec(package) is None]
+        if missing:
+            raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
+                               "pip install \"yolograft[export]\"", format=name, packages=", ".join(missing)))
+        model: Any = self.model
+        previous = getattr(model, "pt_path", None)
+        model.pt_path = str(file)
+        try:
+            return super().export(**kwargs)
+        except ImportError as error:
+            if error.name is None or find_spec(error.name.partition(".")[0]) is not None:
+                raise
+            raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
+                               "pip install {packages}", format=name, packages=error.name)) from error
+        finally:
+            model.pt_path = previous
 
-    def tune(self, *args: Any, graft: Any = None, blocks: str | None = None, speed: str | None = None,
-             **kwargs: Any) -> Any:
-        """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft."""
-        set_graft(self, graft)
-        with subprocesses.patch_subprocess(graft=str(self.graft), blocks=blocks, speed=speed):
-            return super().tune(*args, **kwargs)  # type: ignore[misc]
+    def _export_file(self) -> Path:
+        """Return the path of the checkpoint that an export is named after."""
+        stored: Any = getattr(self.model, "pt_path", None) or self.model_name
+        file = Path(str(stored))
+        if file.suffix.lower() in (".yaml", ".yml"):  # as Ultralytics does: a YAML file can lie in the installed package
+            file = Path(file.name)
+        if self.graft != self._file_graft:
+            file = file.with_name(f"{file.stem}-{models.file_name_part(self.graft)}.pt")
+        return file
+
+    def tune(self, *args: Any, graft: Any = None, replace: bool = False, blocks: str | None = None,
+             speed: str | None = None, **kwargs: Any) -> Any:
+        """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft. See `train` for `replace`."""
+        set_graft(self, graft, replace=replace)
+        check_run_folder("tune", {**self._run_arguments(), **kwargs})
+        with subprocesses.patch_subprocess(graft=str(self.graft), replace="True", blocks=blocks, speed=speed):
+            return super().tune(*args, **kwargs)
 
 
-def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None) -> None:
-    """Replace the blocks of an opened model by those of a graft.
+def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None, *, replace: bool = False) -> None:
+    """Give an opened model the blocks of a graft.
+
+    If the graft starts with the blocks that the model carries, these keep their weights, and the others are added.
 
     Args:
         yolo: a `YOLO` or `RTDETR`.
         graft: the new graft. "none" removes all blocks. None changes nothing.
+        replace: whether blocks that the model carries may be dropped. Blocks that were never trained always may.
 
     Raises:
-        GraftError: the graft does not fit, or the model is an exported one. The model is then unchanged.
+        GraftError: the graft does not fit or would drop blocks, or the model is an exported one. The model is then
+            unchanged.
     """
     if graft is None:
         return
     value = Graft.of(graft)
     if not isinstance(yolo.model, nn.Module):
-        raise HostError(f"graft={value} needs a PyTorch model (.pt or .yaml), not '{yolo.model}': the blocks of an exported "
-                        "model cannot be changed.")
+        raise HostError(tr("graft={graft} needs a PyTorch model (.pt or .yaml), not '{model}': the blocks of an exported "
+                           "model cannot be changed.", graft=value, model=yolo.model))
     previous = yolo.graft
     if attach.spelled(value) == previous:
         return
-    if previous:
-        models.ungraft(yolo.model)
+    added = models.added_graft(yolo.model, value) if previous else value
+    if added is not None:
+        _add_graft(yolo, added)
+        return
+    short = models.short_text(str(previous))
+    if value and not replace and models.fresh_blocks(yolo.model) != set(attach.grafts(yolo.model)):
+        raise HostError(models.refusal(str(yolo.model_name), short, value)
+                        + tr(" To drop them: replace=True, or graft=none for the bare host."))
+    models.ungraft(yolo.model)
     try:
-        models.graft_onto(yolo.model, value)
+        _add_graft(yolo, value)
     except Exception:
         models.graft_onto(yolo.model, previous)
         raise
-    setattr(yolo.model, models.FRESH, bool(value))
-    if value and yolo.ckpt:
-        new = sum(len(block.state_dict()) for block in attach.grafts(yolo.model).values())
-        host = len(yolo.model.state_dict()) - new
-        LOGGER.info(f"yolograft: {value} grafted onto {yolo.model_name}: {host} of {host} host tensors kept; "
-                    f"{new} new in grafts")
+    LOGGER.info(tr("yolograft: removed the graft {graft} from {name}", graft=short, name=yolo.model_name))
+
+
+def _add_graft(yolo: Any, value: Graft) -> None:
+    old = set(attach.grafts(yolo.model))
+    fresh = models.fresh_blocks(yolo.model)
+    models.graft_onto(yolo.model, value)
+    models.mark_fresh(yolo.model, fresh | (set(attach.grafts(yolo.model)) - old))
+    if value:
+        LOGGER.info(tr("yolograft: added the graft {graft} to {name}, whose own weights are kept", graft=value,
+                       name=yolo.model_name))
+
+
+def graft_yolo(yolo: Any, what: Any) -> Any:
+    """Add blocks to a `YOLO` object, ours or Ultralytics', in place, so that its `train` keeps them. Return the object.
+
+    An object of Ultralytics becomes one of ours.
+
+    Raises:
+        GraftError: the graft does not fit, or the object has an exported model. The object is then unchanged.
+    """
+    value = Graft.of(what)
+    if not isinstance(yolo.model, nn.Module):
+        raise HostError(tr("graft={graft} needs a PyTorch model (.pt or .yaml), not '{model}': the blocks of an exported "
+                           "model cannot be changed.", graft=value, model=yolo.model))
+    file_graft = attach.grafted(yolo.model)
+    _add_graft(yolo, value)
+    if not isinstance(yolo, _GraftingModel):
+        _use_our_class(yolo)
+        yolo._file_graft = file_graft
+    return yolo
+
+
+def prune_yolo(yolo: Any) -> Any:
+    """Remove all blocks from a `YOLO` object, ours or Ultralytics', in place. Return the object."""
+    if isinstance(yolo.model, nn.Module):
+        models.ungraft(yolo.model)
+    return yolo
+
+
+def _use_our_class(yolo: Any) -> None:
+    stock = type(yolo)
+    ours = {StockYOLO: YOLO, StockRTDETR: RTDETR}.get(stock)
+    yolo.__class__ = ours or type(stock.__name__, (_GraftingModel, stock), {"__doc__": stock.__doc__})
 
 
 class RTDETR(_GraftingModel, StockRTDETR):
@@ -149,10 +282,12 @@ class YOLO(_GraftingModel, StockYOLO):
         model: a checkpoint (stock or grafted), or a model YAML (stock, or edited by hand with attention rows).
         task: as in Ultralytics.
         verbose: as in Ultralytics.
-        graft: blocks that replace those of the checkpoint. "none" removes them. None keeps them.
+        graft: the blocks of the model. It must start with those of the checkpoint, and adds the others. "none" removes
+            all blocks. None keeps those of the checkpoint.
+        replace: whether `graft` may drop blocks of the checkpoint.
 
     Raises:
-        GraftError: the graft does not fit, or the file is not a model.
+        GraftError: the graft does not fit or would drop blocks, or the file is not a model.
     """
 
     def __init__(
@@ -162,18 +297,23 @@ class YOLO(_GraftingModel, StockYOLO):
         verbose: bool = False,
         *,
         graft: str | Graft | list[str | Graft] | None = None,
+        replace: bool = False,
     ) -> None:
+        if task is not None and not (isinstance(task, str) and task.isidentifier() and task != "none"):
+            raise HostError(tr("The second argument of YOLO is the task, as in Ultralytics, not the graft. "
+                               "Write YOLO({model!r}, graft={graft!r}).", model=str(model), graft=str(task)))
         if graft is not None:
             Graft.of(graft)  # raises an error before anything is downloaded or built
+        model = find_model(model)
         if _is_rtdetr(model):
             self.__class__ = RTDETR
             StockRTDETR.__init__(self, str(model))
         else:
             super().__init__(model, task=task, verbose=verbose)
             if not isinstance(self, _GraftingModel):  # Ultralytics changed it into a World, YOLOE or RT-DETR model
-                stock = type(self)
-                self.__class__ = type(stock.__name__, (_GraftingModel, stock), {"__doc__": stock.__doc__})
-        set_graft(self, graft)
+                _use_our_class(self)
+                self._file_graft = self.graft
+        set_graft(self, graft, replace=replace)
 
 
 def _is_rtdetr(model: Any) -> bool:

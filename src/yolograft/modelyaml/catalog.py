@@ -7,11 +7,13 @@ sets `scale` from that name; packaged files lie under `ultralytics/cfg/models`.
 
 from __future__ import annotations
 
+import inspect
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["guess_scale", "has_module", "packaged_files", "read_yaml"]
+__all__ = ["find_yaml", "guess_scale", "has_module", "most_arguments", "packaged_files", "read_yaml"]
 
 
 @cache
@@ -31,6 +33,23 @@ def has_module(name: str) -> bool:
     return isinstance(found, type) and issubclass(found, nn.Module)
 
 
+@cache
+def most_arguments(name: str) -> int | None:
+    """Return how many arguments a row of this stock module can have; None if there is no limit or it is not known.
+
+    For modules that `parse_model` gives the input channels first, and the repeats third if they are named `n`.
+    """
+    from ultralytics.nn import tasks
+
+    constructor = vars(tasks).get(name)
+    if not isinstance(constructor, type) or not has_module(name):
+        return None
+    parameters = [*inspect.signature(constructor).parameters.values()]
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters) or parameters[0].name != "c1":
+        return None
+    return len(parameters) - 1 - (len(parameters) > 2 and parameters[2].name == "n")
+
+
 def packaged_files() -> list[Path]:
     """Return the model YAML files of the installed Ultralytics, sorted."""
     import ultralytics
@@ -48,6 +67,21 @@ def read_yaml(path: str | Path) -> Any:
     from ultralytics.nn.tasks import yaml_model_load
 
     return yaml_model_load(path)
+
+
+def find_yaml(path: str | Path) -> Path | None:
+    """Return the file that `read_yaml` opens, such as `yolo11.yaml` for `yolo11n.yaml`; None if there is none."""
+    from ultralytics.utils.checks import check_yaml
+
+    unscaled = re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", str(path))
+    for name in (str(path), unscaled):
+        try:
+            found = check_yaml(name, hard=False)
+        except (AssertionError, OSError):
+            continue
+        if found and Path(str(found)).is_file():
+            return Path(str(found))
+    return None
 
 
 def guess_scale(path: str | Path) -> str:

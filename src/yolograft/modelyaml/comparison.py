@@ -1,29 +1,31 @@
-"""The linter's comparison of a file with its stock file, and the rules for each row's `from`.
+"""The linter's comparison of a file with its stock file.
 
 The stock file gives each `from` its meaning: the same row in the stock file names a stock row, and that stock row has a
-counterpart in the edited file. `check_wiring` reports each `from` that names another row than this counterpart.
+counterpart in the edited file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from yolograft.language import tr
 from yolograft.modelyaml import catalog, stock_match, table
-from yolograft.modelyaml.findings import Finding
+from yolograft.modelyaml.mends import Mend, mend_rows
 from yolograft.modelyaml.signatures import find_block
-from yolograft.modelyaml.table import IMAGE, Row, short_text
+from yolograft.modelyaml.table import IMAGE, Row, has_map_output
 
-__all__ = ["Comparison", "check_wiring"]
+__all__ = ["Comparison"]
 
 
 class Comparison:
     """The rows of one file next to the rows of the stock file that it was edited from.
 
     Attributes:
-        rows: the file's rows.
+        rows: the file's rows; in a mended comparison, with the new `from` of mended rows.
+        written: the rows as they are in the file.
         scale: the scale in use.
         blocks: the number of each attention row, with the name of its block.
         unknown: the numbers of the rows whose module is unknown.
@@ -33,6 +35,8 @@ class Comparison:
         to_stock: the inverse of `to_file`.
         certain: the stock rows whose counterpart is certain.
         inserted: the file's rows without a counterpart.
+        is_restructured: whether the edit changed more than rows that pass their input's height and width on. A `from` of
+            such a file can differ from the stock file for good reasons.
         known: `rows`, where a stock module takes the place of an unknown module that replaced it.
         strides: the stride of each row's output.
         channels: the number of channels that each row gives at the scale in use.
@@ -41,12 +45,14 @@ class Comparison:
         readers: for each row, the rows that read it.
     """
 
-    def __init__(self, cfg: dict[str, Any], rows: list[Row], stem: str, scale: table.Scaling) -> None:
-        self.rows, self.scale = rows, scale
+    def __init__(self, cfg: dict[str, Any], rows: list[Row], stem: str, scale: table.Scaling, *,
+                 unmended: Comparison | None = None) -> None:
+        self.cfg, self.rows, self.stem, self.scale = cfg, rows, stem, scale
+        self.written: list[Row] = unmended.written if unmended else rows
         self.blocks = {row.number: block for row in rows if (block := find_block(row.module)) is not None}
         self.unknown = {row.number for row in rows
                         if row.number not in self.blocks and not catalog.has_module(row.module)}
-        self.match = stock_match.match_stock(rows, stem)
+        self.match: stock_match.StockMatch | None = unmended.match if unmended else stock_match.match_stock(rows, stem)
         self.stock_rows = self.match.rows if self.match else ()
         self.to_file: dict[int, int] = dict(self.match.to_file) if self.match else {}
         self.to_stock = {number: stock for stock, number in self.to_file.items()}
@@ -65,6 +71,25 @@ class Comparison:
             for target in self.inputs(row):
                 if target is not None:
                     self.readers.setdefault(target, []).append(row.number)
+        self.is_restructured: bool = unmended.is_restructured if unmended else self._has_other_structure()
+
+    def mended(self, mends: Iterable[Mend]) -> Comparison:
+        """Return the comparison of the file with these mends applied. The counterparts do not change."""
+        return Comparison(self.cfg, mend_rows(self.rows, mends), self.stem, self.scale, unmended=self)
+
+    def _has_other_structure(self) -> bool:
+        if any(self.rows[number].is_list or not self._passes_on(self.known[number]) for number in self.inserted):
+            return True
+        for row in self.stock_rows:
+            number = self.to_file.get(row.number)
+            if number is None and (row.is_list or not table.keeps_stride(row) or not has_map_output(row)):
+                return True
+            if number is not None and len(self.rows[number].sources) != len(row.sources):
+                return True
+        return False
+
+    def _passes_on(self, row: Row) -> bool:
+        return row.number in self.blocks or row.number in self.unknown or (table.keeps_stride(row) and has_map_output(row))
 
     def _with_stock_module(self, row: Row) -> Row:
         number = self.to_stock.get(row.number)
@@ -75,18 +100,26 @@ class Comparison:
     @property
     def stock_name(self) -> str:
         """The stock file's name."""
-        return self.match.name if self.match else "the stock file"
+        return self.match.name if self.match else tr("the stock file")
 
     def describe(self, cfg: dict[str, Any]) -> str:
         """Return a phrase that names the stock file, the inserted rows and the scale."""
         rows = ", ".join(map(str, self.inserted[:12])) + (", ..." if len(self.inserted) > 12 else "")
-        edit = f", row{'s' * (len(self.inserted) > 1)} {rows} inserted" if self.inserted else ""
-        base = f"compared with {self.match.name}{edit}" if self.match else "no packaged YAML is similar enough to compare"
+        if self.match is None:
+            base = tr("no packaged YAML is similar enough to compare")
+        elif not self.inserted:
+            base = tr("compared with {stock}", stock=self.match.name)
+        elif len(self.inserted) == 1:
+            base = tr("compared with {stock}, row {rows} inserted", stock=self.match.name, rows=rows)
+        else:
+            base = tr("compared with {stock}, rows {rows} inserted", stock=self.match.name, rows=rows)
         scales = cfg.get("scales")
         if not isinstance(scales, dict) or not scales:
             return base
-        first = "" if cfg.get("scale") else ", the first in the file, because its name has no scale"
-        return f"{base}; at scale {self.scale.name}{first}"
+        if cfg.get("scale"):
+            return tr("{compared}; at scale {scale}", compared=base, scale=self.scale.name)
+        return tr("{compared}; at scale {scale}, the first in the file, because its name has no scale", compared=base,
+                  scale=self.scale.name)
 
     def inputs(self, row: Row) -> list[int | None]:
         """Return the absolute number of each row that `row` reads; None for a number that is no earlier row."""
@@ -121,160 +154,40 @@ class Comparison:
                 return IMAGE
             row = self.rows[number]
             before = row.target(row.sources[0])
-            keeps_stride = number in self.blocks or number in self.unknown or (
-                before is not None and self.strides[number] is not None
-                and self.strides[number] == self.stride_of(before))
-            if row.is_list or before is None or not keeps_stride:
+            if row.is_list or before is None or not self._passes_on(self.known[number]):
                 return None
             number = before
         return self.to_stock[number]
 
-    def last_block_after(self, number: int, reader: int) -> int:
-        """Return the last of the blocks inserted directly after row `number`, before row `reader`; else `number`."""
+    def meaning(self, row: Row, at: int) -> int | None:
+        """Return the stock row that an input of `row` names in the stock file; None if the stock file does not say."""
+        stock = self.stock_row(row)
+        if stock is None:
+            return None
+        if len(stock.sources) == len(row.sources):
+            return stock.target(stock.sources[at])
+        # A list with more or fewer inputs: only a number that is still that of the stock file has a known meaning.
+        target = row.target(row.sources[at])
+        targets = [one for one in map(stock.target, stock.sources) if one is not None]
+        source = self.stock_source(target) if target is not None else None
+        return row.sources[at] if row.sources[at] in targets and source is not None and source not in targets else None
+
+    def unshifted(self, source: int, reader: int) -> int | None:
+        """Return the row that a number named before the attention rows were inserted, or the last row in line after it."""
+        hosts = [row.number for row in self.rows if row.number not in self.blocks]
+        if not self.blocks or not 0 <= source < len(hosts) or hosts[source] >= reader:
+            return None
+        return self.last_in_line(hosts[source], reader)
+
+    def is_in_line(self, number: int) -> bool:
+        """Whether a row was inserted directly behind the row before it (`from: -1`) and passes its map on."""
+        row = self.rows[number]
+        return number > 0 and number not in self.to_stock and row.sources == (-1,) and not row.is_list \
+            and self._passes_on(self.known[number])
+
+    def last_in_line(self, number: int, reader: int) -> int:
+        """Return the last of the rows inserted in line directly after row `number`, before row `reader`; else `number`."""
         last = number
-        for row in self.rows[number + 1:reader]:
-            if row.number in self.to_stock or row.number not in self.blocks or self.inputs(row) != [last]:
-                break
-            last = row.number
+        while last + 1 < reader and self.is_in_line(last + 1):
+            last += 1
         return last
-
-
-def check_wiring(comparison: Comparison) -> Iterator[Finding]:
-    """Report every `from` that names no earlier row, or another row than in the stock file."""
-    rows = comparison.rows
-    corrections: dict[int, int] = {}  # an inserted row with a wrong `from` -> the row that it should read
-    findings = [finding for row in rows if (finding := _check_sources(comparison, row, corrections))]
-    for number, target in corrections.items():
-        row = rows[number]
-        source = row.sources[0]
-        yield Finding(row=number, severity="error",
-                      what=f"{row} reads row {source} ({rows[source].module}). The rows that read it need row {target} "
-                           f"({rows[target].module}).",
-                      why=f"Rows inserted before it moved row {source} of {comparison.stock_name} to {target}.",
-                      fix=f"from: {target}")
-    yield from findings
-
-
-def _check_sources(comparison: Comparison, row: Row, corrections: dict[int, int]) -> Finding | None:
-    stock = comparison.stock_row(row)
-    is_same_length = stock is not None and len(stock.sources) == len(row.sources)
-    wrong: list[str] = []
-    reasons: list[str] = []
-    moves: list[tuple[int, int, int]] = []
-    fixed = list(row.sources)
-    is_error, is_shifted = False, False
-    for at, source in enumerate(row.sources):
-        target = row.target(source)
-        meant = stock.target(stock.sources[at]) if stock and is_same_length else None  # a row of the stock file
-        if stock and not is_same_length and target is not None:
-            meant = _meant_in_list(comparison, stock, source, target)
-        expected = comparison.counterpart(meant) if meant is not None else None
-        if expected is not None and expected >= row.number:
-            expected = None
-        if target is None:
-            is_error = True
-            wrong.append(f"{short_text(source)} is " + (
-                "the row itself" if source == row.number else "a later row"
-                if row.number < source < len(comparison.rows) else "not a row of this file"))
-            reasons.append("A row can only read earlier rows")
-            fixed[at] = _format_source(row.number - 1 if expected is None else
-                                       comparison.last_block_after(expected, row.number), row, source)
-            continue
-        if meant is None or expected is None or _is_right(comparison, target, meant, expected):
-            continue
-        inserted = _wrong_inserted_row(comparison, target, meant, expected)
-        if inserted is not None:
-            corrections[inserted] = expected
-            continue
-        assert stock is not None
-        by_shift = _is_explained_by_shift(comparison, source, stock.sources[at] if is_same_length else meant, expected)
-        is_shifted |= by_shift
-        is_error |= by_shift or comparison.stride_of(target) != comparison.stride_of(expected)
-        best = comparison.last_block_after(expected, row.number)
-        fixed[at] = _format_source(best, row, source)
-        wrong.append(f"{source} is {_describe_row(comparison, target)}")
-        moves.append((meant, expected, best))
-    if not wrong:
-        return None
-    why = ". ".join([*dict.fromkeys(reasons), *_describe_moves(comparison, moves)])
-    if is_shifted and comparison.inserted:
-        why += f". Inserted rows ({', '.join(map(str, comparison.inserted[:9]))}) move every later number"
-    return Finding(row=row.number, severity="error" if is_error else "warning", what=f"{row}: {'; '.join(wrong)}.",
-                   why=f"{why}.", fix=f"from: {short_text(fixed if row.is_list else fixed[0])}"
-                                      f"{'' if is_error else ', unless the change is intended'}")
-
-
-def _describe_moves(comparison: Comparison, moves: list[tuple[int, int, int]]) -> Iterator[str]:
-    """Say where stock rows are in the file.
-
-    A move is the number of a stock row, its counterpart in the file, and the last block directly after that.
-    """
-    if any(meant == IMAGE for meant, _, _ in moves):
-        yield f"{comparison.stock_name} reads the image (-1) there"
-    rows = [move for move in moves if move[0] != IMAGE]
-    if not rows:
-        return
-    old = ", ".join(f"{meant} ({comparison.stock_rows[meant].module})" for meant, _, _ in rows)
-    new = ", ".join(str(number) + (f" (followed by {comparison.rows[best].module}, row {best})" if best != number else "")
-                    for _, number, best in rows)
-    s, verb = ("s", "are rows") if len(rows) > 1 else ("", "is row")
-    yield f"Row{s} {old} of {comparison.stock_name} {verb} {new} in this file"
-
-
-def _is_right(comparison: Comparison, target: int, meant: int, expected: int) -> bool:
-    """Whether reading row `target` has the stock meaning (row `meant`, now row `expected`), or is an intended change."""
-    if target == expected or _is_same_text(comparison, target, expected):
-        return True
-    if target in comparison.to_stock:
-        return comparison.to_stock[target] not in comparison.certain
-    source = comparison.stock_source(target)
-    return source is None or source == meant
-
-
-def _meant_in_list(comparison: Comparison, stock: Row, source: int, target: int) -> int | None:
-    """Return the stock row that `source` still names; for a list with more or fewer inputs than the stock list."""
-    targets = [t for t in map(stock.target, stock.sources) if t is not None]
-    if comparison.stock_source(target) in targets or target not in comparison.to_stock:
-        return None
-    return source if source in targets else None
-
-
-def _is_same_text(comparison: Comparison, number: int, other: int) -> bool:
-    """Whether two rows are neighbours with the same text: either of them may be the inserted row."""
-    first, second = comparison.rows[number], comparison.rows[other]
-    return abs(number - other) == 1 and (first.module, list(first.args)) == (second.module, list(second.args)) \
-        and comparison.rows[max(number, other)].sources == (-1,)
-
-
-def _wrong_inserted_row(comparison: Comparison, target: int, meant: int, expected: int) -> int | None:
-    """Return the inserted row between `target` and the stock rows that still has the stock file's number; else None."""
-    while target not in comparison.to_stock and target != IMAGE:
-        row = comparison.rows[target]
-        if row.is_list:
-            return None
-        if row.sources[0] == meant and row.sources[0] >= 0 and expected < target:
-            return target
-        before = row.target(row.sources[0])
-        if before is None:
-            return None
-        target = before
-    return None
-
-
-def _is_explained_by_shift(comparison: Comparison, source: int, stock_source: int, expected: int) -> bool:
-    """Whether inserted or removed rows explain the difference: the number was not shifted, or by a wrong amount."""
-    if source < 0 or stock_source < 0:
-        return source == stock_source
-    span = max(len(comparison.inserted), abs(expected - stock_source))
-    return min(stock_source, expected) - span <= source <= max(stock_source, expected) + span
-
-
-def _describe_row(comparison: Comparison, number: int) -> str:
-    if number == IMAGE:
-        return "the image"
-    stride = comparison.strides[number]
-    return f"{comparison.rows[number].module}{f', stride {stride}' if stride is not None else ''}"
-
-
-def _format_source(target: int, row: Row, source: int) -> int:
-    return -1 if source == -1 and target == row.number - 1 else target

@@ -11,10 +11,12 @@ from typing import Any
 
 import yaml
 
+from yolograft import yaml_text
 from yolograft.errors import HostError
-from yolograft.modelyaml import catalog
+from yolograft.language import tr
+from yolograft.modelyaml import catalog, table
 
-__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "VERSION_KEY", "host_yaml", "load", "marked", "unmarked"]
+__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "VERSION_KEY", "host_yaml", "load", "marked", "read_text", "unmarked"]
 
 GRAFT_KEY = "graft"  # where a graft travels in a model's YAML dict
 SCALE_KEY = "graft_scale"  # the scale of a grafted model, since Ultralytics ignores a `scale` in a file
@@ -37,14 +39,52 @@ def load(path: str | Path) -> dict[str, Any]:
         try:
             config = catalog.read_yaml(SHIPPED / Path(path).name)  # which reads yolo11s-se.yaml as yolo11-se.yaml at s
         except FileNotFoundError:
-            raise HostError(f"model={path} does not exist.") from error
-    except (AssertionError, OSError, TypeError, ValueError, yaml.YAMLError, RecursionError) as error:  # no YAML there
-        raise HostError(f"model={path} cannot be read as a model YAML: {error}") from error
+            raise HostError(tr("model={path} does not exist.", path=path)) from error
+    except (AssertionError, OSError, TypeError, ValueError, yaml.YAMLError, RecursionError) as error:
+        config = _read_without_ultralytics(path, error)
     if not isinstance(config, dict):
-        raise HostError(f"model={path} is no model YAML: expected backbone and head rows.")
+        raise HostError(tr("model={path} is no model YAML: expected backbone and head rows.", path=path))
+    if _has_broken_rows(config):
+        _check_punctuation(catalog.find_yaml(path))
     config = unmarked(config)
     own = config.pop(SCALE_KEY, "")
     return {**config, "scale": config.get("scale") or own}
+
+
+def read_text(file: Path) -> Any:
+    """Return the content of a model YAML file in any common encoding. Raises `HostError`, with line, column and remedy."""
+    value = yaml_text.read(file, error=HostError).value
+    if _has_broken_rows(value):
+        _check_punctuation(file)
+    return value
+
+
+def _has_broken_rows(config: Any) -> bool:
+    try:
+        table.parse_rows(config)
+    except HostError:
+        return True
+    return False
+
+
+def _check_punctuation(file: Path | None) -> None:
+    """Raise `HostError` if a file has full-width punctuation, such as a Chinese comma or colon: it has broken the rows."""
+    if file is None or not file.is_file():
+        return
+    found = [*yaml_text.find_full_width(yaml_text.decode(file.read_bytes())[0])]
+    if found:
+        more = tr(" ({count} more)", count=len(found) - 1) if len(found) > 1 else ""
+        raise HostError(tr("{path} is no model YAML. {place}{more}.", path=file, place=found[0], more=more))
+
+
+def _read_without_ultralytics(path: str | Path, error: Exception) -> Any:
+    """Read a file that Ultralytics does not open: one in UTF-16, for example. Raises `HostError`."""
+    file = catalog.find_yaml(path)
+    if file is None or isinstance(error, (AssertionError, OSError)):  # not a file, or no name of a YAML file
+        raise HostError(tr("model={path} cannot be read as a model YAML: {error}", path=path,
+                           error=" ".join(str(error).split()))) from error
+    value = yaml_text.read(file, error=HostError).value
+    return {**value, "scale": catalog.guess_scale(path), "yaml_file": str(path)} if isinstance(value, dict) else value
 
 
 def marked(config: dict[str, Any], why: str) -> dict[str, Any]:

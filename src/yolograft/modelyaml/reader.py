@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from yolograft.errors import HostError, SpecError
-from yolograft.modelyaml.signatures import find_block, parse_args
+from yolograft.errors import HostError, SpecError, errors_at_row
+from yolograft.language import tr
+from yolograft.modelyaml import dialects
+from yolograft.modelyaml.compounds import Compound, find_compound
+from yolograft.modelyaml.signatures import find_block, understand
 from yolograft.modelyaml.table import (
     IMAGE,
     Row,
+    channels,
     format_source,
     has_map_output,
     name_head_inputs,
@@ -59,13 +63,17 @@ class Reading:
         graft: the attention rows as a graft, with the row numbers of the host.
         edges: the blocks that no graft text can express (see `Edge`); almost always empty. They apply after `graft`, in this
             order.
-        notes: for each attention row, a sentence that says how it was read.
+        origins: for each site of each part of `graft`, in their order, the number of the attention row in the file.
+        notes: for each row that is not read as it stands, a sentence that says how it was read.
+        numbers: for each row of the host, its number in the file.
     """
 
     host: dict[str, Any]
     graft: Graft
     edges: tuple[Edge, ...] = ()
+    origins: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = field(default=(), compare=False)
 
 
 def read(cfg: dict[str, Any]) -> Reading:
@@ -77,11 +85,16 @@ def read(cfg: dict[str, Any]) -> Reading:
         HostError: the dict is not a model YAML, or an index names no row. The message names every broken row.
         SpecError: the block of an attention row does not take its arguments.
     """
+    cfg, translated = dialects.translate(cfg)
     rows = parse_rows(cfg)
     attention = {row.number: block for row in rows if (block := find_block(row.module)) is not None}
-    if not attention:
-        return Reading(host=copy.deepcopy(cfg), graft=Graft())
-    return _Wiring(cfg, rows, attention).reading()
+    compounds = {row.number: compound for row in rows if row.number not in attention
+                 and (compound := find_compound(row)) is not None}
+    if not attention and not compounds:
+        return Reading(host=copy.deepcopy(cfg), graft=Graft(), notes=translated, numbers=tuple(range(len(rows))))
+    rows = [compounds[row.number].host if row.number in compounds else row for row in rows]
+    reading = _Wiring(cfg, rows, attention, compounds).reading()
+    return replace(reading, notes=translated + reading.notes)
 
 
 @dataclass(frozen=True)
@@ -104,53 +117,63 @@ class _Use:
 class _Wiring:
     """The path of each map from a host row, through attention rows, to the rows that read it."""
 
-    def __init__(self, cfg: dict[str, Any], rows: list[Row], attention: dict[int, str]) -> None:
-        self.cfg, self.rows, self.attention = cfg, rows, attention
+    def __init__(self, cfg: dict[str, Any], rows: list[Row], attention: dict[int, str], compounds: dict[int, Compound]
+                 ) -> None:
+        self.cfg, self.rows, self.attention, self.compounds = cfg, rows, attention, compounds
         self.host_rows = [row for row in rows if row.number not in attention]
         if not self.host_rows:
-            raise HostError("The model YAML has only attention rows, and no host for the graft.")
+            raise HostError(tr("The model YAML has only attention rows, and no host for the graft."))
         self.to_host = {row.number: at for at, row in enumerate(self.host_rows)} | {IMAGE: IMAGE}
         self.signals = {IMAGE: _Signal(IMAGE)}
         self.uses: list[_Use] = []
         for row in rows:
-            targets = row.reads()
+            with errors_at_row(row.number):
+                targets = row.reads()
             if row.number in attention:
-                self.signals[row.number] = self._attend(row, targets)
+                with errors_at_row(row.number):
+                    self.signals[row.number] = self._attend(row, targets)
             else:
                 self.signals[row.number] = _Signal(row.number)
                 self.uses += [_Use(row.number, at, self.signals[target]) for at, target in enumerate(targets)]
-        self._check_ends()
+        with errors_at_row(rows[-1].number):
+            self._check_ends()
         self.host = self._remove_attention()
         self.edge_names = name_head_inputs(parse_rows(self.host))
 
     def _attend(self, row: Row, targets: tuple[int, ...]) -> _Signal:
         if row.is_list:
-            raise HostError(f"{row} reads a list of rows, and '{self.attention[row.number]}' takes one map. Write one "
-                            "number without brackets, or -1 for the row before it.")
+            raise HostError(tr("{row} reads a list of rows, and '{block}' takes one map. Write one number without brackets, "
+                               "or -1 for the row before it.", row=row, block=self.attention[row.number]))
         before = self.signals[targets[0]]
         if before.source != IMAGE and not has_map_output(self.rows[before.source]):
-            raise HostError(f"{row} follows {self.rows[before.source]}, which gives no single map (B, C, H, W). "
-                            "Move it before that row.")
+            raise HostError(tr("{row} follows {other}, which gives no single map (B, C, H, W). Move it before that row.",
+                               row=row, other=self.rows[before.source]))
         return _Signal(before.source, (*before.chain, row.number))
 
     def _check_ends(self) -> None:
         last = self.signals[self.rows[-1].number]
         if last.source != self.host_rows[-1].number:
-            raise HostError(f"{self.rows[-1]} is the file's last row, so its output would be the output of the "
-                            f"model. Move it before {self.host_rows[-1]}, and let that row read it.")
+            raise HostError(tr("{row} is the file's last row, so its output would be the output of the model. Move it "
+                               "before {other}, and let that row read it.", row=self.rows[-1], other=self.host_rows[-1]))
         if last.chain:
             self.uses.append(_Use(len(self.rows), 0, last))  # the model's output counts as a reader
         for use in self.uses:
             if use.signal.source == IMAGE and self.to_host.get(use.reader):
-                raise HostError(f"{self.rows[use.reader]} reads the image through an attention row. Only the host's first "
-                                "row can do this.")
+                raise HostError(tr("{row} reads the image through an attention row. Only the host's first row can do this.",
+                                   row=self.rows[use.reader]))
 
     def reading(self) -> Reading:
-        row_widths = widths(self.rows, self.cfg, frozenset(self.attention))
+        passthrough = frozenset(self.attention)
+        row_widths = widths(self.rows, self.cfg, passthrough)
+        used_widths = channels(self.rows, scales(self.cfg)[0], passthrough)
         settings, arg_notes = {}, {}
         for number, block in self.attention.items():
-            settings[number], arg_notes[number] = parse_args(self.rows[number], block, row_widths[number])
-        placed: list[tuple[int, Site]] = []
+            with errors_at_row(number):
+                understood = understand(self.rows[number], block, row_widths[number], used_widths[number])
+            settings[number], arg_notes[number] = understood.settings, understood.note
+        scale = scales(self.cfg)[0].name
+        placed: list[tuple[int, Site]] = [(number, compound.site(self.to_host[number], scale))
+                                          for number, compound in self.compounds.items()]
         edges: list[Edge] = []
         for source in dict.fromkeys(use.signal.source for use in self.uses):
             uses = [use for use in self.uses if use.signal.source == source]
@@ -163,11 +186,18 @@ class _Wiring:
             else:
                 edges += self._edges(source, rest, settings)
         placed.sort(key=lambda pair: pair[0])
-        parts = [Part(self.attention[number], (site,), settings[number])
-                 for number, site in placed for _ in range(self._repeats(number))]
+        parts = []
+        for number, site in placed:
+            if number in self.compounds:
+                parts.append(Part(self.compounds[number].block, (site,), self.compounds[number].settings))
+            else:
+                parts += [Part(self.attention[number], (site,), settings[number])] * self._repeats(number)
         edges.sort(key=lambda edge: (edge.shared, edge.reader, edge.position))
-        return Reading(host=self.host, graft=Graft(tuple(_join_sites(parts))), edges=tuple(edges),
-                       notes=tuple(self._notes(placed, edges, settings, arg_notes)))
+        origins = tuple(number for number, _ in placed
+                        for _ in range(1 if number in self.compounds else self._repeats(number)))
+        return Reading(host=self.host, graft=Graft(tuple(_join_sites(parts))), edges=tuple(edges), origins=origins,
+                       notes=tuple(self._notes(placed, edges, settings, arg_notes)),
+                       numbers=tuple(row.number for row in self.host_rows))
 
     def _site(self, source: int, number: int, uses: list[_Use]) -> Site:
         if source == IMAGE:
@@ -188,8 +218,8 @@ class _Wiring:
             if any(use.reader in readers and number not in use.signal.chain for use in uses):
                 return None
             if source == IMAGE or readers[-1] == len(self.rows):
-                raise HostError(f"{self.rows[number]}: some rows read it, and others read the plain map. A graft cannot "
-                                "express this for the image or for the model's output.")
+                raise HostError(tr("{row}: some rows read it, and others read the plain map. A graft cannot express this "
+                                   "for the image or for the model's output.", row=self.rows[number]))
             name = self.edge_names.get(self.to_host[source])
             if name and readers == [self.host_rows[-1].number]:
                 found.append((number, Site(name)))
@@ -202,8 +232,8 @@ class _Wiring:
         for use in uses:
             for number in use.signal.chain:
                 if use.reader == len(self.rows) or source == IMAGE or self._repeats(number) > 1:
-                    raise HostError(f"{self.rows[number]}: one row reads both its result and the plain map. This works only "
-                                    "between rows of the host, and for one repeat.")
+                    raise HostError(tr("{row}: one row reads both its result and the plain map. This works only between "
+                                       "rows of the host, and for one repeat.", row=self.rows[number]))
                 site = Site(str(self.to_host[source]), readers=(self.to_host[use.reader],))
                 part = Part(self.attention[number], (site,), settings[number])
                 found.append(Edge(reader=self.to_host[use.reader], position=use.position, part=part, shared=number))
@@ -213,7 +243,8 @@ class _Wiring:
         row = self.rows[number]
         n = row.repeats
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= _MAX_REPEATS:
-            raise SpecError(f"{row} has {short_text(n)} repeats: expected a whole number from 1 to {_MAX_REPEATS}.")
+            raise SpecError(tr("{row} has {value} repeats: expected a whole number from 1 to {most}.", row=row,
+                               value=short_text(n), most=_MAX_REPEATS))
         return scales(self.cfg)[0].repeats(n)
 
     def _remove_attention(self) -> dict[str, Any]:
@@ -231,16 +262,22 @@ class _Wiring:
 
     def _notes(self, placed: list[tuple[int, Site]], edges: list[Edge], settings: dict[int, Any],
                arg_notes: dict[int, str]) -> Iterable[str]:
-        for number, block in self.attention.items():
+        scale = scales(self.cfg)[0].name
+        for number in sorted({*self.attention, *self.compounds}):
+            if number in self.compounds:
+                yield self.compounds[number].note(self.to_host[number], scale)
+                continue
+            block = self.attention[number]
             site = next((site for at, site in placed if at == number), None)
             own_edges = [edge for edge in edges if edge.shared == number]
             part = str(Part(block, (site or Site("x"),), settings[number])).removesuffix("@x")
             if own_edges:
-                inputs = ", ".join(f"input {edge.position} of row {edge.reader}" for edge in own_edges)
-                part = f"{own_edges[0].part.block} on {inputs}"
+                inputs = ", ".join(tr("input {position} of row {number}", position=edge.position, number=edge.reader)
+                                   for edge in own_edges)
+                part = tr("{block} on {inputs}", block=own_edges[0].part.block, inputs=inputs)
             elif site is None:
-                part = "nothing: no row reads it"
-            times = f", {self._repeats(number)} times" if self._repeats(number) > 1 else ""
+                part = tr("nothing: no row reads it")
+            times = tr(", {count} times", count=self._repeats(number)) if self._repeats(number) > 1 else ""
             yield f"{self.rows[number]} -> {part}{times}{f' ({arg_notes[number]})' if arg_notes[number] else ''}"
 
 

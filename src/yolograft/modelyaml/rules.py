@@ -5,20 +5,22 @@ A stock file improves the suggested fixes, but is not required.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
 from yolograft import blocks
-from yolograft.errors import GraftError, nearest
+from yolograft.errors import GraftError
+from yolograft.language import tr
 from yolograft.modelyaml import stock_match
 from yolograft.modelyaml.comparison import Comparison
 from yolograft.modelyaml.findings import Finding
-from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, parse_args
+from yolograft.modelyaml.mends import Mend
+from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, understand
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output, parse_literal, short_text
+from yolograft.modelyaml.unknown import check_argument_count, explain_unknown
 
-__all__ = ["check_blocks", "check_modules", "check_repetition", "check_strides", "check_unread"]
+__all__ = ["check_blocks", "check_head_inputs", "check_modules", "check_repetition", "check_strides", "check_unread"]
 
 
 def check_modules(comparison: Comparison) -> Iterator[Finding]:
@@ -26,16 +28,17 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
     for row in comparison.rows:
         n = row.repeats
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            yield Finding(row=row.number, severity="error", what=f"{row} has {short_text(n)} repeats.",
-                          why="The second value is the number of repeats: a whole number from 1.",
-                          fix=f"Write 1: {_format_row(row, repeats=1)}")
+            yield Finding(row=row.number, severity="error",
+                          what=tr("{row} has {number} repeats.", row=row, number=short_text(n)),
+                          why=tr("The second value is the number of repeats: a whole number from 1."),
+                          fix=tr("Write 1: {row}", row=_format_row(row, repeats=1)))
         if row.number in comparison.unknown:
-            near = nearest(row.module, _module_names(comparison.stock_rows))
-            yield Finding(row=row.number, severity="error", what=f"{row}: no module is named '{short_text(row.module)}'.",
-                          why="The installed Ultralytics does not have this module, and yolograft has no such block. "
-                              "A module from a fork of Ultralytics is not available here.",
-                          fix="Use a name that 'yolograft blocks' lists, or load your own block with blocks=FILE.py."
-                              f"{near}")
+            why, fix = explain_unknown(row.module, _module_names(comparison.stock_rows))
+            yield Finding(row=row.number, severity="error",
+                          what=tr("{row}: no module is named '{module}'.", row=row, module=short_text(row.module)),
+                          why=why, fix=fix)
+        elif (finding := check_argument_count(row)) is not None:
+            yield finding
 
 
 def check_blocks(comparison: Comparison) -> Iterator[Finding]:
@@ -46,58 +49,63 @@ def check_blocks(comparison: Comparison) -> Iterator[Finding]:
         if None in targets:
             continue  # `check_wiring` reports it
         if row.is_list:
-            yield Finding(row=number, severity="error", what=f"{row} reads a list.",
-                          why=f"'{block}' takes one feature map.", fix=f"Write {_format_row(row, source=row.sources[-1])}")
+            yield Finding(row=number, severity="error", what=tr("{row} reads a list.", row=row),
+                          why=tr("'{block}' takes one feature map.", block=block),
+                          fix=tr("Write {row}", row=_format_row(row, source=row.sources[-1])))
             continue
         before = targets[0]
         if before != IMAGE and before is not None and not has_map_output(comparison.known[before]):
-            yield Finding(row=number, severity="error", what=f"{row} follows {comparison.rows[before]}.",
-                          why="A block needs one map (B, C, H, W). That row does not give one.",
-                          fix=f"Move it before row {before}.")
+            yield Finding(row=number, severity="error",
+                          what=tr("{row} follows {before}.", row=row, before=comparison.rows[before]),
+                          why=tr("A block needs one map (B, C, H, W). That row does not give one."),
+                          fix=tr("Move it before row {number}.", number=before))
             continue
         if number == len(comparison.rows) - 1:
-            yield Finding(row=number, severity="error", what=f"{row} is the file's last row.",
-                          why="The output of the last row is the output of the model, so the head must be last.",
-                          fix="Move it before the head, and let the head read it.")
+            yield Finding(row=number, severity="error", what=tr("{row} is the file's last row.", row=row),
+                          why=tr("The output of the last row is the output of the model, so the head must be last."),
+                          fix=tr("Move it before the head, and let the head read it."))
             continue
         yield from _check_args(comparison, row, block)
         if isinstance(row.repeats, int) and row.repeats > 1 and not isinstance(row.repeats, bool):
             times = comparison.scale.repeats(row.repeats)
             yield Finding(row=number, severity="warning",
-                          what=f"{row} is repeated: {times} block{'s' * (times > 1)} at this scale.",
-                          why="The second value is the number of repeats. Each block reads the block before.",
-                          fix=f"For one block: {_format_row(row, repeats=1)}")
+                          what=tr("{row} is repeated: {times} blocks at this scale.", row=row, times=times) if times > 1 else
+                          tr("{row} is repeated: 1 block at this scale.", row=row),
+                          why=tr("The second value is the number of repeats. Each block reads the block before."),
+                          fix=tr("For one block: {row}", row=_format_row(row, repeats=1)))
 
 
 def _check_args(comparison: Comparison, row: Row, block: str) -> Iterator[Finding]:
     number = row.number
     widths = {column[number] for column in (comparison.nominal, *comparison.channels_by_scale.values())}
     try:
-        _, note = parse_args(row, block, frozenset(c for c in widths if c is not None))
+        understood = understand(row, block, frozenset(c for c in widths if c is not None), comparison.channels[number])
     except GraftError as error:
-        yield Finding(row=number, severity="error", what=str(error), why=f"'{block}' does not take these arguments.",
-                      fix=f"Write [] for its defaults: {_format_row(row, args=[])}")
+        yield Finding(row=number, severity="error", what=str(error),
+                      why=tr("'{block}' does not take these arguments.", block=block),
+                      fix=tr("Write [] for its defaults: {row}", row=_format_row(row, args=[])))
         return
     actual, nominal = comparison.channels[number], comparison.nominal[number]
     is_squeeze = row.module == SQUEEZE_EXCITATION
-    wrong = [c for c in map(int, re.findall(r"\b\d+(?= (?:is|and|are)\b)", note)) if c not in (actual, nominal)] \
-        if "channels" in note else []
+    wrong = [c for c in understood.channels if c not in (actual, nominal)]
     if is_squeeze:
         wrong = [c for c in (parse_literal(row.args[0]),) if c != actual]
     if not wrong or actual is None or nominal is None:
         return
     scales = [name for name, channels in comparison.channels_by_scale.items() if channels[number] == wrong[0]]
-    width_at = f"It is its width at scale {', '.join(scales)}." if scales else "It is not its width at any scale."
-    consequence = "Stock Ultralytics builds the row with this number" if is_squeeze else \
-        "A fork that uses this number fails"
-    at_scale = f" at scale {comparison.scale.name}" if comparison.scale.name else ""
+    width_at = tr("It is its width at scale {scales}.", scales=", ".join(scales)) if scales else \
+        tr("It is not its width at any scale.")
+    consequence = tr("Stock Ultralytics builds the row with this number; yolograft takes the width from the host.") \
+        if is_squeeze else tr("A fork that uses this number fails; yolograft takes the width from the host.")
     args = [actual, max(1, actual * int(parse_literal(row.args[1])) // wrong[0])] if is_squeeze else \
         [nominal if parse_literal(arg) in wrong and not isinstance(arg, bool) else arg for arg in row.args]
-    yield Finding(
-        row=number, severity="error", what=f"{row} says {wrong[0]} channels. The map it reads has {actual}{at_scale}.",
-        why=f"{width_at} {consequence}; yolograft takes the width from the host.",
-        fix=f"Write {_format_row(row, args=args)}" + ("" if is_squeeze else
-            f" ({nominal} is the width before scaling) or {_format_row(row, args=[])}."))
+    what = tr("{row} says {wrong} channels. The map it reads has {actual} at scale {scale}.", row=row, wrong=wrong[0],
+              actual=actual, scale=comparison.scale.name) if comparison.scale.name else \
+        tr("{row} says {wrong} channels. The map it reads has {actual}.", row=row, wrong=wrong[0], actual=actual)
+    fix = tr("Write {row}", row=_format_row(row, args=args)) if is_squeeze else \
+        tr("Write {row} ({nominal} is the width before scaling) or {plain}.", row=_format_row(row, args=args),
+           nominal=nominal, plain=_format_row(row, args=[]))
+    yield Finding(row=number, severity="error", what=what, why=f"{width_at} {consequence}", fix=fix)
 
 
 def check_strides(comparison: Comparison, skip: frozenset[int]) -> Iterator[Finding]:
@@ -114,19 +122,38 @@ def check_strides(comparison: Comparison, skip: frozenset[int]) -> Iterator[Find
 
 
 def _unequal_strides(comparison: Comparison, row: Row, strides: list[Fraction | None]) -> Finding:
-    wanted = strides[0]
+    # The input by -1 continues the path to this row. A number is what an edit breaks.
+    main = next((at for at, source in enumerate(row.sources) if source == -1 and strides[at] is not None), None)
+    wanted = strides[main] if main is not None else next(stride for stride in strides if stride is not None)
     fixed = list(row.sources)
+    read = [row.target(source) for source, stride in zip(row.sources, strides, strict=True) if stride == wanted]
     for at, stride in enumerate(strides):
-        if stride != wanted:
-            same = [n for n in range(row.number) if comparison.strides[n] == wanted and _is_last_of_stride(comparison, n)
-                    and n != row.target(row.sources[0])]
-            if same:
-                fixed[at] = min(same, key=lambda n: abs(n - (row.target(row.sources[at]) or 0)))
+        if stride not in (wanted, None):
+            same = [n for n in range(row.number) if comparison.strides[n] == wanted and n not in read
+                    and has_map_output(comparison.known[n]) and _is_last_of_stride(comparison, n)]
+            unshifted = comparison.unshifted(row.sources[at], row.number)
+            if unshifted is not None and unshifted not in read and comparison.stride_of(unshifted) == wanted:
+                fixed[at] = unshifted  # the number without the inserted rows
+            elif same:
+                fixed[at] = _nearest(same, row.target(row.sources[at]))
+            if fixed[at] != row.sources[at]:
+                read.append(fixed[at])
+    is_complete = all(new != old for new, old, stride in zip(fixed, row.sources, strides, strict=True)
+                      if stride not in (wanted, None))
     return Finding(row=row.number, severity="error",
-                   what=f"{comparison.rows[row.number]}: {_describe_strides(row, strides)}.",
-                   why="Concat needs maps of equal height and width.",
-                   fix=f"from: {short_text(fixed)} (the nearest map of stride {wanted})" if fixed != list(row.sources) else
-                   f"Read maps of equal stride. Only {row.sources[0]} has stride {wanted}.")
+                   what=_describe_problems(comparison, row, _describe_strides(row, strides)),
+                   why=tr("Concat needs maps of equal height and width."),
+                   fix=tr("from: {value} (the nearest map of stride {stride})", value=short_text(fixed), stride=wanted)
+                   if is_complete else tr("Read maps of equal stride. Here, that is stride {stride}.", stride=wanted),
+                   mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_complete else ())
+
+
+def _describe_problems(comparison: Comparison, row: Row, problems: str) -> str:
+    return tr("{row}: {problems}.", row=comparison.written[row.number], problems=problems)
+
+
+def _nearest(numbers: list[int], target: int | None) -> int:
+    return min(numbers, key=lambda number: abs(number - (target or 0)))
 
 
 def _is_last_of_stride(comparison: Comparison, number: int) -> bool:
@@ -135,7 +162,8 @@ def _is_last_of_stride(comparison: Comparison, number: int) -> bool:
 
 
 def _describe_strides(row: Row, strides: list[Fraction | None]) -> str:
-    return ", ".join(f"{source} has stride {stride}" for source, stride in zip(row.sources, strides, strict=True))
+    return ", ".join(tr("{source} has stride {stride}", source=source, stride=stride)
+                     for source, stride in zip(row.sources, strides, strict=True) if stride is not None)
 
 
 def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]) -> Iterator[Finding]:
@@ -143,45 +171,79 @@ def _check_head(comparison: Comparison, row: Row, strides: list[Fraction | None]
     doubled = [source for source, target in zip(row.sources, targets, strict=True) if targets.count(target) > 1]
     stock = comparison.stock_row(row)
     expected: list[Fraction | None] = []
-    if stock is not None and len(stock.sources) == len(row.sources):
+    if stock is not None and len(stock.sources) == len(row.sources) and not comparison.is_restructured:
         expected = [comparison.stock_strides[t] for t in map(stock.target, stock.sources) if t is not None]
     fixed = list(row.sources)
     for at, (stride, wanted) in enumerate(zip(strides, expected, strict=False)):
         if wanted is not None and stride is not None and stride != wanted:
             same = [n for n in range(row.number) if comparison.strides[n] == wanted and has_map_output(comparison.known[n])]
-            fixed[at] = comparison.last_block_after(same[-1], row.number) if same else fixed[at]
-    if fixed != list(row.sources) or doubled:
-        wanted_strides = "/".join(str(stride) for stride in expected) or "one map of each stride"
-        yield Finding(row=row.number, severity="error",
-                      what=f"{comparison.rows[row.number]}: {_describe_strides(row, strides)}.",
-                      why=f"{row.kind} reads {wanted_strides}" + (f" in {comparison.stock_name}." if expected else "."),
-                      fix=f"from: {short_text(fixed)}" if fixed != list(row.sources) else
-                      f"Row {doubled[0]} appears twice. Change one of the two to another row.")
+            fixed[at] = comparison.last_in_line(same[-1], row.number) if same else fixed[at]
+    if fixed == list(row.sources) and not doubled:
+        return
+    is_mended = fixed != list(row.sources) and len(set(map(row.target, fixed))) == len(fixed)
+    wanted_strides = "/".join(str(stride) for stride in expected) or tr("one map of each stride")
+    why = tr("{module} reads {strides} in {stock}.", module=row.kind, strides=wanted_strides, stock=comparison.stock_name) \
+        if expected else tr("{module} reads {strides}.", module=row.kind, strides=wanted_strides)
+    fix = tr("from: {value}", value=short_text(fixed)) if is_mended or not doubled else \
+        tr("Row {number} appears twice. Change one of the two to another row.", number=doubled[0])
+    yield Finding(row=row.number, severity="error",
+                  what=_describe_problems(comparison, row, _describe_strides(row, strides)), why=why, fix=fix,
+                  mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),) if is_mended else ())
+
+
+def check_head_inputs(comparison: Comparison) -> Iterator[Finding]:
+    """Warn of a head that reads a Concat, if the number without the attention rows names a row after it.
+
+    No packaged head reads a Concat.
+    """
+    row = comparison.known[-1]
+    if not row.is_list or has_map_output(row):
+        return
+    fixed, names = list(row.sources), []
+    for at, target in enumerate(comparison.inputs(row)):
+        meant = comparison.unshifted(row.sources[at], row.number)
+        if target is not None and target != IMAGE and comparison.rows[target].module == "Concat" and meant is not None \
+                and comparison.rows[meant].module != "Concat" and comparison.strides[meant] == comparison.strides[target]:
+            fixed[at] = meant
+            names.append(tr("{number} is {module}", number=row.sources[at], module="Concat"))
+    if names and len(set(map(row.target, fixed))) == len(fixed):
+        yield Finding(row=row.number, severity="warning", what=_describe_problems(comparison, row, "; ".join(names)),
+                      why=tr("{module} usually reads the row after a Concat. Inserted rows move every later number.",
+                             module=row.kind),
+                      fix=tr("from: {value}, unless the change is intended", value=short_text(fixed)),
+                      mends=(Mend(row=row.number, sources=tuple(fixed), is_list=True),))
 
 
 def check_unread(comparison: Comparison, skip: frozenset[int]) -> Iterator[Finding]:
     """Report inserted rows that no row reads; rows in `skip` are not checked."""
     unread = [comparison.rows[number] for number in comparison.inserted
-              if number not in comparison.readers and number not in skip and number != len(comparison.rows) - 1]
+              if number not in comparison.readers and number not in skip and number != len(comparison.rows) - 1
+              and has_map_output(comparison.known[number])]  # ImagePoolingAttn acts on the text features
     replacements: dict[int, dict[int, int]] = {}  # reader -> {row that it reads: the unread row after that row}
-    last_reader: dict[int, int] = {}  # unread row -> the last row that reads past it
+    wanted_by: dict[int, list[int]] = {}  # unread row -> the rows that read past it and shall read it
     for row in unread:
         before = row.target(row.sources[0])
-        if before is not None:
-            later = [n for n in comparison.readers.get(before, []) if n > row.number]
-            if later:
-                last_reader[row.number] = later[-1]
-                replacements.setdefault(later[-1], {})[before] = row.number
+        readers = comparison.readers.get(before, []) if before is not None else []
+        later = [number for number in dict.fromkeys(readers) if number > row.number]
+        if later and before is not None and not row.is_list:
+            # A row inserted in line is for all readers; a row that names its input is for the last one, the head.
+            wanted_by[row.number] = later if comparison.is_in_line(row.number) else later[-1:]
+            for number in wanted_by[row.number]:
+                replacements.setdefault(number, {})[before] = row.number
     for row in unread:
-        fix = "Remove it, or let a later row read it."
-        if row.number in last_reader:
-            reader = comparison.rows[last_reader[row.number]]
-            sources = [replacements[reader.number].get(reader.target(source), source)  # type: ignore[arg-type]
-                       for source in reader.sources]
-            fix = f"from: {short_text(sources if reader.is_list else sources[0])} in row {reader.number} " \
-                  f"({reader.module}), so that it reads this row."
-        yield Finding(row=row.number, severity="error", what=f"{row}: no row reads it.",
-                      why="No later `from` names this row, so it has no effect.", fix=fix)
+        fixes, mends = [], []
+        for number in wanted_by.get(row.number, []):
+            reader = comparison.rows[number]
+            sources = tuple(replacements[number].get(target, source) if target is not None else source
+                            for source, target in zip(reader.sources, comparison.inputs(reader), strict=True))
+            fixes.append(tr("from: {value} in row {row} ({module}), so that it reads this row.",
+                            value=short_text(list(sources) if reader.is_list else sources[0]), row=number,
+                            module=reader.module))
+            mends.append(Mend(row=number, sources=sources, is_list=reader.is_list))
+        yield Finding(row=row.number, severity="error",
+                      what=tr("{row}: no row reads it.", row=comparison.written[row.number]),
+                      why=tr("No later `from` names this row, so it has no effect."),
+                      fix=" ".join(fixes) or tr("Remove it, or let a later row read it."), mends=tuple(mends))
 
 
 def check_repetition(comparison: Comparison) -> Iterator[Finding]:
@@ -192,9 +254,11 @@ def check_repetition(comparison: Comparison) -> Iterator[Finding]:
             continue
         before = comparison.rows[number - 1]
         if before.number in comparison.blocks and (before.module, list(before.args)) == (row.module, list(row.args)):
-            yield Finding(row=number, severity="warning", what=f"{row} repeats the block of row {number - 1}.",
-                          why="The second block acts on the output of the first. Usually there is one block.",
-                          fix=f"For one block, remove row {number} and subtract 1 from every `from` of {number} or more.")
+            yield Finding(row=number, severity="warning",
+                          what=tr("{row} repeats the block of row {before}.", row=row, before=number - 1),
+                          why=tr("The second block acts on the output of the first. Usually there is one block."),
+                          fix=tr("For one block, remove row {number} and subtract 1 from every `from` of {number} or more.",
+                                 number=number))
 
 
 def _module_names(stock_rows: tuple[Row, ...]) -> list[str]:

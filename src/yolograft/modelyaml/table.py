@@ -16,10 +16,12 @@ from functools import partial
 from typing import Any
 
 from yolograft.errors import HostError
+from yolograft.language import tr
 from yolograft.sites import name_strides
 
 __all__ = [
-    "IMAGE", "NOMINAL", "Row", "Scaling", "channels", "format_source", "has_map_output", "name_head_inputs", "parse_literal",
+    "IMAGE", "NOMINAL", "SCALED_WIDTH", "STOCK_MODULES", "Row", "Scaling",
+    "channels", "format_source", "has_map_output", "keeps_stride", "name_head_inputs", "parse_literal",
     "parse_row", "parse_rows", "raw_rows", "scales", "short_text", "strides", "widths",
 ]
 
@@ -28,7 +30,7 @@ _MAX_DEPTH = 20  # of nested lists; a row's arguments need three
 _MAX_SIZE = 10**6  # a limit for channels, strides and kernel sizes
 
 # Modules whose first argument is their output width, scaled by the model's width (parse_model's `base_modules`).
-_SCALED_WIDTH = frozenset({
+SCALED_WIDTH = frozenset({
     "Classify", "Conv", "ConvTranspose", "GhostConv", "Bottleneck", "GhostBottleneck", "SPP", "SPPF", "C2fPSA",
     "C2PSA", "DWConv", "Focus", "BottleneckCSP", "C1", "C2", "C2f", "C3k2", "RepNCSPELAN4", "ELAN1", "ADown",
     "AConv", "SPPELAN", "C2fAttn", "C3", "C3TR", "C3Ghost", "nn.ConvTranspose2d", "DWConvTranspose2d", "C3x",
@@ -46,6 +48,9 @@ _HEADS = frozenset({
     "Pose", "Pose26", "OBB", "OBB26", "Depth", "SemanticSegment", "v10Detect", "RTDETRDecoder", "LRPCHead",
 })
 _NO_SINGLE_MAP = _HEADS | {"CBLinear", "ImagePoolingAttn"}
+STOCK_MODULES = SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {  # of Ultralytics 8.3.0 or a later version
+    "Concat", "CBFuse", "HGStem", "HGBlock", "ResNetLayer", "TorchVision", "Index",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Row:
         repeats: the second value, unchecked.
         module: the module's name.
         args: the module's arguments, unchecked.
+        written: the row's text in the file, if the row was translated.
     """
 
     number: int
@@ -69,6 +75,13 @@ class Row:
     repeats: Any
     module: str
     args: Sequence[Any]
+    written: str = ""
+
+    @property
+    def text(self) -> str:
+        """The row as it is in the file."""
+        source: Any = list(self.sources) if self.is_list else self.sources[0]
+        return self.written or short_text([source, self.repeats, self.module, self.args])
 
     @property
     def kind(self) -> str:
@@ -90,15 +103,15 @@ class Row:
         for source in self.sources:
             target = self.target(source)
             if target is None:
-                kind = "itself" if source == self.number else "a row that does not come before it"
-                raise HostError(f"{self} reads {source}, {kind}: `from` must name an earlier row "
-                                f"({f'0 to {self.number - 1}' if self.number else 'row 0 reads the image, -1'}).")
+                kind = tr("itself") if source == self.number else tr("a row that does not come before it")
+                range_text = tr("0 to {last}", last=self.number - 1) if self.number else tr("row 0 reads the image, -1")
+                raise HostError(tr("{row} reads {source}, {kind}: `from` must name an earlier row ({earlier}).", row=self,
+                                   source=source, kind=kind, earlier=range_text))
             found.append(target)
         return tuple(found)
 
     def __str__(self) -> str:
-        source: Any = list(self.sources) if self.is_list else self.sources[0]
-        return f"row {self.number} {short_text([source, self.repeats, self.module, self.args])}"
+        return tr("row {number} {row}", number=self.number, row=self.text)
 
 
 def short_text(value: Any, depth: int = 4) -> str:
@@ -111,7 +124,7 @@ def short_text(value: Any, depth: int = 4) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{inner(key)}: {inner(item)}" for key, item in list(value.items())[:9]) + "}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**12:
-        return "a number of more than 12 digits"
+        return tr("a number of more than 12 digits")
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -119,18 +132,20 @@ def short_text(value: Any, depth: int = 4) -> str:
 def raw_rows(cfg: Any) -> list[tuple[int, str, Any]]:
     """Return (number, part, unchecked row) for every row; raises `HostError` if `cfg` is not a model YAML dict."""
     if not isinstance(cfg, dict):
-        raise HostError(f"A model YAML must be a mapping with `backbone` and `head`, not {type(cfg).__name__}.")
+        raise HostError(tr("A model YAML must be a mapping with `backbone` and `head`, not {kind}.",
+                           kind=type(cfg).__name__))
     _check_depth(cfg)
     found: list[tuple[int, str, Any]] = []
     for part in ("backbone", "head"):
         if not isinstance(cfg.get(part), (list, tuple)):
-            what = f"is {short_text(cfg[part])}" if part in cfg else "is missing"
-            raise HostError(f"`{part}` {what}: a model YAML has `backbone` and `head`, each a list of rows "
-                            "[from, repeats, module, args].")
+            what = tr("`{part}` is {value}", part=part, value=short_text(cfg[part])) if part in cfg else \
+                tr("`{part}` is missing", part=part)
+            raise HostError(tr("{what}: a model YAML has `backbone` and `head`, each a list of rows "
+                               "[from, repeats, module, args].", what=what))
         for raw in cfg[part]:
             found.append((len(found), part, raw))
     if not found:
-        raise HostError("The model YAML has no rows: `backbone` and `head` are empty.")
+        raise HostError(tr("The model YAML has no rows: `backbone` and `head` are empty."))
     return found
 
 
@@ -140,24 +155,28 @@ def _check_depth(cfg: dict[str, Any]) -> None:
         inside = [one for parent in level for one in (parent.values() if isinstance(parent, dict) else parent)]
         level = list({id(one): one for one in inside if isinstance(one, (list, tuple, dict))}.values())
     if level:
-        raise HostError(f"The model YAML is nested more than {_MAX_DEPTH} deep, or holds itself through an alias (*name).")
+        raise HostError(tr("The model YAML is nested more than {depth} deep, or holds itself through an alias (*name).",
+                           depth=_MAX_DEPTH))
 
 
 def parse_row(number: int, part: str, raw: Any) -> Row:
     """Parse one row; raises `HostError` for a row that is not `[from, repeats, module, args]`."""
-    where = f"Row {number} ({part}), {short_text(raw)},"
+    where = tr("Row {number} ({part}), {row},", number=number, part=part, row=short_text(raw))
     if not isinstance(raw, (list, tuple)) or len(raw) != 4:
-        raise HostError(f"{where} is not a row: expected [from, repeats, module, args], as in [-1, 1, Conv, [64, 3, 2]].")
+        raise HostError(tr("{where} is not a row: expected [from, repeats, module, args], as in [-1, 1, Conv, [64, 3, 2]].",
+                           where=where))
     source, repeats, module, args = raw
     is_list = isinstance(source, (list, tuple))
     sources = tuple(source) if is_list else (source,)
     if not sources or any(isinstance(one, bool) or not isinstance(one, int) for one in sources):
-        raise HostError(f"{where} has `from` {short_text(source)}: expected a row's number, -1 for the row "
-                        "before, or a list.")
+        raise HostError(tr("{where} has `from` {value}: expected a row's number, -1 for the row before, or a list.",
+                           where=where, value=short_text(source)))
     if not isinstance(module, str) or not module:
-        raise HostError(f"{where} has the module {short_text(module)}: expected a name, such as Conv.")
+        raise HostError(tr("{where} has the module {value}: expected a name, such as Conv.", where=where,
+                           value=short_text(module)))
     if not isinstance(args, (list, tuple)):
-        raise HostError(f"{where} has the arguments {short_text(args)}: expected a list, [] for none.")
+        raise HostError(tr("{where} has the arguments {value}: expected a list, [] for none.", where=where,
+                           value=short_text(args)))
     return Row(number, part, sources, is_list, repeats, module, args)
 
 
@@ -170,7 +189,7 @@ def parse_rows(cfg: Any) -> list[Row]:
         except HostError as error:
             broken.append(str(error))
     if broken:
-        more = f"\n({len(broken) - 9} more rows like these)" if len(broken) > 9 else ""
+        more = "\n" + tr("({count} more rows like these)", count=len(broken) - 9) if len(broken) > 9 else ""
         raise HostError("\n".join(broken[:9]) + more)
     return found
 
@@ -232,21 +251,24 @@ def scales(cfg: dict[str, Any]) -> list[Scaling]:
         return [Scaling("", *_positive("depth_multiple", cfg.get("depth_multiple", 1.0)),
                         *_positive("width_multiple", cfg.get("width_multiple", 1.0)), math.inf)]
     if not isinstance(table, dict):
-        raise HostError(f"`scales` is {short_text(table)}: expected a mapping such as n: [0.50, 0.25, 1024].")
+        raise HostError(tr("`scales` is {value}: expected a mapping such as n: [0.50, 0.25, 1024].",
+                           value=short_text(table)))
     found = []
     for name, entry in table.items():
         if not isinstance(entry, (list, tuple)) or len(entry) != 3:
-            raise HostError(f"`scales` has {short_text(name)}: {short_text(entry)}; expected [depth, width, max_channels].")
+            raise HostError(tr("`scales` has {name}: {value}; expected [depth, width, max_channels].",
+                               name=short_text(name), value=short_text(entry)))
         found.append(Scaling(str(name), *(_positive(f"scales, {short_text(name)}", one)[0] for one in entry)))
     used = cfg.get("scale") or found[0].name
     if used not in [scale.name for scale in found]:
-        raise HostError(f"The scale is {short_text(used)}, but the file's `scales` are {', '.join(s.name for s in found)}.")
+        raise HostError(tr("The scale is {scale}, but the file's `scales` are {scales}.", scale=short_text(used),
+                           scales=", ".join(scale.name for scale in found)))
     return sorted(found, key=lambda scale: scale.name != used)
 
 
 def _positive(name: str, value: Any) -> tuple[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 10**9:
-        raise HostError(f"`{name}` has {short_text(value)}: expected a positive number.")
+        raise HostError(tr("`{name}` has {value}: expected a positive number.", name=name, value=short_text(value)))
     return (float(value),)
 
 
@@ -262,7 +284,7 @@ def channels(all_rows: list[Row], scaling: Scaling, passthrough: frozenset[int] 
 def _channels(one: Row, inputs: list[int | None], scaling: Scaling) -> int | None:
     if not has_map_output(one):
         return None
-    if one.module in _SCALED_WIDTH:
+    if one.module in SCALED_WIDTH:
         width = _count(one, 0)
         return None if width is None else scaling.channels(width)
     if one.module == "Concat":
@@ -296,6 +318,11 @@ def strides(all_rows: list[Row], passthrough: frozenset[int] = frozenset()) -> l
     return found
 
 
+def keeps_stride(one: Row) -> bool:
+    """Whether the row's output has the height and width of its one input."""
+    return not one.is_list and _factor(one) == 1
+
+
 def _factor(one: Row) -> Fraction | None:
     number = partial(_size, one)
     if one.module in _STRIDED:
@@ -315,7 +342,7 @@ def _factor(one: Row) -> Fraction | None:
         return Fraction(4)
     if one.module == "ResNetLayer":
         return Fraction(4) if len(one.args) > 3 and one.args[3] else number(2)
-    known = _SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {"Concat", "CBFuse", "HGBlock"}
+    known = SCALED_WIDTH | _SAME_CHANNELS | _NO_SINGLE_MAP | {"Concat", "CBFuse", "HGBlock"}
     return Fraction(1) if one.module in known else None
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from yolograft import blocks
 from yolograft.errors import GraftError, HostError, SiteError, nearest
+from yolograft.language import tr
 from yolograft.modelyaml.reader import read
 from yolograft.modelyaml.signatures import format_args, row_name
 from yolograft.modelyaml.table import (
@@ -47,8 +48,8 @@ def write(cfg: dict[str, Any], graft: Graft | str) -> dict[str, Any]:
     """
     reading = read(cfg)
     if reading.edges:
-        raise HostError("A row of this file reads one map both attended and plain. yolograft can read such a file, but "
-                        "cannot write more rows into it.")
+        raise HostError(tr("A row of this file reads one map both attended and plain. yolograft can read such a file, but "
+                           "cannot write more rows into it."))
     return _Plan(reading.host, reading.graft + Graft.of(graft)).rows_with_blocks()
 
 
@@ -115,38 +116,44 @@ class _Plan:
         found = self._find_rows(site, name)
         if site.index is not None:
             if not -len(found) <= site.index < len(found):
-                raise SiteError(f"No site '{site}': '{site.path}' names {len(found)} row(s).")
+                raise SiteError(tr("No site '{site}': '{path}' names {count} row(s).", site=site, path=site.path,
+                                   count=len(found)))
             found = [found[site.index]]
         return [self._place(part, site, number) for number in found]
 
     def _find_rows(self, site: Site, name: str) -> list[int]:
         scope, _, rest = name.rpartition(".")
         if scope not in ("backbone", "neck", ""):
-            raise SiteError(f"'{site}' cannot be a row of a YAML file: it names what is inside a row. Graft it without a "
-                            f"file (graft='...@{site}'), or name a row, such as '8'.")
+            raise SiteError(tr("'{site}' cannot be a row of a YAML file: it names what is inside a row. Graft it without a "
+                               "file (graft='...@{site}'), or name a row, such as '8'.", site=site))
         found = find_rows(self.parts_and_kinds, scope, rest)
         if found:
             return found
         numbers = [row.number for row in self.rows if not scope or self._part(row) == scope]
         if rest.lstrip("-").isdecimal():
             number = int(rest)
-            part_rows = f"its {scope} is rows" if scope else "its rows are"
-            bounds = f"{numbers[0]} to {numbers[-1]}" if numbers else "none"
-            near = f" Did you mean 'backbone.{number}'?" if number < 0 and not scope else ""
-            raise SiteError(f"No site '{site}' in this YAML: {part_rows} {bounds}.{near}")
+            bounds = tr("{first} to {last}", first=numbers[0], last=numbers[-1]) if numbers else tr("none")
+            near = tr(" Did you mean '{name}'?", name=f"backbone.{number}") if number < 0 and not scope else ""
+            if scope:
+                raise SiteError(tr("No site '{site}' in this YAML: its {scope} is rows {bounds}.{hint}", site=site,
+                                   scope=scope, bounds=bounds, hint=near))
+            raise SiteError(tr("No site '{site}' in this YAML: its rows are {bounds}.{hint}", site=site, bounds=bounds,
+                               hint=near))
         kinds = {self.rows[number].kind: None for number in numbers}
-        raise SiteError(f"'{site}' cannot be a row of a YAML file: no row of it is of that class, and modules inside "
-                        f"rows have no rows of their own.{nearest(rest, [*kinds, *self.edge_names.values()])}")
+        raise SiteError(tr("'{site}' cannot be a row of a YAML file: no row of it is of that class, and modules inside rows "
+                           "have no rows of their own.{hint}", site=site,
+                           hint=nearest(rest, [*kinds, *self.edge_names.values()])))
 
     def _place(self, part: Part, site: Site, number: int) -> _Insert:
         row = self.rows[number]
         if site.skip:
-            raise SiteError(f"'{site}' cannot be a row: the identity branch of {row} is inside it. Graft it without a file "
-                            f"(graft='...@{site}').")
+            raise SiteError(tr("'{site}' cannot be a row: the identity branch of {row} is inside it. Graft it without a "
+                               "file (graft='...@{site}').", site=site, row=row))
         if site.pre:
             if len(self.reads[number]) > 1:
-                raise SiteError(f"'{site}' cannot be a row: {row} reads {len(self.reads[number])} maps. Name a row that it "
-                                f"reads ({', '.join(map(str, self.reads[number]))}).")
+                raise SiteError(tr("'{site}' cannot be a row: {row} reads {count} maps. Name a row that it reads ({reads}).",
+                                   site=site, row=row, count=len(self.reads[number]),
+                                   reads=", ".join(map(str, self.reads[number]))))
             return _Insert(part, self.reads[number][0], ((number, 0),))
         if site.readers:
             inputs = [(reader, at) for reader in site.readers if reader < len(self.rows)
@@ -154,15 +161,17 @@ class _Plan:
             not_readers = set(site.readers) - {reader for reader, _ in inputs}
             if not_readers:
                 actual = [str(other.number) for other in self.rows if number in self.reads[other.number]]
-                raise SiteError(f"'{site}': row {min(not_readers)} does not read row {number}; its readers are rows "
-                                f"{', '.join(actual) or '(none)'}.")
+                raise SiteError(tr("'{site}': row {reader} does not read row {number}; its readers are rows {readers}.",
+                                   site=site, reader=min(not_readers), number=number,
+                                   readers=", ".join(actual) or tr("(none)")))
             return _Insert(part, number, tuple(sorted(inputs)))
         return _Insert(part, number)
 
     def _check(self, insert: _Insert) -> _Insert:
         source = insert.source
         if source != IMAGE and (source == len(self.rows) - 1 or not has_map_output(self.rows[source])):
-            raise SiteError(f"'{insert.part}' cannot be a row: {self.rows[source]} gives no map (B, C, H, W) to other rows.")
+            raise SiteError(tr("'{part}' cannot be a row: {row} gives no map (B, C, H, W) to other rows.", part=insert.part,
+                               row=self.rows[source]))
         import torch
 
         width = 3 if source == IMAGE else self.channels[source]
@@ -181,9 +190,11 @@ class _Plan:
         def append_block(insert: _Insert, source: int, part: str) -> int:
             block = blocks.canonical(insert.part.block)
             name = row_name(block)
-            # A row for the head has an absolute `from`: so the reader tells `p5` from `22`.
-            for_head = bool(insert.inputs) and self.rows[insert.inputs[0][0]].is_list
-            number = source if source != count - 1 or for_head else -1
+            # A row for some readers only has an absolute `from`: so the reader tells `p5` from `22`, and the linter an
+            # intended branch from a number that was not shifted.
+            is_branch = bool(insert.inputs) and (self.rows[insert.inputs[0][0]].is_list or len(insert.inputs) < sum(
+                targets.count(insert.source) for targets in self.reads))
+            number = source if source != count - 1 or is_branch else -1
             row = Row(count, part, (number,), False, 1, name, [])
             edited[part].append([number, 1, name, format_args(row, block, insert.part.settings)])
             return count
@@ -208,6 +219,6 @@ class _Plan:
         for number, insert in enumerate(self.inserts):
             before = {chains.get(at, ()) for at in insert.inputs}
             if len(before) > 1:
-                raise SiteError(f"'{insert.part}' cannot be a row: earlier blocks of this graft give its readers different "
-                                "maps. Write the graft that all of them share first.")
+                raise SiteError(tr("'{part}' cannot be a row: earlier blocks of this graft give its readers different maps. "
+                                   "Write the graft that all of them share first.", part=insert.part))
             chains |= {at: (*chains.get(at, ()), number) for at in insert.inputs}

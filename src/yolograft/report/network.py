@@ -55,9 +55,12 @@ def of(study: Study) -> Network:
 
 
 def _read(study: Study) -> Network:
+    from yolograft.blocks import plugin
     from yolograft.host.open import open_model
     from yolograft.sites import probe, resolve, rows
 
+    if study.plan.settings.get("blocks"):
+        plugin.load_plugins(str(study.plan.settings["blocks"]))
     model = open_model(_local(str(study.plan.settings["model"]), study.folder)).model
     listed = rows(model)
     if not listed:

@@ -15,6 +15,7 @@ import yaml
 from yolograft import __version__
 from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
+from yolograft.language import requested, tr
 from yolograft.report import tables
 from yolograft.report.figures import FIGURES
 from yolograft.report.pictures import Gallery, gallery
@@ -77,7 +78,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
             other = next((sibling.name for sibling in pages if sibling != path), None)
             _write(path, page(summary, say, images, other=other).encode())
     except OSError as error:
-        raise GraftError(f"The report cannot be written to '{folder}': {error}.") from error
+        raise GraftError(tr("The report cannot be written to '{folder}': {error}.", folder=folder, error=error)) from error
     finally:
         gc.unfreeze()
     return list(pages)
@@ -96,7 +97,7 @@ def page(summary: Summary, say: Translator, images: Gallery, *, other: str | Non
     plan = summary.study.plan
     results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
     return _template().render(
-        s=summary, plan=plan, say=say, gallery=images, other=other, version=__version__,
+        s=summary, plan=plan, say=say, requested=requested(), gallery=images, other=other, version=__version__,
         title=summary.study.folder.resolve().name,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures={name: inline(draw, name, summary, say) for name, draw in FIGURES.items()},
@@ -182,8 +183,9 @@ def _cheaper(study: Study, other: Study, say: Translator) -> tuple[str, str]:
     tau = study.agreement(other)
     if not math.isfinite(tau):
         known = ", ".join(arm for arm, by in theirs.items() if by) or "none"
-        raise GraftError(f"cheaper={other.folder} cannot be compared: both studies need results of at least three common "
-                         f"arms with different means. It has: {known}. This study has: {', '.join(arms) or 'none'}.")
+        raise GraftError(tr("cheaper={folder} cannot be compared: both studies need results of at least three common "
+                            "arms with different means. It has: {known}. This study has: {arms}.", folder=other.folder,
+                            known=known, arms=", ".join(arms) or "-"))
     settings = [one.plan.settings for one in (other, study)]
     differ = [f"{key} {settings[0].get(key)} / {settings[1].get(key)}" for key in dict.fromkeys([*settings[1], *settings[0]])
               if settings[0].get(key) != settings[1].get(key)]

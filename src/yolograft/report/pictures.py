@@ -21,6 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from yolograft.errors import DataError
+from yolograft.language import tr
 from yolograft.report.summary import Summary
 from yolograft.study.verdict import Word
 
@@ -105,24 +106,24 @@ def gallery(summary: Summary, folder: str | Path | None = None) -> Gallery:
         DataError: `folder` is not a folder.
     """
     if folder is not None and not Path(folder).is_dir():
-        raise DataError(f"pictures={folder} is not a folder.")
+        raise DataError(tr("pictures={folder} is not a folder.", folder=folder))
     detections = _Detections(summary)
     arms = detections.arms()
     if not arms:
-        return Gallery(why="no arm and the baseline have both saved their detections (images.npz) for the same seed")
+        return Gallery(why=tr("no arm and the baseline have both saved their detections (images.npz) for the same seed"))
     try:
         chosen = [(arm, *one) for arm in arms for one in detections.choose(arm)]
     except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
-        return Gallery(why=f"an images.npz cannot be read ({error})")
+        return Gallery(why=tr("an images.npz cannot be read ({error})", error=error))
     if not chosen:
-        return Gallery(why="the arms detect the same objects in every image")
+        return Gallery(why=tr("the arms detect the same objects in every image"))
     files = _files(summary, folder, {name for _, name, _, _, _ in chosen})
     examples = [detections.example(arm, name, seed, gain, runs, files[name]) for arm, name, seed, gain, runs in chosen
                 if name in files]
     found = tuple(example for example in examples if example is not None)
     if not found:
-        return Gallery(why=f"the images of data={summary.study.plan.settings.get('data')} are not at its path; "
-                           "give their folder with pictures=FOLDER")
+        return Gallery(why=tr("the images of data={data} are not at its path; give their folder with pictures=FOLDER",
+                              data=summary.study.plan.settings.get("data")))
     return Gallery(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from yolograft.errors import GraftError, nearest
+from yolograft.language import tr
 
 __all__ = ["LANGUAGES", "TEXTS", "Translator"]
 
@@ -226,8 +227,8 @@ class Translator:
 
     def __init__(self, language: str) -> None:
         if language not in LANGUAGES:
-            raise GraftError(f"The report has no language '{language}'.{nearest(language, LANGUAGES)} "
-                             f"Expected one of: {', '.join(LANGUAGES)}.")
+            raise GraftError(tr("The report has no language '{language}'.{nearest} Expected one of: {languages}.",
+                                language=language, nearest=nearest(language, LANGUAGES), languages=", ".join(LANGUAGES)))
         self.language = language
 
     def __call__(self, text: str, **values: object) -> str:

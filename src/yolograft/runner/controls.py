@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from yolograft import attach
 from yolograft.errors import HostError
+from yolograft.language import tr
 from yolograft.seeding import derive_seed
 from yolograft.sites import probe
 
@@ -62,7 +63,8 @@ def apply(network: nn.Module, control: str, seed: int) -> list[nn.Parameter]:
         HostError: there is no such control, or it has no effect on these blocks.
     """
     if control not in CONTROLS:
-        raise HostError(f"No control is named '{control}'. Known: {', '.join(CONTROLS[1:])}.")
+        raise HostError(tr("No control is named '{control}'. Known: {controls}.", control=control,
+                           controls=", ".join(CONTROLS[1:])))
     if control == "aa":
         _perturb_weights(network, seed)
     elif control == "params":
@@ -85,8 +87,8 @@ def _replace_blocks(network: nn.Module, seed: int) -> None:
     for prefix, block in blocks.items():
         count = sum(parameter.numel() for parameter in block.parameters())
         if not count:
-            raise HostError(f"The control 'params' of a {type(block).__name__} equals the bare host, because the block "
-                            "has no parameters. Use the control 'aa' instead.")
+            raise HostError(tr("The control 'params' of a {name} equals the bare host, because the block has no "
+                               "parameters. Use the control 'aa' instead.", name=type(block).__name__))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("params", seed, prefix))
             plain = Plain(shapes.inputs[prefix][0][1], count)
@@ -100,8 +102,9 @@ def _zero_parameters(network: nn.Module) -> list[nn.Parameter]:
     for prefix, block in attach.grafts(network).items():
         zeros = list(_parameters_of_zero_modules(block))
         if not zeros:
-            raise HostError(f"The control 'gate1' cannot fix the gates of {type(block).__name__} ({prefix}): none of its "
-                            "layers starts at zero. It needs a block with the setting init=identity, the default.")
+            raise HostError(tr("The control 'gate1' cannot fix the gates of {name} ({prefix}): none of its layers "
+                               "starts at zero. It needs a block with the setting init=identity, the default.",
+                               name=type(block).__name__, prefix=prefix))
         frozen += zeros
     return frozen
 

@@ -22,6 +22,7 @@ from ultralytics.data import base
 from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dataset, img2label_paths
 
 from yolograft.errors import DataError
+from yolograft.language import tr
 from yolograft.patch import patched
 
 __all__ = ["describe_splits", "hash_dataset", "hash_model", "list_images", "resolve_dataset"]
@@ -80,7 +81,8 @@ def resolve_dataset(name: str, task: str) -> dict[str, Any]:
     try:
         dataset: dict[str, Any] = check_cls_dataset(name) if task == "classify" else check_det_dataset(name)
     except Exception as error:  # Ultralytics raises exceptions of many types here
-        raise DataError(f"data={name} cannot be used: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise DataError(tr("data={name} cannot be used: {reason}", name=name, reason=reason)) from error
     return dataset
 
 
@@ -108,14 +110,17 @@ def list_images(name: str, dataset: Mapping[str, Any], split: str, task: str) ->
                 images = [Path(file) for file in base.BaseDataset.get_img_files(_ALL_IMAGES, sources)]
         except Exception as error:  # Ultralytics raises exceptions of many types here
             reason = " ".join(str(error.__cause__ or error).split())
-            raise DataError(f"data={name} has no images in {source}, its {split} set: {reason}") from error
+            raise DataError(tr("data={name} has no images in {source}, its {split} set: {reason}", name=name,
+                               source=source, split=split, reason=reason)) from error
     if not images:
-        raise DataError(f"data={name} has no images in {source}, its {split} set.")
+        raise DataError(tr("data={name} has no images in {source}, its {split} set.", name=name, source=source,
+                           split=split))
     missing = [path for path in images if not path.is_file()]
     if missing:
-        raise DataError(f"data={name}: {len(missing)} of the {len(images)} images of its {split} set do not exist. The "
-                        f"first is {missing[0]}. In a list file, a path that starts with ./ is relative to the file's "
-                        f"folder, and any other relative path to the current folder, {Path.cwd()}.")
+        raise DataError(tr("data={name}: {missing} of the {images} images of its {split} set do not exist. The first "
+                           "is {first}. In a list file, a path that starts with ./ is relative to the file's "
+                           "folder, and any other relative path to the current folder, {folder}.", name=name,
+                           missing=len(missing), images=len(images), split=split, first=missing[0], folder=Path.cwd()))
     return sorted(path.absolute() for path in images)
 
 

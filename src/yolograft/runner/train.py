@@ -24,12 +24,14 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from yolograft import attach, threads
 from yolograft import blocks as zoo
 from yolograft.atomic import atomic_write
+from yolograft.blocks import plugin
 from yolograft.errors import DataError, HostError, nearest
 from yolograft.fast import acceleration
 from yolograft.fast.modes import check_mode
 from yolograft.host import models
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
+from yolograft.language import tr
 from yolograft.runner import controls, fingerprint
 from yolograft.runner.evaluate import evaluate
 from yolograft.runner.trainer import BEST, STATE, read_state, trial_trainer
@@ -41,12 +43,15 @@ __all__ = ["blocks", "check", "fingerprints", "forewarn", "hardware", "pictures"
 
 DEFAULTS = {"speed": "stock"}  # train arguments that a new plan stores, so that they are the same on every machine
 
-_REJECTED = {"seed": "a study has seeds", "resume": "a study resumes by itself", "project": "a study has its own folder",
-             "name": "a study has its own folder", "exist_ok": "a study has its own folder",
-             "save_dir": "a study has its own folder", "mode": "a study trains",
-             "save": "a trial keeps its best checkpoint",
-             "time": "arms would get different numbers of epochs; use epochs instead",
-             "val": "a study needs the metrics of every epoch"}
+
+def _rejected() -> dict[str, str]:
+    """Return the train arguments that a study rejects, each with the reason."""
+    folder = tr("a study has its own folder")
+    return {"seed": tr("a study has seeds"), "resume": tr("a study resumes by itself"), "project": folder, "name": folder,
+            "exist_ok": folder, "save_dir": folder, "mode": tr("a study trains"), "save":
+                tr("a trial keeps its best checkpoint"),
+            "time": tr("arms would get different numbers of epochs; use epochs instead"),
+            "val": tr("a study needs the metrics of every epoch")}
 
 
 def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]], None]) -> dict[str, Any]:
@@ -93,16 +98,21 @@ def test(trial: Any, folder: Path) -> dict[str, float]:
     settings = {key: value for key, value in _usable_settings(trial.settings).items() if key != "speed"}
     task = str(settings.get("task") or _open_cached(str(settings["model"])).task)
     if not fingerprint.resolve_dataset(str(settings["data"]), task).get("test"):
-        raise DataError(f"data={settings['data']} has no test split: it names only train and val.")
+        raise DataError(tr("data={data} has no test split: it names only train and val.", data=settings["data"]))
     metrics: dict[str, float] = evaluate(folder / BEST, settings, folder / "test", split="test",
                                          threads=threads.requested())["metrics"]
     return metrics
 
 
 def _usable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a trial's settings, without a GPU's number if the study has already selected this process's GPU."""
+    """Return a trial's settings, without a GPU's number if the study has already selected this process's GPU.
+
+    A user's file of blocks is loaded here.
+    """
+    if settings.get("blocks"):
+        plugin.load_plugins(str(settings["blocks"]))
     is_selected = "CUDA_VISIBLE_DEVICES" in os.environ and str(settings.get("device")).isdecimal()
-    return {key: value for key, value in settings.items() if key != "device" or not is_selected}
+    return {key: value for key, value in settings.items() if key != "blocks" and (key != "device" or not is_selected)}
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -144,30 +154,37 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     Raises:
         GraftError: the graft does not fit the model, the control cannot act on it, or a study cannot use an argument.
     """
-    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed")}
+    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed", "blocks")}
     speed = check_mode(str(settings.get("speed", "stock")))
     if speed == "auto":
-        raise HostError("speed=auto would choose for each trial, and arms might differ because of this. Use speed=stock, "
-                        "float32, bfloat16 or resident.")
+        raise HostError(tr("speed=auto would choose for each trial, and arms might differ because of this. Use "
+                           "speed=stock, float32, bfloat16 or resident."))
     acceleration.check(speed, arguments, is_local=False)  # other machines of a cluster may have GPUs that this one lacks
+    rejected = _rejected()
     for key, value in arguments.items():
-        if key in _REJECTED:
-            raise HostError(f"'{key}={value}' cannot be an argument of a study: {_REJECTED[key]}.")
+        if key in rejected:
+            raise HostError(tr("'{key}={value}' cannot be an argument of a study: {reason}.", key=key, value=value,
+                               reason=rejected[key]))
         if key not in DEFAULT_CFG_DICT:
-            raise HostError(f"'{key}' is not a train argument.{nearest(key, DEFAULT_CFG_DICT)} List them: yolo cfg")
+            raise HostError(tr("'{key}' is not a train argument.{nearest} List them: yolo cfg", key=key,
+                               nearest=nearest(key, DEFAULT_CFG_DICT)))
     try:
         get_cfg(overrides=dict(arguments))
     except (TypeError, ValueError, SyntaxError) as error:
         raise HostError(str(error)) from error
     device, batch = str(arguments.get("device") or ""), arguments.get("batch", 16)
     if isinstance(arguments.get("device"), (list, tuple)) or "," in device:
-        raise HostError(f"device={device} names several devices, but a trial runs on one. Leave device out: a study "
-                        "distributes its trials over all GPUs.")
+        raise HostError(tr("device={device} names several devices, but a trial runs on one. Leave device out: a study "
+                           "distributes its trials over all GPUs.", device=device))
     if not isinstance(batch, int) or batch < 1:
-        raise HostError(f"batch={batch} would let the free memory decide the batch size, so arms could differ. Use a "
-                        "positive number, such as batch=16.")
+        raise HostError(tr("batch={batch} would let the free memory decide the batch size, so arms could differ. Use "
+                           "a positive number, such as batch=16.", batch=batch))
     network = copy.deepcopy(_open_cached(model))
     if isinstance(network, models.Grafted):
+        value = Graft.parse(graft)
+        if value and models.added_graft(network, value) is None:
+            raise HostError(models.refusal(model, models.short_text(str(attach.grafted(network))), value)
+                            + tr(" To study {value}, give the study the checkpoint without blocks.", value=value))
         models.ungraft(network)
     models.graft_onto(network, graft)
     controls.apply(network, control, 0)
@@ -185,7 +202,7 @@ def _open_cached(model: str) -> torch.nn.Module:
 
 
 def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Hash the model's file, and the data set's images, labels and class names.
+    """Hash the model's file, the data set's images, labels and class names, and the user's files of blocks.
 
     The folder of the files does not change the hashes, so several machines can share a study.
 
@@ -195,7 +212,10 @@ def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
     name = str(settings["model"])
     network = _open_cached(name)  # may download the file, so it comes before the hash
     task = str(settings.get("task") or getattr(network, "task", None) or "detect")
-    return {"model": fingerprint.hash_model(name), "data": fingerprint.hash_dataset(str(settings["data"]), task)}
+    found = {"model": fingerprint.hash_model(name), "data": fingerprint.hash_dataset(str(settings["data"]), task)}
+    if settings.get("blocks"):  # a changed block gives other results
+        found["blocks"] = ",".join(one.digest for one in plugin.load_plugins(str(settings["blocks"])))
+    return found
 
 
 def pictures(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from yolograft import attach, threads
 from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
 from yolograft.host.trainer import grafted_trainer
+from yolograft.language import tr
 from yolograft.runner import controls
 from yolograft.runner.metric_names import metric_name
 from yolograft.runner.sampler import EpochSampler, SeededDataset
@@ -148,7 +149,8 @@ class TrialTrainer:
     @staticmethod
     def _restore(trainer: Any) -> None:
         if trainer.acceleration.choice is None and trainer.device.type == "cpu":  # else the selected speed has logged it
-            LOGGER.info(f"yolograft: speed={trainer.acceleration.mode}, {torch.get_num_threads()} threads")
+            LOGGER.info(tr("yolograft: speed={mode}, {threads} threads", mode=trainer.acceleration.mode,
+                           threads=torch.get_num_threads()))
         state = trainer.state
         if state is None:
             trainer.csv.unlink(missing_ok=True)  # from a run that was killed in its first epoch; 8.3.0 would append to it
@@ -245,15 +247,16 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
     if state.get("format") == _FORMAT:
         return state
-    LOGGER.warning(f"yolograft: {file} was written by another version of yolograft. The trial starts from the beginning.")
+    LOGGER.warning(tr("yolograft: {file} was written by another version of yolograft. The trial starts from the "
+                      "beginning.", file=file))
     return None
 
 
 def _loop_error(difference: str) -> HostError:
-    return HostError(f"The training loop of Ultralytics {ultralytics.__version__} does not use trainer.accumulate as "
-                     f"yolograft expects: {difference}. A trial could not be resumed exactly. Compare "
-                     "BaseTrainer._do_train in ultralytics/engine/trainer.py with yolograft/runner/trainer.py, or install "
-                     "Ultralytics 8.3.0 or 8.4.190.")
+    return HostError(tr("The training loop of Ultralytics {version} does not use trainer.accumulate as yolograft "
+                        "expects: {difference}. A trial could not be resumed exactly. Compare BaseTrainer._do_train "
+                        "in ultralytics/engine/trainer.py with yolograft/runner/trainer.py, or install Ultralytics "
+                        "8.3.0 or 8.4.190.", version=ultralytics.__version__, difference=difference))
 
 
 def trial_trainer(stock: type[Any]) -> type[Any]:
@@ -263,5 +266,5 @@ def trial_trainer(stock: type[Any]) -> type[Any]:
         HostError: `stock` is not a class.
     """
     if not isinstance(stock, type):
-        raise HostError(f"{stock} is not a trainer class.")
+        raise HostError(tr("{stock} is not a trainer class.", stock=stock))
     return type(f"Trial{stock.__name__}", (TrialTrainer, grafted_trainer(stock)), {"__doc__": TrialTrainer.__doc__})

@@ -17,25 +17,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolograft.errors import GraftError, SpecError, nearest
+from yolograft.language import tr
 from yolograft.spec import Graft, parse_value, split_outside
 from yolograft.study.trial import Host
 
 __all__ = ["CONTROLS", "Arm", "parse_arms", "read_value"]
 
-CONTROLS = {
-    "aa": "the baseline with its initial weights perturbed by one part in a million: shows the noise of training",
-    "params": "a plain 1x1 convolution with about as many parameters as the block, at the same sites",
-    "gate1": "the block with its gates fixed at 1",
-    "scale": "the bare host at the next larger scale (n to s), to compare the cost of the block with a larger model",
-}
+CONTROLS = (
+    "aa",  # the baseline with its initial weights perturbed by one part in a million: shows the noise of training
+    "params",  # a plain 1x1 convolution with about as many parameters as the block, at the same sites
+    "gate1",  # the block with its gates fixed at 1
+    "scale",  # the bare host at the next larger scale (n to s), to compare the cost of the block with a larger model
+)
 _HELPERS = ("positions", "blocks", "ratios")
 _RATIOS = (2, 4, 8, 16, 32)
 _SETTING = re.compile(r"[A-Za-z_]\w*=\S.*", re.DOTALL)
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<inside>.*)\))?", re.DOTALL)
 _SCALE = re.compile(r"(?P<family>yolo[a-z]*-?v?\d+)(?P<scale>[tnsml])(?=$|[-.])")
+_YAML = re.compile(r"\.ya?ml$", re.IGNORECASE)
 _NEXT = {"t": "s", "n": "s", "s": "m", "m": "l", "l": "x"}
-_GRAMMAR = "Expected a graft with train arguments, as in 'se@8 lr0=0.005', or one of: " + ", ".join(
-    [f"{name}(...)" for name in _HELPERS] + list(CONTROLS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +72,35 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
         SpecError: an item has none of the forms above.
         GraftError: two arms are the same, or the host has no block of that name.
     """
-    items = [item for line in ([text] if isinstance(text, str) else text) for item in split_outside(str(line), ";")]
+    items = [item for line in ([text] if isinstance(text, str) else text) for item in _split_items(str(line))]
     arms: list[Arm] = []
     for item in filter(None, map(str.strip, items)):
         arms += _expand(item, arms, host, model)
     if not arms:
-        raise SpecError(f"The study has no arms. {_GRAMMAR}.")
+        raise SpecError(tr("The study has no arms. {grammar}.", grammar=_grammar()))
     if host is not None:
         _check_distinct(arms, host)
     return tuple(arms)
+
+
+def _split_items(text: str) -> list[str]:
+    """Split at semicolons, and at commas that end an arm: `none, se@8` has two arms, and `se@p3,p4` has one."""
+    items: list[str] = []
+    for part in split_outside(text, ";"):
+        first, *others = split_outside(part, ",")
+        items.append(first)
+        for piece in others:
+            if _starts_arm(piece.strip()):
+                items.append(piece)
+            else:
+                items[-1] += f",{piece}"
+    return items
+
+
+def _starts_arm(text: str) -> bool:
+    call = _CALL.match(text)
+    name = call["name"] if call else ""
+    return name in ("none", *CONTROLS, *_HELPERS) or len(split_outside(text, "@")) > 1 or bool(_YAML.search(text))
 
 
 def read_value(text: str) -> Any:
@@ -101,6 +121,9 @@ def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -
     settings = {key: read_value(value) for key, _, value in (word.partition("=") for word in words[split:])}
     suffix = "".join(f" {word}" for word in words[split:])
     call = _CALL.fullmatch(name_part)
+    if _YAML.search(name_part):
+        raise SpecError(tr("'{name}' is a model YAML, and an arm is a graft: a study cannot compare model YAMLs yet. "
+                           "'yolograft lint {name}' prints the graft of its attention rows.", name=name_part))
     if not name_part:
         name_part = "none"  # "lr0=0.005" alone is the bare host with this train argument
     elif call and call["name"] in CONTROLS:
@@ -109,7 +132,8 @@ def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -
         grafts = _helper(call["name"], call["inside"] or "", host, model)
         return [Arm(name=graft + suffix, graft=graft, settings=settings) for graft in grafts]
     elif call and name_part.lower() != "none":
-        raise SpecError(f"'{name_part}' is not an arm.{nearest(call['name'], [*_HELPERS, *CONTROLS])} {_GRAMMAR}.")
+        raise SpecError(tr("'{name_part}' is not an arm.{nearest} {grammar}.", name_part=name_part,
+                           nearest=nearest(call["name"], [*_HELPERS, *CONTROLS]), grammar=_grammar()))
     graft = str(Graft.parse(name_part))
     return [Arm(name=graft + suffix, graft=graft, settings=settings)]
 
@@ -118,22 +142,24 @@ def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: st
              model: str) -> Arm:
     if name == "scale":
         if inside:
-            raise SpecError(f"'scale({inside})' is not a control: 'scale' is the bare host at the next scale and takes no "
-                            "argument.")
+            raise SpecError(tr("'scale({inside})' is not a control: 'scale' is the bare host at the next scale and "
+                               "takes no argument.", inside=inside))
         larger = _SCALE.sub(lambda m: m["family"] + _NEXT[m["scale"]], model)
         if larger == model:
-            raise SpecError(f"'scale' cannot tell which model comes after '{model}': its name has none of the scale letters "
-                            f"{', '.join(_NEXT)}. Name the larger model: 'none model=LARGER'.")
+            raise SpecError(tr("'scale' cannot tell which model comes after '{model}': its name has none of the scale "
+                               "letters {next}. Name the larger model: 'none model=LARGER'.", model=model,
+                               next=", ".join(_NEXT)))
         return Arm(name=f"scale{suffix}", settings={"model": larger, **settings})
     if name == "aa":
         if inside:
-            raise SpecError(f"'aa({inside})' is not a control: 'aa' is a copy of the baseline and takes no argument.")
+            raise SpecError(tr("'aa({inside})' is not a control: 'aa' is a copy of the baseline and takes no argument.",
+                               inside=inside))
         return Arm(name=f"aa{suffix}", control="aa", settings=settings)
     grafted = [arm.graft for arm in previous if arm.graft != "none" and not arm.control]
     target = str(Graft.parse(inside)) if inside else (grafted or ["none"])[-1]
     if target == "none":
-        raise SpecError(f"'{name}' is the control of a graft: put it after that graft, as in 'se@8; {name}', or "
-                        f"name the graft: '{name}(se@8)'.")
+        raise SpecError(tr("'{name}' is the control of a graft: put it after that graft, as in 'se@8; {name}', or "
+                           "name the graft: '{name}(se@8)'.", name=name))
     return Arm(name=f"{name}({target}){suffix}", graft=target, control=name, settings=settings)
 
 
@@ -146,7 +172,8 @@ def _helper(name: str, inside: str, host: Host, model: str) -> list[str]:
     if name == "ratios" and len(arguments) >= 2:
         return [str(Graft.parse(f"{arguments[0]}(ratio={ratio})@{','.join(arguments[1:])}")) for ratio in _RATIOS]
     example = {"positions": "positions(se)", "blocks": "blocks(8)", "ratios": "ratios(se, 8)"}[name]
-    raise SpecError(f"'{name}({inside})' is incomplete. Expected a form such as '{example}'.")
+    raise SpecError(tr("'{name}({inside})' is incomplete. Expected a form such as '{example}'.", name=name,
+                       inside=inside, example=example))
 
 
 def _check_distinct(arms: Sequence[Arm], host: Host) -> None:
@@ -154,7 +181,12 @@ def _check_distinct(arms: Sequence[Arm], host: Host) -> None:
     for arm in arms:
         identity = repr((host.spell(arm.graft), arm.control, sorted(arm.settings.items(), key=repr)))
         if identity in seen:
-            raise GraftError(f"The arms '{seen[identity]}' and '{arm.name}' are the same: with all settings "
-                             f"written out, both are '{host.spell(arm.graft)}'. To measure how much two equal "
-                             "configurations differ, add the arm 'aa'.")
+            raise GraftError(tr("The arms '{seen}' and '{name}' are the same: with all settings written out, both are "
+                                "'{spell}'. To measure how much two equal configurations differ, add the arm 'aa'.",
+                                seen=seen[identity], name=arm.name, spell=host.spell(arm.graft)))
         seen[identity] = arm.name
+
+
+def _grammar() -> str:
+    return tr("Expected a graft with train arguments, as in 'se@8 lr0=0.005', or one of: {names}",
+              names=", ".join([*(f"{name}(...)" for name in _HELPERS), *CONTROLS]))

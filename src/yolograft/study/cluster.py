@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.errors import GraftError
+from yolograft.language import tr
 from yolograft.study.local import Local
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
@@ -44,7 +45,7 @@ class Cluster:
         try:
             import ray
         except ModuleNotFoundError:
-            raise GraftError("executor=ray needs Ray: pip install 'yolograft[ray]'. Or use executor=local.") from None
+            raise GraftError(tr("executor=ray needs Ray: pip install 'yolograft[ray]'. Or use executor=local.")) from None
         self._ray: Any = ray
         self._owns_cluster = not ray.is_initialized()
         # a task without a GPU keeps CUDA_VISIBLE_DEVICES of its node
@@ -55,8 +56,9 @@ class Cluster:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, ValueError, RuntimeError) as error:
                 why = str(error).splitlines()[0]
-                raise GraftError(f"No Ray cluster answers at address={address}: {why}. Start one with: "
-                                 "ray start --head. To start a cluster on this machine, omit address.") from error
+                raise GraftError(tr("No Ray cluster answers at address={address}: {why}. Start one with: ray start "
+                                    "--head. To start a cluster on this machine, omit address.", address=address,
+                                    why=why)) from error
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         self._share = {"num_cpus": 1, "num_gpus": 1 / per_gpu if gpus else 0}

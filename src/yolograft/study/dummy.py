@@ -22,6 +22,7 @@ from typing import Any
 
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, SpecError, nearest
+from yolograft.language import tr
 from yolograft.spec import Graft
 from yolograft.study.trial import Report, Result, Trial
 
@@ -64,7 +65,7 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
 def test(trial: Trial, folder: Path) -> dict[str, float]:
     """Pretend to score the test split, with noise that is independent of the validation noise."""
     if trial.settings.get("fail") == "no-test":
-        raise DataError("The data set has no test split.")
+        raise DataError(tr("The data set has no test split."))
     effect = float(trial.settings.get("effect", 0)) if trial.graft != "none" else 0.0
     return {"mAP50-95": 0.7 + effect + 0.01 * _gaussian("test", trial.graft, trial.seed)}
 
@@ -89,7 +90,8 @@ def spell(graft: str) -> str:
     parts = []
     for part in Graft.parse(graft).parts:
         if part.block not in _DEFAULTS:
-            raise SpecError(f"No block is named '{part.block}'.{nearest(part.block, _DEFAULTS)}")
+            raise SpecError(tr("No block is named '{block}'.{nearest}", block=part.block,
+                               nearest=nearest(part.block, _DEFAULTS)))
         settings = {**_DEFAULTS[part.block], **dict(part.settings)}
         inner = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
         parts.append(f"{part.block}({inner})@{','.join(map(str, part.sites))}")
@@ -110,7 +112,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     """Raise `DataError` for an unknown train argument."""
     for key in settings:
         if key not in _KNOWN:
-            raise DataError(f"No train argument is named '{key}'.{nearest(key, _KNOWN)}")
+            raise DataError(tr("No train argument is named '{key}'.{nearest}", key=key, nearest=nearest(key, _KNOWN)))
 
 
 def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -119,7 +121,7 @@ def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
     if path.is_file():
         return {"data": hashlib.sha256(path.read_bytes()).hexdigest()[:20]}
     if path.suffix == ".yaml":
-        raise DataError(f"The data set '{path}' does not exist.")
+        raise DataError(tr("The data set '{path}' does not exist.", path=path))
     return {"data": str(path)}
 
 

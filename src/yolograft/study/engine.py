@@ -22,6 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from yolograft.errors import GraftError, SpecError
+from yolograft.language import tr
 from yolograft.study import statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
 from yolograft.study.plan import Plan
@@ -93,12 +94,11 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
                 plan = _record(plan, folder, server)
             return Study(folder, plan, tuple(opened.rows()))
     except Timeout:
-        raise GraftError(f"The study in '{folder}' is being run by another process. Show its progress: "
-                         "yolograft status "
-                         f"{folder}") from None
+        raise GraftError(tr("The study in '{folder}' is being run by another process. Show its progress: yolograft "
+                            "status {folder}", folder=folder)) from None
     except OSError as error:
-        raise GraftError(f"The study in '{folder}' had to stop: {error}. Finished trials are saved. "
-                         "Fix the cause, then start the study again.") from error
+        raise GraftError(tr("The study in '{folder}' had to stop: {error}. Finished trials are saved. Fix the cause, "
+                            "then start the study again.", folder=folder, error=error)) from error
     finally:
         engine.close()
 
@@ -121,10 +121,11 @@ def begin(plan: Plan, folder: Path) -> Plan:
         others = [path for path in folder.iterdir() if not fnmatch(path.name, "running*.lock") and path.name != "plan.part"
                 and not fnmatch(path.name, ".plan.yaml.*.part")] if folder.is_dir() else []
         if others:  # other files than those of a run that was killed before it wrote its plan
-            raise GraftError(f"The folder '{folder}' exists and holds no study. Use another folder, or empty this one.")
+            raise GraftError(tr("The folder '{folder}' exists and holds no study. Use another folder, or empty this "
+                                "one.", folder=folder))
         folder.mkdir(parents=True, exist_ok=True)
         return plan
-    return _merged(Plan.read(folder / "plan.yaml", recorded=True), plan, f"The folder '{folder}'")
+    return _merged(Plan.read(folder / "plan.yaml", recorded=True), plan, tr("The folder '{folder}'", folder=folder))
 
 
 def _record(plan: Plan, folder: Path, server: Storage | None) -> Plan:
@@ -141,7 +142,7 @@ def _record(plan: Plan, folder: Path, server: Storage | None) -> Plan:
         plan = begin(plan, folder)
         text = server.plan(connection)
         if text is not None:
-            plan = _merged(Plan.recorded(yaml.safe_load(text)), plan, f"The storage of '{folder}'")
+            plan = _merged(Plan.recorded(yaml.safe_load(text)), plan, tr("The storage of '{folder}'", folder=folder))
         server.write_plan(connection, plan.text())
         plan.write(folder / "plan.yaml")  # before the lock is released, since machines can share the folder
     return plan
@@ -151,11 +152,12 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
     """Return a plan with the arms and seeds of an earlier plan first; raises `GraftError` if the plans do not match."""
     theirs, ours = ({"metric": one.metric, "baseline": one.baseline, "host": one.host, **one.settings}
                     for one in (earlier, plan))
-    changed = [f"{key}: {theirs.get(key)} recorded, {ours.get(key)} requested"
+    changed = [tr("{key}: {recorded} recorded, {requested} requested", key=key, recorded=theirs.get(key),
+                  requested=ours.get(key))
               for key in dict.fromkeys([*theirs, *ours]) if theirs.get(key) != ours.get(key)]
     if changed:
-        raise GraftError(f"{where} holds another study ({'; '.join(changed)}). Use another "
-                         "folder.")
+        raise GraftError(tr("{where} holds another study ({changed}). Use another folder.", where=where,
+                            changed="; ".join(changed)))
     plan.compare(earlier.words())
     # never remove arms or seeds: leaving out disappointing ones would invalidate the error rate
     names = {arm.name for arm in earlier.arms}
@@ -164,8 +166,8 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
                      spelled={**earlier.spelled, **plan.spelled},
                      fingerprints={**earlier.fingerprints, **plan.fingerprints})
     if len({trial.key for trial in merged.trials()}) < len(merged.trials()):
-        raise GraftError("Two arms of this study are the same under different names. "
-                         f"Its arms: {'; '.join(arm.name for arm in earlier.arms)}.")
+        raise GraftError(tr("Two arms of this study are the same under different names. Its arms: {arms}.",
+                            arms="; ".join(arm.name for arm in earlier.arms)))
     return merged
 
 
@@ -185,16 +187,21 @@ def power_warnings(plan: Plan, spread: float | None = None) -> list[str]:
     arms, seeds = len(plan.arms) - 1, len(plan.seeds)
     need = statistics.seeds_to_resolve()
     if arms < 1:
-        return ["The study has only the baseline: there is nothing to compare."]
+        return [tr("The study has only the baseline: there is nothing to compare.")]
     if seeds < need:
-        return [f"{seeds} seed{'s' * (seeds > 1)} cannot give a result: p is always at least "
-                f"{statistics.smallest_p(seeds):.2g}. "
-                f"Every verdict will be 'too few runs to say'. At least {need} seeds are needed: seeds={need}."]
+        smallest = statistics.smallest_p(seeds)
+        if seeds == 1:
+            return [tr("1 seed cannot give a result: p is always at least {smallest:.2g}. Every verdict will be 'too "
+                       "few runs to say'. At least {need} seeds are needed: seeds={need}.", smallest=smallest,
+                       need=need)]
+        return [tr("{seeds} seeds cannot give a result: p is always at least {smallest:.2g}. Every verdict will be "
+                   "'too few runs to say'. At least {need} seeds are needed: seeds={need}.", seeds=seeds,
+                   smallest=smallest, need=need)]
     if spread is None:
         return []
     effect = statistics.detectable(spread, seeds, arms=arms)
-    return [f"With {seeds} seeds and {arms} arms, true effects below about {effect:.4f} will usually be "
-            "missed."]
+    return [tr("With {seeds} seeds and {arms} arms, true effects below about {effect:.4f} will usually be missed.",
+               seeds=seeds, arms=arms, effect=effect)]
 
 
 def read_duration(text: str | float) -> float:
@@ -202,24 +209,24 @@ def read_duration(text: str | float) -> float:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
     plain = "".join(str(text).lower().split())
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+|\d+(\.\d+)?", plain):
-        raise SpecError(f"budget={text} is not a time. Expected for example 90s, 30m, 2h or 1h30m.")
+        raise SpecError(tr("budget={text} is not a time. Expected for example 90s, 30m, 2h or 1h30m.", text=text))
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([smhd]?)", plain))
 
 
 def _executor(name: str, workers: int | None, address: str | None, per_gpu: int) -> Executor:
     for key, value in (("workers", workers), ("per_gpu", per_gpu)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise SpecError(f"{key}={value} must be a whole number of at least 1.")
+            raise SpecError(tr("{key}={value} must be a whole number of at least 1.", key=key, value=value))
     if name == "local":
         if address is not None:
-            raise SpecError("address needs executor=ray: with executor=local all trials run on this machine.")
+            raise SpecError(tr("address needs executor=ray: with executor=local all trials run on this machine."))
         devices = find_devices()
         return Local(slots=workers or max(1, len(devices) * per_gpu), devices=devices)
     if name == "ray":
         from yolograft.study.cluster import Cluster
 
         return Cluster(address=address, slots=workers, per_gpu=per_gpu)
-    raise SpecError(f"executor={name} is not an executor. Known: local, ray.")
+    raise SpecError(tr("executor={name} is not an executor. Known: local, ray.", name=name))
 
 
 def is_full(outcome: Failure, folder: Path) -> bool:
@@ -330,8 +337,9 @@ class _Run:
     def _settle(self, row: Row, outcome: Result | Failure, folder: Path) -> None:
         if isinstance(outcome, Failure) and is_full(outcome, folder):
             # not an error of the trial, and the next trials would fail too: stop, so that the trial resumes later
-            raise GraftError(f"The disk of '{self.folder}' is full: '{row.arm}' with seed {row.seed} could not "
-                             "continue. Finished trials are saved. Free some disk space, then start the study again.")
+            raise GraftError(tr("The disk of '{folder}' is full: '{arm}' with seed {seed} could not continue. "
+                                "Finished trials are saved. Free some disk space, then start the study again.",
+                                folder=self.folder, arm=row.arm, seed=row.seed))
         if isinstance(outcome, Result) and self.plan.metric not in outcome.metrics:
             outcome = Failure(reason=f"The trial gave no {self.plan.metric}, which is the metric of the study. It "
                                      f"gave {', '.join(outcome.metrics)}.")

@@ -14,6 +14,7 @@ from statistics import mean
 
 from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
+from yolograft.language import tr
 from yolograft.study.local import end, environment, launch
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, read_json, write_json
@@ -69,12 +70,12 @@ def score(study: Study) -> Holdout:
     baseline, metric = study.plan.baseline, study.plan.metric
     scores = {arm: by for arm, by in study.scores().items() if len(by) == len(study.plan.seeds)}
     if len(scores) + len(study.stopped) < len(study.plan.arms) or baseline not in scores or len(study.plan.arms) < 2:
-        raise GraftError("The held-out test split is scored once, at the end: the study must be complete first.")
+        raise GraftError(tr("The held-out test split is scored once, at the end: the study must be complete first."))
     arms = [arm for arm in study.plan.arms if arm.name != baseline]
     candidates = [arm.name for arm in arms if not arm.role] or [arm.name for arm in arms]  # a control is not a candidate
     arm = max((one for one in candidates if one in scores), key=lambda one: mean(scores[one].values()), default="")
     if not arm:
-        raise GraftError("The held-out test split is scored for the best arm, but the race stopped all arms.")
+        raise GraftError(tr("The held-out test split is scored for the best arm, but the race stopped all arms."))
     test_scores = {name: {seed: _score_trial(study, name, seed, metric) for seed in study.plan.seeds}
                    for name in (baseline, arm)}
     holdout = Holdout(arm=arm, among=len(candidates), metric=metric, baseline=baseline, scores=test_scores)
@@ -86,8 +87,9 @@ def score(study: Study) -> Holdout:
 def _score_trial(study: Study, arm: str, seed: int, metric: str) -> float:
     folder = study.folder_of(study.latest[arm, seed].key)
     if not folder.is_dir():
-        raise GraftError(f"The held-out test split cannot be scored here: '{arm}' with seed {seed} was trained on another "
-                         f"machine. Copy the folder {folder.name} from there into '{folder.parent}'.")
+        raise GraftError(tr("The held-out test split cannot be scored here: '{arm}' with seed {seed} was trained on "
+                            "another machine. Copy the folder {name} from there into '{parent}'.", arm=arm, seed=seed,
+                            name=folder.name, parent=folder.parent))
     trial = next(one for one in study.plan.trials() if (one.arm, one.seed) == (arm, seed))
     write_json(folder / "trial.json", trial)
     process = launch(folder, environment(1), "test")
@@ -99,5 +101,5 @@ def _score_trial(study: Study, arm: str, seed: int, metric: str) -> float:
     if result is None:
         failure = read_json(Failure, folder / "failure.json")
         why = failure.reason if failure else f"see {folder / 'log.txt'}"
-        raise GraftError(f"The held-out test split cannot be scored: {why}")
+        raise GraftError(tr("The held-out test split cannot be scored: {why}", why=why))
     return result.metrics[metric]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError
+from yolograft.language import tr
 from yolograft.study.study import Study
 
 __all__ = ["Detections", "average_precision", "image_intervals", "resampled_ap", "store_resampled_ap"]
@@ -58,7 +59,7 @@ class Detections:
                 found, truths = stored["detections"], stored["truths"]
                 names, correct = tuple(map(str, stored["names"])), stored["correct"].astype(bool)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(f"'{file}' is not a readable file of detections: {error}") from error
+            raise DataError(tr("'{file}' is not a readable file of detections: {error}", file=file, error=error)) from error
         order = np.argsort(-found[:, 5], kind="stable")
         classes = int(max(found[:, 6].max(initial=-1), truths[:, 1].max(initial=-1))) + 1
         counts = np.zeros((len(names), classes), np.int64)
@@ -168,7 +169,7 @@ def image_intervals(study: Study, *, metric: str | None = None, resamples: int =
             continue
         images, values = resampled_ap(file, resamples)
         if images != (first := first or images):
-            raise DataError(f"'{file}' has other images than the other trials of the study.")
+            raise DataError(tr("'{file}' has other images than the other trials of the study.", file=file))
         means[which] = values[:, _METRICS[name]].mean(axis=1)
     plan = study.plan
     found = {arm.name: _interval(means, arm.name, plan.baseline, plan.seeds, level)

@@ -74,7 +74,8 @@ def environment(slots: int) -> dict[str, str]:
     YOLOGRAFT_THREADS repeats OMP_NUM_THREADS, which Ultralytics may change in the worker.
     """
     count = str(threads.share(slots))  # by default torch uses all cores in every worker
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    # a trial's files store why it failed: in English, since a report in any language and on any machine shows it
+    return {**os.environ, "YOLOGRAFT_LANG": "en", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "OMP_NUM_THREADS": count, "YOLOGRAFT_THREADS": count}
 
 

@@ -13,6 +13,7 @@ import yaml
 from yolograft import __version__
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
+from yolograft.language import tr
 from yolograft.study.arms import Arm, parse_arms, read_value
 from yolograft.study.race import seeds_to_race
 from yolograft.study.trial import Host, Trial, host_name, load_host
@@ -69,7 +70,7 @@ class Plan:
         host = load_host(plan.host)
         for arm in plan.arms:
             both = {**plan.settings, **arm.settings}
-            _check(host, arm, both)
+            _check(host, arm, both, str(plan.settings["model"]))
         plan = replace(
             plan, spelled={arm.name: host.spell(arm.graft) for arm in plan.arms}, hardware=host.hardware(),
             fingerprints={arm.name: host.fingerprints({**plan.settings, **arm.settings})
@@ -84,16 +85,17 @@ class Plan:
         settings = train_arguments(words)
         for needed, example in (("data", "data=NEU-DET.yaml"), ("model", "model=yolo11n.pt")):
             if not settings.get(needed):
-                raise SpecError(f"The study names no {needed}. Add for example: {example}")
+                raise SpecError(tr("The study names no {needed}. Add for example: {example}", needed=needed,
+                                   example=example))
         if "seed" in settings:
-            raise SpecError(f"A study has seeds, not one seed: write seeds={settings['seed']} or seeds=6.")
+            raise SpecError(tr("A study has seeds, not one seed: write seeds={seed} or seeds=6.", seed=settings["seed"]))
         if not study_keys.get("arms"):
-            raise SpecError('The study names no arms. Add for example: arms="none; se@8; cbam@8"')
+            raise SpecError(tr("The study names no arms. Add for example: arms=\"none; se@8; cbam@8\""))
         host_key = host_name(str(study_keys.get("host") or _HOST))
         metric = str(study_keys.get("metric") or "mAP50-95")
         if metric not in METRICS:
-            raise SpecError(f"No metric is named '{metric}'.{nearest(metric, METRICS)} Known: "
-                            f"{', '.join(METRICS)}.")
+            raise SpecError(tr("No metric is named '{metric}'.{nearest} Known: {metrics}.", metric=metric,
+                               nearest=nearest(metric, METRICS), metrics=", ".join(METRICS)))
         host = None if recorded else load_host(host_key)
         # stored with every trial, so that a changed default gives new trials
         settings = {**getattr(host, "DEFAULTS", {}), **settings}
@@ -102,12 +104,13 @@ class Plan:
         race = study_keys.get("race", False)
         race = read_value(race) if isinstance(race, str) else race
         if not isinstance(race, bool):
-            raise SpecError(f"race={race} must be True or False.")
+            raise SpecError(tr("race={race} must be True or False.", race=race))
         seeds = _seeds(study_keys.get("seeds", 6))
         if race and not recorded and len(seeds) < seeds_to_race(len(arms) - 1):
-            raise SpecError(f"A race of {len(arms) - 1} arms over {len(seeds)} seeds cannot have a winner: with Holm's "
-                            f"correction no arm can reach p <= 0.05. Use seeds={seeds_to_race(len(arms) - 1)} or more, or "
-                            "race=False.")
+            raise SpecError(tr("A race of {arms} arms over {seeds} seeds cannot have a winner: with Holm's "
+                               "correction no arm can reach p <= 0.05. Use seeds={need} or more, or "
+                               "race=False.", arms=len(arms) - 1, seeds=len(seeds),
+                               need=seeds_to_race(len(arms) - 1)))
         return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_key, race=race)
 
     @classmethod
@@ -168,19 +171,19 @@ class Plan:
         """Compare this plan with a recorded one; raises `DataError` if versions, defaults, data or weights have changed."""
         fingerprints = words.get("fingerprints") or {}
         pairs: list[tuple[str, Mapping[str, str], Mapping[str, str]]] = [
-            ("other versions", words.get("versions") or {}, self.versions),
-            ("other defaults", {arm: text for arm, text in (words.get("spelled") or {}).items()
+            (tr("other versions"), words.get("versions") or {}, self.versions),
+            (tr("other defaults"), {arm: text for arm, text in (words.get("spelled") or {}).items()
                                 if arm in self.spelled}, self.spelled),
-            *(("other data or weights", fingerprints.get(arm) or {}, now)
+            *((tr("other data or weights"), fingerprints.get(arm) or {}, now)
               for arm, now in self.fingerprints.items()),
         ]
         for noun, then, now in pairs:
-            changed = [f"{key}: {was} then, {now.get(key)} now" for key, was in then.items()
+            changed = [tr("{key}: {then} then, {now} now", key=key, then=was, now=now.get(key)) for key, was in then.items()
                        if was != now.get(key)]
             if changed:
-                raise DataError(f"This study was started with {noun} ({'; '.join(changed)}). Its runs cannot "
-                                "be compared with new ones. Restore the recorded state, or start a new study in another "
-                                "folder.")
+                raise DataError(tr("This study was started with {noun} ({changed}). Its runs cannot be compared with "
+                                   "new ones. Restore the recorded state, or start a new study in another folder.",
+                                   noun=noun, changed="; ".join(changed)))
 
 
 def read_words(path: Path) -> dict[str, Any]:
@@ -188,14 +191,14 @@ def read_words(path: Path) -> dict[str, Any]:
     try:
         words = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"The plan '{path}' does not exist.") from None
+        raise DataError(tr("The plan '{path}' does not exist.", path=path)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The plan '{path}' cannot be read: {error}") from None
+        raise DataError(tr("The plan '{path}' cannot be read: {error}", path=path, error=error)) from None
     except yaml.YAMLError as error:
-        raise DataError(f"The plan '{path}' is not YAML: {error}") from None
+        raise DataError(tr("The plan '{path}' is not YAML: {error}", path=path, error=error)) from None
     if not isinstance(words, dict):
-        raise DataError(f"The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: "
-                        "none; se@8'.")
+        raise DataError(tr("The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: none; se@8'.",
+                           path=path))
     return {str(key): value for key, value in words.items()}
 
 
@@ -205,24 +208,25 @@ def train_arguments(words: Mapping[str, Any]) -> dict[str, Any]:
             for key, value in words.items() if key not in _STUDY_KEYS and key not in _RECORD_KEYS}
 
 
-def _check(host: Host, arm: Arm, settings: Mapping[str, Any]) -> None:
+def _check(host: Host, arm: Arm, settings: Mapping[str, Any], model: str) -> None:
     try:
         host.check(str(settings["model"]), arm.graft, settings, arm.control)
     except GraftError as error:
         if "model" not in arm.settings:
             raise
-        why = str(error).partition(" Did you mean")[0].strip()  # the suggestion would be the model of the study
-        raise type(error)(f"The arm '{arm.name}' trains another model, {settings['model']}, which must exist before the "
-                          f"study starts. {why} Add that file, name another model in the arm ('none model=PATH'), or "
-                          "remove the arm.") from error
+        useless = tr(" Did you mean '{name}'?", name=Path(model).name)  # the model of the study
+        why = str(error).replace(useless, "").strip()
+        raise type(error)(tr("The arm '{arm}' trains another model, {model}, which must exist before the study "
+                             "starts. {why} Add that file, name another model in the arm ('none model=PATH'), or "
+                             "remove the arm.", arm=arm.name, model=settings["model"], why=why)) from error
 
 
 def _with_baseline(arms: tuple[Arm, ...], requested: str | None) -> tuple[tuple[Arm, ...], str]:
     names = [arm.name for arm in arms]
     if requested is not None and requested not in names:
         if requested != "none":
-            raise SpecError(f"The baseline '{requested}' is not an arm.{nearest(requested, names)} Arms: "
-                            f"{'; '.join(names)}.")
+            raise SpecError(tr("The baseline '{requested}' is not an arm.{nearest} Arms: {names}.", requested=requested,
+                               nearest=nearest(requested, names), names="; ".join(names)))
         requested = None
     if requested is not None:
         return arms, requested
@@ -241,8 +245,8 @@ def _seeds(value: Any) -> tuple[int, ...]:
         raw = list(range(raw))
     whole = isinstance(raw, (list, tuple)) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
     if not whole or not raw or len(set(raw)) < len(raw):
-        raise SpecError(f"seeds={value} must be a number of seeds, such as 6, or different seeds, such as "
-                        "0,1,2.")
+        raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
+                           value=value))
     return tuple(raw)
 
 

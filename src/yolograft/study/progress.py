@@ -15,9 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from yolograft import shell
+from yolograft.language import tr
 from yolograft.study.engine import Running, power_warnings
 from yolograft.study.study import Study
-from yolograft.study.verdict import Word
+from yolograft.study.verdict import Word, spoken
 
 __all__ = ["Lines", "LiveView", "line", "standing", "status"]
 
@@ -27,22 +29,24 @@ _STYLES = {Word.HELPS: "bold green", Word.HURTS: "bold red", Word.UNDECIDED: "",
 def standing(study: Study) -> Table:
     """Return a table of the arms: finished runs, mean, mean paired difference, interval, p-value and verdict so far."""
     plan, verdicts = study.plan, {verdict.arm: verdict for verdict in study.verdicts()}
-    table = Table(title=f"{plan.metric}, against {plan.baseline}", title_justify="left")
-    for name in ("arm", "runs", "failed", "mean", "difference", "95% interval", "adjusted p", "verdict"):
-        side: Literal["left", "right"] = "left" if name in ("arm", "verdict") else "right"
-        table.add_column(name, justify=side, no_wrap=name == "arm")
+    table = Table(title=tr("{metric}, against {baseline}", metric=plan.metric, baseline=plan.baseline), title_justify="left")
+    columns = (tr("arm"), tr("runs"), tr("failed"), tr("mean"), tr("difference"), tr("95% interval"), tr("adjusted p"),
+               tr("verdict"))
+    for place, name in enumerate(columns):
+        side: Literal["left", "right"] = "left" if place in (0, len(columns) - 1) else "right"
+        table.add_column(name, justify=side, no_wrap=place == 0)
     failed = [arm for arm, _ in study.failures()]
     for arm, scores in study.scores().items():
         cells = [arm, f"{len(scores)}/{len(plan.seeds)}", str(failed.count(arm) or ""),
                  f"{mean(scores.values()):.4f}" if scores else ""]
         verdict = verdicts.get(arm)
         if verdict is None or not verdict.seeds:
-            table.add_row(*cells, "", "", "", "baseline" if arm == plan.baseline else "")
+            table.add_row(*cells, "", "", "", tr("baseline") if arm == plan.baseline else "")
             continue
         low, high = verdict.t_interval
-        interval = f"{low:+.4f} to {high:+.4f}" if math.isfinite(low) else ""
+        interval = tr("{low:+.4f} to {high:+.4f}", low=low, high=high) if math.isfinite(low) else ""
         table.add_row(*cells, f"{verdict.mean:+.4f}", interval,
-                      f"{verdict.p_adjusted:.3g}", Text(str(verdict.word), style=_STYLES[verdict.word]))
+                      f"{verdict.p_adjusted:.3g}", Text(spoken(verdict.word), style=_STYLES[verdict.word]))
     return table
 
 
@@ -53,28 +57,34 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
     started = {which: row for which, row in study.latest.items() if row.state == "running"}
     locked = _is_running(study.folder)
     active = [which for which, row in started.items() if locked or (storage and not row.lost)]
-    alive, counts = locked or bool(active), {"running": len(active), "interrupted": len(started) - len(active),
-                                          "failed": len(study.failures())}
-    state = "complete" if done == total else "running" if alive else "not running"
+    alive = locked or bool(active)
+    state = tr("complete") if done == total else tr("running") if alive else tr("not running")
+    counts = [(tr(", {count} running", count=len(active)), len(active)),
+              (tr(", {count} interrupted", count=len(started) - len(active)), len(started) - len(active)),
+              (tr(", {count} failed", count=len(study.failures())), len(study.failures()))]
     console = Console(file=io.StringIO(), width=120, record=True)
-    console.print(f"Study {study.folder}: {state}; {done} of {total} trials done"
-                  + "".join(f", {count} {word}" for word, count in counts.items() if count) + ".", highlight=False)
+    console.print(tr("Study {folder}: {state}; {done} of {total} trials done{counts}.", folder=study.folder, state=state,
+                     done=done, total=total, counts="".join(text for text, count in counts if count)), highlight=False)
     for (arm, seed), row in started.items():
-        console.print(f"  {'running' if (arm, seed) in active else 'interrupted'}: {arm}, seed {seed}"
-                      + (f", on {row.owner.partition(':')[0]}" if storage else ""), highlight=False)
+        text = (tr("  running: {arm}, seed {seed}", arm=arm, seed=seed) if (arm, seed) in active else
+                tr("  interrupted: {arm}, seed {seed}", arm=arm, seed=seed))
+        where = tr(", on {machine}", machine=row.owner.partition(":")[0]) if storage else ""
+        console.print(text + where, highlight=False)
     console.print(standing(study))
     for (arm, reason), seeds in _grouped(study.failures()).items():
-        console.print(f"failed: {arm}, seed {', '.join(map(str, seeds))}: {reason}", highlight=False)
+        console.print(tr("failed: {arm}, seed {seeds}: {reason}", arm=arm, seeds=", ".join(map(str, seeds)), reason=reason),
+                      highlight=False)
     for warning in power_warnings(study.plan):
         console.print(warning, highlight=False)
-    early = [f"{tau:+.2f} after epoch {epoch} ({100 * share:.0f}%)" for epoch, tau, share in study.milestones()
-             if math.isfinite(tau)]
+    early = [tr("{tau:+.2f} after epoch {epoch} ({percent:.0f}%)", tau=tau, epoch=epoch, percent=100 * share)
+             for epoch, tau, share in study.milestones() if math.isfinite(tau)]
     if early:
-        console.print("Would fewer epochs have given the same ranking of the arms? Kendall's tau with the final means: "
-                      f"{', '.join(early)}.", highlight=False)
+        console.print(tr("Would fewer epochs have given the same ranking of the arms? Kendall's tau with the final "
+                         "means: {early}.", early=", ".join(early)), highlight=False)
     if done < total and not alive:
-        console.print(f"Resume: yolograft study {study.folder / 'plan.yaml'}" + (" storage=URL" if storage else "")
-                      + (" retry=true" if study.failures() else ""), highlight=False)
+        words = [*(["storage=URL"] if storage else []), *(["retry=true"] if study.failures() else [])]
+        command = shell.command("study", study.folder / "plan.yaml", *words)
+        console.print(tr("Resume: {command}", command=command), highlight=False)
     return console.export_text()
 
 
@@ -99,22 +109,26 @@ def line(study: Study, left: float) -> str:
     """Return the progress of a study in one line."""
     total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
     failed = len(study.failures())
-    return f"{done} of {total} trials" + (f", {failed} failed" if failed else "") + (
-        "" if math.isnan(left) or done + failed == total else f", about {duration(left)} left")
+    text = tr("{done} of {total} trials", done=done, total=total)
+    if failed:
+        text += tr(", {count} failed", count=failed)
+    if not math.isnan(left) and done + failed < total:
+        text += tr(", about {time} left", time=duration(left))
+    return text
 
 
 class Lines:
     """A `View` for a log file: prints one line after each trial."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console, self._last = console or Console(), ""
+        self._console, self._last = console or Console(), (-1, -1)
 
     def __call__(self, study: Study, running: Sequence[Running], left: float) -> None:
         """Print the progress if the number of finished or failed trials has changed."""
-        text = line(study, left)
-        if text.partition(", about")[0] != self._last:
-            self._last = text.partition(", about")[0]
-            self._console.print(text, highlight=False)
+        counts = sum(len(by_seed) for by_seed in study.results.values()), len(study.failures())
+        if counts != self._last:
+            self._last = counts
+            self._console.print(line(study, left), highlight=False)
 
 
 class LiveView:
@@ -142,9 +156,8 @@ class LiveView:
 def _layout(study: Study, running: Sequence[Running], left: float) -> RenderableType:
     lines = [line(study, left)]
     epochs = study.plan.settings.get("epochs", "?")
-    lines += [f"  {one.row.arm}, seed {one.row.seed}: epoch {one.epoch} of "
-              f"{one.trial.settings.get('epochs', epochs)}"
-              for one in running]
+    lines += [tr("  {arm}, seed {seed}: epoch {epoch} of {epochs}", arm=one.row.arm, seed=one.row.seed, epoch=one.epoch,
+                 epochs=one.trial.settings.get("epochs", epochs)) for one in running]
     return Group(standing(study), Text("\n".join(lines)))
 
 
@@ -156,5 +169,7 @@ def duration(seconds: float) -> str:
     """
     minutes = round(seconds / 60)
     if minutes < 1:
-        return f"{round(seconds)} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+        return tr("{seconds} s", seconds=round(seconds))
+    if minutes < 120:
+        return tr("{minutes} min", minutes=minutes)
+    return tr("{hours} h {minutes} min", hours=minutes // 60, minutes=minutes % 60)

@@ -30,6 +30,7 @@ from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, delete, eve
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from yolograft.errors import GraftError
+from yolograft.language import tr
 from yolograft.study.trial import Failure, Result, Trial
 
 __all__ = ["HEARTBEAT", "Row", "Storage"]
@@ -99,8 +100,8 @@ class Storage:
         self.owner = f"{socket.gethostname()}:{self.folder}"
         file = self.folder / "study.db"
         if url is None and not create and not file.exists():
-            raise GraftError(f"There is no study in '{folder}': it has no study.db. If its trials are in a data "
-                             "base on a server, add storage=URL.")
+            raise GraftError(tr("There is no study in '{folder}': it has no study.db. If its trials are in a data "
+                                "base on a server, add storage=URL.", folder=folder))
         self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name can have ? or %
         self._where = _without_password(url) if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -122,7 +123,8 @@ class Storage:
             except ImportError as error:
                 dialect, _, driver = self._url.partition(":")[0].partition("+")
                 package = _DRIVERS.get(driver or dialect, driver or dialect)
-                raise GraftError(f"{self._where} needs a driver that is not installed: pip install {package}") from error
+                raise GraftError(tr("{where} needs a driver that is not installed: pip install {package}",
+                                    where=self._where, package=package)) from error
             except SQLAlchemyError as error:
                 # Two processes create the tables at once: the second one finds a table, or Optuna's version row.
                 text = str(error)
@@ -137,8 +139,8 @@ class Storage:
         if not self.shared and len(known) == 1:
             name = next(iter(known))  # the folder may have been renamed or copied
         if name not in known and not create:
-            raise GraftError(f"{self._where} has no study '{name}'. It has: "
-                             f"{', '.join(sorted(known)) or 'none'}.")
+            raise GraftError(tr("{where} has no study '{name}'. It has: {studies}.", where=self._where, name=name,
+                                studies=", ".join(sorted(known)) or "-"))
         if name not in known:
             with suppress(optuna.exceptions.DuplicatedStudyError):  # another machine has just created it
                 study = self._rdb.create_new_study([StudyDirection.MAXIMIZE], name)
@@ -147,9 +149,9 @@ class Storage:
             known = {study.study_name: study._study_id for study in self._rdb.get_all_studies()}
         version = self._rdb.get_study_user_attrs(known[name]).get("yolograft_format", _FORMAT)
         if version != _FORMAT:
-            raise GraftError(f"The study '{name}' was written by another version of yolograft (its format is "
-                             f"{version}, "
-                             f"this version reads {_FORMAT}). Open it with the version that wrote it.")
+            raise GraftError(tr("The study '{name}' was written by another version of yolograft (its format is "
+                                "{version}, this version reads {format}). Open it with the version that wrote it.",
+                                name=name, version=version, format=_FORMAT))
         return known[name]
 
     def rows(self) -> list[Row]:
@@ -300,19 +302,22 @@ class Storage:
             cause = " ".join(dict.fromkeys(causes))
             where = self._where
             if isinstance(error, ArgumentError):
-                raise GraftError(f"{where} is not the URL of a data base. Expected: {_URLS}.") from error
+                raise GraftError(tr("{where} is not the URL of a data base. Expected: {urls}.", where=where,
+                                    urls=_URLS)) from error
             if "full" in cause or "No space left" in cause:
-                raise GraftError(f"The disk is full: {where} cannot be written. Finished trials are saved. Free "
-                                 "some disk space, then start the study again.") from error
+                raise GraftError(tr("The disk is full: {where} cannot be written. Finished trials are saved. Free "
+                                    "some disk space, then start the study again.", where=where)) from error
             if "locked" in cause:
-                raise GraftError(f"Another program has locked {where}. Close it, then start the study again. "
-                                 "Finished trials are saved.") from error
+                raise GraftError(tr("Another program has locked {where}. Close it, then start the study again. "
+                                    "Finished trials are saved.", where=where)) from error
             if "version" in cause or "schema" in cause:
-                raise GraftError(f"{where} was written by another version of Optuna than the installed "
-                                 f"{optuna.__version__}: {cause[:300]}") from error
+                raise GraftError(tr("{where} was written by another version of Optuna than the installed {version}: "
+                                    "{cause}", where=where, version=optuna.__version__, cause=cause[:300])) from error
             if "not a database" in cause or "malformed" in cause:
-                raise GraftError(f"{where} is damaged or is no data base: {cause[:200]}") from error
-            raise GraftError(f"{where} cannot be used: {cause[:300]}\nFinished trials are saved.") from error
+                raise GraftError(tr("{where} is damaged or is no data base: {cause}", where=where,
+                                    cause=cause[:200])) from error
+            raise GraftError(tr("{where} cannot be used: {cause}\nFinished trials are saved.", where=where,
+                                cause=cause[:300])) from error
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError, nearest
+from yolograft.language import tr
 
 __all__ = ["DivergedError", "Failure", "Host", "Report", "Result", "Trial", "host_name", "load_host", "read_epochs",
            "write_json"]
@@ -93,7 +94,7 @@ class Result:
         """Return this result if its metrics are finite numbers; raises `DivergedError`."""
         broken = {key: value for key, value in self.metrics.items() if not math.isfinite(value)}
         if broken or not self.metrics:
-            raise DivergedError(f"The trial ended without finite metrics: {broken or 'it returned none'}.")
+            raise DivergedError(tr("The trial ended without finite metrics: {metrics}.", metrics=broken or "none"))
         return self
 
 
@@ -176,14 +177,16 @@ def load_host(name: str) -> Host:
     path = {**registered, **{module: module for module in registered.values()}, **_HOSTS}.get(stored)
     if path is None:
         known = [*_HOSTS, *sorted(registered)]
-        raise GraftError(f"host={name} is not a known host.{nearest(name, known)} Known: {', '.join(known)}. Another module "
-                         f"can be a host if an installed package registers it in the entry-point group '{_GROUP}'.")
+        raise GraftError(tr("host={name} is not a known host.{nearest} Known: {known}. Another module can be a host "
+                            "if an installed package registers it in the entry-point group '{group}'.", name=name,
+                            nearest=nearest(name, known), known=", ".join(known), group=_GROUP))
     try:
         return cast(Host, import_module(path))
     except ModuleNotFoundError as error:
         if error.name and path != error.name and not path.startswith(f"{error.name}."):
             raise  # the host exists, but a module that it imports is not installed
-        raise GraftError(f"The host '{name}' is registered as the module '{path}', which does not exist.") from None
+        raise GraftError(tr("The host '{name}' is registered as the module '{path}', which does not exist.", name=name,
+                            path=path)) from None
 
 
 def _registered_hosts() -> dict[str, str]:

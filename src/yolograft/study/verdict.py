@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from yolograft.language import tr
 from yolograft.study import statistics
 from yolograft.study.race import differences
 
@@ -73,18 +74,25 @@ class Verdict:
         """Return one sentence with the reason for the word."""
         if self.word is Word.FEW:
             need = statistics.seeds_to_resolve()
-            return (f"{self.seeds} paired seeds cannot reach p <= 0.05 whatever they show (the smallest "
-                    f"possible p is {statistics.smallest_p(self.seeds):.2g}); at least {need} are needed.")
+            return tr("{seeds} paired seeds cannot reach p <= 0.05 whatever they show (the smallest possible p is "
+                      "{smallest:.2g}); at least {need} are needed.", seeds=self.seeds,
+                      smallest=statistics.smallest_p(self.seeds), need=need)
         if self.stopped is not None:
-            return (f"stopped after {self.stopped} paired seeds: it could not, or could hardly, have come out as helpful "
-                    f"any more (mean difference so far {self.mean:+.4f}).")
+            return tr("stopped after {seeds} paired seeds: it could not, or could hardly, have come out as helpful any more "
+                      "(mean difference so far {mean:+.4f}).", seeds=self.stopped, mean=self.mean)
         low, high = self.t_interval
-        text = (f"mean difference {self.mean:+.4f} (95% interval {low:+.4f} to {high:+.4f}), "
-                f"adjusted p {self.p_adjusted:.3g}")
+        text = tr("mean difference {mean:+.4f} (95% interval {low:+.4f} to {high:+.4f}), adjusted p {p:.3g}", mean=self.mean,
+                  low=low, high=high, p=self.p_adjusted)
         if self.word is Word.UNDECIDED:
-            return (f"{text}; true effects below {self.detectable:.4f} would usually be missed "
-                    f"by {self.seeds} seeds.")
-        return f"{text}, over {self.seeds} paired seeds."
+            return tr("{text}; true effects below {effect:.4f} would usually be missed by {seeds} seeds.", text=text,
+                      effect=self.detectable, seeds=self.seeds)
+        return tr("{text}, over {seeds} paired seeds.", text=text, seeds=self.seeds)
+
+
+def spoken(word: Word) -> str:
+    """Return the word of a verdict in the requested language. Files store the English one, `str(word)`."""
+    return {Word.HELPS: tr("helps"), Word.HURTS: tr("hurts"), Word.UNDECIDED: tr("no evidence either way"),
+            Word.FEW: tr("too few runs to say")}[word]
 
 
 def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: float = 0.05,

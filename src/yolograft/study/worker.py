@@ -22,6 +22,7 @@ from filelock import FileLock
 from yolograft import __version__
 from yolograft.atomic import PARTS
 from yolograft.errors import GraftError
+from yolograft.language import tr
 from yolograft.study.trial import DivergedError, Failure, Report, Result, Trial, load_host, read_json, write_json
 
 __all__ = ["main", "perform", "score"]
@@ -68,7 +69,8 @@ def _compare_versions(trial: Trial, host: Any) -> None:
     different = [f"{name} {installed.get(name, 'none')} here, {wanted} in the study"
               for name, wanted in trial.versions.items() if installed.get(name) != wanted]
     if different:
-        raise GraftError(f"The machine {socket.gethostname()} has other versions than the study: {'; '.join(different)}.")
+        raise GraftError(tr("The machine {machine} has other versions than the study: {different}.",
+                            machine=socket.gethostname(), different="; ".join(different)))
 
 
 def score(folder: Path) -> Result | Failure:
@@ -101,7 +103,7 @@ def _reporter(path: Path) -> Report:
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         broken = {key: value for key, value in metrics.items() if not math.isfinite(value)}
         if broken:
-            raise DivergedError(f"Training diverged in epoch {epoch}: {broken}.")
+            raise DivergedError(tr("Training diverged in epoch {epoch}: {broken}.", epoch=epoch, broken=broken))
         record = json.dumps({"epoch": epoch, **{key: float(value) for key, value in metrics.items()}})
         with path.open("a+", encoding="utf-8") as file:
             is_incomplete = file.tell() > 0 and not path.read_bytes().endswith(b"\n")

@@ -37,6 +37,7 @@ from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.tal import TaskAlignedAssigner, make_anchors
 
 from yolograft.fast.cpu.build import Kernel
+from yolograft.language import tr
 from yolograft.patch import patched
 
 __all__ = ["KERNEL", "assign_targets", "compute_loss", "patch_loss"]
@@ -174,12 +175,14 @@ def _call(criterion: Any, preds: Any, batch: dict[str, Any]) -> Any:
         exact = torch.stack(list(exact.values())) if isinstance(exact, dict) else exact
         difference = ""
         if not torch.allclose(items, exact, rtol=_TOLERANCE, atol=_TOLERANCE * float(exact.max())):
-            difference = f"yolograft's loss is {items.tolist()}, and Ultralytics' is {exact.tolist()}"
+            difference = tr("yolograft's loss is {ours}, and Ultralytics' is {theirs}", ours=items.tolist(),
+                            theirs=exact.tolist())
         elif leaves and (error := _gradient_error(ours.sum() * len(batch["img"]), total.sum(), leaves)) is not None:
-            difference = f"the gradients differ by {error:.2g} of the norm"
+            difference = tr("the gradients differ by {error:.2g} of the norm", error=error)
         if difference:
             state.failed = True
-            LOGGER.info(f"yolograft: Ultralytics' own code computes the loss, since {difference}")
+            LOGGER.info(tr("yolograft: Ultralytics' own code computes the loss, since {difference}",
+                           difference=difference))
             return stock
     total = (ours.sum() if state.is_summed else ours) * len(batch["img"])
     return total, items if state.names is None else dict(zip(state.names, items, strict=True))

@@ -22,6 +22,7 @@ from ultralytics.nn.modules import Bottleneck, Conv
 
 from yolograft.errors import HostError
 from yolograft.fast.cpu.build import Kernel
+from yolograft.language import tr
 from yolograft.patch import patched
 
 __all__ = ["KERNEL", "batch_norm_silu", "batch_norm_silu_", "patch_conv", "pixel_stride", "with_pixel_stride"]
@@ -63,7 +64,8 @@ def batch_norm_silu_(x: Tensor, norm: nn.BatchNorm2d, silu: bool = True) -> Tens
     pointers = [one.data_ptr() for one in (x, x, norm.weight, norm.bias, norm.running_mean, norm.running_var)]
     if KERNEL.library().batchnorm_silu_eval(*pointers, batch * height * width, channels, norm.eps, silu,
                                             torch.get_num_threads()):
-        raise HostError(f"Batch norm and SiLU of {channels} channels cannot run: there are too many channels.")
+        raise HostError(tr("Batch norm and SiLU of {channels} channels cannot run: there are too many channels.",
+                           channels=channels))
     return x
 
 
@@ -147,7 +149,8 @@ class _BatchNormSiLU(torch.autograd.Function):
             x.data_ptr(), out.data_ptr(), weight.data_ptr(), bias.data_ptr(), mean, mean + 4 * channels, *running,
             batch * height * width, channels, norm.momentum, norm.eps, silu, torch.get_num_threads())
         if failed:
-            raise HostError(f"Batch norm and SiLU of {channels} channels cannot run: too many channels, or out of memory.")
+            raise HostError(tr("Batch norm and SiLU of {channels} channels cannot run: too many channels, or out of "
+                               "memory.", channels=channels))
         ctx.save_for_backward(x, weight, bias, statistics)
         ctx.silu = silu
         return out
@@ -164,5 +167,6 @@ class _BatchNormSiLU(torch.autograd.Function):
             mean + 4 * channels, d_weight.data_ptr(), d_bias.data_ptr(), batch * height * width, channels, ctx.silu,
             torch.get_num_threads())
         if failed:
-            raise HostError(f"The gradient of batch norm and SiLU of {channels} channels cannot run: out of memory.")
+            raise HostError(tr("The gradient of batch norm and SiLU of {channels} channels cannot run: out of memory.",
+                               channels=channels))
         return d_x, d_weight, d_bias, None, None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import Detect
 
 from yolograft.fast.cpu import batchnorm_silu, upsample
+from yolograft.language import tr
 from yolograft.patch import patched
 
 __all__ = ["bf16_body", "images_to_channels_last", "to_channels_last", "unavailable_reason"]
@@ -24,8 +25,8 @@ def unavailable_reason(model: nn.Module) -> str:
     """Return why this CPU cannot run an Ultralytics task model's body in bfloat16, or ""."""
     head = _head(model)
     if not isinstance(head, Detect):
-        return f"{type(head).__name__} does not decode boxes from maps"
-    return "" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "this CPU has no bfloat16"
+        return tr("{name} does not decode boxes from maps", name=type(head).__name__)
+    return "" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else tr("this CPU has no bfloat16")
 
 
 def to_channels_last(model: nn.Module) -> nn.Module:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.errors import HostError
+from yolograft.language import tr
 
 __all__ = ["BUILD_ERRORS", "Kernel", "cache_folder", "cpu_features", "load_library"]
 
@@ -58,7 +59,8 @@ class Kernel:
                 an unknown value.
         """
         if self._library is None and (reason := self.unavailable_reason()):
-            raise HostError(f"The C kernel {self.source.name} cannot run on this machine: {reason}.")
+            raise HostError(tr("The C kernel {name} cannot run on this machine: {reason}.", name=self.source.name,
+                               reason=reason))
         assert self._library is not None
         return self._library
 
@@ -74,7 +76,7 @@ class Kernel:
 
     def _load(self) -> str:
         if self.cpu_feature and self.cpu_feature not in cpu_features().split():
-            return f"this CPU has no {self.cpu_feature.upper().replace('_', '-')}"
+            return tr("this CPU has no {feature}", feature=self.cpu_feature.upper().replace("_", "-"))
         try:
             library = load_library(self.source, *self.flags)
         except BUILD_ERRORS as error:
@@ -101,9 +103,9 @@ def load_library(source: Path, *flags: str) -> ctypes.CDLL:
     """
     switch = os.environ.get(_SWITCH, "")
     if switch == "off":
-        raise OSError(f"{_SWITCH}=off switches the operators in C off")
+        raise OSError(tr("{switch}=off switches the operators in C off", switch=_SWITCH))
     if switch not in ("", "on"):
-        raise HostError(f"{_SWITCH}={switch} is not known: on, off.")
+        raise HostError(tr("{name}={value} is not known: on, off.", name=_SWITCH, value=switch))
     compiler = _compiler()
     # Several machines may share a home folder: each kind of CPU and each compiler has a library of its own.
     words = [source.read_text(encoding="utf-8"), platform.machine(), cpu_features(), *compiler, _compiler_version(*compiler),
@@ -125,10 +127,10 @@ def _compiler() -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise OSError(f"CC={command} cannot be split into words: {error}") from error
+        raise OSError(tr("CC={command} cannot be split into words: {error}", command=command, error=error)) from error
     words = words or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
     if not words:
-        raise OSError("no C compiler is installed (Debian, Ubuntu: apt install gcc)")
+        raise OSError(tr("no C compiler is installed (Debian, Ubuntu: apt install gcc)"))
     return words
 
 
@@ -147,8 +149,8 @@ def _compile(source: Path, library: Path, command: list[str]) -> None:
             if not done.returncode:
                 os.replace(built, library)
                 return
-    last = done.stderr.strip().splitlines()[-1:] or ["it prints no reason"]
-    raise OSError(f"{command[0]} cannot build it: {last[0]}")
+    last = done.stderr.strip().splitlines()[-1:] or [tr("it prints no reason")]
+    raise OSError(tr("{command} cannot build it: {last}", command=command[0], last=last[0]))
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -162,7 +164,7 @@ def cache_folder() -> Path:
     try:
         parent = Path(variable) if variable else Path.home() / ".cache"
     except RuntimeError as error:  # HOME is not set and the system's user list has no home folder
-        raise OSError(f"there is no home folder for the cache (set XDG_CACHE_HOME): {error}") from error
+        raise OSError(tr("there is no home folder for the cache (set XDG_CACHE_HOME): {error}", error=error)) from error
     folder = parent / "yolograft"
     parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)  # libraries are loaded from it: no other user may write there

@@ -28,6 +28,7 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
 from yolograft.fast.cpu import batchnorm_silu, bf16, build
 from yolograft.fast.modes import MIN_SPEEDUP
+from yolograft.language import tr
 from yolograft.modelyaml.load import host_yaml
 from yolograft.threads import share
 
@@ -94,16 +95,16 @@ def choose(model: nn.Module, imgsz: int, batch: int, mode: str = "auto") -> Choi
     fastest = min(range(len(seconds)), key=lambda index: seconds[index])
     gains = [f"{'bfloat16' if one.bfloat16 else 'float32'} {seconds[0] / step:.2f}x"
              for one, step in zip(alternatives, seconds[1:], strict=True)]
-    why = f"measured against stock{note}: {', '.join(gains)}"
-    why += (f"; no bfloat16, since {no_bfloat16}" if no_bfloat16
+    why = tr("speed compared with stock Ultralytics: {gains}{note}", gains=", ".join(gains), note=note)
+    why += (tr("; no bfloat16, since {reason}", reason=no_bfloat16) if no_bfloat16
             else _unfused_note(batchnorm_silu.KERNEL.unavailable_reason()))
     if fastest == 0 or seconds[fastest] * MIN_SPEEDUP > seconds[0]:
-        return replace(stock, why=f"{why}; the gain over stock is too small")
+        return replace(stock, why=tr("{why}; the gain over stock is too small", why=why))
     return replace(alternatives[fastest - 1], why=why)
 
 
 def _unfused_note(reason: str) -> str:
-    return f"; batch norm and SiLU as two operators, since {reason}" if reason else ""
+    return tr("; batch norm and SiLU as two operators, since {reason}", reason=reason) if reason else ""
 
 
 def supported(choice: Choice) -> Choice:
@@ -126,7 +127,7 @@ def _cached_measurement(model: nn.Module, imgsz: int, batch: int, choices: Seque
                 json.dumps(config, default=str), imgsz, batch, *((one.threads, one.bfloat16, one.fused) for one in choices)]
     key = hashlib.sha256(repr(question).encode()).hexdigest()
     if key in _disturbed:
-        return _disturbed[key], " in this process, while other processes used the machine"
+        return _disturbed[key], tr(" (measured in this process, while other processes used the machine)")
     try:
         file = build.cache_folder() / f"speed-{key[:16]}.json"
     except OSError as error:
@@ -134,14 +135,15 @@ def _cached_measurement(model: nn.Module, imgsz: int, batch: int, choices: Seque
         return seconds, _not_cached(error.strerror or str(error))
     cached = _read(file)
     if len(cached) == len(choices) and all(one > 0 for one in cached):
-        return cached, f" once (delete {file} to measure again)"
+        return cached, tr(" (measured earlier; delete {file} to measure again)", file=file)
     started = _clocks()
     seconds = _measure(model, imgsz, batch, choices)
     wall, own, busy = (now - then for now, then in zip(_clocks(), started, strict=True))
     others, cores = max(0.0, busy - own) / wall, os.cpu_count() or 1
     if others + max(one.threads for one in choices) > cores + _FREE_CORES:
         _disturbed[key] = seconds  # so that the same seed gives the same numbers at least in this process
-        return seconds, _not_cached(f"since other processes used {others:.1f} of {cores} cores")
+        return seconds, _not_cached(tr("since other processes used {used} of {cores} cores", used=f"{others:.1f}",
+                                                cores=cores))
     text = json.dumps({"seconds": seconds, "ways": [str(one) for one in choices]})
     try:
         atomic_write(file, lambda part: part.write_text(text, encoding="utf-8"))
@@ -159,7 +161,8 @@ def _read(file: Path) -> list[float]:
 
 
 def _not_cached(reason: str) -> str:
-    return f" (not cached, {reason}: the next training may choose differently, unless you set speed by name)"
+    return tr(" (not cached, {reason}: the next training may choose differently, unless you set speed by name)",
+              reason=reason)
 
 
 def _clocks() -> tuple[float, float, float]:

@@ -27,6 +27,7 @@ from torch.nn import functional
 from ultralytics.data.augment import LetterBox, RandomHSV
 from ultralytics.utils.instance import Instances
 
+from yolograft.language import tr
 from yolograft.seeding import derive_seed
 
 __all__ = ["GREY", "Plan", "Recipe", "draw_plan", "read_recipe", "render_images", "transform_boxes"]
@@ -78,7 +79,7 @@ def read_recipe(dataset: Any) -> tuple[Recipe, list[str]]:
         if kind == "Mosaic":
             found["mosaic"] = float(one.p)
             if one.p and one.n != 4:
-                unsupported.append(f"a mosaic of {one.n}")
+                unsupported.append(tr("a mosaic of {n}", n=one.n))
         elif kind == "RandomPerspective":
             wide = isinstance(one.scale, (tuple, list))
             found["scale"] = tuple(map(float, one.scale)) if wide else (1.0 - one.scale, 1.0 + one.scale)
@@ -93,12 +94,12 @@ def read_recipe(dataset: Any) -> tuple[Recipe, list[str]]:
             unsupported += [f"bgr={one.bgr}"] if one.bgr else []
         elif kind == "Albumentations":
             if one.transform is not None and one.p:
-                unsupported.append("albumentations, which Ultralytics uses where it is installed")
+                unsupported.append(tr("albumentations, which Ultralytics uses where it is installed"))
         elif kind in ("MixUp", "CutMix", "CopyPaste"):
             name = {"MixUp": "mixup", "CutMix": "cutmix", "CopyPaste": "copy_paste"}[kind]
             unsupported += [f"{name}={one.p}"] if one.p else []
         else:
-            unsupported.append(f"the transform {kind}")
+            unsupported.append(tr("the transform {kind}", kind=kind))
     return Recipe(flips=(flips[0], flips[1]), **found), unsupported
 
 

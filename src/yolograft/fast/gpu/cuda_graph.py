@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yolograft.language import tr
 from yolograft.patch import patched
 
 __all__ = ["Capture", "patch_predict", "verify_capture"]
@@ -93,13 +94,15 @@ def verify_capture(model: nn.Module, batches: Sequence[dict[str, Any]], dtype: t
             with patch_predict(trial, shape, dtype, capture):
                 results.append(_accumulate(trial, batches, dtype))
     except RuntimeError as error:  # CUDA cannot capture an operation, for example one that waits for the CPU
-        return f"it cannot be captured: {str(error).splitlines()[0]}"
+        return tr("it cannot be captured: {reason}", reason=str(error).splitlines()[0])
     (loss, gradient, buffers), (graph_loss, graph_gradient, graph_buffers) = results
     for name, one, other in (("gradient", gradient, graph_gradient), ("state", buffers, graph_buffers)):
         cosine = float(nn.functional.cosine_similarity(one, other, dim=0))
         if not cosine > _MIN_COSINE or not abs(float(other.norm() / one.norm()) - 1) < 0.01:
-            return f"its {name} differs from eager execution (cosine {cosine:.4f})"
-    return "" if abs(graph_loss / loss - 1) < 0.01 else f"its loss is {graph_loss:.4g}, and {loss:.4g} in eager execution"
+            return tr("its {name} differs from eager execution (cosine {cosine:.4f})", name=name, cosine=cosine)
+    if abs(graph_loss / loss - 1) < 0.01:
+        return ""
+    return tr("its loss is {graph_loss:.4g}, and {loss:.4g} in eager execution", graph_loss=graph_loss, loss=loss)
 
 
 def _accumulate(model: Any, batches: Sequence[dict[str, Any]], dtype: torch.dtype | None) -> tuple[float, Tensor, Tensor]:

@@ -29,6 +29,7 @@ from ultralytics.data.dataset import YOLODataset
 
 from yolograft.errors import HostError
 from yolograft.fast.gpu import batched_augment
+from yolograft.language import tr
 from yolograft.seeding import derive_seed
 
 __all__ = ["MEMORY_FRACTION", "ResidentImages", "ResidentLoader", "free_memory", "load_images", "required_bytes",
@@ -56,9 +57,9 @@ def unsupported(dataset: Any, settings: Mapping[str, Any]) -> list[str]:
     plain = getattr(dataset, "base", dataset)
     found = unsupported_arguments(settings)
     if type(plain) is not YOLODataset:
-        return [*found, f"a data set of the class {type(plain).__name__}"]
+        return [*found, tr("a data set of the class {name}", name=type(plain).__name__)]
     if any(len(label["segments"]) for label in plain.labels):
-        found.append("segments in the labels, from which Ultralytics computes the boxes")
+        found.append(tr("segments in the labels, from which Ultralytics computes the boxes"))
     if plain.data.get("channels", 3) != 3:
         found.append(f"channels={plain.data['channels']}")
     return found + [one for one in batched_augment.read_recipe(plain)[1] if one not in found]
@@ -109,7 +110,8 @@ def load_images(dataset: Any, device: torch.device) -> ResidentImages:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for number, (image, original, size) in enumerate(pool.map(plain.load_image, range(count))):
             if image.dtype != np.uint8 or image.shape[2] != 3:
-                raise HostError(f"{plain.im_files[number]} does not have three channels of 8 bits. Say speed=stock.")
+                raise HostError(tr("{file} does not have three channels of 8 bits. Say speed=stock.",
+                                   file=plain.im_files[number]))
             square = np.zeros((side, side, 4), np.uint8)
             square[: size[0], : size[1], :3] = image[..., ::-1]
             pixels[1 + number * side**2 : 1 + (number + 1) * side**2] = torch.from_numpy(square).view(-1, 4).to(device)

@@ -28,6 +28,7 @@ from yolograft.fast import cache
 from yolograft.fast.gpu import cuda_graph, resident_dataset
 from yolograft.fast.gpu.resident_dataset import ResidentImages, ResidentLoader
 from yolograft.fast.modes import GPU_MODES, MIN_SPEEDUP, wrapping_arguments
+from yolograft.language import tr
 from yolograft.patch import patched
 from yolograft.seeding import seeded_rng
 
@@ -56,37 +57,40 @@ def choose(trainer: Any, mode: str) -> tuple[str, ResidentImages | None]:
     """
     reason, is_named = _unavailable_reason(trainer, mode), mode in GPU_MODES
     if is_named and reason:
-        raise HostError(f"speed={mode} cannot be used: {reason}. Say speed=stock, or auto on a GPU.")
+        raise HostError(tr("speed={mode} cannot be used: {reason}. Say speed=stock, or auto on a GPU.", mode=mode,
+                           reason=reason))
     chosen, why, images = "stock", reason, None
     if not reason:
         images = resident_dataset.load_images(trainer.train_loader.dataset, trainer.device)
-        chosen, why = (mode, "set by name") if is_named else _choose_by_measurement(trainer, images)
+        chosen, why = (mode, tr("set by name")) if is_named else _choose_by_measurement(trainer, images)
     if mode == "graphed" and images is not None and (difference := _verify_capture(trainer, images)):
-        raise HostError(f"speed=graphed cannot be used: the CUDA graph of this network is not reliable, since {difference}. "
-                        "Say speed=resident.")
+        raise HostError(tr("speed=graphed cannot be used: the CUDA graph of this network is not reliable, since "
+                           "{difference}. Say speed=resident.", difference=difference))
     if chosen == "stock" or images is None:
-        LOGGER.info(f"yolograft: the images stay in Ultralytics' loader: {why}")
+        LOGGER.info(tr("yolograft: the images stay in Ultralytics' loader: {why}", why=why))
         return "stock", None
     size = images.table.numel() * 4 / 2**20
-    LOGGER.info(f"yolograft: {chosen}, {len(images.sizes)} training images in {size:.0f} MiB on {trainer.device}: "
-                f"{why} (speed=stock switches this off)")
+    LOGGER.info(tr("yolograft: {chosen}, {count} training images in {size:.0f} MiB on {device}: {why} (speed=stock "
+                   "switches this off)", chosen=chosen, count=len(images.sizes), size=size, device=trainer.device,
+                   why=why))
     return chosen, images
 
 
 def _unavailable_reason(trainer: Any, mode: str) -> str:
     if trainer.device.type not in ("cpu", "cuda"):
-        return f"device={trainer.device} is neither a CPU nor a CUDA device"
+        return tr("device={device} is neither a CPU nor a CUDA device", device=trainer.device)
     if mode == "graphed" and trainer.device.type != "cuda":
-        return f"CUDA graphs need a CUDA device, and this is device={trainer.device}"
+        return tr("CUDA graphs need a CUDA device, and this is device={device}", device=trainer.device)
     if RANK != -1:
-        return "the training runs on several GPUs"
+        return tr("the training runs on several GPUs")
     dataset = trainer.train_loader.dataset
     if found := resident_dataset.unsupported(dataset, vars(trainer.args)):
-        return f"a resident data set does not support {', '.join(found)}"
+        return tr("a resident data set does not support {found}", found=", ".join(found))
     needed, free = resident_dataset.required_bytes(dataset), resident_dataset.free_memory(trainer.device)
     if needed > resident_dataset.MEMORY_FRACTION * free:
-        return (f"the images need {needed / 2**20:.0f} MiB, and may take {resident_dataset.MEMORY_FRACTION:.0%} of the "
-                f"{free / 2**20:.0f} MiB that are free on {trainer.device}")
+        return tr("the images need {needed:.0f} MiB, and may take {fraction:.0%} of the {free:.0f} MiB that are free on "
+                  "{device}", needed=needed / 2**20, fraction=resident_dataset.MEMORY_FRACTION, free=free / 2**20,
+                  device=trainer.device)
     return ""
 
 
@@ -97,7 +101,7 @@ def replace_loaders(trainer: Any, images: ResidentImages) -> None:
     trainer.train_loader = ResidentLoader(stock, trainer, images)
     free = resident_dataset.free_memory(trainer.device)
     if resident_dataset.required_bytes(trainer.test_loader.dataset) > resident_dataset.MEMORY_FRACTION * free:
-        LOGGER.info("yolograft: the validation images stay in the loader: the device has too little free memory")
+        LOGGER.info(tr("yolograft: the validation images stay in the loader: the device has too little free memory"))
         return
     trainer.test_loader = cache.CachedLoader(trainer.test_loader, lambda batch: batch.to(trainer.device), sys.maxsize)
     if getattr(trainer, "validator", None) is not None:
@@ -159,11 +163,11 @@ def autocast_dtype(trainer: Any) -> torch.dtype | None:
 
 def _verify_capture(trainer: Any, images: ResidentImages) -> str:
     if arguments := ungraphable_arguments(vars(trainer.args)):
-        return f"{', '.join(arguments)} excludes it"
+        return tr("{arguments} excludes it", arguments=", ".join(arguments))
     given = ResidentLoader(trainer.train_loader, trainer, images).batches(0, 0)
     batches = [trainer.preprocess_batch(batch) for _, batch in zip(range(2), given, strict=False)]
     if len(batches) < 2 or batches[0]["img"].shape != batches[1]["img"].shape:
-        return "an epoch has fewer than two full batches"
+        return tr("an epoch has fewer than two full batches")
     return cuda_graph.verify_capture(copy.deepcopy(trainer.model).train(), batches,
                                      autocast_dtype(trainer), torch.cuda.make_graphed_callables)
 
@@ -178,15 +182,16 @@ def _choose_by_measurement(trainer: Any, images: ResidentImages) -> tuple[str, s
         batch = trainer.train_loader.batch_size
         stock = trainer.get_dataloader(trainer.data["train"], batch_size=batch, rank=-1, mode="train")
         seconds = {"stock": _step_seconds(trainer, trial, stock), "resident": _step_seconds(trainer, trial, resident)}
-        reason = _verify_capture(trainer, images) if trainer.device.type == "cuda" else "there is no CUDA device"
+        reason = _verify_capture(trainer, images) if trainer.device.type == "cuda" else tr("there is no CUDA device")
         if not reason:
             with _graphed(trainer, trial):
                 seconds["graphed"] = _step_seconds(trainer, trial, resident)
     chosen = min(seconds, key=lambda mode: seconds[mode])
-    why = "a step took " + ", ".join(f"{1000 * value:.1f} ms {mode}" for mode, value in seconds.items())
-    why += f"; no CUDA graph, since {reason}" if reason else ""
+    times = ", ".join(f"{1000 * value:.1f} ms {mode}" for mode, value in seconds.items())
+    why = tr("a step took {times}", times=times)
+    why += tr("; no CUDA graph, since {reason}", reason=reason) if reason else ""
     if chosen == "stock" or seconds[chosen] * MIN_SPEEDUP > seconds["stock"]:
-        return "stock", f"{why}; the gain over stock is too small"
+        return "stock", tr("{why}; the gain over stock is too small", why=why)
     return chosen, why
 
 

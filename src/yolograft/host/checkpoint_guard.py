@@ -1,0 +1,191 @@
+"""Open checkpoints without Ultralytics' AutoInstall, and explain which class a checkpoint lacks.
+
+If a checkpoint names a module that is not installed, Ultralytics runs `pip install` with this name. Anyone could publish a
+package of that name, so this never happens here: not in `yolograft.YOLO`, not in our commands, and not in the processes that
+they start.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): all code opens a checkpoint through `torch_safe_load` of `nn/tasks.py`,
+a global of that module, which calls the module's `check_requirements` for a missing module. Modules that install a package
+when they are imported ask `AUTOINSTALL` of `utils/checks.py` first.
+"""
+
+from __future__ import annotations
+
+import sys
+from _compat_pickle import IMPORT_MAPPING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ultralytics.nn import tasks
+from ultralytics.utils import checks
+
+from yolograft.blocks import plugin
+from yolograft.errors import GraftError, HostError
+from yolograft.host.pickled import class_names
+from yolograft.language import tr
+from yolograft.patch import patched
+
+__all__ = ["GuardedModel", "guard"]
+
+_STOCK = tasks.torch_safe_load
+_INSTALLED = ("ultralytics", "torch", "torchvision", "numpy")  # packages that can be imported to look for a class
+_SHOWN = 6
+
+
+class _MissingModuleError(Exception):
+    """A checkpoint needs a module that Ultralytics would install now."""
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Inside this context, this process opens checkpoints without AutoInstall.
+
+    Where Ultralytics reports our error as another one, such as a missing file, ours is raised.
+    """
+    try:
+        with patched((tasks, "torch_safe_load", _load)):
+            yield
+    except Exception as error:
+        if isinstance(error.__cause__, GraftError) and not isinstance(error, GraftError):
+            raise error.__cause__ from error
+        raise
+
+
+def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
+    # before Ultralytics logs that it will install something
+    if Path(str(weight)).is_file() and _lacks_module(weight):
+        raise HostError(_explain(weight))
+    with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False)):
+        try:
+            return _STOCK(weight, *args, **kwargs)
+        except GraftError:
+            raise
+        except (_MissingModuleError, ModuleNotFoundError, AttributeError, TypeError) as error:
+            text = _explain(weight)
+            if text:
+                raise HostError(text) from error
+            if isinstance(error, _MissingModuleError):
+                raise HostError(tr("model={name} needs the module '{module}', which is not installed.", name=weight,
+                                   module=error)) from error
+            raise
+
+
+def _lacks_module(weight: Any) -> bool:
+    """Return whether a checkpoint names a module that does not exist here. Nothing is imported for this."""
+    try:
+        found = class_names(Path(str(weight)))
+    except HostError:
+        return False  # Ultralytics says what is wrong with the file
+    if (plugin.__name__, plugin.restore.__name__) in found:
+        return False  # the checkpoint itself names the files that it needs, and the digests
+    names = {module for module, _ in found}
+    # pickle knows Python 2's names of modules, and Ultralytics knows its own old ones
+    return any(not _can_be_found(name) for name in names
+               if name not in IMPORT_MAPPING and not name.startswith("ultralytics.yolo."))
+
+
+def _can_be_found(module: str) -> bool:
+    is_own = module.partition(".")[0] == "ultralytics"
+    try:
+        return module in sys.modules or find_spec(module if is_own else module.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _refuse(requirements: Any, *args: Any, **kwargs: Any) -> bool:
+    raise _MissingModuleError(requirements)
+
+
+def _explain(weight: Any) -> str:
+    """Return which classes of a checkpoint this installation lacks and what to do; empty if it lacks none."""
+    try:
+        missing = [one for one in sorted(class_names(Path(str(weight)))) if not _exists(*one)]
+    except HostError:
+        return ""
+    if not missing:
+        return ""
+    shown = ", ".join(dict.fromkeys(f"{module}.{name}" for module, name in missing[:_SHOWN]))
+    shown += tr(" and {count} more", count=len(missing) - _SHOWN) if len(missing) > _SHOWN else ""
+    first = missing[0][0].partition(".")[0]
+    if first in ("models", "utils"):
+        return tr("model={name} was trained with the repository yolov5 or yolov7 ({classes}). Ultralytics' package cannot "
+                  "open "
+                  "it: its models have other heads. Train from a model of this package.", name=weight, classes=shown)
+    if any(module.startswith("ultralytics.") for module, _ in missing):
+        return tr("model={name} was trained with a changed copy of Ultralytics: it needs {classes}, which the installed "
+                  "one does "
+                  "not have. To make a checkpoint that opens here: yolograft adopt {name} to=adopted.pt", name=weight,
+                  classes=shown)
+    file = f"{missing[0][0]}.py" if missing[0][0] != "__main__" else "FILE.py"
+    return tr("model={name} has blocks of its author's own file: it needs {classes}. Get that file, and add blocks={file} "
+              "to the "
+              "command. In Python: yolograft.blocks.plugin.load_plugin('{file}') before the model is opened. Nothing was "
+              "installed.", name=weight, classes=shown, file=file)
+
+
+def _exists(module: str, name: str) -> bool:
+    if module.partition(".")[0] in _INSTALLED or module.startswith("yolograft."):
+        try:
+            return hasattr(import_module(module), name.partition(".")[0])
+        except Exception:  # a submodule that needs another package, or that does not exist
+            return False
+    if module == "__main__":
+        return hasattr(import_module(module), name)
+    return _can_be_found(module)
+
+
+class GuardedModel:
+    """Mixin of `YOLO`, over `ultralytics.engine.model.Model`: every method that can open a checkpoint is guarded."""
+
+    def _load(self, weights: str, task: str | None = None) -> None:
+        with guard():
+            super()._load(weights, task=task)  # type: ignore[misc]
+
+    def load(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights as `ultralytics.YOLO.load` does."""
+        with guard():
+            return super().load(*args, **kwargs)  # type: ignore[misc]
+
+    def reset_weights(self) -> Any:
+        """Reset the weights as `ultralytics.YOLO.reset_weights` does."""
+        with guard():
+            return super().reset_weights()  # type: ignore[misc]
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as `ultralytics.YOLO.train` does."""
+        with guard():
+            return super().train(*args, **kwargs)  # type: ignore[misc]
+
+    def val(self, *args: Any, **kwargs: Any) -> Any:
+        """Validate as `ultralytics.YOLO.val` does."""
+        with guard():
+            return super().val(*args, **kwargs)  # type: ignore[misc]
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict as `ultralytics.YOLO.predict` does."""
+        with guard():
+            return super().predict(*args, **kwargs)  # type: ignore[misc]
+
+    def track(self, *args: Any, **kwargs: Any) -> Any:
+        """Track as `ultralytics.YOLO.track` does."""
+        with guard():
+            return super().track(*args, **kwargs)  # type: ignore[misc]
+
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Export as `ultralytics.YOLO.export` does."""
+        with guard():
+            return super().export(*args, **kwargs)  # type: ignore[misc]
+
+    def benchmark(self, *args: Any, **kwargs: Any) -> Any:
+        """Benchmark as `ultralytics.YOLO.benchmark` does."""
+        with guard():
+            return super().benchmark(*args, **kwargs)  # type: ignore[misc]
+
+    def tune(self, *args: Any, **kwargs: Any) -> Any:
+        """Tune as `ultralytics.YOLO.tune` does."""
+        with guard():
+            return super().tune(*args, **kwargs)  # type: ignore[misc]

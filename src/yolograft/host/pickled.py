@@ -1,0 +1,265 @@
+"""Read a `.pt` file without running its code: its tensors, its plain values, and the names of the classes in it.
+
+A pickle names classes and functions, and a stock reader imports and calls them. Here every name becomes a `Record`, an empty
+class that only keeps what the pickle gives it. Only tensors and a few plain containers of Python are real. So a file of a
+fork opens without the fork, and a malicious file runs nothing.
+
+The file format is PyTorch's since 1.6: a zip archive with `data.pkl` and one member per storage.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import zipfile
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from yolograft.errors import HostError
+from yolograft.language import tr
+
+__all__ = ["Opened", "Record", "children", "class_names", "open_pickle", "state_of", "walk"]
+
+_DTYPES = {
+    "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64, "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16,
+    "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}
+_CONTAINERS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict, ("collections", "Counter"): Counter, ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset, ("builtins", "slice"): slice, ("torch", "Size"): torch.Size,
+    ("__builtin__", "set"): set, ("__builtin__", "frozenset"): frozenset,
+}
+_MEMORY = 4  # bytes of memory for each byte of the file: float16 becomes float32, and the model is built beside the tensors
+_MAX_PICKLE = 256 * 2**20  # bytes of data.pkl; those of YOLO models have less than 1 MiB
+
+
+class Record:
+    """What a pickle says of one object: the name of its class, and its state.
+
+    Attributes:
+        path: the module and the name of its class, with a dot between them.
+        state: the attributes.
+        items: the items of a dict's subclass.
+    """
+
+    path = ""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Record:
+        """Make an empty record, from whatever arguments the pickle has."""
+        made = super().__new__(cls)
+        made.__dict__.update(state={}, items={}, elements=[])
+        return made
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take any arguments and ignore them."""
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict):
+                self.state.update(part)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.items[key] = value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Record:
+        """Return an empty record where the pickle would call this object."""
+        return Record()
+
+    def append(self, value: Any) -> None:
+        """Keep one element of a list's subclass."""
+        self.elements.append(value)
+
+    def extend(self, values: Any) -> None:
+        """Keep several elements of a list's subclass."""
+        self.elements.extend(values)
+
+    def add(self, value: Any) -> None:
+        """Keep one element of a set's subclass."""
+        self.elements.append(value)
+
+    state: dict[str, Any]
+    items: dict[Any, Any]
+    elements: list[Any]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The content of a file.
+
+    Attributes:
+        value: the pickled object. Objects of classes are `Record`s.
+        names: the (module, name) of every class and function that the pickle names.
+    """
+
+    value: Any
+    names: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Storage:
+    data: Tensor
+    dtype: torch.dtype
+
+
+class _Unpickler(pickle.Unpickler):
+    """An unpickler for which every name is a `Record`, except for tensors and plain containers."""
+
+    def __init__(self, file: Any, load_storage: Callable[[str, torch.dtype, int], Tensor]) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._load_storage = load_storage
+        self._records: dict[tuple[str, str], type[Record]] = {}
+        self.names: set[tuple[str, str]] = set()
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        """Return a container, a function that rebuilds tensors, or a class of `Record`. Nothing is imported."""
+        key = (module, name)
+        if key in _CONTAINERS:
+            return _CONTAINERS[key]
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        if key in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
+            return _rebuild_tensor
+        if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+            return _first
+        self.names.add(key)
+        if key not in self._records:
+            self._records[key] = type("Record", (Record,), {"path": f"{module}.{name}"})
+        return self._records[key]
+
+    def persistent_load(self, pid: Any, /) -> _Storage:
+        """Return the storage of a tensor."""
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], torch.dtype) \
+                or not isinstance(pid[2], str) or not isinstance(pid[4], int) or isinstance(pid[4], bool):
+            raise pickle.UnpicklingError("a storage of an unknown kind")
+        return _Storage(self._load_storage(pid[2], pid[1], pid[4]), pid[1])
+
+
+def open_pickle(path: str | Path, *, tensors: bool = True) -> Opened:
+    """Read a file that `torch.save` wrote, without running code from it.
+
+    Args:
+        path: the file.
+        tensors: whether to read the tensors' values. Without them, every tensor is on the `meta` device.
+
+    Raises:
+        HostError: the file does not exist, is damaged, is of another format, or needs more memory than there is.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise HostError(tr("'{path}' does not exist.", path=path))
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _read(archive, file, tensors)
+    except zipfile.BadZipFile as error:
+        raise HostError(tr("'{path}' is not a checkpoint of PyTorch 1.6 or newer, or it is incomplete: {error}.", path=path,
+                           error=str(error).rstrip("."))) from error
+    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,
+            RuntimeError, OSError, RecursionError, UnicodeError, NotImplementedError, MemoryError) as error:
+        if isinstance(error, HostError):
+            raise
+        raise HostError(tr("'{path}' is damaged or is no checkpoint: {error}.", path=path,
+                           error=f"{type(error).__name__}: {error}".rstrip("."))) from error
+
+
+def _read(archive: zipfile.ZipFile, file: Path, tensors: bool) -> Opened:
+    members = {info.filename: info for info in archive.infolist()}
+    pickled = next((name for name in members if name.endswith("/data.pkl") and name.count("/") == 1), None)
+    if pickled is None:
+        raise HostError(tr("'{path}' is a zip file without PyTorch's data.pkl, so it is no checkpoint.", path=file))
+    folder = pickled[: -len("data.pkl")]
+    if f"{folder}constants.pkl" in members:
+        raise HostError(tr("'{path}' is an exported TorchScript model. Name the checkpoint that it was exported from.",
+                           path=file))
+    order = archive.read(f"{folder}byteorder").decode() if f"{folder}byteorder" in members else sys.byteorder
+    if order != sys.byteorder:
+        raise HostError(tr("'{path}' was written on a machine with another byte order.", path=file))
+    _check_sizes(members, pickled, file, tensors)
+    storages: dict[str, Tensor] = {}
+
+    def load_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        if not tensors:
+            return torch.empty(max(count, 0), dtype=dtype, device="meta")
+        if key not in storages:
+            data = archive.read(f"{folder}data/{key}")
+            storages[key] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(
+                0, dtype=torch.uint8)
+        size = torch.empty(0, dtype=dtype).element_size()
+        if storages[key].numel() != count * size:
+            raise pickle.UnpicklingError(f"the storage {key} has {storages[key].numel()} bytes and not {count * size}")
+        return storages[key].view(dtype) if count else torch.empty(0, dtype=dtype)
+
+    with archive.open(pickled) as stream:
+        reader = _Unpickler(stream, load_storage)
+        return Opened(reader.load(), reader.names)
+
+
+def _check_sizes(members: dict[str, zipfile.ZipInfo], pickled: str, file: Path, tensors: bool) -> None:
+    if members[pickled].file_size > _MAX_PICKLE:
+        raise HostError(tr("'{path}' has a description of its objects of {size:.0f} MiB, which no YOLO model has.",
+                           path=file, size=members[pickled].file_size / 2**20))
+    # PyTorch does not compress; a compressed member could fill the memory from a small file
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+        raise HostError(tr("'{path}' has compressed members, which PyTorch does not write. Unpack it, if it is an archive "
+                           "with a "
+                           "checkpoint inside.", path=file))
+    needed = _MEMORY * sum(info.file_size for info in members.values()) if tensors else 0
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise HostError(tr("'{path}' needs about {needed:.1f} GB of memory, and {available:.1f} GB are free.", path=file,
+                           needed=needed / 1e9, available=available / 1e9))
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    if not isinstance(storage, _Storage):
+        raise pickle.UnpicklingError("a tensor without a storage")
+    view = torch.as_strided(storage.data, tuple(size), tuple(stride), offset)
+    if view.numel() > storage.data.numel():
+        raise pickle.UnpicklingError("a tensor that is larger than its storage")
+    return view if storage.data.is_meta else view.clone(memory_format=torch.contiguous_format)
+
+
+def _first(value: Any, *_: Any) -> Any:
+    return value
+
+
+def children(record: Record) -> dict[str, Record]:
+    """Return the child modules of a pickled `nn.Module`, by name."""
+    found = record.state.get("_modules")
+    return {str(key): value for key, value in found.items() if isinstance(value, Record)} if isinstance(found, dict) else {}
+
+
+def walk(record: Record, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Record]]:
+    """Give a pickled module and all modules below it, with their dotted names, in the order of `named_modules`."""
+    if depth > 100:
+        raise HostError(tr("The checkpoint's modules are nested more than 100 deep, or contain each other."))
+    yield prefix, record
+    for name, child in children(record).items():
+        yield from walk(child, f"{prefix}.{name}" if prefix else name, depth + 1)
+
+
+def state_of(record: Record) -> dict[str, Tensor]:
+    """Return the state dict of a pickled module, in the order of `state_dict`."""
+    found: dict[str, Tensor] = {}
+    for prefix, module in walk(record):
+        skipped = module.state.get("_non_persistent_buffers_set")
+        for kind in ("_parameters", "_buffers"):
+            table = module.state.get(kind)
+            for name, value in table.items() if isinstance(table, dict) else ():
+                if isinstance(value, Tensor) and not (kind == "_buffers" and isinstance(skipped, set) and name in skipped):
+                    found[f"{prefix}.{name}" if prefix else str(name)] = value
+    return found
+
+
+def class_names(path: str | Path) -> set[tuple[str, str]]:
+    """Return the (module, name) of every class and function that a `.pt` file names. Raises `HostError`."""
+    return open_pickle(path, tensors=False).names
