@@ -214,7 +214,7 @@ def test_the_text_parses_back(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "part"), [
-    ("ciuo", "Did you mean 'ciou'"), ("inner-wiou", "They are"), ("nwd(c=1)", "constant=12.8"), 
+    ("ciuo", "Did you mean 'ciou'"), ("inner-wiou", "threshold of NMS"), ("nwd(c=1)", "constant=12.8"),
     ("nwd(constant=1", "bracket"),
     ("wiou(version=2)", "1 or 3"), ("wiou(momentum=2)", "0 to 1"), ("nwd(constant=0)", "positive"),
     ("nwd(constant=True)", "positive"), ("nwd(constant=nan)", "positive"), ("nwd(constant=)", "value"),

@@ -41,7 +41,7 @@ def batch_of(model: Any) -> dict[str, torch.Tensor]:
 def box_loss(model: Any, text: str | None) -> torch.Tensor:
     """Return the sum of all losses of one batch with this box loss; None is Ultralytics' own."""
     loss = BoxLoss.parse(text) if text else None
-    with patch_box_loss(loss, lambda: tuple(map(float, model.stride))):
+    with patch_box_loss(lambda: loss, lambda: tuple(map(float, model.stride))):
         model.criterion = None
         batch = batch_of(model)
         total, _ = model.loss(batch)

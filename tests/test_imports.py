@@ -7,9 +7,9 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
 # Rooms from the ground up. A room imports itself and the rooms before it.
-ORDER = ["language", "shell", "errors", "upstream", "spec", "yaml_text", "atomic", "threads", "patch", "seeding", "blocks",
-         "sites", "attach", "checkpoint", "testing", "data", "modelyaml", "fast", "host", "analysis", "study", "runner",
-         "report", "cli"]
+ORDER = ["language", "shell", "errors", "upstream", "spec", "yaml_text", "atomic", "threads", "patch", "seeding", "box_loss",
+         "blocks", "sites", "attach", "checkpoint", "testing", "data", "modelyaml", "fast", "host", "analysis", "study",
+         "runner", "report", "cli"]
 APART = {("study", "runner"), ("runner", "study")}  # a study is handed what trains its trials
 TORCHLESS = {"language", "shell", "errors", "upstream", "spec", "yaml_text", "atomic", "threads", "patch", "data", "study"}
 ULTRALYTICS = {"host", "fast", "runner", "analysis"}
