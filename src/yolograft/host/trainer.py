@@ -37,6 +37,8 @@ from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
 
+_RECORDED = ("box_loss", "box_loss_mean")  # what a checkpoint's `train_args` have besides Ultralytics' arguments
+
 
 class GraftTrainer:
     """Mixin of all grafted trainers. `grafted_trainer` combines it with a stock trainer.
@@ -60,6 +62,8 @@ class GraftTrainer:
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
         with guard():
             super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
+        for key in _RECORDED:  # from the checkpoint of a resumed training, see `resume_training`
+            vars(self.args).pop(key, None)  # type: ignore[attr-defined]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
             warn(line)
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
@@ -135,14 +139,15 @@ class GraftTrainer:
         """Resume as the stock trainer does, with the checkpoint's own box loss."""
         if ckpt is not None and getattr(self, "resume", False):
             stored = ckpt.get("train_args") or {}
-            recorded = BoxLoss.parse(stored.get("box_loss", "ciou"))
+            text_key, mean_key = _RECORDED
+            recorded = BoxLoss.parse(stored.get(text_key, "ciou"))
             if self.box_loss is not None and str(self.box_loss) != str(recorded):
                 raise HostError(tr("resume continues with the checkpoint's own box loss, iou={recorded}, not iou={given}. "
                                    "Leave iou out, or start a new run without resume.", recorded=recorded,
                                    given=self.box_loss))
-            if "box_loss" in stored:
+            if text_key in stored:
                 self.box_loss = recorded
-                recorded.mean = stored["box_loss_mean"]
+                recorded.mean = float(stored[mean_key])
         super().resume_training(ckpt)  # type: ignore[misc]
 
     def save_model(self) -> Any:
@@ -151,13 +156,12 @@ class GraftTrainer:
             return super().save_model()  # type: ignore[misc]
         args, average = self.args, self.ema.ema  # type: ignore[attr-defined]
         # 8.3 would also store the loss object, which cannot be opened where yolograft is not installed
-        stored = {"box_loss": str(self.box_loss), "box_loss_mean": self.box_loss.mean}
-        vars(args).update(stored)
+        vars(args).update(zip(_RECORDED, (str(self.box_loss), self.box_loss.mean), strict=True))
         try:
             with patched((average, "criterion", None)):
                 return super().save_model()  # type: ignore[misc]
         finally:
-            for key in stored:  # Ultralytics would reject them where it builds new arguments of these
+            for key in _RECORDED:  # Ultralytics would reject them where it builds new arguments of these
                 delattr(args, key)
 
     # Callbacks. `trainer` is this trainer.
