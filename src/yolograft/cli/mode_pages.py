@@ -47,6 +47,9 @@ def _describe(mode: str, summary: str) -> Command:
                                                 "stock is Ultralytics unchanged; float32 and bfloat16 choose the "
                                                 "number type. On a GPU: resident keeps the images in GPU memory; "
                                                 "graphed also uses CUDA graphs")))
+        own.append(Argument("iou", "", tr("a name chooses the box loss: ciou (stock), giou, diou, eiou, siou, wiou, mpdiou, "
+                                          "nwd, inner-ciou, ..., as in iou=wiou or iou=\"nwd(constant=12.8)\". A number is "
+                                          "the IoU threshold of NMS, as in Ultralytics")))
     if mode == "tune":
         own += [Argument("iterations", "10", tr("number of trainings")),
                 Argument("use_ray", "", tr("True runs the search with Ray Tune"))]

@@ -173,7 +173,7 @@ def _read_value(key: str, text: str) -> Any:
     constant = {"none": None, "true": True, "false": False}.get(text.lower(), text)
     if key in _TEXTS:
         return text if key in ("graft", "blocks") or constant is not None else None
-    if key == "iou" and not isinstance(smart_value(text), (int, float)):
+    if key == "iou" and not isinstance(smart_value(text), (int, float, type(None))):
         return text  # the name of a box loss
     if key not in _PATHS:
         return smart_value(text)
