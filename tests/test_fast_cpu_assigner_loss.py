@@ -210,7 +210,7 @@ def test_every_box_loss_equals_that_of_all_anchors(name: str) -> None:
         with patch_box_loss(lambda loss=loss: loss, lambda: tuple(map(float, host().stride))):
             criterion = v8DetectionLoss(host())
         with patch():
-            for seed in range(5):
+            for seed in range(8):
                 torch.manual_seed(seed)
                 preds, leaves = outputs(3)
                 whole, losses = criterion(preds, truths(3, 12))
@@ -219,7 +219,7 @@ def test_every_box_loss_equals_that_of_all_anchors(name: str) -> None:
         if patch is not nullcontext:
             assert assigner_loss._verifications[criterion].gradients_left == 0
             assert not assigner_loss._verifications[criterion].failed
-    for (losses, gradient, mean), (exact, right, exact_mean) in zip(found[5:], found[:5], strict=True):
+    for (losses, gradient, mean), (exact, right, exact_mean) in zip(found[8:], found[:8], strict=True):
         torch.testing.assert_close(losses, exact, rtol=1e-4, atol=1e-6)
         assert float((gradient - right).norm() / right.norm()) < 1e-4
         assert mean == pytest.approx(exact_mean, rel=1e-5)
