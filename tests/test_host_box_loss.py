@@ -83,9 +83,10 @@ def test_boxes_strides_and_image_size_belong_together(monkeypatch: pytest.Monkey
     seen = []
     original = BoxLoss.similarity
 
-    def similarity(self: BoxLoss, boxes: torch.Tensor, truths: torch.Tensor, stride: Any, image: Any) -> torch.Tensor:
+    def similarity(self: BoxLoss, boxes: torch.Tensor, truths: torch.Tensor, stride: Any, image: Any,
+                   counted: Any) -> torch.Tensor:
         seen.append((truths * stride, image))
-        return original(self, boxes, truths, stride, image)
+        return original(self, boxes, truths, stride, image, counted)
 
     monkeypatch.setattr(BoxLoss, "similarity", similarity)
     box_loss(model, "mpdiou")

@@ -203,7 +203,7 @@ class BoxLoss:
             self.is_held = before
 
     def similarity(self, boxes: Tensor, truths: Tensor, stride: Tensor | float = 1.0,
-                   image: tuple[float, float] | None = None) -> Tensor:
+                   image: tuple[float, float] | None = None, counted: Tensor | None = None) -> Tensor:
         """Return 1 - loss for each pair of boxes, (n, 1).
 
         Args:
@@ -211,6 +211,7 @@ class BoxLoss:
             truths: (n, 4), the ground truth.
             stride: pixels per unit of the boxes; one number, or (n, 1). Used by NWD and MPDIoU.
             image: height and width of the image in pixels. Required by MPDIoU.
+            counted: (n,) of bool, the pairs that count in WIoU's running mean; None means all.
         """
         base = self.name.removeprefix(_INNER)
         geometry = _measure(boxes, truths)
@@ -219,7 +220,7 @@ class BoxLoss:
         elif base == "siou":
             result = _siou(geometry, self.settings["theta"])
         elif base == "wiou":
-            result = self._wiou(geometry)
+            result = self._wiou(geometry, counted)
         elif base == "nwd":
             result = _nwd(geometry, self.settings["constant"], stride)
         else:
@@ -230,7 +231,7 @@ class BoxLoss:
             result = result + _inner_iou(boxes, truths, self.settings["ratio"]) - geometry.iou
         return result
 
-    def _wiou(self, g: _Geometry) -> Tensor:
+    def _wiou(self, g: _Geometry, counted: Tensor | None) -> Tensor:
         attention = (g.distance / g.diagonal.detach()).exp()  # the paper detaches the enclosing box: eq. 7
         loss = attention * (1 - g.iou)
         if self.settings["version"] == 1:
@@ -238,9 +239,9 @@ class BoxLoss:
         with torch.no_grad():
             distance = 1 - g.iou
             # validation computes the loss too, without gradients, and must not change the mean
-            if g.iou.requires_grad and len(distance) and not self.is_held:
-                now = float(distance.mean())
-                if math.isfinite(now):  # after a batch with NaN, the mean would stay NaN
+            if g.iou.requires_grad and not self.is_held:
+                now = float((distance if counted is None else distance[counted]).mean())
+                if math.isfinite(now):  # NaN without boxes, or after a NaN in the network
                     self.mean += self.settings["momentum"] * (now - self.mean)
             beta = distance / self.mean
             focus = beta / (self.settings["delta"] * self.settings["alpha"] ** (beta - self.settings["delta"]))

@@ -57,10 +57,11 @@ class BboxLoss(ultralytics_loss.BboxLoss):
             stride, size = _levels(anchor_points, self.strides)
         else:
             size = (float(imgsz[0]), float(imgsz[1]))
+        counted = target_scores[fg_mask].sum(-1) > 0  # an anchor without weight has no loss, and must not change a mean
         per_box = stride.view(-1, 1).expand(*fg_mask.shape, 1)[fg_mask]
 
         def similarity(boxes: Tensor, truths: Tensor, xywh: bool = False, CIoU: bool = True) -> Tensor:
-            return self.loss.similarity(boxes, truths, per_box, size)
+            return self.loss.similarity(boxes, truths, per_box, size, counted)
 
         more = (imgsz, stride) if _STOCK_TAKES_STRIDE else ()
         with patched((ultralytics_loss, "bbox_iou", similarity)):
