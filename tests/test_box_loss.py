@@ -1,7 +1,9 @@
 """Box losses: values and gradients equal the papers' equations, computed in float64 with NumPy and finite differences."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,10 +216,22 @@ def test_the_text_parses_back(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "part"), [
-    ("ciuo", "Did you mean 'ciou'"), ("inner-wiou", "They are"), ("nwd(c=1)", "constant=12.8"), ("nwd(constant=1", "bracket"),
+    ("ciuo", "Did you mean 'ciou'"), ("inner-wiou", "threshold of NMS"), ("nwd(c=1)", "constant=12.8"),
+    ("nwd(constant=1", "bracket"),
     ("wiou(version=2)", "1 or 3"), ("wiou(momentum=2)", "0 to 1"), ("nwd(constant=0)", "positive"),
     ("nwd(constant=True)", "positive"), ("nwd(constant=nan)", "positive"), ("nwd(constant=)", "value"),
 ])
 def test_a_wrong_text_says_what_is_expected(text: str, part: str) -> None:
     with pytest.raises(SpecError, match=part.replace("(", r"\(")):
         BoxLoss.parse(text)
+
+
+@pytest.mark.parametrize("page", ["box-loss.md", "box-loss.zh-CN.md"])
+def test_the_pages_list_every_loss_and_its_default_settings(page: str) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / page).read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    for name in names():
+        (row,) = (line for line in rows if f"`{name}`" in line.split("|")[1])
+        for setting in filter(None, str(BoxLoss.parse(name)).partition("(")[2].rstrip(")").split(", ")):
+            assert f"`{setting}`" in row or name == "inner-siou", f"{page}: {name} lacks {setting}"
+    assert all(BoxLoss.parse(text) for text in re.findall(r'iou="?([a-z-]+(?:\([^)]*\))?)', text))

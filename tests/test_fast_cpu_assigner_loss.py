@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 from ultralytics.cfg import get_cfg
 from ultralytics.utils.loss import BboxLoss, v8DetectionLoss
 
-from yolograft import YOLO
+from yolograft import YOLO, box_loss
 from yolograft.fast.cpu import assigner_loss
+from yolograft.host.box_loss import patch_box_loss
 
 REASON = assigner_loss.KERNEL.unavailable_reason()
 needs = pytest.mark.skipif(bool(REASON), reason=f"not on this machine: {REASON}")
@@ -195,6 +197,33 @@ def test_the_patched_call_returns_what_ultralytics_returns(criterion: Any) -> No
         assert not isinstance(losses, dict) or list(losses) == list(right)
         torch.testing.assert_close(whole, exact, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(items(losses), items(right), rtol=1e-4, atol=1e-6)
+
+
+@needs
+@pytest.mark.parametrize("name", box_loss.names())
+def test_every_box_loss_equals_that_of_all_anchors(name: str) -> None:
+    """The first batches are computed in both ways. The running mean of WIoU must change once for each batch."""
+    in_dict()  # its first call draws random numbers
+    found = []
+    for patch in (nullcontext, assigner_loss.patch_loss):
+        loss = box_loss.BoxLoss.parse(name)
+        with patch_box_loss(lambda loss=loss: loss, lambda: tuple(map(float, host().stride))):
+            criterion = v8DetectionLoss(host())
+        with patch():
+            for seed in range(8):
+                torch.manual_seed(seed)
+                preds, leaves = outputs(3)
+                whole, losses = criterion(preds, truths(3, 12))
+                whole.sum().backward()
+                found.append((items(losses).detach(), torch.cat([one.grad.flatten() for one in leaves]), loss.mean))
+        if patch is not nullcontext:
+            assert assigner_loss._verifications[criterion].gradients_left == 0
+            assert not assigner_loss._verifications[criterion].failed
+    for (losses, gradient, mean), (exact, right, exact_mean) in zip(found[8:], found[:8], strict=True):
+        torch.testing.assert_close(losses, exact, rtol=1e-4, atol=1e-6)
+        assert float((gradient - right).norm() / right.norm()) < 1e-4
+        assert mean == pytest.approx(exact_mean, rel=1e-5)
+    assert (found[-1][2] != 1) == (name == "wiou")
 
 
 @needs

@@ -289,6 +289,9 @@ def test_subprocesses_run_yolograft_train() -> None:
         assert ours[1:] == ["-m", "yolograft", "train", "model=a b.pt", "graft=se@8", "blocks=mine.py"]
     ddp = ["python", "-m", "torch.distributed.run", "--nproc_per_node", "2", "_temp.py"]
     assert yolograft_command(ddp, ["graft=se@8"]) == ddp
+    # Ultralytics passes its own threshold in every command, and the box loss has the same key
+    ours = yolograft_command(["yolo", "train", "iou=0.7", "epochs=1"], ["iou=wiou"])
+    assert ours[3:] == ["train", "epochs=1", "iou=wiou"]
 
 
 def test_tuning_trains_the_grafted_model(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

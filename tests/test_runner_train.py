@@ -241,10 +241,18 @@ def test_controls_that_cannot_act_raise_an_error(graft: str, control: str, messa
 @pytest.mark.parametrize(("settings", "message"), [
     ({"epoch": 3}, "Did you mean 'epochs'"), ({"epochs": "many"}, "epochs"), ({"device": "0,1"}, "on one"),
     ({"device": [0, 1]}, "on one"), ({"batch": -1}, "batch=16"), ({"resume": True}, "resumes by itself"),
+    ({"iou": "wioo"}, "Did you mean 'wiou'"), ({"iou": "nwd(constant=0)"}, "a positive number"),
     ({"seed": 3}, "seeds"), ({"time": 1}, "use epochs"), ({"project": "x"}, "own folder")])
 def test_arguments_that_a_study_cannot_use_raise_an_error(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(GraftError, match=message):
         check("yolo11n.yaml", "none", {"model": "yolo11n.yaml", **settings})
+
+
+def test_a_box_loss_is_an_argument_of_an_arm() -> None:
+    for value in ("wiou", "nwd(constant=9)", 0.6):
+        check("yolo11n.yaml", "none", {"iou": value})
+    with pytest.raises(GraftError, match="classify has another box loss"):
+        check("yolo11n-cls.yaml", "none", {"iou": "wiou"})
 
 
 def test_grafts_that_do_not_fit_raise_an_error_and_change_nothing() -> None:

@@ -208,6 +208,16 @@ def test_the_loss_weights_of_an_end_to_end_head_are_kept_when_resumed(
     assert state["loss_updates"] == 3
 
 
+@pytest.mark.parametrize("kind", ["tiny_model", "end_to_end_model"])
+def test_the_running_mean_of_a_box_loss_is_kept_when_resumed(
+        request: pytest.FixtureRequest, tiny_set: Path, tmp_path: Path, kind: str) -> None:
+    model, fitness = request.getfixturevalue(kind), lambda epoch: 0.1 + epoch
+    state = assert_resumes(tmp_path, model, tiny_set, 3, fitness=fitness, iou="wiou(momentum=0.2)")
+    assert 0 < state["box_loss_mean"] < 0.99
+    stock = trained(tmp_path / "stock", model, tiny_set, epochs=3, fitness=fitness)
+    assert comparable(stock["model"]) != comparable(state["model"])
+
+
 def test_a_state_of_another_format_is_not_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
     uninterrupted = trained(tmp_path / "a", tiny_model, tiny_set, epochs=2, fitness=lambda epoch: 0.1 + epoch)
     trained(tmp_path / "b", tiny_model, tiny_set, epochs=2, kill=0, fitness=lambda epoch: 0.1 + epoch)

@@ -23,7 +23,8 @@ sides of the smallest box that encloses both; rho is the distance of the two cen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -154,11 +155,13 @@ class BoxLoss:
         name: one of `names()`.
         settings: the value of every setting.
         mean: the running mean of 1 - IoU (WIoU version 3); 1 before the first batch.
+        is_held: whether training batches leave the mean as it is.
     """
 
     name: str
     settings: dict[str, float] = field(default_factory=dict)
     mean: float = 1.0
+    is_held: bool = False
 
     @classmethod
     def parse(cls, text: str) -> BoxLoss:
@@ -170,15 +173,16 @@ class BoxLoss:
         name, bracket, inside = text.strip().lower().partition("(")
         name = name.strip()
         if name not in _SETTINGS:
-            raise SpecError(tr("No box loss is named '{name}'.{suggestion} They are: {names}.", name=name,
-                               suggestion=nearest(name, _SETTINGS), names=", ".join(_SETTINGS)))
+            raise SpecError(tr("No box loss is named '{name}'.{suggestion} iou= takes one of {names}, or a number: the IoU "
+                               "threshold of NMS.", name=name, suggestion=nearest(name, _SETTINGS),
+                               names=", ".join(_SETTINGS)))
         if bracket and not inside.rstrip().endswith(")"):
             raise SpecError(tr("'{text}' has no closing bracket. Expected NAME(key=value, ...).", text=text))
         settings = dict(_SETTINGS[name])
         for item in filter(None, map(str.strip, split_outside(inside.rstrip()[:-1], ",") if bracket else [])):
             key, _, value = (word.strip() for word in item.partition("="))
             if key not in settings:
-                listed = ", ".join(f"{key}={value:g}" for key, value in settings.items()) or "-"
+                listed = ", ".join(f"{key}={_shown(value)}" for key, value in settings.items()) or "-"
                 raise SpecError(tr("The box loss '{name}' has no setting '{key}'. Its settings: {settings}.", name=name,
                                    key=key, settings=listed))
             settings[key] = _check(name, key, parse_value(value))
@@ -186,11 +190,20 @@ class BoxLoss:
 
     def __str__(self) -> str:
         """Return the canonical text, with every setting."""
-        inside = ", ".join(f"{key}={value:g}" for key, value in sorted(self.settings.items()))
+        inside = ", ".join(f"{key}={_shown(value)}" for key, value in sorted(self.settings.items()))
         return f"{self.name}({inside})" if inside else self.name
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside a `with` block, keep the running mean: a batch is computed a second time, or only to measure its time."""
+        before, self.is_held = self.is_held, True
+        try:
+            yield
+        finally:
+            self.is_held = before
+
     def similarity(self, boxes: Tensor, truths: Tensor, stride: Tensor | float = 1.0,
-                   image: tuple[float, float] | None = None) -> Tensor:
+                   image: tuple[float, float] | None = None, counted: Tensor | None = None) -> Tensor:
         """Return 1 - loss for each pair of boxes, (n, 1).
 
         Args:
@@ -198,6 +211,7 @@ class BoxLoss:
             truths: (n, 4), the ground truth.
             stride: pixels per unit of the boxes; one number, or (n, 1). Used by NWD and MPDIoU.
             image: height and width of the image in pixels. Required by MPDIoU.
+            counted: (n,) of bool, the pairs that count in WIoU's running mean; None means all.
         """
         base = self.name.removeprefix(_INNER)
         geometry = _measure(boxes, truths)
@@ -206,7 +220,7 @@ class BoxLoss:
         elif base == "siou":
             result = _siou(geometry, self.settings["theta"])
         elif base == "wiou":
-            result = self._wiou(geometry)
+            result = self._wiou(geometry, counted)
         elif base == "nwd":
             result = _nwd(geometry, self.settings["constant"], stride)
         else:
@@ -217,22 +231,29 @@ class BoxLoss:
             result = result + _inner_iou(boxes, truths, self.settings["ratio"]) - geometry.iou
         return result
 
-    def _wiou(self, g: _Geometry) -> Tensor:
+    def _wiou(self, g: _Geometry, counted: Tensor | None) -> Tensor:
         attention = (g.distance / g.diagonal.detach()).exp()  # the paper detaches the enclosing box: eq. 7
         loss = attention * (1 - g.iou)
         if self.settings["version"] == 1:
             return 1 - loss
         with torch.no_grad():
             distance = 1 - g.iou
-            if g.iou.requires_grad and len(distance):  # validation computes the loss too, and must not change the mean
-                self.mean += self.settings["momentum"] * (float(distance.mean()) - self.mean)
+            # validation computes the loss too, without gradients, and must not change the mean
+            if g.iou.requires_grad and not self.is_held:
+                now = float((distance if counted is None else distance[counted]).mean())
+                if math.isfinite(now):  # NaN without boxes, or after a NaN in the network
+                    self.mean += self.settings["momentum"] * (now - self.mean)
             beta = distance / self.mean
             focus = beta / (self.settings["delta"] * self.settings["alpha"] ** (beta - self.settings["delta"]))
         return 1 - focus * loss
 
 
+def _shown(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(value)
+
+
 def _check(name: str, key: str, value: object) -> float:
-    allowed = {"version": "1 or 3", "momentum": "a number from 0 to 1"}.get(key, "a positive number")
+    allowed = {"version": tr("1 or 3"), "momentum": tr("a number from 0 to 1")}.get(key, tr("a positive number"))
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     fits = is_number and {"version": value in (1, 3), "momentum": is_number and 0 <= value <= 1}.get(  # type: ignore[operator]
         key, is_number and value > 0)  # type: ignore[operator]

@@ -45,6 +45,7 @@ MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
 BLOCK_PAGE = "analysis/block_page.py"
+BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RUNTIMES = "analysis/runtimes.py"
@@ -485,6 +486,20 @@ INTERNALS: tuple[Internal, ...] = (
             "parameters with `model.X.` in their names.",
         breaks="An interrupted trial is not restored, or `freeze` freezes the blocks."),
     Internal(
+        name=f"{_ANY_TRAINER}.resume_training", kind="overridden", files=(TRAINER,), parameters=("ckpt",),
+        source=("if ckpt is None or not self.resume: return",),
+        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built.",
+        breaks="A resumed training has another box loss."),
+    Internal(
+        name=f"{_ANY_TRAINER}.save_model", kind="overridden", files=(TRAINER,),
+        source=('"train_args": vars(self.args)', "deepcopy("),
+        why="It stores the train arguments in a checkpoint; ours adds the box loss to them.",
+        breaks="An interrupted training cannot be resumed with its box loss."),
+    Internal(
+        name="ultralytics.nn.tasks:BaseModel.loss", kind="patched", files=(TRAINER,), attributes=("criterion",),
+        why="`criterion` is the loss object, which a checkpoint must not contain.",
+        breaks="A `last.pt` cannot be opened where yolograft is not installed."),
+    Internal(
         name=f"{_ANY_TRAINER}.optimizer_step", kind="overridden", files=(TRAINER, TRIAL_TRAINER), parameters=(),
         source=("self.scaler.step(self.optimizer)", "self.optimizer.zero_grad()", "self.ema.update(self.model)"),
         why="It is one step of optimizer and EMA; ours counts steps and can use the fused optimizer.",
@@ -725,6 +740,28 @@ INTERNALS: tuple[Internal, ...] = (
                 "def preprocess(self, targets", "def bbox_decode(self, anchor_points", "self.use_dfl"),
         why="Our loss calls its parts and takes its settings.",
         breaks="Our loss raises an AttributeError, or stock's loss is used."),
+    Internal(
+        name="ultralytics.utils.loss:BboxLoss", kind="patched", files=(BOX_LOSS,), parameters=("reg_max",),
+        why="With `iou=NAME`, detection losses are built with a subclass of it.",
+        breaks="A training with `iou=NAME` trains with CIoU, or fails."),
+    Internal(
+        name="ultralytics.utils.loss:BboxLoss.forward", kind="overridden", files=(BOX_LOSS,),
+        parameters=("pred_dist", "pred_bboxes", "anchor_points", "target_bboxes", "target_scores", "target_scores_sum",
+                    "fg_mask"),
+        source=("bbox_iou(pred_bboxes[fg_mask], target_bboxes[fg_mask], xywh=False, CIoU=True)",),
+        why="It calls `bbox_iou` once, with the foreground boxes in units of the stride.",
+        breaks="A training with `iou=NAME` trains with CIoU, or fails."),
+    Internal(
+        name="ultralytics.utils.loss:bbox_iou", kind="patched", files=(BOX_LOSS,), parameters=("xywh", "CIoU"),
+        why="With `iou=NAME`, the similarity of the chosen loss replaces it inside `BboxLoss.forward`.",
+        breaks="A training with `iou=NAME` trains with CIoU, or fails."),
+    Internal(
+        name="ultralytics.utils.loss:v8DetectionLoss.__init__", kind="relied on", files=(BOX_LOSS,),
+        source=("self.bbox_loss = BboxLoss(",), why="It builds the box loss by its name in the module.",
+        breaks="A training with `iou=NAME` trains with CIoU."),
+    Internal(
+        name="ultralytics.nn.tasks:RTDETRDetectionModel", kind="relied on", files=(YOLO, TRAIN),
+        why="Its box loss is another one, so `iou=NAME` is refused.", breaks="`iou=NAME` is ignored by RT-DETR."),
     Internal(
         name="ultralytics.utils.tal:TaskAlignedAssigner", kind="relied on", files=(ASSIGNER_LOSS,),
         source=("self.topk =", "self.alpha =", "self.beta =", "self.eps =",

@@ -54,8 +54,16 @@ def _describe(mode: str, summary: str) -> Command:
     stock = Stock(tr("Arguments of Ultralytics, with their defaults (`yolo` documents them; each argument of `yolo` "
                      "is allowed):"),
                   ultralytics_arguments.for_mode(mode))
+    site = tr("A site is the place of a block: a row number (se@8), a head "
+               "input (se@p3), a class (se@C3k2) or a module inside a row "
+               "(se@Bottleneck.cv2). List the sites of a model: yolograft "
+               "sites model=yolo11n.yaml")
     return Command(name=mode, summary=summary, usage="model=MODEL [key=value ...]", arguments=own, more=[stock],
-                   example=_EXAMPLES[mode], notes=[tr("A site is the place of a block: a row number (se@8), a head "
-                                                      "input (se@p3), a class (se@C3k2) or a module inside a row "
-                                                      "(se@Bottleneck.cv2). List the sites of a model: yolograft "
-                                                      "sites model=yolo11n.yaml")])
+                   example=_EXAMPLES[mode], notes=[*_box_loss(mode), site])
+
+
+def _box_loss(mode: str) -> list[str]:
+    """Return the note about `iou`, which is an argument of Ultralytics too, and is in its list."""
+    return [tr("A name in iou= chooses the box loss: ciou (stock), giou, diou, eiou, siou, wiou, mpdiou, nwd, "
+               "inner-ciou, ..., as in iou=wiou or iou=\"nwd(constant=12.8)\". A number is the IoU threshold of NMS, as "
+               "in Ultralytics.")] if mode in ("train", "tune") else []

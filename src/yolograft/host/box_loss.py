@@ -1,4 +1,7 @@
-"""Train Ultralytics' models with another box loss than CIoU.
+"""Train Ultralytics' models with another box loss than CIoU: the train argument `iou=NAME`.
+
+Ultralytics' own argument `iou` is the IoU threshold of NMS, a number. Both share the key: a name is a box loss, and a number
+is the threshold.
 
 While `patch_box_loss` is active, every detection loss that Ultralytics builds holds a `BboxLoss` of ours. It runs
 Ultralytics' own `forward`, in which `bbox_iou` gives the similarity of the chosen loss. Everything else is unchanged: the
@@ -14,7 +17,7 @@ starts at (0.5, 0.5).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +26,11 @@ from torch import Tensor
 from ultralytics.utils import loss as ultralytics_loss
 
 from yolograft.box_loss import BoxLoss
-from yolograft.errors import HostError
+from yolograft.errors import HostError, SpecError
 from yolograft.language import tr
 from yolograft.patch import patched
 
-__all__ = ["TASKS", "check_task", "patch_box_loss"]
+__all__ = ["TASKS", "check_task", "check_threshold", "patch_box_loss", "read_iou", "without_box_loss"]
 
 TASKS = ("detect", "segment", "pose")
 _STOCK_TAKES_STRIDE = "stride" in inspect.signature(ultralytics_loss.BboxLoss.forward).parameters
@@ -54,16 +57,52 @@ class BboxLoss(ultralytics_loss.BboxLoss):
             stride, size = _levels(anchor_points, self.strides)
         else:
             size = (float(imgsz[0]), float(imgsz[1]))
+        counted = target_scores[fg_mask].sum(-1) > 0  # an anchor without weight has no loss, and must not change a mean
         per_box = stride.view(-1, 1).expand(*fg_mask.shape, 1)[fg_mask]
 
         def similarity(boxes: Tensor, truths: Tensor, xywh: bool = False, CIoU: bool = True) -> Tensor:
-            return self.loss.similarity(boxes, truths, per_box, size)
+            return self.loss.similarity(boxes, truths, per_box, size, counted)
 
         more = (imgsz, stride) if _STOCK_TAKES_STRIDE else ()
         with patched((ultralytics_loss, "bbox_iou", similarity)):
             result: tuple[Tensor, Tensor] = super().forward(pred_dist, pred_bboxes, anchor_points, target_bboxes,
                                                             target_scores, target_scores_sum, fg_mask, *more)
         return result
+
+
+def read_iou(value: Any) -> BoxLoss | None:
+    """Return the box loss that a value of `iou` names, or None for a number: the IoU threshold of NMS.
+
+    Raises:
+        SpecError: the text is neither.
+    """
+    if not isinstance(value, str) or value.strip().lower() in ("", "none"):
+        return None
+    try:
+        float(value)
+    except ValueError:
+        return BoxLoss.parse(value)
+    return None
+
+
+def without_box_loss(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments without `iou` if it names a box loss: Ultralytics would reject its type."""
+    return {key: value for key, value in arguments.items() if key != "iou" or read_iou(value) is None}
+
+
+def check_threshold(mode: str, value: Any) -> None:
+    """Check that a value of `iou` is a number, for the modes that compute no loss.
+
+    Raises:
+        HostError: it names a box loss, or it is another text.
+    """
+    try:
+        is_number = read_iou(value) is None
+    except SpecError:
+        is_number = False
+    if not is_number:
+        raise HostError(tr("iou={value}: a box loss is an argument of train and tune only. In {mode}, iou is the IoU "
+                           "threshold of NMS: a number, such as iou=0.7.", value=value, mode=mode))
 
 
 def check_task(loss: BoxLoss, task: str, is_rtdetr: bool = False) -> None:
@@ -78,19 +117,18 @@ def check_task(loss: BoxLoss, task: str, is_rtdetr: bool = False) -> None:
 
 
 @contextmanager
-def patch_box_loss(loss: BoxLoss | None, strides: Callable[[], tuple[float, ...]]) -> Iterator[None]:
-    """Give every detection loss that Ultralytics builds this box loss. None changes nothing.
+def patch_box_loss(chosen: Callable[[], BoxLoss | None], strides: Callable[[], tuple[float, ...]]) -> Iterator[None]:
+    """Give every detection loss that Ultralytics builds inside a `with` block the chosen box loss.
 
     Args:
-        loss: the box loss.
+        chosen: returns the box loss, or None for Ultralytics' own. It is called when a loss is built.
         strides: returns the strides of the head's levels in pixels.
     """
-    if loss is None:
-        yield
-        return
+    stock = ultralytics_loss.BboxLoss
 
     def build(reg_max: int = 16) -> Any:
-        return BboxLoss(reg_max, loss, strides())
+        loss = chosen()
+        return stock(reg_max) if loss is None else BboxLoss(reg_max, loss, strides())
 
     with patched((ultralytics_loss, "BboxLoss", build)):
         yield

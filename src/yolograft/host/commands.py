@@ -23,6 +23,7 @@ from ultralytics.utils.checks import check_file
 from yolograft import checkpoint, shell, yaml_text
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
+from yolograft.host.box_loss import check_threshold, without_box_loss
 from yolograft.host.log import warn
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
@@ -62,8 +63,10 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         raise HostError(tr("'speed' is not an argument of 'yolograft {mode}', only of train and tune.", mode=mode))
     if "speed" in arguments:
         check_mode(str(arguments["speed"]))
+    if mode not in ("train", "tune"):
+        check_threshold(mode, arguments.get("iou"))
     try:
-        get_cfg(overrides={key: value for key, value in arguments.items() if key in DEFAULT_CFG_DICT})
+        get_cfg(overrides={key: value for key, value in without_box_loss(arguments).items() if key in DEFAULT_CFG_DICT})
     except (TypeError, ValueError, SyntaxError) as error:
         raise HostError(str(error)) from error
     sizes = arguments.get("imgsz", 1)
@@ -170,6 +173,8 @@ def _read_value(key: str, text: str) -> Any:
     constant = {"none": None, "true": True, "false": False}.get(text.lower(), text)
     if key in _TEXTS:
         return text if key in ("graft", "blocks", "modules") or constant is not None else None
+    if key == "iou" and not isinstance(smart_value(text), (int, float, type(None))):
+        return text  # the name of a box loss
     if key not in _PATHS:
         return smart_value(text)
     if text[:1] in ("[", "("):

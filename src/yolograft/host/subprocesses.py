@@ -25,12 +25,14 @@ def yolograft_command(stock: Sequence[str], extra: Sequence[str]) -> list[str]:
 
     Args:
         stock: the command that Ultralytics would run.
-        extra: `key=value` arguments to add, unless the command has the key already.
+        extra: `key=value` arguments to add, unless the command has the key already. `iou`, the name of a box loss, replaces
+            the threshold that every command has.
     """
     words = [str(word) for word in stock]
     if "train" not in words or any("=" in word for word in words[: words.index("train")]):
         return words
-    arguments = words[words.index("train"):]
+    names_loss = any(word.startswith("iou=") for word in extra)
+    arguments = [word for word in words[words.index("train"):] if not (names_loss and word.startswith("iou="))]
     keys = {word.partition("=")[0] for word in arguments}
     added = (word for word in extra if word.partition("=")[0] not in keys)
     return [sys.executable, "-m", "yolograft", *arguments, *added]

@@ -3,13 +3,16 @@
 What this relies on in Ultralytics (8.3.0 to 8.4.x): every trainer builds its network in `get_model(cfg, weights,
 verbose)`, in the training process itself (with several GPUs, in each process). A process that Ultralytics starts gets
 `vars(trainer.args)` as `overrides`. `set_model_attributes` runs after the network is built and before `args.freeze` is
-applied: an entry X freezes the parameters with `model.X.` in their names.
+applied: an entry X freezes the parameters with `model.X.` in their names. The losses are built after
+`resume_training(ckpt)` has begun, and `save_model` stores `vars(args)` as `train_args`. `strip_optimizer` removes unknown
+keys from `train_args` of the finished checkpoint, but keeps the arguments at its model, `model.args`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,11 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint
 from yolograft.blocks import plugin
-from yolograft.errors import nearest
+from yolograft.box_loss import BoxLoss
+from yolograft.errors import HostError, nearest
 from yolograft.fast.acceleration import Acceleration
 from yolograft.host import layer_table, models, safetensors_file
+from yolograft.host.box_loss import patch_box_loss, read_iou
 from yolograft.host.checkpoint_guard import guard
 from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
@@ -30,15 +35,19 @@ from yolograft.host.transfer import plan_transfer
 from yolograft.language import tr
 from yolograft.modelyaml import table
 from yolograft.modules import plugin as module_files
+from yolograft.patch import patched
 from yolograft.spec import Graft
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
+
+_RECORDED = ("box_loss", "box_loss_mean")  # what a checkpoint's `train_args` have besides Ultralytics' arguments
 
 
 class GraftTrainer:
     """Mixin of all grafted trainers. `grafted_trainer` combines it with a stock trainer.
 
     The graft is `overrides["graft"]` if it is there ("none" trains the bare host), else that in the model's YAML dict.
+    A name in `overrides["iou"]` is the box loss; `args.iou` is always a number, the IoU threshold of NMS.
     """
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
@@ -48,19 +57,28 @@ class GraftTrainer:
         self.modules_file: str | None = overrides.pop("modules", None)
         wanted = overrides.pop("speed", None)
         module_files.load_own({"blocks": self.blocks_file, "modules": self.modules_file})
+        self.box_loss = read_iou(overrides.get("iou"))
+        if self.box_loss is not None:
+            del overrides["iou"]
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # raises an error before Ultralytics makes the run folder
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
         with guard():
             super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
+        for key in _RECORDED:  # from the checkpoint of a resumed training, see `resume_training`
+            vars(self.args).pop(key, None)  # type: ignore[attr-defined]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
             warn(line)
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
-        self.add_callback("on_pretrain_routine_end", self.acceleration.begin)  # type: ignore[attr-defined]
+        for event, callback in (("on_pretrain_routine_end", GraftTrainer._begin_box_loss),
+                                ("on_pretrain_routine_end", self.acceleration.begin),
+                                ("on_train_epoch_start", GraftTrainer._release_box_loss)):
+            self.add_callback(event, callback)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
-            facts = {"graft": self.graft_text, "speed": self.acceleration.mode, "yolograft": __version__}
+            facts = {"graft": self.graft_text, "speed": self.acceleration.mode, "yolograft": __version__,
+                     **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
             record.write_text(yaml.safe_dump(facts), encoding="utf-8")
 
     def train(self) -> Any:
@@ -71,7 +89,7 @@ class GraftTrainer:
                 self.blocks_file = ",".join(map(str, plugin.files_of(self.graft_text))) or None
             self.modules_file = self.modules_file or self._find_module_files()
             for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("modules", self.modules_file),
-                               ("speed", self.acceleration.mode)):
+                               ("speed", self.acceleration.mode), ("iou", self.box_loss and str(self.box_loss))):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         with guard():
@@ -112,8 +130,65 @@ class GraftTrainer:
         return self.acceleration.preprocess(super().preprocess_batch(batch))  # type: ignore[misc]
 
     def _do_train(self, *args: Any, **kwargs: Any) -> Any:
-        with self.acceleration.session(self):
+        with self._box_loss_patch(), self.acceleration.session(self):
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
+
+    def _box_loss_patch(self) -> AbstractContextManager[None]:
+        """Return the context that gives the network and its average the box loss. For CIoU, nothing is patched."""
+        if not self._has_other_loss() and not getattr(self, "resume", False):
+            return nullcontext()
+        # a resumed training knows its box loss only once the checkpoint is read
+        return patch_box_loss(lambda: self.box_loss if self._has_other_loss() else None, self._strides)
+
+    def _has_other_loss(self) -> bool:
+        return self.box_loss is not None and self.box_loss.name != "ciou"
+
+    def _strides(self) -> tuple[float, ...]:
+        model = self.model  # type: ignore[attr-defined]
+        return tuple(map(float, getattr(model, "module", model).stride))
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Resume as the stock trainer does, with the checkpoint's own box loss."""
+        if ckpt is not None and getattr(self, "resume", False):
+            stored = ckpt.get("train_args") or {}
+            text_key, mean_key = _RECORDED
+            recorded = BoxLoss.parse(stored.get(text_key, "ciou"))
+            if self.box_loss is not None and str(self.box_loss) != str(recorded):
+                raise HostError(tr("resume continues with the checkpoint's own box loss, iou={recorded}, not iou={given}. "
+                                   "Leave iou out, or start a new run without resume.", recorded=recorded,
+                                   given=self.box_loss))
+            if text_key in stored:
+                self.box_loss = recorded
+                recorded.mean = float(stored[mean_key])
+        super().resume_training(ckpt)  # type: ignore[misc]
+
+    def save_model(self) -> Any:
+        """Save the checkpoints as the stock trainer does, with the box loss among the train arguments."""
+        if self.box_loss is None:
+            return super().save_model()  # type: ignore[misc]
+        args, average = self.args, self.ema.ema  # type: ignore[attr-defined]
+        # 8.3 would also store the loss object, which cannot be opened where yolograft is not installed
+        vars(args).update(zip(_RECORDED, (str(self.box_loss), self.box_loss.mean), strict=True))
+        try:
+            with patched((average, "criterion", None)):
+                return super().save_model()  # type: ignore[misc]
+        finally:
+            for key in _RECORDED:  # Ultralytics would reject them where it builds new arguments of these
+                delattr(args, key)
+
+    # Callbacks. `trainer` is this trainer.
+
+    @staticmethod
+    def _begin_box_loss(trainer: Any) -> None:
+        if trainer.box_loss is not None:
+            LOGGER.info(tr("yolograft: box loss {loss}. The IoU threshold of NMS is {threshold}.", loss=trainer.box_loss,
+                           threshold=trainer.args.iou))
+            trainer.box_loss.is_held = True  # `speed` may time or compare steps before the first epoch
+
+    @staticmethod
+    def _release_box_loss(trainer: Any) -> None:
+        if trainer.box_loss is not None:
+            trainer.box_loss.is_held = False
 
     def optimizer_step(self) -> None:
         """Make an optimizer step as the stock trainer does, with the selected acceleration."""

@@ -17,12 +17,13 @@ from torch import nn
 from ultralytics.engine import model as engine_model
 from ultralytics.models import RTDETR as StockRTDETR
 from ultralytics.models import YOLO as StockYOLO
-from ultralytics.nn.tasks import guess_model_task
+from ultralytics.nn.tasks import RTDETRDetectionModel, guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import attach, checkpoint
 from yolograft.errors import HostError
 from yolograft.host import layer_table, models, safetensors_file, subprocesses
+from yolograft.host.box_loss import check_task, check_threshold, read_iou, without_box_loss
 from yolograft.host.build import model_config, name_failing_row
 from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.model_names import find_model
@@ -120,11 +121,11 @@ class _GraftingModel(GuardedModel):
             graft: the blocks to train with. It must start with those that the model carries; then only the others are new.
                 "none" removes all blocks.
             replace: whether `graft` may drop blocks that the model carries.
-            kwargs: train arguments.
+            kwargs: train arguments. If `iou` is a name, such as "wiou" or "nwd(constant=12.8)", it chooses the box loss.
 
         Raises:
-            GraftError: the graft does not fit this model, or would drop its blocks. Nothing was trained and no folder was
-                made then.
+            GraftError: the graft or the box loss does not fit this model, or blocks would be dropped. Nothing was trained
+                and no folder was made then.
         """
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
@@ -135,10 +136,11 @@ class _GraftingModel(GuardedModel):
             raise HostError(tr("resume=True needs the last.pt of an interrupted training, but '{name}' has no optimizer "
                                "state (a finished run's checkpoints keep none). Leave resume out to train from its weights, "
                                "or name RUN/weights/last.pt.", name=self.model_name))
+        kwargs = self._with_box_loss(kwargs)
         set_graft(self, graft, replace=replace)
         if not resume:
             kwargs["graft"] = str(self.graft)
-            check_run_folder("train", {**self._run_arguments(), **kwargs})
+            check_run_folder("train", without_box_loss({**self._run_arguments(), **kwargs}))
             pretrained = kwargs.get("pretrained")
             if isinstance(pretrained, (str, Path)) and not self.ckpt and not _TRAIN_LOADS_PRETRAINED:
                 self.load(pretrained)
@@ -147,13 +149,27 @@ class _GraftingModel(GuardedModel):
         self._file_graft = self.graft  # the model is now that of best.pt
         return result
 
+    def _with_box_loss(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return train arguments with the box loss of `iou`, if it names one, in its canonical text.
+
+        Raises:
+            GraftError: there is no such box loss, or it does not fit this model.
+        """
+        loss = read_iou(arguments.get("iou"))
+        if loss is None:
+            return arguments
+        check_task(loss, str(self.task), isinstance(self.model, RTDETRDetectionModel))
+        return {**arguments, "iou": str(loss)}
+
     def val(self, validator: Any = None, **kwargs: Any) -> Any:
         """Validate as `ultralytics.YOLO.val` does."""
+        check_threshold("val", kwargs.get("iou"))
         check_run_folder("val", {**self._run_arguments(), **kwargs})
         return super().val(validator=validator, **kwargs)
 
     def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs: Any) -> Any:
         """Predict as `ultralytics.YOLO.predict` does."""
+        check_threshold("predict", kwargs.get("iou"))
         is_cli = engine_model.ARGV[0].endswith(("yolo", "ultralytics"))
         if not self.predictor:  # type: ignore[attr-defined]
             if kwargs.get("save", is_cli) or kwargs.get("save_txt") or kwargs.get("save_crop"):
@@ -212,11 +228,16 @@ class _GraftingModel(GuardedModel):
     def tune(self, *args: Any, graft: Any = None, replace: bool = False, blocks: str | None = None,
              modules: str | None = None, speed: str | None = None, **kwargs: Any) -> Any:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft. See `train` for `replace`."""
+        kwargs = self._with_box_loss(kwargs)
         set_graft(self, graft, replace=replace)
-        check_run_folder("tune", {**self._run_arguments(), **kwargs})
-        with subprocesses.patch_subprocess(graft=str(self.graft), replace="True", blocks=blocks, modules=modules,
-                                         speed=speed):
-            return super().tune(*args, **kwargs)
+        stock = without_box_loss(kwargs)
+        check_run_folder("tune", {**self._run_arguments(), **stock})
+        loss = kwargs["iou"] if "iou" not in stock and "iou" in kwargs else None
+        if kwargs.get("use_ray"):  # trains in this process
+            stock = kwargs
+        with subprocesses.patch_subprocess(graft=str(self.graft), replace="True", blocks=blocks,
+                                         modules=modules, speed=speed, iou=loss):
+            return super().tune(*args, **stock)
 
 
 def _learn_modules(model: Any) -> None:

@@ -26,6 +26,7 @@ from ultralytics.utils import ops
 
 from yolograft.analysis import profile
 from yolograft.atomic import atomic_write
+from yolograft.host.box_loss import without_box_loss
 from yolograft.host.yolo import YOLO
 from yolograft.runner.metric_names import metric_name
 
@@ -115,6 +116,7 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
     model.add_callback("on_val_start", lambda _: torch.set_num_threads(thread_count))  # Ultralytics has just changed it
     arguments = {key: settings[key] for key in ("data", "imgsz", "batch", "device", "workers", "conf", "iou", "max_det",
                                                 "single_cls", "agnostic_nms", "rect") if settings.get(key) is not None}
+    arguments = without_box_loss(arguments)
     costs = _measure_costs(model.model, int(settings.get("imgsz") or 640), settings.get("device"))
     stock = model.task_map[model.task]["validator"]
     validators: list[Any] = []

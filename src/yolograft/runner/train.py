@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import torch
 from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.torch_utils import strip_optimizer
 
@@ -28,6 +29,7 @@ from yolograft.errors import DataError, HostError, nearest
 from yolograft.fast import acceleration
 from yolograft.fast.modes import check_mode
 from yolograft.host import models
+from yolograft.host.box_loss import check_task, read_iou, without_box_loss
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
 from yolograft.language import tr
@@ -169,7 +171,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
             raise HostError(tr("'{key}' is not a train argument.{nearest} List them: yolo cfg", key=key,
                                nearest=nearest(key, DEFAULT_CFG_DICT)))
     try:
-        get_cfg(overrides=dict(arguments))
+        get_cfg(overrides=without_box_loss(arguments))
     except (TypeError, ValueError, SyntaxError) as error:
         raise HostError(str(error)) from error
     device, batch = str(arguments.get("device") or ""), arguments.get("batch", 16)
@@ -180,6 +182,9 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
         raise HostError(tr("batch={batch} would let the free memory decide the batch size, so arms could differ. Use "
                            "a positive number, such as batch=16.", batch=batch))
     network = copy.deepcopy(_open_cached(model))
+    if (loss := read_iou(arguments.get("iou"))) is not None:
+        check_task(loss, str(arguments.get("task") or getattr(network, "task", "detect")),
+                   isinstance(network, RTDETRDetectionModel))
     if isinstance(network, models.Grafted):
         value = Graft.parse(graft)
         if value and models.added_graft(network, value) is None:

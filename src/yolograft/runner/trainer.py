@@ -166,6 +166,8 @@ class TrialTrainer:
         trainer.scheduler.last_epoch = trainer.start_epoch - 1
         trainer.last_step = state["stepped"]
         trainer.csv.write_text(state["csv"])
+        if trainer.box_loss is not None:
+            trainer.box_loss.mean = state["box_loss_mean"]
         if state["loss_updates"] is not None:  # YOLO26's loss changes its weights after each epoch
             trainer.model.criterion = trainer.model.init_criterion()
             trainer.model.criterion.updates = state["loss_updates"] - 1
@@ -235,6 +237,7 @@ class TrialTrainer:
             "best_fitness": this.best_fitness,
             "stopper": {key: getattr(this.stopper, key) for key in ("best_fitness", "best_epoch", "possible_stop")},
             "stepped": this.last_step, "csv": this.csv.read_text(), "loss_updates": getattr(criterion, "updates", None),
+            "box_loss_mean": this.box_loss.mean if this.box_loss else None,
             "gradients": {name: parameter.grad for name, parameter in this.model.named_parameters()
                           if parameter.grad is not None},
         }

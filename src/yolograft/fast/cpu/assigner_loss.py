@@ -24,7 +24,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.tal import TaskAlignedAssigner, make_anchors
 
+from yolograft.box_loss import BoxLoss
 from yolograft.fast.cpu.build import Kernel
 from yolograft.language import tr
 from yolograft.patch import patched
@@ -168,7 +169,8 @@ def _call(criterion: Any, preds: Any, batch: dict[str, Any]) -> Any:
     items = ours.detach()
     leaves = _leaves(preds) if ours.requires_grad else []
     if state.values_left or (leaves and state.gradients_left):
-        total, exact = stock = _stock(criterion, preds, batch)
+        with _held(criterion):
+            total, exact = stock = _stock(criterion, preds, batch)
         state.values_left = max(0, state.values_left - 1)
         state.gradients_left = max(0, state.gradients_left - bool(leaves))
         state.is_summed, state.names = not total.dim(), list(exact) if isinstance(exact, dict) else None
@@ -186,6 +188,12 @@ def _call(criterion: Any, preds: Any, batch: dict[str, Any]) -> Any:
             return stock
     total = (ours.sum() if state.is_summed else ours) * len(batch["img"])
     return total, items if state.names is None else dict(zip(state.names, items, strict=True))
+
+
+def _held(criterion: Any) -> AbstractContextManager[None]:
+    """Return a context in which the loss of a batch that was computed already does not change a running mean again."""
+    loss = getattr(criterion.bbox_loss, "loss", None)
+    return loss.held() if isinstance(loss, BoxLoss) else nullcontext()
 
 
 def _leaves(preds: Any) -> list[Tensor]:
