@@ -346,6 +346,10 @@ INTERNALS: tuple[Internal, ...] = (
             "which ours replaces.",
         breaks="Blocks keep their initial weights, or the pretrained host is not loaded."),
     Internal(
+        name="ultralytics.nn.tasks:BaseModel.load", kind="patched", files=(YOLO,), parameters=("weights",),
+        why="`YOLO.load` calls it with the checkpoint that it has read. Ours passes on the tensors of the rows that fit.",
+        breaks="An edited model YAML gets its tensors by the row's number."),
+    Internal(
         name="ultralytics.nn.modules:Detect.__init__", kind="relied on", files=(SAFETENSORS,),
         source=("max(ch[0], min(self.nc, 100))",),
         why="It gives the width of the class branches `cv3`, which a safetensors file may have to change.",
@@ -402,9 +406,10 @@ INTERNALS: tuple[Internal, ...] = (
         name=f"{_MODEL}.tune", kind="overridden", files=(YOLO, CHECKPOINT_GUARD), parameters=("kwargs",),
         why="Ours hands the graft to the trainings that the tuner starts.", breaks="Tuning trains the bare host."),
     Internal(
-        name=f"{_MODEL}.load", kind="overridden", files=(CHECKPOINT_GUARD,), parameters=("weights",),
-        why="It can open a checkpoint; ours does so without AutoInstall.",
-        breaks="A checkpoint could make Ultralytics install a package of any name."),
+        name=f"{_MODEL}.load", kind="overridden", files=(CHECKPOINT_GUARD, YOLO), parameters=("weights",),
+        source=("self.model.load(weights)",),
+        why="It can open a checkpoint; ours does so without AutoInstall, and lets the tensors follow the rows.",
+        breaks="A checkpoint could make Ultralytics install a package of any name, or tensors load by the row's number."),
     Internal(
         name=f"{_MODEL}.reset_weights", kind="overridden", files=(CHECKPOINT_GUARD,),
         why="It can open a checkpoint; ours does so without AutoInstall.",

@@ -39,8 +39,8 @@ _GONE = ("noautoanchor", "bucket", "image_weights", "sync_bn", "local_rank", "qu
          "artifact_alias", "entity", "linear_lr", "v5_metric", "no_trace", "log_imgs", "ndjson_console", "ndjson_file")
 # Keys whose value is a path or a name of the user's: it is never normalized, since files have such names.
 PATH_KEYS = frozenset({"model", "data", "source", "project", "name", "blocks", "modules", "to", "out", "pictures", "cheaper",
-                       "storage", "cfg", "tracker", "pretrained", "resume", "save_dir", "weights", "hyp", "distill_model", "dataset",
-                       "names", "merge"})
+                       "storage", "cfg", "tracker", "pretrained", "resume", "save_dir", "weights", "hyp", "distill_model",
+                       "dataset", "names", "merge"})
 # Keys that take a word, so that `device cpu` is one argument and not two switches.
 _WORD_KEYS = PATH_KEYS | {"device", "task", "mode", "optimizer", "graft", "format", "split", "cache", "arms", "speed",
                           "runtime", "metric", "lang", "copy_paste_mode", "auto_augment", "executor"}
