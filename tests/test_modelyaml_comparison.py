@@ -115,7 +115,7 @@ def test_blocks_that_only_the_next_row_reads_get_warnings(save):  # noqa: F811
     assert [(one.row, one.severity) for one in report.findings] == [(14, "warning"), (17, "warning")]
     assert "7 is the map before CBAM (row 8)" in report.findings[0].what
     assert mended_rows(cfg, report.findings) == {14: [-1, 8], 17: [-1, 5]}
-    assert "the map after it goes to row 6; the map before it (C3k2, 4) goes to row 17" in " ".join(report.notes)
+    assert "rows that read the map after it: 6; rows that read the map before it (C3k2, 4): 17" in " ".join(report.notes)
     assert "note: row 5" in str(report)
     assert "2 warnings" in str(report)
 

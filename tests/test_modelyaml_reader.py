@@ -221,7 +221,7 @@ def test_rows_that_mean_nothing_are_refused_by_number(changes, error, said):
     ("se@Bottleneck", SiteError, "no row of it is of that class"), ("se@C3k", SiteError, "Did you mean 'C3k2'"),
     ("se@p6", SiteError, "p6"), ("se@24", SiteError, "0 to 23"), ("se@23", SiteError, "gives no map"),
     ("se@-3", SiteError, "backbone.-3"),
-    ("se@12/pre", SiteError, "reads 2 maps"), ("se@8>12", SiteError, "its readers are rows 9"),
+    ("se@12/pre", SiteError, "reads 2 maps"), ("se@8>12", SiteError, "these rows read it: 9"),
     ("se@C3k2[9]", SiteError, "8 row"),
     ("nonsense@8", BlockError, "nonsense"), ("se(rato=8)@8", BlockError, "rato"), ("se(ratio=0)@8", BlockError, "ratio"),
     ("se@4>5 + se@4>5&15", SiteError, "different maps"), ("se@neck.23", SiteError, "11 to 22"),

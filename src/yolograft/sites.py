@@ -374,7 +374,7 @@ def _edge(index: _Index, place: Place, site: Site) -> Place:
     actual = [row for row in index.rows if source in row.reads]
     unknown = [reader for reader in site.readers if reader not in [row.index for row in actual]]
     if unknown:
-        raise SiteError(tr("'{site}': row {reader} of {model} does not read row {row}; its readers are rows {readers}.",
+        raise SiteError(tr("'{site}': row {reader} of {model} does not read row {row}; these rows read it: {readers}.",
                            site=site, reader=unknown[0], model=index.title, row=source,
                            readers=", ".join(str(row.index) for row in actual) or tr("(none)")))
     readers = tuple((row.name, position) for row in actual if row.index in site.readers

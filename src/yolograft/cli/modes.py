@@ -38,6 +38,8 @@ def run(mode: str, words: Sequence[str]) -> int:
     """Run one mode of Ultralytics on a model that may be grafted."""
     pairs = rename(parse_pairs(words))
     from yolograft.host import commands
+    from yolograft.host.log import go_on_without_reader
 
+    go_on_without_reader()
     commands.run(mode, pairs)
     return 0

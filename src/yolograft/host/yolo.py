@@ -279,7 +279,8 @@ def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None, *, repla
         return
     added = models.added_graft(yolo.model, value) if previous else value
     if added is not None:
-        _add_graft(yolo, added)
+        _attach_blocks(yolo.model, added)
+        _log_added(yolo, added)
         return
     short = models.short_text(str(previous))
     if value and not replace and models.fresh_blocks(yolo.model) != set(attach.grafts(yolo.model)):
@@ -287,18 +288,22 @@ def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None, *, repla
                         + tr(" To drop them: replace=True, or graft=none for the bare host."))
     models.ungraft(yolo.model)
     try:
-        _add_graft(yolo, value)
+        _attach_blocks(yolo.model, value)
     except Exception:
         models.graft_onto(yolo.model, previous)
         raise
     LOGGER.info(tr("yolograft: removed the graft {graft} from {name}", graft=short, name=yolo.model_name))
+    _log_added(yolo, value)
 
 
-def _add_graft(yolo: Any, value: Graft) -> None:
-    old = set(attach.grafts(yolo.model))
-    fresh = models.fresh_blocks(yolo.model)
-    models.graft_onto(yolo.model, value)
-    models.mark_fresh(yolo.model, fresh | (set(attach.grafts(yolo.model)) - old))
+def _attach_blocks(model: nn.Module, value: Graft) -> None:
+    old = set(attach.grafts(model))
+    fresh = models.fresh_blocks(model)
+    models.graft_onto(model, value)
+    models.mark_fresh(model, fresh | (set(attach.grafts(model)) - old))
+
+
+def _log_added(yolo: Any, value: Graft) -> None:
     if value:
         LOGGER.info(tr("yolograft: added the graft {graft} to {name}, whose own weights are kept", graft=value,
                        name=yolo.model_name))
@@ -317,7 +322,8 @@ def graft_yolo(yolo: Any, what: Any) -> Any:
         raise HostError(tr("graft={graft} needs a PyTorch model (.pt or .yaml), not '{model}': the blocks of an exported "
                            "model cannot be changed.", graft=value, model=yolo.model))
     file_graft = attach.grafted(yolo.model)
-    _add_graft(yolo, value)
+    _attach_blocks(yolo.model, value)
+    _log_added(yolo, value)
     if not isinstance(yolo, _GraftingModel):
         _use_our_class(yolo)
         yolo._file_graft = file_graft

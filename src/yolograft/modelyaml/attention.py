@@ -68,11 +68,11 @@ def describe_readers(comparison: Comparison) -> Iterator[str]:
         if not after:
             continue  # a finding says so
         if others:
-            yield tr("{row}: the map after it goes to row {after}; the map before it ({before}) goes to row {others}.",
+            yield tr("{row}: rows that read the map after it: {after}; rows that read the map before it ({before}): {others}.",
                      row=comparison.written[number], after=after, others=others,
                      before=tr("the image") if before == IMAGE else f"{comparison.rows[before].module}, {before}")
         else:
-            yield tr("{row}: the map after it goes to row {after}; no row reads the map before it.",
+            yield tr("{row}: rows that read the map after it: {after}; no row reads the map before it.",
                      row=comparison.written[number], after=after)
 
 

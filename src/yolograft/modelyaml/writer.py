@@ -161,7 +161,7 @@ class _Plan:
             not_readers = set(site.readers) - {reader for reader, _ in inputs}
             if not_readers:
                 actual = [str(other.number) for other in self.rows if number in self.reads[other.number]]
-                raise SiteError(tr("'{site}': row {reader} does not read row {number}; its readers are rows {readers}.",
+                raise SiteError(tr("'{site}': row {reader} does not read row {number}; these rows read it: {readers}.",
                                    site=site, reader=min(not_readers), number=number,
                                    readers=", ".join(actual) or tr("(none)")))
             return _Insert(part, number, tuple(sorted(inputs)))
