@@ -1,5 +1,6 @@
 """The log of Ultralytics goes on when the reader of a pipe ends."""
 
+import os
 import subprocess
 import sys
 
@@ -20,11 +21,11 @@ print("end", file=sys.stderr)
 
 @pytest.mark.parametrize(("choice", "tracebacks"), [("go on", False), ("stock", True)])
 def test_a_closed_pipe_gives_no_tracebacks(choice: str, tracebacks: bool) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, choice], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-    errors = process.stderr.read()
-    process.wait()
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, choice], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    os.read(reader, 1)
+    os.close(reader)
+    errors = process.communicate()[1]
     assert ("Traceback" in errors) == tracebacks
     assert "end" in errors

@@ -68,7 +68,8 @@ def describe_readers(comparison: Comparison) -> Iterator[str]:
         if not after:
             continue  # a finding says so
         if others:
-            yield tr("{row}: rows that read the map after it: {after}; rows that read the map before it ({before}): {others}.",
+            yield tr("{row}: rows that read the map after it: {after}; rows that read the map before it ({before}): "
+                     "{others}.",
                      row=comparison.written[number], after=after, others=others,
                      before=tr("the image") if before == IMAGE else f"{comparison.rows[before].module}, {before}")
         else:
