@@ -40,6 +40,11 @@ def test_a_skipped_convolution_gives_its_shape_and_operations(settings: dict) ->
     assert counted.flops == counter.get_total_flops()
 
 
+def test_a_skipped_convolution_of_other_channels_is_an_error() -> None:
+    with profile.shape_only(), pytest.raises(RuntimeError, match="9 channels, but the convolution takes 8"):
+        nn.Conv2d(8, 12, 1)(torch.rand(2, 9, 4, 4))
+
+
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n-seg.yaml"])
 def test_tables_equal_those_of_a_model_with_values(name: str) -> None:
     model = open_model(name).model

@@ -39,6 +39,13 @@ class PlainConv(nn.Module):
         return self.cv(x)
 
 
+class WrongConv(PlainConv):
+    """Cannot run: its convolution expects one channel more."""
+
+    def __init__(self, c1: int, c2: int) -> None:
+        super().__init__(c1 + 1, c2)
+
+
 class Fuse(nn.Module):
     """Takes a list of inputs and changes the width."""
 
@@ -83,6 +90,10 @@ class Odd(nn.Module):
         return self.cv(x)
 
 
+class Unclear(Odd):
+    """Has the same constructor, and no test says how it takes its channels."""
+
+
 class TwoMaps(nn.Module):
     """Gives no single map."""
 
@@ -93,7 +104,7 @@ class TwoMaps(nn.Module):
         return x, x
 
 
-OWN = (C3k2_Mine, PlainConv, Fuse, Count, OneWidth, Odd, TwoMaps)
+OWN = (C3k2_Mine, PlainConv, Fuse, Count, OneWidth, Odd, TwoMaps, WrongConv, Unclear)
 BASE = yaml.safe_load(next(path for path in catalog.packaged_files() if path.name == "yolo11.yaml").read_text("utf-8"))
 
 
@@ -219,6 +230,7 @@ def test_an_unclear_constructor_is_an_error_only_in_a_row_that_uses_it() -> None
     (renamed("SPPF", "TwoMaps", lambda _: []), "gives tuple. A row must give one map"),
     (renamed("SPPF", "PlainConv", lambda _: [64, 3, 1, 9, 9]), "cannot be built"),
     (renamed("Concat", "PlainConv"), "reads 2 maps with 256, 128 channels"),
+    (renamed("SPPF", "WrongConv", lambda a: a[:1]), r"cannot run on 256x8x8 .*\(test_host_module_rows.py, line \d+\)\.$"),
 ])
 def test_a_wrong_row_is_one_line(change: Callable[[list[Any]], list[Any]], text: str) -> None:
     with pytest.raises(HostError, match=text):
@@ -261,6 +273,11 @@ def test_lint_knows_module_rows(tmp_path: Path) -> None:
     assert "gives tuple" in finding.what
     (finding,) = lint(renamed("SPPF", "Unheard")).findings
     assert "modules=FILE.py" in finding.fix
+    (finding,) = lint(renamed("SPPF", "PlainConvv")).findings
+    assert "Did you mean 'PlainConv'?" in finding.fix
+    (finding,) = lint(renamed("SPPF", "Unclear")).findings
+    assert "row 9" in finding.what
+    assert "above the class" in finding.fix
 
 
 def test_the_names_of_the_shelf_are_known_without_a_file(tmp_path: Path) -> None:

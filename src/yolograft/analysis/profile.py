@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from yolograft.language import tr
+
 __all__ = ["FORMULAS", "count_gflops", "count_parameters", "dummy_images", "fused_copy", "shape_only"]
 
 _ATEN = torch.ops.aten
@@ -103,6 +105,9 @@ class _ShapeOnlyMode(TorchFunctionMode):
 
     def _convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
                   dilation: Any = 1, groups: int = 1) -> Tensor:
+        if input.shape[-3] != weight.shape[1] * groups:
+            raise RuntimeError(tr("the input has {count} channels, but the convolution takes {expected}",
+                                  count=input.shape[-3], expected=weight.shape[1] * groups))
         strides, dilations = _pair(stride), _pair(dilation)
         spans = [dilation * (kernel - 1) for dilation, kernel in zip(dilations, weight.shape[2:], strict=True)]
         pads = spans if padding == "same" else [0, 0] if padding == "valid" else [2 * pad for pad in _pair(padding)]

@@ -19,9 +19,12 @@ is repeated in sequence. The shape of the output is measured: the module runs on
 from __future__ import annotations
 
 import math
+import sys
+import traceback
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolograft import modules
@@ -124,7 +127,7 @@ def build_row(row: Row, found: RowModule) -> nn.Module:
     except Exception as error:  # the user's constructor can raise anything
         raise HostError(tr("{row}: {call} cannot be built: {problem}. If the channels were misread, say how the constructor "
                            "takes them: @module('{name}', channels=\"c1,c2\").", row=row, call=found.understood,
-                           problem=_one_line(error), name=row.module)) from error
+                           problem=_one_line(error, found.cls), name=row.module)) from error
     return built[0] if len(built) == 1 else nn.Sequential(*built)
 
 
@@ -153,7 +156,7 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
         except Exception as error:  # the user's forward can raise anything
             sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
             raise HostError(tr("{row}: {call} cannot run on {sizes} (channels x height x width): {problem}.", row=row,
-                               call=found.understood, sizes=sizes, problem=_one_line(error))) from error
+                               call=found.understood, sizes=sizes, problem=_one_line(error, found.cls))) from error
     if not isinstance(output, torch.Tensor) or output.dim() != 4:
         what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
         raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row,
@@ -210,8 +213,12 @@ def stride_of(shape: Shape | None) -> Fraction | None:
     return None if shape is None else Fraction(_SIZE, shape[1])
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _one_line(error: Exception, cls: type[nn.Module]) -> str:
+    """Return an error's type and text, and the last line of the class's file that ran."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{text} ({Path(file).name}, " + tr("line {number}", number=lines[-1]) + ")" if file and lines else text
 
 
 def _stock_shape(row: Row, inputs: Sequence[Shape | None], scaling: Scaling) -> Shape | None:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from yolograft import blocks
-from yolograft.errors import GraftError
+from yolograft.errors import GraftError, ModuleError
 from yolograft.language import tr
 from yolograft.modelyaml import stock_match
 from yolograft.modelyaml.comparison import Comparison
@@ -40,7 +40,13 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
         elif (finding := check_argument_count(row)) is not None:
             yield finding
         elif row.number in comparison.measured.errors and None not in comparison.inputs(row):
-            yield Finding(row=row.number, severity="error", what=str(comparison.measured.errors[row.number]),
+            error = comparison.measured.errors[row.number]
+            if isinstance(error, ModuleError):  # its text has the remedy
+                yield Finding(row=row.number, severity="error", what=f"{row}: {error}",
+                              why=tr("The names of the constructor's parameters do not tell what it takes first."),
+                              fix=tr("Add the line above the class, and `from yolograft import module` to its file."))
+                continue
+            yield Finding(row=row.number, severity="error", what=str(error),
                           why=tr("yolograft runs the module once, to know the channels and the stride of its output."),
                           fix=tr("Change the row or the class, so that it runs."))
 

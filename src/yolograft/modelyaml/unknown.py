@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from yolograft import modules
 from yolograft.errors import nearest
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, table
@@ -56,7 +57,7 @@ def explain_unknown(module: str, known: Iterable[str]) -> tuple[str, str]:
                 tr("Write {host} for the row without it, or load the class with modules=FILE.py.", host=host))
     why = tr("The installed Ultralytics does not have this module, and yolograft has no such block. A module from a fork of "
              "Ultralytics is not available here.")
-    return why, own + nearest(module, known)
+    return why, own + nearest(module, [*modules.names(), *known])
 
 
 def check_argument_count(row: Row) -> Finding | None:
