@@ -24,7 +24,7 @@ def calls(path: Path) -> list[ast.Call]:
 
 
 def messages() -> set[str]:
-    """Return every message in the code, and the texts of the blocks."""
+    """Return every message in the code, and the texts of the blocks and of the modules for rows."""
     found = set()
     for path in sorted(PACKAGE.rglob("*.py")):
         for call in calls(path):
@@ -32,7 +32,7 @@ def messages() -> set[str]:
             if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
                 raise SystemExit(f"{path.name}:{call.lineno}: the message of tr() must be a literal text")
             found.add(text.value)
-    return found | block_texts()
+    return found | block_texts() | module_texts()
 
 
 def block_texts() -> set[str]:
@@ -51,11 +51,27 @@ def block_texts() -> set[str]:
                 continue
             found |= {word.value.value for word in abouts[0].keywords
                       if word.arg in ("use", "kind") and isinstance(word.value, ast.Constant)}
-            body, _, arguments = (ast.get_docstring(node) or "").partition("Args:\n")
-            listed = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, flags=re.MULTILINE)
-            found |= {" ".join(text.split()) for name, text in listed if name != "channels"}
-            found.add(" ".join(body.partition("\n\n")[0].split()))
+            found |= docstring_texts(node)
     return found
+
+
+def module_texts() -> set[str]:
+    """Return the texts of the modules for rows: those of each class with the decorator `module`."""
+    found = set()
+    for path in sorted((PACKAGE / "modules").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            decorators = getattr(node, "decorator_list", [])
+            if any(isinstance(one, ast.Call) and ast.unparse(one.func) == "module" for one in decorators):
+                found |= docstring_texts(node)
+    return found
+
+
+def docstring_texts(node: ast.ClassDef) -> set[str]:
+    """Return the first paragraph of a class's docstring, and the meaning of each setting."""
+    body, _, arguments = (ast.get_docstring(node) or "").partition("Args:\n")
+    listed = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, flags=re.MULTILINE)
+    return {" ".join(body.partition("\n\n")[0].split()),
+            *(" ".join(text.split()) for name, text in listed if name != "channels")}
 
 
 def main() -> None:

@@ -110,8 +110,8 @@ def test_a_mode_takes_what_its_page_lists(mode: str, monkeypatch: pytest.MonkeyP
         raise Reached
 
     monkeypatch.setattr(host_commands, "open_model", open_model)
-    monkeypatch.setattr(host_commands.plugin, "load_plugins", lambda path: [])
-    values = {"graft": "se@8", "blocks": "mine.py", "replace": "True"}
+    monkeypatch.setattr(host_commands, "load_own", lambda files: [])
+    values = {"graft": "se@8", "blocks": "mine.py", "modules": "mine.py", "replace": "True"}
     for key in (*PAGES[mode].arguments, *PAGES[mode].more[0].arguments):
         with pytest.raises(Reached):
             host_commands.run(mode, {key.name: values.get(key.name, key.default or "None")})

@@ -127,6 +127,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "sites": models.sites,
     "show": models.show,
     "blocks": models.blocks,
+    "modules": models.modules,
     "lint": yamls.lint,
     "yaml": yamls.write_yaml,
     "adopt": adopt.run,

@@ -1,4 +1,4 @@
-"""What a model and its blocks are: the commands `sites`, `show`, `blocks` and `bench`."""
+"""What a model and its blocks are: the commands `sites`, `show`, `blocks`, `modules` and `bench`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from yolograft.cli.arguments import parse_bool, parse_positive_int
 from yolograft.cli.command import Argument, Command
 from yolograft.language import tr
 
-__all__ = ["bench", "blocks", "commands", "load_own_blocks", "show", "sites"]
+__all__ = ["bench", "blocks", "commands", "load_own_blocks", "modules", "show", "sites"]
 
 
 def commands() -> list[Command]:
     """Return the descriptions of this group's commands."""
-    return [_sites(), _show(), _blocks(), _bench()]
+    return [_sites(), _show(), _blocks(), _modules(), _bench()]
 
 
 def _own_blocks() -> Argument:
@@ -49,6 +49,14 @@ def _blocks() -> Command:
     return Command(
         name="blocks", summary=tr("list the blocks with their settings, or print the page of one block"),
         usage="[BLOCK] [blocks=FILE.py]", arguments=[_own_blocks()], example="yolograft blocks cbam")
+
+
+def _modules() -> Command:
+    return Command(
+        name="modules", summary=tr("list the modules that a row of a model YAML can name, or print the page of one module"),
+        usage="[MODULE] [modules=FILE.py]",
+        arguments=[Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))],
+        example="yolograft modules dysample")
 
 
 def _bench() -> Command:
@@ -118,6 +126,24 @@ def blocks(words: Sequence[str]) -> int:
     for name in zoo.names():
         print("\n".join(block_page.entry(name)))
     print(tr("\nThe page of one block: yolograft blocks NAME, as in yolograft blocks cbam"))
+    return 0
+
+
+def modules(words: Sequence[str]) -> int:
+    """Print every module for rows with its constructor, or the page of each module that is named."""
+    named = [word for word in words if "=" not in word]
+    arguments = _modules().read(word for word in words if word not in named)
+    load_own_blocks(arguments)
+    from yolograft import modules as known
+    from yolograft.analysis import module_page
+
+    if named:
+        print("\n\n".join(map(module_page.page, named)))
+        return 0
+    for name in known.registered():
+        print("\n".join(module_page.entry(name)))
+    print(tr("C2f_BLOCK and C3k2_BLOCK exist for each block, as in C3k2_CBAM."))
+    print(tr("\nThe page of one module: yolograft modules NAME, as in yolograft modules dysample"))
     return 0
 
 

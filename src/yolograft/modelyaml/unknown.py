@@ -45,7 +45,7 @@ def explain_unknown(module: str, known: Iterable[str]) -> tuple[str, str]:
         return (tr("The installed Ultralytics does not have it; newer versions do."),
                 tr("Upgrade Ultralytics: pip install -U ultralytics"))
     own = tr("Load its class with modules=FILE.py; for attention, blocks=FILE.py works too. Or use a name that 'yolograft "
-             "blocks' lists.")
+             "blocks' or 'yolograft modules' lists.")
     origin = _ELSEWHERE.get(module) or next((family.source.partition(":")[0] for family in FAMILIES
                                              if module in family.heads | family.modules), "")
     if origin:

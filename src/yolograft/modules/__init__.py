@@ -26,7 +26,8 @@ from yolograft.modules._channels import Channels, deduce, describe
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Channels", "add_plain", "aliases", "canonical", "describe_channels", "has_own", "lookup", "module", "names"]
+__all__ = ["Channels", "add_plain", "aliases", "canonical", "describe_channels", "has_own", "lookup", "module", "names",
+           "registered", "shelf"]
 
 _MODULES: dict[str, type[nn.Module]] = {}
 _ALIASES: dict[str, str] = {}  # normalised name or alias -> registered name
@@ -105,6 +106,18 @@ def names() -> list[str]:
     """Return the names of all modules, sorted."""
     _import_all()
     return sorted({*_MODULES, *(_family_name(family, block) for family in _FAMILIES for block in blocks.names())})
+
+
+def shelf() -> list[str]:
+    """Return the names of the modules in this package, without C2f and C3k2 with a block, sorted."""
+    _import_all()
+    return sorted(name for name, cls in _MODULES.items() if _is_ours(cls))
+
+
+def registered() -> list[str]:
+    """Return the names of all modules without C2f and C3k2 with a block, sorted."""
+    _import_all()
+    return sorted(_MODULES)
 
 
 def aliases(name: str) -> list[str]:
