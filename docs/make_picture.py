@@ -16,7 +16,7 @@ TITLES = {
     "en": ("YOLO11n with its blocks: se@8 behind row 8, se@Bottleneck.cv2 inside the bottlenecks",
            "The verdict of six seeds on NEU-DET: no evidence that SE helps or hurts; the control aa is a false alarm"),
     "zh": ("加上模块的 YOLO11n：se@8 在第 8 行之后，se@Bottleneck.cv2 在各个 bottleneck 内部",
-           "NEU-DET 上六个种子的结论：没有证据表明 SE 有帮助或有害；对照 aa 是一次误报"),
+           "NEU-DET 上六个种子的结论：没有证据表明 SE 有帮助或有害；对照 aa 是一次误报（横轴：mAP50-95 与 none 之差）"),
 }
 WIDTH, TITLE = 832, 30  # in points: the width of the picture, and the height of the line above a figure
 
