@@ -18,13 +18,16 @@ compares them with `is` and `in`. An `HGStem` row `[cm, c2]` reads the channels 
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
 from yolograft import modules
@@ -33,7 +36,7 @@ from yolograft.modelyaml.module_rows import RowModule
 from yolograft.modelyaml.table import IMAGE, Row
 from yolograft.patch import patched
 
-__all__ = ["patch_parse_model"]
+__all__ = ["patch_parse_model", "record_arguments"]
 
 _ARGUMENTS = "row_arguments"  # where a recording class keeps its constructor's arguments
 _stock_parse_model = tasks.parse_model
@@ -129,6 +132,40 @@ def _recording(base: type[nn.Module]) -> type[nn.Module]:
 
     names = {"__init__": __init__, "__module__": base.__module__, "__qualname__": base.__qualname__}
     return type(base.__name__, (base,), names)
+
+
+def record_arguments(config: dict[str, Any], channels: int, numbers: Collection[int]
+                     ) -> dict[int, tuple[type[nn.Module], tuple[Any, ...], int]]:
+    """Return what `parse_model` builds in some rows: the class, its constructor's arguments, and how many of them.
+
+    The model is parsed on meta tensors, so this takes little time and no memory, and the random state is unchanged.
+
+    Args:
+        config: a model's YAML dict.
+        channels: the channels of the image.
+        numbers: the rows.
+    """
+    rows = table.parse_rows(config)
+    last = max(numbers)
+    split = len(config["backbone"])
+    part = {**config, "backbone": config["backbone"][:last + 1], "head": config["head"][:max(0, last + 1 - split)]}
+    stock = {rows[number].module: vars(tasks).get(rows[number].module) for number in numbers}
+    recorders = [(tasks, name, _recording(cls)) for name, cls in stock.items() if isinstance(cls, type)]
+    with torch.device("meta"), patched((Conv, "default_act", Conv.default_act), *recorders):
+        layers, _ = _parse_model(copy.deepcopy(part), channels, verbose=False)
+    found: dict[int, tuple[type[nn.Module], tuple[Any, ...], int]] = {}
+    for number in numbers:
+        layer = layers[number]
+        is_recorded = _ARGUMENTS in vars(layer)
+        built = list(layer.children()) if type(layer) is nn.Sequential and not is_recorded else [layer]
+        cls = type(built[0])
+        if _ARGUMENTS in vars(built[0]):
+            found[number] = cls.__mro__[1], vars(built[0])[_ARGUMENTS], len(built)
+        elif rows[number].module.startswith(("nn.", "torchvision.")):
+            found[number] = cls, tuple(map(table.parse_literal, rows[number].args)), len(built)
+        else:  # a module of the user, whose own arguments have another meaning
+            found[number] = cls, (), len(built)
+    return found
 
 
 def _recorded(row: Row, layer: nn.Module) -> RowModule:

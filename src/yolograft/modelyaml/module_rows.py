@@ -19,7 +19,7 @@ is repeated in sequence. The shape of the output is measured: the module runs on
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,8 @@ from yolograft.modelyaml.table import IMAGE, Row, Scaling, has_map_output, parse
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Measured", "RowModule", "build_row", "is_module", "measure_row", "measure_table", "resolve_row", "stride_of"]
+__all__ = ["Measured", "RowModule", "build_row", "is_module", "measure_row", "measure_table", "resolve_row", "run_on_meta",
+           "stride_of"]
 
 _SIZE = 256  # height and width of the image, in pixels, for which shapes are measured; Ultralytics measures strides with it
 Shape = tuple[int, int, int]  # channels, height, width
@@ -135,6 +136,33 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
         HostError: the module cannot be built, cannot run on these inputs, or does not give one map (B, C, H, W).
     """
     import torch
+
+    found = resolve_row(row, [channels for channels, _, _ in shapes], scaling)
+
+    def fail(error: Exception) -> HostError:
+        sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        return HostError(tr("{row}: {call} cannot run on {sizes} (channels x height x width): {problem}.", row=row,
+                            call=found.understood, sizes=sizes, problem=_one_line(error)))
+
+    output = run_on_meta(lambda: build_row(row, found), shapes, is_list=row.is_list, fail=fail)
+    if not isinstance(output, torch.Tensor) or output.dim() != 4:
+        what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row,
+                           call=found.understood, what=what))
+    return (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
+
+
+def run_on_meta(build: Callable[[], nn.Module], shapes: Sequence[Shape], *, is_list: bool,
+                fail: Callable[[Exception], Exception]) -> Any:
+    """Build a module, run it once on meta tensors, and return its output.
+
+    Args:
+        build: builds the module.
+        shapes: of the inputs, without the batch.
+        is_list: whether the module gets a list of the inputs, and not the first of them.
+        fail: makes the exception to raise from one of the module's forward pass.
+    """
+    import torch
     from torch.nn import functional
     from torch.overrides import TorchFunctionMode
 
@@ -144,21 +172,13 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return args[0] if func is functional.batch_norm else func(*args, **(kwargs or {}))
 
-    found = resolve_row(row, [channels for channels, _, _ in shapes], scaling)
     with torch.device("meta"), torch.no_grad(), KeepBatchNorm():
-        module = build_row(row, found).eval()
+        module = build().eval()
         inputs = [torch.empty(1, *shape) for shape in shapes]
         try:
-            output = module(inputs if row.is_list else inputs[0])
+            return module(inputs if is_list else inputs[0])
         except Exception as error:  # the user's forward can raise anything
-            sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
-            raise HostError(tr("{row}: {call} cannot run on {sizes} (channels x height x width): {problem}.", row=row,
-                               call=found.understood, sizes=sizes, problem=_one_line(error))) from error
-    if not isinstance(output, torch.Tensor) or output.dim() != 4:
-        what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
-        raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row,
-                           call=found.understood, what=what))
-    return (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
+            raise fail(error) from error
 
 
 @dataclass
