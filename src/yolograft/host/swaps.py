@@ -39,7 +39,7 @@ from yolograft.modules.binding import Call, Replaced, bind, name_arguments
 from yolograft.sites import Probe, light_copy, probe, resolve, rows
 from yolograft.spec import Part, Site, Swap
 
-__all__ = ["FRESH", "Swapped", "describe_transfer", "load_swapped", "plan_swap", "read_swap", "swap_onto", "table_lines",
+__all__ = ["FRESH", "Swapped", "canonical", "describe_transfer", "load_swapped", "plan_swap", "read_swap", "swap_onto", "table_lines",
            "with_swap"]
 
 FRESH = "swap_is_fresh"  # the attribute of a model with the names of the tensors that no training has decided
@@ -57,6 +57,7 @@ class Swapped:
         call: the call of the constructor.
         kind: the class of the module that it replaces.
         shapes: the names and shapes of the tensors of the replaced module.
+        fresh: the names of the new module's tensors that the replaced module does not have in the same shape.
     """
 
     path: str
@@ -64,6 +65,7 @@ class Swapped:
     call: Call
     kind: str
     shapes: dict[str, torch.Size]
+    fresh: tuple[str, ...] = ()
 
     @property
     def row(self) -> int:
@@ -170,17 +172,16 @@ def swap_onto(model: nn.Module, swap: Swap) -> list[Swapped]:
         probe(rehearsal)
     except GraftError as error:
         raise SiteError(tr("The host does not run with swap={swap}: {error}", swap=swap, error=error)) from error
-    fresh: list[str] = []
+    replaced = []
     for one in planned:
         previous, module = model.get_submodule(one.path), built[one.path]
         ours, theirs = module.state_dict(), previous.state_dict()
         kept = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
         module.load_state_dict(kept, strict=False)
-        fresh += [f"{one.path}.{key}" for key in ours if key not in kept]
+        replaced.append(replace(one, fresh=tuple(f"{one.path}.{key}" for key in ours if key not in kept)))
         _set(model, one.path, module)
-    vars(model)[FRESH] = tuple(fresh)
     model.yaml = with_swap(host_yaml(dict(model.yaml)), canonical(planned))  # type: ignore[arg-type, assignment]
-    return planned
+    return replaced
 
 
 def load_swapped(model: nn.Module, planned: Iterable[Swapped], weights: nn.Module, loaded: int) -> int:
@@ -192,15 +193,16 @@ def load_swapped(model: nn.Module, planned: Iterable[Swapped], weights: nn.Modul
         weights: the model of the checkpoint.
         loaded: how many tensors Ultralytics loaded into the network before the swap.
     """
-    source = {key: value for key, value in weights.state_dict().items() if key not in getattr(weights, FRESH, ())}
+    fresh = getattr(weights, FRESH, ())
+    everything = weights.state_dict()  # Ultralytics has loaded from all of them
+    source = {key: value for key, value in everything.items() if key not in fresh}
     target = model.state_dict()
     fitting = {}
     for one in planned:
-        loaded -= sum(key in source and source[key].shape == shape for key, shape in one.shapes.items())
+        loaded -= sum(key in everything and everything[key].shape == shape for key, shape in one.shapes.items())
         fitting |= {key: source[key] for key, value in target.items()
                     if key.startswith(f"{one.path}.") and key in source and source[key].shape == value.shape}
     model.load_state_dict(fitting, strict=False)
-    vars(model)[FRESH] = tuple(key for key in vars(model)[FRESH] if key not in fitting)
     return loaded + len(fitting)
 
 
@@ -281,7 +283,7 @@ def _check(model: nn.Module, part: Part, site: Site, path: str, shapes: Probe,
 
 def _kind(model: nn.Module, path: str) -> str:
     module = model.get_submodule(path)
-    return str(getattr(module, "type", type(module).__name__)).rpartition(".")[2]
+    return str(vars(module).get("type", type(module).__name__)).rpartition(".")[2]
 
 
 def _name(path: str) -> str:
