@@ -27,7 +27,7 @@ from ultralytics.nn.modules.block import RepVGGDW
 from ultralytics.utils.torch_utils import initialize_weights
 
 from yolograft import __version__, attach, modules
-from yolograft.errors import GraftError, ModuleError, SiteError
+from yolograft.errors import GraftError, HostError, ModuleError, SiteError
 from yolograft.host.module_rows import record_arguments
 from yolograft.host.transfer import Transfer
 from yolograft.language import tr
@@ -39,8 +39,8 @@ from yolograft.modules.binding import Call, Replaced, bind, name_arguments
 from yolograft.sites import Probe, light_copy, probe, resolve, rows
 from yolograft.spec import Part, Site, Swap
 
-__all__ = ["FRESH", "Swapped", "canonical", "describe_transfer", "load_swapped", "plan_swap", "read_swap", "swap_onto", "table_lines",
-           "with_swap"]
+__all__ = ["FRESH", "Swapped", "canonical", "describe_transfer", "load_swapped", "plan_swap", "read_swap", "refuse_second",
+           "swap_onto", "table_lines", "with_swap", "without_blocks"]
 
 FRESH = "swap_is_fresh"  # the attribute of a model with the names of the tensors that no training has decided
 _LARGER = 4  # shapes are measured on maps of 256 pixels, since some modules need more than the probe's 64
@@ -66,6 +66,11 @@ class Swapped:
     kind: str
     shapes: dict[str, torch.Size]
     fresh: tuple[str, ...] = ()
+
+    @property
+    def is_row(self) -> bool:
+        """Whether the place is a whole row."""
+        return self.path.count(".") == 1
 
     @property
     def row(self) -> int:
@@ -157,6 +162,7 @@ def swap_onto(model: nn.Module, swap: Swap) -> list[Swapped]:
     """
     if not swap:
         return []
+    refuse_second(model, swap)
     planned = plan_swap(model, swap)
     weight = next(model.parameters())
     built = {}
@@ -182,6 +188,18 @@ def swap_onto(model: nn.Module, swap: Swap) -> list[Swapped]:
         _set(model, one.path, module)
     model.yaml = with_swap(host_yaml(dict(model.yaml)), canonical(planned))  # type: ignore[arg-type, assignment]
     return replaced
+
+
+def refuse_second(model: Any, swap: Swap) -> None:
+    """Raise `HostError` if a model carries a swap already."""
+    if carried := read_swap(model.yaml):
+        raise HostError(tr("The model carries the swap '{carried}' already, so swap={swap} cannot be added here. Start from "
+                           "the checkpoint or the YAML without it.", carried=carried, swap=swap))
+
+
+def without_blocks(model: nn.Module) -> nn.Module:
+    """Return a copy of a task model without blocks, which shares its tensors."""
+    return attach.prune(light_copy(model))
 
 
 def load_swapped(model: nn.Module, planned: Iterable[Swapped], weights: nn.Module, loaded: int) -> int:
@@ -224,8 +242,7 @@ def table_lines(model: nn.Module, planned: Iterable[Swapped]) -> dict[int, list[
         size = sum(parameter.numel() for parameter in layer.parameters())
         name = f"{one.call.cls.__module__}.{one.call.cls.__qualname__}"
         arguments = str(one.call).partition("(")[2].removesuffix(")")
-        is_row = one.path.count(".") == 1
-        number, source = (f"{one.row}", f"{layer.f!s}") if is_row else ("~", one.path.removeprefix("model."))
+        number, source = (f"{one.row}", f"{layer.f!s}") if one.is_row else ("~", one.path.removeprefix("model."))
         lines.setdefault(one.row, []).append(
             f"{number:>3}{source:>20}{one.call.times:>3}{size:10.0f}  {name:<45}{f'[{arguments}]':<30}")
     return lines

@@ -13,14 +13,15 @@ constructor's signature says it (see `yolograft.modules.describe_channels`):
 | `(...)` | `[1]` | 1 |
 
 A constructor with `n` after its channels gets the scaled number of repeats there, as Ultralytics' C2f does; any other module
-is repeated in sequence. The shape of the output is measured: the module runs once, on meta tensors.
+is repeated in sequence. A mapping at the end of the arguments gives settings by name: `[128, {groups: 8}]`. The shape of the output is measured: the module runs once, on meta tensors.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Measured", "RowModule", "build_row", "is_module", "measure_row", "measure_table", "resolve_row", "run_on_meta",
-           "stride_of"]
+           "split_settings", "stride_of"]
 
 _SIZE = 256  # height and width of the image, in pixels, for which shapes are measured; Ultralytics measures strides with it
 Shape = tuple[int, int, int]  # channels, height, width
@@ -50,12 +51,29 @@ class RowModule:
         args: its constructor's positional arguments.
         times: how many of them follow one another.
         understood: how the row's arguments were read, in words.
+        settings: its constructor's arguments by name.
     """
 
     cls: type[nn.Module]
     args: tuple[Any, ...]
     times: int
     understood: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def split_settings(row: Row) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a row of a registered module, and the settings that a mapping at their end gives by name.
+
+    A mapping is an argument like any other if the constructor has no parameters of these names.
+    """
+    args = [parse_literal(arg) for arg in row.args]
+    if not args or not isinstance(args[-1], dict) or not args[-1]:
+        return args, {}
+    parameters = inspect.signature(modules.lookup(row.module)).parameters.values()
+    names = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    if not set(args[-1]) <= names and not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return args, {}
+    return args[:-1], {str(key): parse_literal(value) for key, value in args[-1].items()}
 
 
 def is_module(name: str) -> bool:
@@ -79,7 +97,7 @@ def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModul
     """
     cls = modules.lookup(row.module)
     habit = modules.describe_channels(cls)
-    args = [parse_literal(arg) for arg in row.args]
+    args, settings = split_settings(row)
     repeats = scaling.repeats(row.repeats) if isinstance(row.repeats, int) else 1
     first: list[Any] = []
     words: list[str] = []
@@ -108,8 +126,8 @@ def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModul
             first.append(repeats)
             words.append(f"n={repeats}")
             repeats = 1
-    words += [short_text(arg) for arg in args]
-    return RowModule(cls, (*first, *args), repeats, f"{row.module}({', '.join(words)})")
+    words += [*(short_text(arg) for arg in args), *(f"{key}={short_text(value)}" for key, value in settings.items())]
+    return RowModule(cls, (*first, *args), repeats, f"{row.module}({', '.join(words)})", settings)
 
 
 def build_row(row: Row, found: RowModule) -> nn.Module:
@@ -121,7 +139,7 @@ def build_row(row: Row, found: RowModule) -> nn.Module:
     from torch import nn
 
     try:
-        built = [found.cls(*found.args) for _ in range(found.times)]
+        built = [found.cls(*found.args, **found.settings) for _ in range(found.times)]
     except Exception as error:  # the user's constructor can raise anything
         raise HostError(tr("{row}: {call} cannot be built: {problem}. If the channels were misread, say how the constructor "
                            "takes them: @module('{name}', channels=\"c1,c2\").", row=row, call=found.understood,

@@ -57,6 +57,7 @@ class Call:
     times: int
     kind: str
     output: int
+    repeats: tuple[str, ...] = ()  # the setting that is the number of repeats, if there is one
 
     def build(self) -> nn.Module:
         """Build the module, or the sequence of modules. Raises what the constructor raises."""
@@ -119,7 +120,8 @@ def bind(name: str, replaced: Replaced, settings: Mapping[str, Any]) -> Call:
         counts = [replaced.given[key] for key in REPEATS if isinstance(replaced.given.get(key), int)]
         times = max([times, *counts])
     kept = {one.name: bound[one.name] for one in parameters if one.name in bound}
-    return Call(cls=cls, args=channels, settings={**kept, **settings}, times=times, kind=habit.kind, output=replaced.output)
+    return Call(cls=cls, args=channels, settings={**kept, **settings}, times=times, kind=habit.kind, output=replaced.output,
+                repeats=(repeats,) if repeats else ())
 
 
 def _channels(name: str, kind: str, replaced: Replaced) -> tuple[Any, ...]:

@@ -193,10 +193,6 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
                             + tr(" To study {value}, give the study the checkpoint without blocks.", value=value))
         models.ungraft(network)
     if settings.get("swap") is not None:
-        carried = swaps.read_swap(network.yaml)
-        if carried:
-            raise HostError(tr("{model} carries the swap '{carried}'. To study swap={swap}, give the study the checkpoint "
-                               "without it.", model=model, carried=carried, swap=swap))
         swaps.swap_onto(network, swap)
     models.graft_onto(network, graft)
     controls.apply(network, control, 0)
