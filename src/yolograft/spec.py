@@ -2,8 +2,8 @@
 
     BLOCK[(key=value, ...)]@SITE[,SITE...] [+ BLOCK@SITE ...]        "none" is the bare host
 
-A swap has the same form, with a module in the place of the block. This module checks the grammar only. Later modules check that blocks, settings and sites exist. It needs only the standard
-library.
+A swap has the same form, with a module in the place of the block. This module checks the grammar only. Later modules check
+that blocks, modules, settings and sites exist. It needs only the standard library.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def write_yaml(words: Sequence[str]) -> int:
 
         config = swapped_yaml(config, arguments["model"], arguments["swap"])
     graft = arguments.get("graft", "none")
-    text = writer.dump(config, graft)
+    text = writer.dump(config, graft, arguments.get("swap", ""))
     if to is None:
         print(text, end="")
         return 0

@@ -119,7 +119,7 @@ def _host_of(model: nn.Module) -> Any:
         stock = type(model).__mro__[2] if isinstance(model, models.Grafted) else type(model)
         config = models.host_yaml(dict(model.yaml))  # type: ignore[arg-type]
         with models.building():
-            host: Any = stock(config, verbose=False)  # type: ignore[call-arg]
+            host: Any = stock(config, verbose=False)
         safetensors_file.fit_class_branches(host, config, model.state_dict())
     target = host.state_dict()
     host.load_state_dict({key: value for key, value in model.state_dict().items()

@@ -1,7 +1,7 @@
 """Swaps: modules that take the place of modules of an Ultralytics model, with the same shapes of input and output.
 
-A swap is text in the form of a graft, `dysample@Upsample + c3k2_faster@2,4`. Ultralytics builds the host's own network first,
-and loads pretrained tensors into it. Then each module of the swap takes its place there, so all other modules are the host's
+A swap is text in the form of a graft, `dysample@Upsample + c3k2_faster@2,4`. Ultralytics builds the host's own network
+first, and loads pretrained tensors into it. Then each module of the swap takes its place there, so all other modules are the host's
 to the bit. In a row, the module gets the arguments that `parse_model` gave the row's own module, by the names of the
 parameters: width, repeats, and the C3k flag of the scales m, l and x are right at every scale. Tensors of the same name and
 shape are kept.
@@ -215,7 +215,7 @@ def load_swapped(model: nn.Module, planned: Iterable[Swapped], weights: nn.Modul
     everything = weights.state_dict()  # Ultralytics has loaded from all of them
     source = {key: value for key, value in everything.items() if key not in fresh}
     target = model.state_dict()
-    fitting = {}
+    fitting: dict[str, torch.Tensor] = {}
     for one in planned:
         loaded -= sum(key in everything and everything[key].shape == shape for key, shape in one.shapes.items())
         fitting |= {key: source[key] for key, value in target.items()
@@ -354,8 +354,8 @@ def _inside_arguments(module: Any) -> dict[str, Any]:
         values = {"k": conv.kernel_size, "s": conv.stride, "d": conv.dilation}
         return {"g": conv.groups, **{key: pair[0] for key, pair in values.items() if pair[0] == pair[1]}}
     if isinstance(module, nn.Upsample) and module.scale_factor is not None:
-        return {"scale_factor": int(module.scale_factor) if int(module.scale_factor) == module.scale_factor  # type: ignore[arg-type]
-                else module.scale_factor}
+        factor: Any = module.scale_factor
+        return {"scale_factor": int(factor) if int(factor) == factor else factor}
     return {"shortcut": module.add} if isinstance(getattr(module, "add", None), bool) else {}
 
 
@@ -420,10 +420,10 @@ def _set(model: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, leaf = path.rpartition(".")
     owner = model.get_submodule(parent)
     previous: Any = owner._modules[leaf]
-    attach_facts = {key: vars(previous)[key] for key in ("i", "f", "type", "np") if key in vars(previous)}
-    if attach_facts:  # a row
-        cls = type(module[0]) if type(module) is nn.Sequential else type(module)  # type: ignore[index]
-        attach_facts["type"] = f"{cls.__module__}.{cls.__qualname__}"
-        attach_facts["np"] = sum(parameter.numel() for parameter in module.parameters())
-        vars(module).update(attach_facts)
+    facts = {key: vars(previous)[key] for key in ("i", "f", "type", "np") if key in vars(previous)}
+    if facts:  # a row
+        cls = type(module[0]) if type(module) is nn.Sequential else type(module)
+        facts["type"] = f"{cls.__module__}.{cls.__qualname__}"
+        facts["np"] = sum(parameter.numel() for parameter in module.parameters())
+        vars(module).update(facts)
     owner._modules[leaf] = module

@@ -46,7 +46,8 @@ _RECORDED = ("box_loss", "box_loss_mean")  # what a checkpoint's `train_args` ha
 class GraftTrainer:
     """Mixin of all grafted trainers. `grafted_trainer` combines it with a stock trainer.
 
-    The swap is `overrides["swap"]` if it is there ("none" trains the host's own modules), else that in the model's YAML dict.
+    The swap is `overrides["swap"]` if it is there ("none" trains the host's own modules), else that in the model's YAML
+    dict.
     The graft is `overrides["graft"]` if it is there ("none" trains the bare host), else that in the model's YAML dict.
     A name in `overrides["iou"]` is the box loss; `args.iou` is always a number, the IoU threshold of NMS.
     """
@@ -81,8 +82,8 @@ class GraftTrainer:
                                 ("on_train_epoch_start", GraftTrainer._release_box_loss)):
             self.add_callback(event, callback)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
-            facts = {"graft": self.graft_text, **({"swap": self.swap_text} if self.swap_text else {}), "speed": self.acceleration.mode, "yolograft": __version__,
-                     **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
+            facts = {"graft": self.graft_text, **({"swap": self.swap_text} if self.swap_text else {}),
+                     "speed": self.acceleration.mode, "yolograft": __version__, **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
             record.write_text(yaml.safe_dump(facts), encoding="utf-8")
 
     def train(self) -> Any:
@@ -92,8 +93,8 @@ class GraftTrainer:
             if not self.blocks_file and self.graft_text:
                 self.blocks_file = ",".join(map(str, plugin.files_of(self.graft_text))) or None
             self.modules_file = self.modules_file or self._find_module_files()
-            for key, value in (("graft", self.graft_text), ("swap", self.swap_text), ("blocks", self.blocks_file), ("modules", self.modules_file),
-                               ("speed", self.acceleration.mode), ("iou", self.box_loss and str(self.box_loss))):
+            for key, value in (("graft", self.graft_text), ("swap", self.swap_text), ("blocks", self.blocks_file),
+                               ("modules", self.modules_file), ("speed", self.acceleration.mode), ("iou", self.box_loss and str(self.box_loss))):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         with guard():

@@ -25,8 +25,8 @@ from yolograft.errors import HostError
 from yolograft.host import layer_table, models, safetensors_file, subprocesses, swaps
 from yolograft.host.box_loss import check_task, check_threshold, read_iou, without_box_loss
 from yolograft.host.build import model_config, name_failing_row
-from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.change_swap import canonical_swap, loaded_fresh, set_swap
+from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.model_names import find_model
 from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
@@ -255,8 +255,8 @@ class _GraftingModel(GuardedModel):
         loss = kwargs["iou"] if "iou" not in stock and "iou" in kwargs else None
         if kwargs.get("use_ray"):  # trains in this process
             stock = kwargs
-        with subprocesses.patch_subprocess(graft=str(self.graft), swap=str(self.swap) if self.swap else None, replace="True", blocks=blocks,
-                                         modules=modules, speed=speed, iou=loss):
+        with subprocesses.patch_subprocess(graft=str(self.graft), swap=str(self.swap) if self.swap else None,
+                                         replace="True", blocks=blocks, modules=modules, speed=speed, iou=loss):
             return super().tune(*args, **stock)
 
 

@@ -16,7 +16,8 @@ from yolograft.errors import HostError
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, table
 
-__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "SWAP_KEY", "VERSION_KEY", "host_yaml", "load", "marked", "read_text", "unmarked"]
+__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "SWAP_KEY", "VERSION_KEY", "host_yaml", "load", "marked", "read_text",
+           "unmarked"]
 
 GRAFT_KEY = "graft"  # where a graft travels in a model's YAML dict
 SWAP_KEY = "swap"  # where a swap travels in it: the modules that take the place of the host's own

@@ -13,7 +13,8 @@ constructor's signature says it (see `yolograft.modules.describe_channels`):
 | `(...)` | `[1]` | 1 |
 
 A constructor with `n` after its channels gets the scaled number of repeats there, as Ultralytics' C2f does; any other module
-is repeated in sequence. A mapping at the end of the arguments gives settings by name: `[128, {groups: 8}]`. The shape of the output is measured: the module runs once, on meta tensors.
+is repeated in sequence. A mapping at the end of the arguments gives settings by name: `[128, {groups: 8}]`. The shape of the
+output is measured: the module runs once, on meta tensors.
 """
 
 from __future__ import annotations
