@@ -1,10 +1,10 @@
 """Swaps: modules that take the place of modules of an Ultralytics model, with the same shapes of input and output.
 
 A swap is text in the form of a graft, `dysample@Upsample + c3k2_faster@2,4`. Ultralytics builds the host's own network
-first, and loads pretrained tensors into it. Then each module of the swap takes its place there, so all other modules are the host's
-to the bit. In a row, the module gets the arguments that `parse_model` gave the row's own module, by the names of the
-parameters: width, repeats, and the C3k flag of the scales m, l and x are right at every scale. Tensors of the same name and
-shape are kept.
+first, and loads pretrained tensors into it. Then each module of the swap takes its place there, so all other modules are
+the host's to the bit. In a row, the module gets the arguments that `parse_model` gave the row's own module, by the names of
+the parameters: width, repeats, and the C3k flag of the scales m, l and x are right at every scale. Tensors of the same name
+and shape are kept.
 
 The swap travels in the model's YAML dict, as `swap`. The dict is marked, so that stock Ultralytics does not build a model
 without the modules from it.
@@ -386,7 +386,8 @@ def _try(part: Part, replaced: Replaced, path: str, shapes: Probe) -> tuple[str,
                   what=type(output).__name__ if not isinstance(output, torch.Tensor) else tuple(output.shape)), None
     got = (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
     if got != wanted:
-        given, gives, needs = (", ".join("x".join(map(str, shape)) for shape in group) for group in (inputs, [got], [wanted]))
+        given, gives, needs = (", ".join("x".join(map(str, shape)) for shape in group)
+                               for group in (inputs, [got], [wanted]))
         return tr("{call} turns {inputs} into {got} (channels x height x width), and {wanted} is needed there.", call=call,
                   inputs=given, got=gives, wanted=needs), None
     return "", call

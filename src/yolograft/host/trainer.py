@@ -83,7 +83,8 @@ class GraftTrainer:
             self.add_callback(event, callback)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
             facts = {"graft": self.graft_text, **({"swap": self.swap_text} if self.swap_text else {}),
-                     "speed": self.acceleration.mode, "yolograft": __version__, **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
+                     "speed": self.acceleration.mode, "yolograft": __version__,
+                     **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
             record.write_text(yaml.safe_dump(facts), encoding="utf-8")
 
     def train(self) -> Any:
@@ -94,7 +95,8 @@ class GraftTrainer:
                 self.blocks_file = ",".join(map(str, plugin.files_of(self.graft_text))) or None
             self.modules_file = self.modules_file or self._find_module_files()
             for key, value in (("graft", self.graft_text), ("swap", self.swap_text), ("blocks", self.blocks_file),
-                               ("modules", self.modules_file), ("speed", self.acceleration.mode), ("iou", self.box_loss and str(self.box_loss))):
+                               ("modules", self.modules_file), ("speed", self.acceleration.mode),
+                               ("iou", self.box_loss and str(self.box_loss))):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         with guard():
