@@ -34,7 +34,7 @@ from yolograft.study.arms import parse_arms
 
 FAST = {"imgsz": 32, "batch": 4, "nbs": 4, "workers": 0, "plots": False, "verbose": False, "mosaic": 0.0, "speed": "stock",
         "epochs": 1, "exist_ok": True}
-SWAP = "dysample(groups=2)@Upsample + c3k2_faster@backbone.C3k2 + pconv@model.13.m.0.cv2"
+SWAP = "dysample(groups=2)@Upsample + c3k2_faster@backbone.C3k2 + faster_block@model.13.m.0.cv2"
 # each module of the shelf, with the classes that it can replace in the packaged files
 SHELF = [("dysample", "Upsample"), ("carafe", "Upsample"), ("c3k2_faster", "C3k2"), ("c2f_faster", "C3k2"),
          ("c2f_faster", "C2f"), ("c3k2_faster", "C2f"), ("c3k2_se", "C3k2"), ("c2f_cbam", "C2f"), ("bifpn", "Concat"),
@@ -96,10 +96,10 @@ def check_law(path: str, pairs: list[tuple[str, str]], most: int) -> int:
 
 def test_a_swap_keeps_every_shape_and_every_other_tensor_sampled() -> None:
     generator = random.Random(3)
-    files = generator.sample([name for name in names_and_scales() if "world" not in name and Path(name).stem[6:7] != "x"], 5)
+    files = generator.sample([name for name in names_and_scales() if "world" not in name and Path(name).stem[6:7] not in "mlx"], 3)
     pairs = SHELF.copy()
     generator.shuffle(pairs)
-    assert sum(check_law(path, pairs, most=2) for path in files) >= 6
+    assert sum(check_law(path, pairs, most=2) for path in files) >= 4
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_all_that_does_not_fit_is_named_at_once(host: Any) -> None:
     with pytest.raises(GraftError) as caught:
         swaps.swap_onto(host, Swap.parse("dysample@13 + foo@2 + se@3 + carafe@p3 + carafe@Upsampl + spdconv@0/pre"))
     text = str(caught.value)
-    for part in ("5 parts", "No module is named 'foo'", "'se' is a block", "Name the row that it reads: 16",
+    for part in ("6 parts", "No module is named 'foo'", "'se' is a block", "Name the row that it reads: 16",
                  "Did you mean 'Upsample'", "replaces a whole module"):
         assert part in text
     assert "swap" not in host.yaml
@@ -207,11 +207,12 @@ def test_all_that_does_not_fit_is_named_at_once(host: Any) -> None:
     ("dysample@23", SiteError, "is the head, Detect"), ("dysample@2,model.2.m.0", ModuleError, "fits rows 11, 14"),
     ("pconv@9 + pconv@9.cv1", SiteError, "A place has one module"),
     ("pconv@9,SPPF", SiteError, "A place has one module"),
-    ("bifpn@9", ModuleError, "reads several maps.*These modules fit there: .*PConv"),
+    ("bifpn@9", ModuleError, "reads several maps.*fits rows 12, 15, 18, 21"),
     ("pconv@12", ModuleError, "reads one map, but the module there reads 2"),
     ("pconv@model.0.conv", SiteError, "fuse.*Did you mean 'model.0'"),
     ("dysample(groups=3)@11", ModuleError, "does not divide 256 channels"),
-    ("pconv@model.23.dfl", GraftError, "")])
+    ("space_to_depth@9", ModuleError, "These modules fit there: .*C2f_Faster"),
+    ("pconv@model.23.dfl", SiteError, "does not turn maps")])
 def test_a_mistake_gives_one_error(host: Any, text: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         swaps.swap_onto(host, Swap.parse(text))
@@ -219,9 +220,9 @@ def test_a_mistake_gives_one_error(host: Any, text: str, error: type[Exception],
 
 
 def test_the_text_names_places_and_reads_back(host: Any) -> None:
-    planned = swaps.plan_swap(host, Swap.parse(" dysample ( groups = 2 ) @ Upsample + PCONV@Bottleneck.cv2[0]"))
+    planned = swaps.plan_swap(host, Swap.parse(" dysample ( groups = 2 ) @ Upsample + FASTERBLOCK@Bottleneck.cv2[0]"))
     text = str(swaps.canonical(planned))
-    assert text == "DySample(groups=2)@11,14 + PConv@model.2.m.0.cv2"
+    assert text == "DySample(groups=2)@11,14 + Faster_Block@model.2.m.0.cv2"
     assert swaps.canonical(swaps.plan_swap(host, Swap.parse(text))) == Swap.parse(text)
 
 
@@ -249,12 +250,12 @@ def trained(tiny_set: Path, weights: Path, tmp_path_factory: pytest.TempPathFact
 def test_a_training_prints_the_rows_and_the_tensors_that_loaded(trained: tuple[Path, list[str]]) -> None:
     text = "\n".join(trained[1])
     assert "in row 11 (DySample replaced Upsample)" in text
-    assert "in row 13 (PConv replaced Conv)" in text
+    assert "in row 13 (Faster_Block replaced Conv)" in text
     assert "in row 6 (C3k2_Faster replaced C3k2)" in text
     assert text.count("yolograft.modules.dysample.DySample") == 2
     assert "torch.nn.modules.upsampling.Upsample" not in text
     record = yaml.safe_load((trained[0].parents[1] / "graft.yaml").read_text())
-    assert record["swap"].startswith("DySample(groups=2)@11,14 + C3k2_Faster@2,4,6,8 + PConv@")
+    assert record["swap"].startswith("DySample(groups=2)@11,14 + C3k2_Faster@2,4,6,8 + Faster_Block@")
 
 
 def test_a_checkpoint_reopens_fuses_and_becomes_safetensors(trained: tuple[Path, list[str]]) -> None:
@@ -372,15 +373,14 @@ def test_a_process_of_a_multi_gpu_training_has_the_swap(tiny_set: Path, tmp_path
 # Files, studies and commands
 
 
-@pytest.mark.parametrize("name", ["yolo11n.yaml", "yolo11m.yaml", "yolov8s-seg.yaml", "yolov5n.yaml"])
-@pytest.mark.parametrize("swap", ["dysample(groups=2)@Upsample", "c2f_faster@6,8", "spdconv@3 + bifpn@neck.Concat",
-                                  "c3k2_faster@6 + pconv@SPPF", "c3k2_se(place=bottleneck)@6 + pconv@Bottleneck.cv2[0]"])
+@pytest.mark.parametrize(("name", "swap"), [
+    ("yolo11m.yaml", "dysample(groups=2)@Upsample + c3k2_faster@6 + pconv@SPPF"), ("yolo11n.yaml", "c2f_faster@C3k2"),
+    ("yolo11n.yaml", "c2f_faster@6,8 + spdconv@3 + bifpn@neck.Concat"), ("yolov8n-seg.yaml", "c3k2_faster@6 + pconv@SPPF"),
+    ("yolov8n.yaml", "c2f_faster@6 + carafe@Upsample"),
+    ("yolo11n.yaml", "c3k2_se(place=bottleneck)@6 + faster_block@Bottleneck.cv2[0]")])
 def test_a_written_file_builds_the_swapped_model(name: str, swap: str, tmp_path: Path) -> None:
     expected = build(name)
-    try:
-        swaps.swap_onto(expected, Swap.parse(swap))
-    except GraftError:
-        pytest.skip("the model has no such place")
+    swaps.swap_onto(expected, Swap.parse(swap))
     config = swapped_yaml(load.load(name), name, swap)
     file = tmp_path / "mine.yaml"
     file.write_text(writer.dump(config, "none", swap), encoding="utf-8")

@@ -1,7 +1,11 @@
 """The model YAML of a swapped model: a swap in a row becomes that row's module, with its arguments.
 
-Three kinds stay as the key `swap` of the YAML: a swap inside a row; one whose channels the file's width and cap cannot
-express; and C2f_SE, C3k2_CBAM and the like, which mean a graft in a row.
+Some stay as the key `swap` of the YAML: a swap inside a row; one whose channels the file's width and cap cannot
+express; C2f_SE, C3k2_CBAM and the like, which mean a graft in a row; and all, if Ultralytics would build another head for
+the new rows.
+
+What this relies on in Ultralytics (8.3.0 to 8.4.x): `parse_model` builds the class branches of heads as in v8 if no
+row is a C3k2, A2C2f or C2fCIB.
 """
 
 from __future__ import annotations
@@ -15,10 +19,13 @@ from yolograft.host.module_rows import stock_base
 from yolograft.host.open import open_model
 from yolograft.modelyaml import compounds, table
 from yolograft.modelyaml.load import GRAFT_KEY, SWAP_KEY, host_yaml
+from yolograft.modelyaml.module_rows import is_module
 from yolograft.modelyaml.table import Row, Scaling
 from yolograft.spec import Swap
 
 __all__ = ["swapped_yaml"]
+
+_NOT_LEGACY = {"C3k2", "A2C2f", "C2fCIB"}
 
 
 def swapped_yaml(config: dict[str, Any], name: str, swap: str) -> dict[str, Any]:
@@ -48,11 +55,19 @@ def swapped_yaml(config: dict[str, Any], name: str, swap: str) -> dict[str, Any]
         source: Any = list(row.sources) if row.is_list else row.sources[0]
         at = row.number - (len(host["backbone"]) if row.part == "head" else 0)
         edited[row.part][at] = [source, row.repeats, one.part.block, arguments]
+    if _is_legacy(table.parse_rows(edited)) != _is_legacy(rows):
+        edited, rest = dict(config), planned
     if not rest:
         return edited
     marked = swaps.with_swap({key: value for key, value in edited.items() if key not in (GRAFT_KEY, SWAP_KEY)},
                              swaps.canonical(rest))
     return {**marked, **({GRAFT_KEY: config[GRAFT_KEY]} if GRAFT_KEY in config else {})}
+
+
+def _is_legacy(rows: list[Row]) -> bool:
+    bases = {row.module: stock_base(row) for row in rows if is_module(row.module)}
+    names = {row.module for row in rows} | {base.__name__ for base in bases.values() if base is not None}
+    return not names & _NOT_LEGACY
 
 
 def _arguments(row: Row, one: swaps.Swapped, scaling: Scaling) -> list[Any] | None:
