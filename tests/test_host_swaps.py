@@ -7,7 +7,6 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +148,9 @@ class Two(nn.Module):
 
 
 @pytest.fixture
-def own(fresh_registry: None) -> Iterator[None]:
+def own(fresh_registry: None) -> None:
     for cls in (Units, Down, Two):
         module(cls.__name__)(cls)
-    yield
 
 
 @pytest.mark.parametrize(("scale", "expected"), [
@@ -262,7 +260,7 @@ def test_a_training_prints_the_rows_and_the_tensors_that_loaded(trained: tuple[P
 def test_a_checkpoint_reopens_fuses_and_becomes_safetensors(trained: tuple[Path, list[str]]) -> None:
     model = YOLO(trained[0])
     assert str(model.swap).startswith("DySample(groups=2)@11,14")
-    assert [key for key in attach.grafts(model.model)] == ["model.11.graft.0", "model.14.graft.0"]
+    assert list(attach.grafts(model.model)) == ["model.11.graft.0", "model.14.graft.0"]
     assert not getattr(model.model, swaps.FRESH, ())
     x = torch.rand(1, 3, 64, 64)
     expected = model.model.float().eval()(x)[0]
@@ -313,7 +311,7 @@ def test_all_other_weights_are_those_of_the_bare_arm(weights: Path) -> None:
 
     for name in (weights, "yolo11n.yaml"):
         bare, swapped = network(None, name), network(SWAP, name)
-        shared = [key for key in pieces(bare) if key.split(".")[1] not in "2 4 6 8 11 13 14".split()]
+        shared = [key for key in pieces(bare) if key.split(".")[1] not in ("2", "4", "6", "8", "11", "13", "14")]
         assert all(torch.equal(pieces(bare)[key], pieces(swapped)[key]) for key in shared)
         assert torch.equal(bare.after, swapped.after), "the random state after the build"
         assert torch.equal(pieces(bare)["model.2.cv1.conv.weight"], pieces(swapped)["model.2.cv1.conv.weight"])
@@ -321,7 +319,8 @@ def test_all_other_weights_are_those_of_the_bare_arm(weights: Path) -> None:
 
 def test_new_modules_get_their_weights_from_the_seed_of_the_training(weights: Path) -> None:
     model = YOLO(weights, swap="dysample@Upsample")
-    assert set(model.model.swap_is_fresh) == {key for key in pieces(model.model) if key.startswith(("model.11.", "model.14."))}
+    new = {key for key in pieces(model.model) if key.startswith(("model.11.", "model.14."))}
+    assert set(model.model.swap_is_fresh) == new
 
     def offset(seed: int) -> Tensor:
         trainer = object.__new__(grafted_trainer(DetectionTrainer))
@@ -340,7 +339,7 @@ def test_a_checkpoint_keeps_its_swap_unless_it_is_replaced(trained: tuple[Path, 
     same = YOLO(trained[0], swap=SWAP)
     assert same.swap == YOLO(trained[0]).swap
     assert not getattr(same.model, swaps.FRESH, ())
-    with pytest.raises(HostError, match="would drop these modules.*replace=True"):
+    with pytest.raises(HostError, match=r"would drop these modules.*replace=True"):
         YOLO(trained[0], swap="carafe@Upsample")
     more = YOLO(trained[0], swap=f"{SWAP} + spdconv@3")
     assert all(key.startswith("model.3.") for key in more.model.swap_is_fresh)
@@ -392,8 +391,8 @@ def test_a_written_file_builds_the_swapped_model(name: str, swap: str, tmp_path:
 
 
 def test_a_swap_is_an_argument_of_an_arm() -> None:
-    arms = parse_arms("none; none swap=dysample@Upsample; se@8 + eca@6 swap=dysample@11 + c3k2_faster@2,4 lr0=0.1; se@8", None,
-                      model="yolo11n.pt")
+    text = "none; none swap=dysample@Upsample; se@8 + eca@6 swap=dysample@11 + c3k2_faster@2,4 lr0=0.1; se@8"
+    arms = parse_arms(text, None, model="yolo11n.pt")
     assert [(arm.graft, arm.settings.get("swap")) for arm in arms] == [
         ("none", None), ("none", "dysample@Upsample"), ("se@8 + eca@6", "dysample@11+c3k2_faster@2,4"), ("se@8", None)]
     for arm in arms:
