@@ -86,6 +86,7 @@ SHOWN = {"print", "GraftError", "SpecError", "BlockError", "SiteError", "HostErr
 FORMATS = {
     "data/steel.py": "a comment in the data YAML that is written",
     "host/models.py": "the docstring of a class, and a text that the checkpoint stores",
+    "host/swaps.py": "a text that the checkpoint stores",
     "host/trainer.py": "the docstring of a class",
     "modelyaml/writer.py": "a comment in the model YAML that is written",
     "runner/fingerprint.py": "a stored fingerprint",

@@ -218,6 +218,11 @@ def test_the_running_mean_of_a_box_loss_is_kept_when_resumed(
     assert comparable(stock["model"]) != comparable(state["model"])
 
 
+def test_a_swap_is_kept_when_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
+    state = assert_resumes(tmp_path, tiny_model, tiny_set, 2, fitness=lambda epoch: 0.1 + epoch, swap="faster_block@2")
+    assert any("partial_conv3" in key for key in state["model"])
+
+
 def test_a_state_of_another_format_is_not_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
     uninterrupted = trained(tmp_path / "a", tiny_model, tiny_set, epochs=2, fitness=lambda epoch: 0.1 + epoch)
     trained(tmp_path / "b", tiny_model, tiny_set, epochs=2, kill=0, fitness=lambda epoch: 0.1 + epoch)

@@ -2,8 +2,8 @@
 
     BLOCK[(key=value, ...)]@SITE[,SITE...] [+ BLOCK@SITE ...]        "none" is the bare host
 
-This module checks the grammar only. Later modules check that blocks, settings and sites exist. It needs only the standard
-library.
+A swap has the same form, with a module in the place of the block. This module checks the grammar only. Later modules check
+that blocks, modules, settings and sites exist. It needs only the standard library.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Union
 
 from yolograft.errors import SpecError
 from yolograft.language import tr
 
-__all__ = ["Graft", "Part", "Site", "Value", "parse_value", "split_outside"]
+__all__ = ["Graft", "Part", "Site", "Swap", "Value", "parse_value", "split_outside"]
 
 Value = Union[None, bool, int, float, str, "tuple[Value, ...]"]
 
@@ -30,7 +31,13 @@ _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "none": None, "nul
 _PAIRS = {"(": ")", "[": "]"}
 
 
+_READS_SWAP: ContextVar[bool] = ContextVar("reads_swap", default=False)  # for the grammar in messages
+
+
 def _grammar() -> str:
+    if _READS_SWAP.get():
+        return tr("Expected MODULE@SITE, as in 'dysample@Upsample', 'c3k2_faster@backbone.C3k2' or "
+                  "'dysample(groups=8)@11 + spdconv@3,5'.")
     return tr("Expected BLOCK@SITE, as in 'se@8', 'se(ratio=16)@backbone.8' or 'cbam@p3,p4,p5 + se@C3k2'.")
 
 
@@ -137,6 +144,27 @@ class Graft:
             raise SpecError(tr("A graft must be a text, a Graft or a list of them, not {kind}. {grammar}",
                                kind=type(what).__name__, grammar=_grammar()))
         return sum((cls.of(item) for item in what), cls())
+
+
+@dataclass(frozen=True)
+class Swap(Graft):
+    """Modules, their settings and the sites whose modules they replace, in the text form of a graft.
+
+    >>> str(Swap.parse("dysample( groups = 8 ) @ 11 , 14"))
+    'dysample(groups=8)@11,14'
+    """
+
+    @classmethod
+    def parse(cls, text: str) -> Swap:
+        """Parse the text form of a swap. Raises `SpecError`; the message says what was expected."""
+        token = _READS_SWAP.set(True)
+        try:
+            if isinstance(text, str) and not text.strip():
+                raise SpecError(tr("The swap is empty. {grammar} For the host's own modules, write 'none'.",
+                                   grammar=_grammar()))
+            return cls(super().parse(text).parts)
+        finally:
+            _READS_SWAP.reset(token)
 
 
 def _part(text: str) -> Part:

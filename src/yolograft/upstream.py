@@ -25,6 +25,7 @@ BATCHNORM_SILU = "fast/cpu/batchnorm_silu.py"
 BENCH = "analysis/bench.py"
 BF16 = "fast/cpu/bf16.py"
 BUILD = "host/build.py"
+CHANGE_SWAP = "host/change_swap.py"
 CACHE = "fast/cache.py"
 CATALOG = "modelyaml/catalog.py"
 CHECKPOINT_GUARD = "host/checkpoint_guard.py"
@@ -55,6 +56,7 @@ SAMPLER = "runner/sampler.py"
 SEEDING = "seeding.py"
 SITES = "sites.py"
 SUBPROCESSES = "host/subprocesses.py"
+SWAPS = "host/swaps.py"
 TABLE = "modelyaml/table.py"
 THREADS = "threads.py"
 TRAIN = "runner/train.py"
@@ -180,7 +182,7 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
         files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
-               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS),
+               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
@@ -324,20 +326,25 @@ INTERNALS: tuple[Internal, ...] = (
         why="It logs the summary of a model; ours adds the graft.",
         breaks="The log does not say which graft a model carries."),
     Internal(
-        name="ultralytics.nn.modules:Conv", kind="relied on", files=(MODELS, BATCHNORM_SILU),
+        name="ultralytics.nn.modules:Conv", kind="relied on", files=(MODELS, BATCHNORM_SILU, SWAPS, MODULE_ROWS),
         source=("self.conv =", "self.bn =", "self.act ="),
         why="Convolution, batch norm and activation are the children `conv`, `bn` and `act`.",
         breaks="Sites inside a Conv are refused, or the fused operator is not used."),
     Internal(
-        name="ultralytics.nn.modules:Conv.default_act", kind="patched", files=(MODELS,),
+        name="ultralytics.nn.modules:Conv.default_act", kind="patched", files=(MODELS, MODULE_ROWS),
         why="`parse_model` sets it for the whole process where a YAML has `activation:`; 8.3.0 never restores it.",
         breaks="What a comparison trains could depend on what was built before."),
     Internal(
-        name="ultralytics.nn.modules:RepConv", kind="relied on", files=(MODELS,),
+        name="ultralytics.nn.modules:RepConv", kind="relied on", files=(MODELS, SWAPS),
         why="`fuse` merges its branches, so blocks inside are refused.", breaks="A block inside vanishes when fused."),
     Internal(
-        name="ultralytics.nn.modules.block:RepVGGDW", kind="relied on", files=(MODELS,),
+        name="ultralytics.nn.modules.block:RepVGGDW", kind="relied on", files=(MODELS, SWAPS),
         why="`fuse` merges its branches, so blocks inside are refused.", breaks="A block inside vanishes when fused."),
+    Internal(
+        name="ultralytics.utils.torch_utils:initialize_weights", kind="relied on", files=(SWAPS,), parameters=("model",),
+        source=("m.eps =", "m.momentum ="),
+        why="A module of a swap gets the constants of batch norms that Ultralytics gives to the modules of a new model.",
+        breaks="Batch norms of a swap have PyTorch's constants."),
     Internal(
         name="ultralytics.nn.tasks:BaseModel.load", kind="relied on",
         files=(SAFETENSORS, TRAINER, MODELS, LAYER_TABLE, TRANSFER),

@@ -30,8 +30,9 @@ from yolograft.errors import HostError
 from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import models
 from yolograft.host.open import open_model
+from yolograft.host.swaps import swap_onto
 from yolograft.language import pad, tr
-from yolograft.spec import Graft
+from yolograft.spec import Graft, Swap
 
 __all__ = ["Bench", "Cost", "bench"]
 
@@ -44,7 +45,7 @@ class Cost:
     """The costs of one arm.
 
     Attributes:
-        graft: the graft's text. "none" is the bare host.
+        graft: the graft's text, or `swap=` and a swap's text. "none" is the bare host.
         parameters: number of parameters before fusing.
         gflops: of one image, fused: two operations per multiply-add of convolutions and matrix products.
         memory_mib: peak memory of the feature maps of one batch, in MiB, measured in PyTorch: the outputs of all operators
@@ -100,13 +101,14 @@ class Bench:
                                      warm_up=self.warm_up, export=export)])
 
 
-def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1, repeats: int = 30,
-          runtime: str = "torch", threads: int | None = None, device: str = "cpu") -> Bench:
+def bench(model: str, grafts: Sequence[str], *, swaps: Sequence[str] = (), imgsz: int = 640, batch: int = 1,
+          repeats: int = 30, runtime: str = "torch", threads: int | None = None, device: str = "cpu") -> Bench:
     """Measure the costs of the bare host and of each graft.
 
     Args:
         model: a checkpoint or model YAML. Its own graft, if it has one, is an additional arm.
         grafts: texts of grafts, such as `se@8`.
+        swaps: texts of swaps, such as `dysample@Upsample`. Each is an arm.
         imgsz: side of the square images, in pixels.
         batch: images per batch.
         repeats: number of turns.
@@ -134,6 +136,13 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
         network = copy.deepcopy(host)
         models.graft_onto(network, Graft.parse(text))
         networks.append(network)
+    arms: list[tuple[str, str | None]] = [(text, None) for text in texts]
+    for text in dict.fromkeys(swaps):
+        network = copy.deepcopy(host)
+        swap_onto(network, Swap.parse(text))
+        networks.append(network)
+        arms.append(("none", text))
+    labels = [models.short_text(text) if swap is None else f"swap={swap}" for text, swap in arms]
     parameters = [profile.count_parameters(network) for network in networks]
     networks = [profile.fused_copy(network) for network in networks]
     gflops = [profile.count_gflops(network, imgsz) for network in networks]
@@ -149,16 +158,17 @@ def bench(model: str, grafts: Sequence[str], *, imgsz: int = 640, batch: int = 1
             runs = [_prepare_run(network, images) for network in networks]
             if runtime != "torch":
                 sessions = [runtimes.export_and_load(model, text, runtime, Path(folder) / str(arm), imgsz=imgsz,
-                                                     batch=batch, threads=threads) for arm, text in enumerate(texts)]
+                                                     batch=batch, threads=threads, swap=swap)
+                            for arm, (text, swap) in enumerate(arms)]
                 runs = [lambda session=session: session(images.numpy()) for session in sessions]  # type: ignore[misc]
             turns = _time_in_turns(runs, repeats)
     finally:
         torch.set_num_threads(previous_threads)
     costs = []
-    for arm, text in enumerate(texts):
+    for arm, label in enumerate(labels):
         ratios = [turn[arm] / turn[0] for turn in turns]
         low, high = _bootstrap_interval(ratios)
-        costs.append(Cost(graft=models.short_text(text), parameters=parameters[arm], gflops=gflops[arm],
+        costs.append(Cost(graft=label, parameters=parameters[arm], gflops=gflops[arm],
                           memory_mib=memory[arm], latency_ms=1000 * statistics.median(turn[arm] for turn in turns),
                           ratio=statistics.median(ratios), low=low, high=high))
     return Bench(model=model, runtime=runtime, version=runtimes.describe(runtime), imgsz=imgsz, batch=batch, threads=threads,

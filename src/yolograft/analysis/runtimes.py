@@ -51,7 +51,8 @@ def describe(runtime: str) -> str:
     return f"{names[runtime]} {version(runtime)}"
 
 
-def export_and_load(model: str, graft: str, runtime: str, folder: Path, *, imgsz: int, batch: int, threads: int) -> Run:
+def export_and_load(model: str, graft: str, runtime: str, folder: Path, *, imgsz: int, batch: int, threads: int,
+                    swap: str | None = None) -> Run:
     """Export a grafted model and load it. Returns a function that runs it on images (B, 3, H, W) in float32.
 
     Args:
@@ -62,6 +63,7 @@ def export_and_load(model: str, graft: str, runtime: str, folder: Path, *, imgsz
         imgsz: side of the images in pixels. The export fixes it, and the batch size too.
         batch: images per batch.
         threads: number of threads of the runtime.
+        swap: the modules that take the place of the host's own, if there are any.
 
     Raises:
         GraftError: the runtime is not installed, the graft does not fit, or the export fails.
@@ -69,7 +71,7 @@ def export_and_load(model: str, graft: str, runtime: str, folder: Path, *, imgsz
     check(runtime)
     folder.mkdir(parents=True)
     with _quiet():
-        grafted = YOLO(model, graft=graft, replace=True)
+        grafted = YOLO(model, graft=graft, swap=swap, replace=True)
         grafted.save(folder / "net.pt")
         try:
             exported = YOLO(folder / "net.pt").export(format="onnx" if runtime == "onnxruntime" else "openvino",

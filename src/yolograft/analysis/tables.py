@@ -11,6 +11,7 @@ from torch import nn
 from yolograft import attach
 from yolograft.analysis import profile
 from yolograft.host import models
+from yolograft.host.change_swap import set_swap
 from yolograft.host.open import open_model
 from yolograft.language import pad, tr
 from yolograft.sites import probe, resolve, rows, sites
@@ -19,19 +20,27 @@ from yolograft.spec import Graft
 __all__ = ["sites_table", "structure"]
 
 
-def sites_table(name: str, imgsz: int, graft: str | None = None) -> str:
+def sites_table(name: str, imgsz: int, graft: str | None = None, swap: str | None = None) -> str:
     """Return a table of a model's sites, with feature map sizes for images of `imgsz` pixels.
 
     Args:
         name: a checkpoint or model YAML.
         imgsz: side of the image, in pixels.
         graft: its blocks are shown at the rows where they are. None: the model's own graft.
+        swap: the modules that take the place of the host's own.
 
     Raises:
-        GraftError: the model cannot be opened, or the graft does not fit it.
+        GraftError: the model cannot be opened, or the graft or the swap does not fit it.
     """
     with profile.shape_only():
-        return _sites(open_model(_structure_file(name)).model, imgsz, graft)
+        return _sites(_open(name, swap), imgsz, graft)
+
+
+def _open(name: str, swap: str | None) -> nn.Module:
+    opened = open_model(_structure_file(name))
+    set_swap(opened, swap, replace=True)
+    network: nn.Module = opened.model
+    return network
 
 
 def _structure_file(name: str) -> str:
@@ -75,16 +84,17 @@ def _blocks_by_row(model: nn.Module, value: Graft) -> dict[int, list[str]]:
     return found
 
 
-def structure(name: str, graft: str | None, imgsz: int) -> str:
+def structure(name: str, graft: str | None, imgsz: int, swap: str | None = None) -> str:
     """Return a table of a model's rows and blocks, and its parameters and GFLOPs compared with the bare host's.
 
     Args:
         name: a checkpoint or model YAML.
         graft: replaces the model's own graft, unless it is None.
         imgsz: side of the image for the GFLOPs, in pixels.
+        swap: the modules that take the place of the host's own. Then the swapped host is the bare one.
     """
     with profile.shape_only():
-        return _structure(open_model(_structure_file(name)).model, graft, imgsz)
+        return _structure(_open(name, swap), graft, imgsz)
 
 
 def _structure(model: nn.Module, graft: str | None, imgsz: int) -> str:

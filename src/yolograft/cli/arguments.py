@@ -42,8 +42,8 @@ PATH_KEYS = frozenset({"model", "data", "source", "project", "name", "blocks", "
                        "storage", "cfg", "tracker", "pretrained", "resume", "save_dir", "weights", "hyp", "distill_model",
                        "dataset", "names", "merge"})
 # Keys that take a word, so that `device cpu` is one argument and not two switches.
-_WORD_KEYS = PATH_KEYS | {"device", "task", "mode", "optimizer", "graft", "format", "split", "cache", "arms", "speed",
-                          "runtime", "metric", "lang", "copy_paste_mode", "auto_augment", "executor"}
+_WORD_KEYS = PATH_KEYS | {"device", "task", "mode", "optimizer", "graft", "swap", "format", "split", "cache", "arms",
+                          "speed", "runtime", "metric", "lang", "copy_paste_mode", "auto_augment", "executor"}
 _DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212\uff0d"  # word processors and web pages change '--' to a longer dash
 _EQUALS = "=\uff1d"
 _QUOTES = {"'": "'", '"': '"', "`": "`", "\u2018": "\u2019", "\u201c": "\u201d", "\u300c": "\u300d"}

@@ -39,10 +39,13 @@ def commands(modes: Iterable[str]) -> list[Command]:
 def _describe(mode: str, summary: str) -> Command:
     own = [
         Argument("graft", "", tr('the blocks to add, as in graft=se@8 or graft="se(ratio=8)@p3,p4,p5 + eca@C3k2"')),
+        Argument("swap", "", tr('modules that take the place of the model\'s own, with the same shapes, as in '
+                                'swap=dysample@Upsample or swap="c3k2_faster@backbone.C3k2 + spdconv@3"')),
         Argument("blocks", "", tr("a Python file that defines your own blocks")),
         Argument("modules", "", tr("a Python file whose classes rows of the model YAML name")),
     ]
-    own.append(Argument("replace", "", tr("True lets graft= remove blocks of the checkpoint that were trained")))
+    own.append(Argument("replace", "", tr("True lets graft= and swap= remove blocks and modules of the checkpoint that were "
+                                          "trained")))
     if mode in ("train", "tune"):
         own.append(Argument("speed", "auto", tr("how to train. On a CPU: auto times the ways and takes the fastest; "
                                                 "stock is Ultralytics unchanged; float32 and bfloat16 choose the "

@@ -9,7 +9,7 @@ from yolograft.cli.arguments import parse_bool, parse_positive_int
 from yolograft.cli.command import Argument, Command
 from yolograft.language import tr
 
-__all__ = ["bench", "blocks", "commands", "load_own_blocks", "modules", "show", "sites"]
+__all__ = ["bench", "blocks", "commands", "load_own_blocks", "modules", "show", "sites", "swap_argument"]
 
 
 def commands() -> list[Command]:
@@ -25,12 +25,17 @@ def _own_files() -> list[Argument]:
     return [_own_blocks(), Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))]
 
 
+def swap_argument() -> Argument:
+    """Return the description of the argument `swap`."""
+    return Argument("swap", "", tr("modules that take the place of the model's own, as in swap=dysample@Upsample"))
+
+
 def _sites() -> Command:
     return Command(
         name="sites", summary=tr("list the sites of a model where a block can go, with their names"),
         usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
-                   Argument("graft", "", tr("the blocks to mark in the list, as in graft=se@8")),
+                   Argument("graft", "", tr("the blocks to mark in the list, as in graft=se@8")), swap_argument(),
                    Argument("imgsz", "640", tr("image size in pixels, for the sizes of the feature maps")), *_own_files()],
         example="yolograft sites model=yolo11n.yaml")
 
@@ -40,7 +45,7 @@ def _show() -> Command:
         name="show", summary=tr("print the rows of a model with its blocks, parameters and GFLOPs"),
         usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
-                   Argument("graft", "", tr("the blocks to add, as in graft=se@8")),
+                   Argument("graft", "", tr("the blocks to add, as in graft=se@8")), swap_argument(),
                    Argument("imgsz", "640", tr("image size in pixels, for the GFLOPs")), *_own_files()],
         example="yolograft show model=yolo11n.yaml graft=se@8")
 
@@ -62,10 +67,12 @@ def _modules() -> Command:
 def _bench() -> Command:
     return Command(
         name="bench", summary=tr("measure parameters, GFLOPs and latency of grafts, compared with the bare host"),
-        usage='model=MODEL graft="GRAFT; GRAFT ..." [key=value ...]',
+        usage='model=MODEL graft="GRAFT; GRAFT ..." swap="SWAP; SWAP ..." [key=value ...]',
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
                    Argument("graft", "", tr("the grafts to measure, with semicolons between them, as in graft=\"se@8; "
                                             "se@C3k2\"")),
+                   Argument("swap", "", tr("the swaps to measure, with semicolons between them, as in "
+                                           "swap=\"dysample@Upsample; c3k2_faster@C3k2\"")),
                    Argument("imgsz", "640", tr("image size in pixels")),
                    Argument("batch", "1", tr("images per forward pass")),
                    Argument("repeats", "30", tr("number of timed forward passes")),
@@ -96,7 +103,7 @@ def sites(words: Sequence[str]) -> int:
     from yolograft.analysis import tables
 
     load_own_blocks(arguments)
-    print(tables.sites_table(arguments["model"], imgsz, arguments.get("graft")))
+    print(tables.sites_table(arguments["model"], imgsz, arguments.get("graft"), arguments.get("swap")))
     return 0
 
 
@@ -107,7 +114,7 @@ def show(words: Sequence[str]) -> int:
     from yolograft.analysis import tables
 
     load_own_blocks(arguments)
-    print(tables.structure(arguments["model"], arguments.get("graft"), imgsz))
+    print(tables.structure(arguments["model"], arguments.get("graft"), imgsz, arguments.get("swap")))
     return 0
 
 
@@ -158,10 +165,11 @@ def bench(words: Sequence[str]) -> int:
 
     load_own_blocks(arguments)
     grafts = [text.strip() for text in arguments.get("graft", "").split(";") if text.strip()]
+    swaps = [text.strip() for text in arguments.get("swap", "").split(";") if text.strip()]
     names = [name.strip() for name in arguments["runtime"].split(",")]
     for name in names:
         runtimes.check(name)
     for number, name in enumerate(names):
-        result = measure(arguments["model"], grafts, runtime=name, device=arguments["device"], **numbers)
+        result = measure(arguments["model"], grafts, swaps=swaps, runtime=name, device=arguments["device"], **numbers)
         print(result.json() if as_json else f"{result}" if not number else f"\n{result}")
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Argument, Command
-from yolograft.cli.models import load_own_blocks
+from yolograft.cli.models import load_own_blocks, swap_argument
 from yolograft.language import tr
 
 __all__ = ["commands", "lint", "write_yaml"]
@@ -29,10 +29,10 @@ def _lint() -> Command:
 
 def _yaml() -> Command:
     return Command(
-        name="yaml", summary=tr("write a graft as rows of a model YAML"),
-        usage="graft=BLOCK@SITE [key=value ...]",
+        name="yaml", summary=tr("write a graft as rows of a model YAML, or the YAML of a swap"),
+        usage="graft=BLOCK@SITE [swap=MODULE@SITE] [key=value ...]",
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
-                   Argument("graft", "", tr("the blocks to add, as in graft=se@8")),
+                   Argument("graft", "", tr("the blocks to add, as in graft=se@8")), swap_argument(),
                    Argument("to", "", tr("the new file; without it, the YAML is printed")),
                    Argument("blocks", "", tr("a Python file that defines your own blocks")),
                    Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))],
@@ -57,7 +57,7 @@ def lint(words: Sequence[str]) -> int:
 def write_yaml(words: Sequence[str]) -> int:
     """Print a graft as rows of a model YAML, or write it to a new file."""
     arguments = _yaml().read(words)
-    if "graft" not in arguments:
+    if "graft" not in arguments and "swap" not in arguments:
         raise UsageError(tr("'yaml' needs a graft. Expected: {usage}", usage=_yaml().example))
     to = Path(arguments["to"]) if "to" in arguments else None
     if to is not None and to.exists():
@@ -66,7 +66,13 @@ def write_yaml(words: Sequence[str]) -> int:
     from yolograft.modelyaml import load, writer
 
     load_own_blocks(arguments)
-    text = writer.dump(load.load(arguments["model"]), arguments["graft"])
+    config = load.load(arguments["model"])
+    if "swap" in arguments:
+        from yolograft.host.swapped_yaml import swapped_yaml
+
+        config = swapped_yaml(config, arguments["model"], arguments["swap"])
+    graft = arguments.get("graft", "none")
+    text = writer.dump(config, graft, arguments.get("swap", ""))
     if to is None:
         print(text, end="")
         return 0
@@ -75,5 +81,6 @@ def write_yaml(words: Sequence[str]) -> int:
             file.write(text)
     except OSError as error:
         raise UsageError(tr("to={file} cannot be written: {reason}.", file=to, reason=error.strerror)) from error
-    print(tr("{file}: '{graft}' as rows of {model}", file=to, graft=arguments["graft"], model=arguments["model"]))
+    what = ", ".join(arguments[key] for key in ("swap", "graft") if key in arguments)
+    print(tr("{file}: '{graft}' as rows of {model}", file=to, graft=what, model=arguments["model"]))
     return 0

@@ -24,18 +24,19 @@ from yolograft import checkpoint, shell, yaml_text
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
 from yolograft.host.box_loss import check_threshold, without_box_loss
+from yolograft.host.change_swap import set_swap
 from yolograft.host.log import warn
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
 from yolograft.language import tr
 from yolograft.modules.plugin import load_own
 from yolograft.patch import patched
-from yolograft.spec import Graft
+from yolograft.spec import Graft, Swap
 
 __all__ = ["run"]
 
-_OWN = ("graft", "blocks", "modules", "speed", "replace")
-_TEXTS = ("graft", "blocks", "modules", "name", "project")  # never read as a number: a run can be named 2024_08
+_OWN = ("graft", "swap", "blocks", "modules", "speed", "replace")
+_TEXTS = ("graft", "swap", "blocks", "modules", "name", "project")  # never read as a number: a run can be named 2024_08
 _PATHS = ("model", "data", "source", "pretrained", "resume", "cfg", "tracker", "save_dir", "distill_model")
 _BOATS = "https://ultralytics.com/images/boats.jpg"  # the image that `yolo` predicts by default with an OBB model
 
@@ -51,12 +52,15 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         GraftError: an argument, the graft, the model or the data cannot be used. Nothing was run then.
     """
     arguments = _read_arguments(mode, pairs)
-    graft, replace = arguments.pop("graft", None), arguments.pop("replace", False)
+    graft, swap, replace = (arguments.pop(key, default) for key, default in (
+        ("graft", None), ("swap", None), ("replace", False)))
     files = {key: arguments.pop(key) for key in ("blocks", "modules") if arguments.get(key)}
     for one in load_own(files):
         LOGGER.info(f"yolograft: {one}")
     if graft is not None:
         Graft.parse(graft)
+    if swap is not None:
+        Swap.parse(swap)
     if not isinstance(replace, bool):
         raise HostError(tr("{key}={text}: expected True or False.", key="replace", text=replace))
     if "speed" in arguments and mode not in ("train", "tune"):
@@ -84,9 +88,11 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         raise HostError(tr("model={name} does not exist, and cannot be downloaded: {error}", name=name,
                            error=error)) from error
     if mode != "train":
+        set_swap(model, swap, replace=replace)
         set_graft(model, graft, replace=replace)
-    elif graft is not None:
-        arguments.update(graft=graft, replace=replace)
+    else:
+        arguments.update({key: value for key, value in (("graft", graft), ("swap", swap)) if value is not None},
+                         replace=replace)
     _add_defaults(mode, model.task, arguments)
     if isinstance(arguments.get("classes"), str) and hasattr(model, "set_classes"):  # YOLO-World, as in classes="cat, dog"
         model.set_classes([name.strip() for name in arguments.pop("classes").split(",")])
@@ -164,7 +170,7 @@ def _read_arguments(mode: str, pairs: dict[str, str]) -> dict[str, Any]:
             raise HostError(tr("'{word}' has no key. Write key=value, as in model=yolo11n.pt, and put quotes around a value "
                                "with blanks: data=\"my data/data.yaml\"", word=key))
         raise HostError(tr("'{key}' is not an argument of 'yolograft {mode}'.{hint} List them: yolo cfg, and graft=, "
-                           "blocks=, modules=, speed=, replace=", key=key, mode=mode, hint=nearest(key, known)))
+                           "swap=, blocks=, modules=, speed=, replace=", key=key, mode=mode, hint=nearest(key, known)))
     return arguments
 
 
@@ -172,7 +178,7 @@ def _read_value(key: str, text: str) -> Any:
     """Return the value of an argument. A path stays text: as Python code, `C:\\new` would have a line break."""
     constant = {"none": None, "true": True, "false": False}.get(text.lower(), text)
     if key in _TEXTS:
-        return text if key in ("graft", "blocks", "modules") or constant is not None else None
+        return text if key in ("graft", "swap", "blocks", "modules") or constant is not None else None
     if key == "iou" and not isinstance(smart_value(text), (int, float, type(None))):
         return text  # the name of a box loss
     if key not in _PATHS:

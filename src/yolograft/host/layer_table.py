@@ -40,11 +40,16 @@ class HeldLog:
         transferred: the number of tensors that Ultralytics loaded from a checkpoint; None if it loaded none. Its own line
             is not printed for a grafted network, since that count does not include the blocks.
         has_own_count: whether yolograft prints the count for a network without blocks too.
+        swapped: the network, if a swap replaced modules in it.
+        swapped_lines: the table's lines of the rows that the swap changed. A line that starts with the row's number takes
+            the place of Ultralytics' own line.
     """
 
     network: nn.Module | None = None
     transferred: int | None = None
     has_own_count: bool = False
+    swapped: nn.Module | None = None
+    swapped_lines: dict[int, list[str]] = field(default_factory=dict)
     _records: list[logging.LogRecord] = field(default_factory=list)
 
     def hold(self, record: logging.LogRecord) -> None:
@@ -53,6 +58,11 @@ class HeldLog:
         if match:
             self.transferred = int(match[1])
         self._records.append(record)
+
+    def show_swap(self, network: nn.Module, lines: dict[int, list[str]]) -> None:
+        """Show the modules of a swap in the table, and the summary of the swapped network."""
+        if lines:
+            self.swapped, self.swapped_lines = network, lines
 
     def release(self) -> None:
         """Print all records, with the blocks of `network`."""
@@ -63,14 +73,19 @@ class HeldLog:
         for record in records:
             text = record.getMessage()
             row = _ROW.match(text) if _is_of_table(record) else None
-            if network is not None and record.funcName == "model_info":
-                network.info()  # type: ignore[operator]  # the summary of the grafted model
+            changed = network if network is not None else self.swapped
+            if changed is not None and record.funcName == "model_info":
+                changed.info()  # type: ignore[operator]  # the summary of the grafted model
                 continue
             if (network is not None or self.has_own_count) and record.funcName == "load" and _TRANSFERRED.match(text):
                 continue
             for line in before.pop(int(row[1]), []) if row else []:
                 LOGGER.info(line)
-            LOGGER.handle(record)
+            own = self.swapped_lines.pop(int(row[1]), []) if row else []
+            if not any(_ROW.match(line) for line in own):
+                LOGGER.handle(record)
+            for line in own:
+                LOGGER.info(line)
             for line in after.pop(int(row[1]), []) if row else []:
                 LOGGER.info(line)
 

@@ -26,14 +26,14 @@ from yaml.representer import SafeRepresenter
 from yolograft import __version__, attach
 from yolograft.blocks import plugin
 from yolograft.errors import HostError, SiteError
-from yolograft.host import layer_table
+from yolograft.host import layer_table, swaps
 from yolograft.host.module_rows import patch_parse_model
 from yolograft.host.transfer import Transfer
 from yolograft.language import tr
 from yolograft.modelyaml.load import GRAFT_KEY, SCALE_KEY, VERSION_KEY, host_yaml, marked
 from yolograft.patch import patched
 from yolograft.sites import probe, resolve, rows
-from yolograft.spec import Graft, Part
+from yolograft.spec import Graft, Part, Swap
 
 __all__ = [
     "GRAFT_KEY",
@@ -167,11 +167,15 @@ def graft_onto(model: nn.Module, graft: str | Graft | Iterable[str | Graft]) -> 
 
 
 def ungraft(model: nn.Module) -> nn.Module:
-    """Remove all blocks from an Ultralytics task model, in place. Its class, YAML dict and tensors are the host's again."""
+    """Remove all blocks from an Ultralytics task model, in place. Its class, YAML dict and tensors are the host's again.
+
+    Modules of a swap stay.
+    """
     attach.prune(model)
     if isinstance(model, Grafted):
         model.__class__ = type(model).__mro__[2]  # (grafted, Grafted, stock, ...)
-    model.yaml = host_yaml(dict(model.yaml))  # type: ignore[arg-type, assignment]
+    config: Any = dict(model.yaml)  # type: ignore[arg-type]
+    model.yaml = swaps.with_swap(host_yaml(config), swaps.read_swap(config))  # type: ignore[assignment]
     return model
 
 
@@ -215,14 +219,14 @@ def refusal(name: str, carried: str, value: Graft) -> str:
 
 
 def file_name_part(graft: Graft) -> str:
-    """Return a graft as a part of a file name: letters, digits, `-` and `_`. Two grafts never have the same.
+    """Return a graft or a swap as a part of a file name: letters, digits, `-` and `_`. Two grafts never have the same.
 
     >>> file_name_part(Graft.parse("se@8 + eca@p3,p4"))
     'se-8_eca-p3-p4'
     """
     if not graft:
         return "bare"
-    text = short_text(str(graft))
+    text = str(graft) if isinstance(graft, Swap) else short_text(str(graft))
     name = "_".join(re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-") for part in text.split(" + "))
     if re.fullmatch(r"[A-Za-z0-9@,+ ]+", text) and len(name) <= _LONGEST_NAME:
         return name
@@ -294,7 +298,9 @@ def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | 
         host_loaded: the number of the host's tensors that Ultralytics has loaded. None: those of the same shape.
         transfer: how the tensors reached the rows, if the checkpoint has other rows.
     """
-    target, source = model.state_dict(), weights.float().state_dict()
+    target = model.state_dict()
+    source = {key: value for key, value in weights.float().state_dict().items()
+              if key not in getattr(weights, swaps.FRESH, ())}
     prefixes, fresh = attach.grafts(model), tuple(f"{prefix}." for prefix in fresh_blocks(weights))
     block_keys = {key for key in target if prefixes and key.startswith(tuple(f"{prefix}." for prefix in prefixes))}
     fitting = {key: value for key, value in source.items()
@@ -320,9 +326,11 @@ def load_block_weights(model: nn.Module, weights: nn.Module, host_loaded: int | 
 
 
 def build_model(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kwargs: Any) -> nn.Module:
-    """Build a task model of class `cls` from a YAML dict and graft it."""
+    """Build a task model of class `cls` from a YAML dict, replace the modules of its swap, and graft it."""
     with layer_table.show_blocks() as log, building():
-        log.network = graft_onto(cls(host_yaml(config), **kwargs), graft)
+        network = cls(host_yaml(config), **kwargs)
+        log.show_swap(network, swaps.table_lines(network, swaps.swap_onto(network, swaps.read_swap(config))))
+        log.network = graft_onto(network, graft)
     return log.network
 
 

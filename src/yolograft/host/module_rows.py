@@ -18,13 +18,18 @@ compares them with `is` and `in`. An `HGStem` row `[cm, c2]` reads the channels 
 
 from __future__ import annotations
 
+import copy
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
 from yolograft import modules
@@ -33,7 +38,7 @@ from yolograft.modelyaml.module_rows import RowModule
 from yolograft.modelyaml.table import IMAGE, Row
 from yolograft.patch import patched
 
-__all__ = ["patch_parse_model"]
+__all__ = ["patch_parse_model", "record_arguments", "stock_base"]
 
 _ARGUMENTS = "row_arguments"  # where a recording class keeps its constructor's arguments
 _stock_parse_model = tasks.parse_model
@@ -59,10 +64,10 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
     config = {**d, "backbone": list(d["backbone"]), "head": list(d["head"])}
     bases: dict[int, type[nn.Module]] = {}
     for row in custom:
-        base = _stock_base(row)
+        base = stock_base(row)
         if base is not None:
             bases[row.number] = base
-            stock_row = [_from(row), row.repeats, base.__name__, list(row.args)]
+            stock_row = [_from(row), row.repeats, base.__name__, module_rows.split_settings(row)[0]]
         else:
             shape = shapes[row.number]
             assert shape is not None
@@ -83,7 +88,7 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
         name = f"{found.cls.__module__}.{found.cls.__qualname__}".replace("__main__.", "")
         vars(built).update(i=row.number, f=_from(row), type=name, np=size)
         layers[row.number] = built
-        arguments = list(found.args)
+        arguments: Any = [*found.args, *([dict(found.settings)] if found.settings else [])]
         log.lines[row.number] = \
             f"{row.number:>3}{_from(row)!s:>20}{found.times:>3}{size:10.0f}  {name:<45}{arguments!s:<30}"
     for layer in layers.modules():
@@ -106,7 +111,7 @@ def _from(row: Row) -> Any:
     return list(row.sources) if row.is_list else row.sources[0]
 
 
-def _stock_base(row: Row) -> type[nn.Module] | None:
+def stock_base(row: Row) -> type[nn.Module] | None:
     """Return the stock module as which a row is parsed: what its class extends, else what the start of its name says."""
     cls = modules.lookup(row.module)
     habit = modules.describe_channels(cls)
@@ -131,11 +136,48 @@ def _recording(base: type[nn.Module]) -> type[nn.Module]:
     return type(base.__name__, (base,), names)
 
 
+def record_arguments(config: dict[str, Any], channels: int, numbers: Collection[int]
+                     ) -> dict[int, tuple[type[nn.Module], tuple[Any, ...], int]]:
+    """Return what `parse_model` builds in some rows: the class, its constructor's arguments, and how many of them.
+
+    The model is parsed on meta tensors, so this takes little time and no memory, and the random state is unchanged.
+
+    Args:
+        config: a model's YAML dict.
+        channels: the channels of the image.
+        numbers: the rows.
+    """
+    rows = table.parse_rows(config)
+    last = max(numbers)
+    split = len(config["backbone"])
+    part = {**config, "backbone": config["backbone"][:last + 1], "head": config["head"][:max(0, last + 1 - split)]}
+    stock = {rows[number].module: vars(tasks).get(rows[number].module) for number in numbers}
+    recorders = [(tasks, name, _recording(cls)) for name, cls in stock.items() if isinstance(cls, type)]
+    with torch.device("meta"), patched((Conv, "default_act", Conv.default_act), *recorders):
+        layers, _ = _parse_model(copy.deepcopy(part), channels, verbose=False)
+    found: dict[int, tuple[type[nn.Module], tuple[Any, ...], int]] = {}
+    for number in numbers:
+        layer = layers[number]
+        is_recorded = _ARGUMENTS in vars(layer)
+        built = list(layer.children()) if type(layer) is nn.Sequential and not is_recorded else [layer]
+        cls = type(built[0])
+        if _ARGUMENTS in vars(built[0]):
+            found[number] = cls.__mro__[1], vars(built[0])[_ARGUMENTS], len(built)
+        elif rows[number].module.startswith(("nn.", "torchvision.")):
+            found[number] = cls, tuple(map(table.parse_literal, rows[number].args)), len(built)
+        else:  # a module of the user, whose own arguments have another meaning
+            found[number] = cls, (), len(built)
+    return found
+
+
 def _recorded(row: Row, layer: nn.Module) -> RowModule:
     built = [layer] if _ARGUMENTS in vars(layer) else list(layer.children())
-    args = vars(built[0])[_ARGUMENTS]
     cls = modules.lookup(row.module)
-    return RowModule(cls, tuple(args), len(built), f"{row.module}{tuple(args)}")
+    settings = dict(module_rows.split_settings(row)[1])
+    names = [*inspect.signature(cls).parameters]
+    given = vars(built[0])[_ARGUMENTS]
+    args = [settings.pop(name, value) for name, value in zip_longest(names[:len(given)], given)]
+    return RowModule(cls, tuple(args), len(built), f"{row.module}{tuple(args)}", settings)
 
 
 class _TableLog:

@@ -22,8 +22,9 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from yolograft import checkpoint
 from yolograft.blocks import plugin
 from yolograft.errors import HostError
-from yolograft.host import models
+from yolograft.host import models, swaps
 from yolograft.language import tr
+from yolograft.spec import Swap
 
 __all__ = ["fit_class_branches", "open_file", "save_file"]
 
@@ -44,6 +45,8 @@ def save_file(model: nn.Module, path: str | Path) -> Path:
             if key in ("imgsz", "data", "single_cls") and isinstance(value, (int, str, list))}
     facts = {"class": stock.__name__, "task": str(getattr(model, "task", None) or args.get("task", "detect")),
              "yaml": json.dumps(config), "names": json.dumps(getattr(model, "names", {})), "args": json.dumps(args)}
+    if swap := swaps.read_swap(model.yaml):
+        facts["swap"] = str(swap)
     needs = plugin.needs_of(model)
     if needs:
         facts["needs"] = json.dumps(needs)
@@ -74,8 +77,10 @@ def open_file(path: str | Path) -> nn.Module:
     with models.building():
         model: Any = cls(config, verbose=False)
     fit_class_branches(model, config, saved.tensors)
+    swaps.swap_onto(model, Swap.parse(saved.facts.get("swap", "none")))
     models.graft_onto(model, saved.graft)
     checkpoint.load_tensors(model, saved.tensors)
+    vars(model).pop(swaps.FRESH, None)
     model.names = {int(key): name for key, name in names.items()}
     model.task = saved.facts["task"]
     model.args = {**DEFAULT_CFG_DICT, **args, "task": model.task, "model": str(path)}

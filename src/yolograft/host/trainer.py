@@ -26,7 +26,7 @@ from yolograft.blocks import plugin
 from yolograft.box_loss import BoxLoss
 from yolograft.errors import HostError, nearest
 from yolograft.fast.acceleration import Acceleration
-from yolograft.host import layer_table, models, safetensors_file
+from yolograft.host import layer_table, models, safetensors_file, swaps
 from yolograft.host.box_loss import patch_box_loss, read_iou
 from yolograft.host.checkpoint_guard import guard
 from yolograft.host.log import warn
@@ -36,7 +36,7 @@ from yolograft.language import tr
 from yolograft.modelyaml import table
 from yolograft.modules import plugin as module_files
 from yolograft.patch import patched
-from yolograft.spec import Graft
+from yolograft.spec import Graft, Swap
 
 __all__ = ["GraftTrainer", "grafted_trainer"]
 
@@ -46,6 +46,8 @@ _RECORDED = ("box_loss", "box_loss_mean")  # what a checkpoint's `train_args` ha
 class GraftTrainer:
     """Mixin of all grafted trainers. `grafted_trainer` combines it with a stock trainer.
 
+    The swap is `overrides["swap"]` if it is there ("none" trains the host's own modules), else that in the model's YAML
+    dict.
     The graft is `overrides["graft"]` if it is there ("none" trains the bare host), else that in the model's YAML dict.
     A name in `overrides["iou"]` is the box loss; `args.iou` is always a number, the IoU threshold of NMS.
     """
@@ -53,6 +55,7 @@ class GraftTrainer:
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         overrides = dict(overrides or {})
         self.graft_text: str | None = overrides.pop("graft", None)
+        self.swap_text: str | None = overrides.pop("swap", None)
         self.blocks_file: str | None = overrides.pop("blocks", None)
         self.modules_file: str | None = overrides.pop("modules", None)
         wanted = overrides.pop("speed", None)
@@ -62,6 +65,8 @@ class GraftTrainer:
             del overrides["iou"]
         if self.graft_text is not None:
             Graft.parse(self.graft_text)  # raises an error before Ultralytics makes the run folder
+        if self.swap_text is not None:
+            Swap.parse(self.swap_text)
         self.acceleration = Acceleration(str(wanted or "auto"), {**DEFAULT_CFG_DICT, "task": None, **overrides})
         with guard():
             super().__init__(cfg, overrides, _callbacks)  # type: ignore[call-arg]
@@ -77,7 +82,8 @@ class GraftTrainer:
                                 ("on_train_epoch_start", GraftTrainer._release_box_loss)):
             self.add_callback(event, callback)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
-            facts = {"graft": self.graft_text, "speed": self.acceleration.mode, "yolograft": __version__,
+            facts = {"graft": self.graft_text, **({"swap": self.swap_text} if self.swap_text else {}),
+                     "speed": self.acceleration.mode, "yolograft": __version__,
                      **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
             record.write_text(yaml.safe_dump(facts), encoding="utf-8")
 
@@ -88,8 +94,9 @@ class GraftTrainer:
             if not self.blocks_file and self.graft_text:
                 self.blocks_file = ",".join(map(str, plugin.files_of(self.graft_text))) or None
             self.modules_file = self.modules_file or self._find_module_files()
-            for key, value in (("graft", self.graft_text), ("blocks", self.blocks_file), ("modules", self.modules_file),
-                               ("speed", self.acceleration.mode), ("iou", self.box_loss and str(self.box_loss))):
+            for key, value in (("graft", self.graft_text), ("swap", self.swap_text), ("blocks", self.blocks_file),
+                               ("modules", self.modules_file), ("speed", self.acceleration.mode),
+                               ("iou", self.box_loss and str(self.box_loss))):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         with guard():
@@ -98,10 +105,12 @@ class GraftTrainer:
     def _find_module_files(self) -> str | None:
         config = getattr(self.model, "yaml", None)  # type: ignore[attr-defined]
         rows = table.parse_rows(models.host_yaml(config)) if isinstance(config, dict) else []
-        return ",".join(map(str, module_files.files_of(row.module for row in rows))) or None
+        swap = Swap.parse(self.swap_text) if self.swap_text is not None else swaps.read_swap(config)
+        names = [*(row.module for row in rows), *(part.block for part in swap.parts)]
+        return ",".join(map(str, module_files.files_of(names))) or None
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
-        """Build the stock network, graft it, and load the blocks' tensors from the weights."""
+        """Build the stock network, replace the modules of the swap, graft it, and load their tensors from the weights."""
         from yolograft.host.build import model_config, name_failing_row
 
         if str(cfg).endswith(checkpoint.SUFFIX):  # in a process of a multi-GPU training, which gets only the path
@@ -111,6 +120,7 @@ class GraftTrainer:
         graft = models.read_graft(config) if isinstance(config, dict) else Graft()
         if self.graft_text is not None:
             graft = Graft.parse(self.graft_text)
+        swap = Swap.parse(self.swap_text) if self.swap_text is not None else swaps.read_swap(config)
         host_config = models.host_yaml(config) if isinstance(config, dict) else config
         source = cfg if isinstance(cfg, (str, Path)) else (host_config or {}).get("yaml_file", "")
         transfer = plan_transfer(weights, host_config) if isinstance(host_config, dict) else None
@@ -119,7 +129,14 @@ class GraftTrainer:
             with models.building(), name_failing_row(source):
                 network: nn.Module = super().get_model(cfg=host_config, weights=weights, verbose=verbose)  # type: ignore[misc]
             # if the number of classes changes, newer versions copy the class branches of the weights' head with their blocks
-            log.network = models.graft_onto(attach.prune(network), graft)
+            network = attach.prune(network)
+            if swap:
+                replaced = swaps.swap_onto(network, swap)
+                if weights is not None:
+                    log.transferred = swaps.load_swapped(network, replaced, weights, log.transferred or 0)
+                    transfer = swaps.describe_transfer(replaced, host_config, weights, transfer)
+                log.show_swap(network, swaps.table_lines(network, replaced))
+            log.network = models.graft_onto(network, graft)
             log.has_own_count = transfer is not None
         if weights is not None and (graft or transfer is not None):
             models.load_block_weights(network, weights, log.transferred, transfer)

@@ -22,9 +22,10 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import attach, checkpoint
 from yolograft.errors import HostError
-from yolograft.host import layer_table, models, safetensors_file, subprocesses
+from yolograft.host import layer_table, models, safetensors_file, subprocesses, swaps
 from yolograft.host.box_loss import check_task, check_threshold, read_iou, without_box_loss
 from yolograft.host.build import model_config, name_failing_row
+from yolograft.host.change_swap import canonical_swap, loaded_fresh, set_swap
 from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.model_names import find_model
 from yolograft.host.run_folder import check_run_folder, check_writable
@@ -34,7 +35,7 @@ from yolograft.language import tr
 from yolograft.modelyaml import table
 from yolograft.modules import plugin as module_files
 from yolograft.patch import patched
-from yolograft.spec import Graft
+from yolograft.spec import Graft, Swap
 
 # 8.3 ignores `pretrained=FILE` of a model that was built from a YAML in Python; its command `yolo` loads the file itself
 _TRAIN_LOADS_PRETRAINED = "load_checkpoint(pretrained)" in inspect.getsource(engine_model.Model.train)
@@ -56,6 +57,7 @@ class _GraftingModel(GuardedModel):
                 for task, row in super().task_map.items()}  # type: ignore[misc]
 
     _file_graft = Graft()  # the graft of the file that was opened
+    _file_swap = Swap()  # and its swap
 
     @property
     def graft(self) -> Graft:
@@ -75,12 +77,12 @@ class _GraftingModel(GuardedModel):
         self.model.task = self.task  # type: ignore[assignment]
         self.model_name = cfg
         self.ckpt: dict[str, Any] = {}  # 8.3.0's `save` updates this dict, and fails if it is None
-        self._file_graft = self.graft
+        self._file_graft, self._file_swap = self.graft, self.swap
 
     def _load(self, weights: str, task: str | None = None) -> None:
         if not str(weights).endswith(checkpoint.SUFFIX):
             super()._load(weights, task=task)
-            self._file_graft = self.graft
+            self._file_graft, self._file_swap = self.graft, self.swap
             _learn_modules(self.model)
             return
         opened: Any = safetensors_file.open_file(weights)
@@ -90,7 +92,12 @@ class _GraftingModel(GuardedModel):
         self.overrides = {"imgsz": opened.args["imgsz"], "data": opened.args.get("data"), "model": str(weights),
                           "task": self.task}
         opened.args = self.overrides
-        self._file_graft = self.graft
+        self._file_graft, self._file_swap = self.graft, self.swap
+
+    @property
+    def swap(self) -> Swap:
+        """The modules that took the place of the host's own. It is falsy if there are none."""
+        return swaps.read_swap(self.model.yaml) if isinstance(self.model, nn.Module) else Swap()
 
     def load(self, *args: Any, **kwargs: Any) -> Any:
         """Load weights as `ultralytics.YOLO.load` does. The tensors follow the rows, if the checkpoint has other rows."""
@@ -102,6 +109,7 @@ class _GraftingModel(GuardedModel):
         def load(weights: Any, *more: Any, **options: Any) -> Any:
             source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
             transfer = plan_transfer(source, models.host_yaml(dict(model.yaml)))
+            loaded_fresh(model, source)
             if transfer is None:
                 return stock_load(weights, *more, **options)
             with layer_table.show_blocks() as log:
@@ -113,14 +121,17 @@ class _GraftingModel(GuardedModel):
         with patched((model, "load", load)):
             return super().load(*args, **kwargs)
 
-    def train(self, trainer: Any = None, *, graft: Any = None, replace: bool = False, **kwargs: Any) -> Any:
+    def train(self, trainer: Any = None, *, graft: Any = None, swap: Any = None, replace: bool = False,
+              **kwargs: Any) -> Any:
         """Train as `ultralytics.YOLO.train` does.
 
         Args:
             trainer: as in Ultralytics.
             graft: the blocks to train with. It must start with those that the model carries; then only the others are new.
                 "none" removes all blocks.
-            replace: whether `graft` may drop blocks that the model carries.
+            swap: the modules that take the place of the host's own, as in "dysample@Upsample". It must name those that the
+                model carries, and can add others. "none" restores the host's own modules, with new weights.
+            replace: whether `graft` and `swap` may drop blocks and modules that the model carries.
             kwargs: train arguments. If `iou` is a name, such as "wiou" or "nwd(constant=12.8)", it chooses the box loss.
 
         Raises:
@@ -132,21 +143,27 @@ class _GraftingModel(GuardedModel):
             raise HostError(tr("resume continues with the checkpoint's own graft, '{carried}', not '{graft}'. Leave graft "
                                "out, or start a new run without resume.", carried=models.short_text(str(self.graft)),
                                graft=Graft.of(graft)))
+        if swap is not None and resume and canonical_swap(self, swap) != self.swap:
+            raise HostError(tr("resume continues with the checkpoint's own swap, '{carried}', not '{swap}'. Leave swap out, "
+                               "or start a new run without resume.", carried=self.swap, swap=Swap.of(swap)))
         if resume is True and not (isinstance(self.ckpt, dict) and self.ckpt.get("optimizer") is not None):
             raise HostError(tr("resume=True needs the last.pt of an interrupted training, but '{name}' has no optimizer "
                                "state (a finished run's checkpoints keep none). Leave resume out to train from its weights, "
                                "or name RUN/weights/last.pt.", name=self.model_name))
         kwargs = self._with_box_loss(kwargs)
+        set_swap(self, swap, replace=replace)
         set_graft(self, graft, replace=replace)
         if not resume:
             kwargs["graft"] = str(self.graft)
+            if swap is not None or self.swap:
+                kwargs["swap"] = str(self.swap)
             check_run_folder("train", without_box_loss({**self._run_arguments(), **kwargs}))
             pretrained = kwargs.get("pretrained")
             if isinstance(pretrained, (str, Path)) and not self.ckpt and not _TRAIN_LOADS_PRETRAINED:
                 self.load(pretrained)
         with subprocesses.patch_subprocess(replace="True"):  # Ultralytics trains several data sets in subprocesses
             result = super().train(trainer=trainer, **kwargs)
-        self._file_graft = self.graft  # the model is now that of best.pt
+        self._file_graft, self._file_swap = self.graft, self.swap  # the model is now that of best.pt
         return result
 
     def _with_box_loss(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -221,22 +238,25 @@ class _GraftingModel(GuardedModel):
         file = Path(str(stored))
         if file.suffix.lower() in (".yaml", ".yml"):  # as Ultralytics does: a YAML file can lie in the installed package
             file = Path(file.name)
+        if self.swap != self._file_swap:
+            file = file.with_name(f"{file.stem}-{models.file_name_part(self.swap)}.pt")
         if self.graft != self._file_graft:
             file = file.with_name(f"{file.stem}-{models.file_name_part(self.graft)}.pt")
         return file
 
-    def tune(self, *args: Any, graft: Any = None, replace: bool = False, blocks: str | None = None,
+    def tune(self, *args: Any, graft: Any = None, swap: Any = None, replace: bool = False, blocks: str | None = None,
              modules: str | None = None, speed: str | None = None, **kwargs: Any) -> Any:
-        """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft. See `train` for `replace`."""
+        """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft and the swap. See `train`."""
         kwargs = self._with_box_loss(kwargs)
+        set_swap(self, swap, replace=replace)
         set_graft(self, graft, replace=replace)
         stock = without_box_loss(kwargs)
         check_run_folder("tune", {**self._run_arguments(), **stock})
         loss = kwargs["iou"] if "iou" not in stock and "iou" in kwargs else None
         if kwargs.get("use_ray"):  # trains in this process
             stock = kwargs
-        with subprocesses.patch_subprocess(graft=str(self.graft), replace="True", blocks=blocks,
-                                         modules=modules, speed=speed, iou=loss):
+        with subprocesses.patch_subprocess(graft=str(self.graft), swap=str(self.swap) if self.swap else None,
+                                         replace="True", blocks=blocks, modules=modules, speed=speed, iou=loss):
             return super().tune(*args, **stock)
 
 
@@ -250,8 +270,11 @@ def _learn_modules(model: Any) -> None:
         rows = table.parse_rows(models.host_yaml(config))
     except HostError:  # a model without rows
         return
-    for row, layer in zip(rows, layers, strict=False):
-        module_files.learn(row.module, type(layer[0] if type(layer) is nn.Sequential else layer))
+    named = [(row.module, layer) for row, layer in zip(rows, layers, strict=False)]
+    named += [(part.block, model.get_submodule(f"model.{site.path.removeprefix('model.')}"))
+              for part in swaps.read_swap(config).parts for site in part.sites]
+    for name, layer in named:
+        module_files.learn(name, type(layer[0] if type(layer) is nn.Sequential else layer))
 
 
 def set_graft(yolo: Any, graft: str | Graft | list[str | Graft] | None, *, replace: bool = False) -> None:
@@ -359,7 +382,9 @@ class YOLO(_GraftingModel, StockYOLO):
         verbose: as in Ultralytics.
         graft: the blocks of the model. It must start with those of the checkpoint, and adds the others. "none" removes
             all blocks. None keeps those of the checkpoint.
-        replace: whether `graft` may drop blocks of the checkpoint.
+        swap: the modules that take the place of the host's own, as in "dysample@Upsample"; see `train`. The sites of the
+            graft are those of the swapped network.
+        replace: whether `graft` and `swap` may drop blocks and modules of the checkpoint.
 
     Raises:
         GraftError: the graft does not fit or would drop blocks, or the file is not a model.
@@ -372,6 +397,7 @@ class YOLO(_GraftingModel, StockYOLO):
         verbose: bool = False,
         *,
         graft: str | Graft | list[str | Graft] | None = None,
+        swap: str | Swap | None = None,
         replace: bool = False,
     ) -> None:
         if task is not None and not (isinstance(task, str) and task.isidentifier() and task != "none"):
@@ -379,6 +405,8 @@ class YOLO(_GraftingModel, StockYOLO):
                                "Write YOLO({model!r}, graft={graft!r}).", model=str(model), graft=str(task)))
         if graft is not None:
             Graft.of(graft)  # raises an error before anything is downloaded or built
+        if swap is not None:
+            Swap.of(swap)
         model = find_model(model)
         if _is_rtdetr(model):
             self.__class__ = RTDETR
@@ -387,7 +415,8 @@ class YOLO(_GraftingModel, StockYOLO):
             super().__init__(model, task=task, verbose=verbose)
             if not isinstance(self, _GraftingModel):  # Ultralytics changed it into a World, YOLOE or RT-DETR model
                 _use_our_class(self)
-                self._file_graft = self.graft
+                self._file_graft, self._file_swap = self.graft, self.swap
+        set_swap(self, swap, replace=replace)
         set_graft(self, graft, replace=replace)
 
 

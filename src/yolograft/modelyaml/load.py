@@ -16,12 +16,15 @@ from yolograft.errors import HostError
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, table
 
-__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "VERSION_KEY", "host_yaml", "load", "marked", "read_text", "unmarked"]
+__all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "SWAP_KEY", "VERSION_KEY", "host_yaml", "load", "marked", "read_text",
+           "unmarked"]
 
 GRAFT_KEY = "graft"  # where a graft travels in a model's YAML dict
+SWAP_KEY = "swap"  # where a swap travels in it: the modules that take the place of the host's own
 SCALE_KEY = "graft_scale"  # the scale of a grafted model, since Ultralytics ignores a `scale` in a file
 SHIPPED = Path(__file__).with_name("shipped")
 VERSION_KEY = "yolograft"
+_OWN_KEYS = (GRAFT_KEY, SWAP_KEY, VERSION_KEY, SCALE_KEY)
 _MARK = " (needs yolograft: "  # no module's name has a space
 
 
@@ -110,4 +113,4 @@ def unmarked(config: dict[str, Any]) -> dict[str, Any]:
 
 def host_yaml(config: dict[str, Any]) -> dict[str, Any]:
     """Return the host's part of a model's YAML dict, as a plain dict that Ultralytics can build a model from."""
-    return {key: value for key, value in unmarked(config).items() if key not in (GRAFT_KEY, VERSION_KEY, SCALE_KEY)}
+    return {key: value for key, value in unmarked(config).items() if key not in _OWN_KEYS}

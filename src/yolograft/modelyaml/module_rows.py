@@ -13,16 +13,18 @@ constructor's signature says it (see `yolograft.modules.describe_channels`):
 | `(...)` | `[1]` | 1 |
 
 A constructor with `n` after its channels gets the scaled number of repeats there, as Ultralytics' C2f does; any other module
-is repeated in sequence. The shape of the output is measured: the module runs once, on meta tensors.
+is repeated in sequence. A mapping at the end of the arguments gives settings by name: `[128, {groups: 8}]`. The shape of the
+output is measured: the module runs once, on meta tensors.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import traceback
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +39,8 @@ from yolograft.modelyaml.table import IMAGE, Row, Scaling, has_map_output, parse
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Measured", "RowModule", "build_row", "is_module", "measure_row", "measure_table", "resolve_row", "stride_of"]
+__all__ = ["Measured", "RowModule", "build_row", "describe_error", "is_module", "measure_row", "measure_table",
+           "resolve_row", "run_on_meta", "split_settings", "stride_of"]
 
 _SIZE = 256  # height and width of the image, in pixels, for which shapes are measured; Ultralytics measures strides with it
 Shape = tuple[int, int, int]  # channels, height, width
@@ -52,12 +55,29 @@ class RowModule:
         args: its constructor's positional arguments.
         times: how many of them follow one another.
         understood: how the row's arguments were read, in words.
+        settings: its constructor's arguments by name.
     """
 
     cls: type[nn.Module]
     args: tuple[Any, ...]
     times: int
     understood: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def split_settings(row: Row) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a row of a registered module, and the settings that a mapping at their end gives by name.
+
+    A mapping is an argument like any other if the constructor has no parameters of these names.
+    """
+    args = [parse_literal(arg) for arg in row.args]
+    if not args or not isinstance(args[-1], dict) or not args[-1]:
+        return args, {}
+    parameters = inspect.signature(modules.lookup(row.module)).parameters.values()
+    names = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    if not set(args[-1]) <= names and not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return args, {}
+    return args[:-1], {str(key): parse_literal(value) for key, value in args[-1].items()}
 
 
 def is_module(name: str) -> bool:
@@ -81,7 +101,7 @@ def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModul
     """
     cls = modules.lookup(row.module)
     habit = modules.describe_channels(cls)
-    args = [parse_literal(arg) for arg in row.args]
+    args, settings = split_settings(row)
     repeats = scaling.repeats(row.repeats) if isinstance(row.repeats, int) else 1
     first: list[Any] = []
     words: list[str] = []
@@ -110,8 +130,8 @@ def resolve_row(row: Row, channels: Sequence[int], scaling: Scaling) -> RowModul
             first.append(repeats)
             words.append(f"n={repeats}")
             repeats = 1
-    words += [short_text(arg) for arg in args]
-    return RowModule(cls, (*first, *args), repeats, f"{row.module}({', '.join(words)})")
+    words += [*(short_text(arg) for arg in args), *(f"{key}={short_text(value)}" for key, value in settings.items())]
+    return RowModule(cls, (*first, *args), repeats, f"{row.module}({', '.join(words)})", settings)
 
 
 def build_row(row: Row, found: RowModule) -> nn.Module:
@@ -123,11 +143,11 @@ def build_row(row: Row, found: RowModule) -> nn.Module:
     from torch import nn
 
     try:
-        built = [found.cls(*found.args) for _ in range(found.times)]
+        built = [found.cls(*found.args, **found.settings) for _ in range(found.times)]
     except Exception as error:  # the user's constructor can raise anything
         raise HostError(tr("{row}: {call} cannot be built: {problem}. If the channels were misread, say how the constructor "
                            "takes them: @module('{name}', channels=\"c1,c2\").", row=row, call=found.understood,
-                           problem=_one_line(error, found.cls), name=row.module)) from error
+                           problem=describe_error(error, found.cls), name=row.module)) from error
     return built[0] if len(built) == 1 else nn.Sequential(*built)
 
 
@@ -136,6 +156,33 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
 
     Raises:
         HostError: the module cannot be built, cannot run on these inputs, or does not give one map (B, C, H, W).
+    """
+    import torch
+
+    found = resolve_row(row, [channels for channels, _, _ in shapes], scaling)
+
+    def fail(error: Exception) -> HostError:
+        sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        return HostError(tr("{row}: {call} cannot run on {sizes} (channels x height x width): {problem}.", row=row,
+                            call=found.understood, sizes=sizes, problem=describe_error(error, found.cls)))
+
+    output = run_on_meta(lambda: build_row(row, found), shapes, is_list=row.is_list, fail=fail)
+    if not isinstance(output, torch.Tensor) or output.dim() != 4:
+        what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row,
+                           call=found.understood, what=what))
+    return (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
+
+
+def run_on_meta(build: Callable[[], nn.Module], shapes: Sequence[Shape], *, is_list: bool,
+                fail: Callable[[Exception], Exception]) -> Any:
+    """Build a module, run it once on meta tensors, and return its output.
+
+    Args:
+        build: builds the module.
+        shapes: of the inputs, without the batch.
+        is_list: whether the module gets a list of the inputs, and not the first of them.
+        fail: makes the exception to raise from one of the module's forward pass.
     """
     import torch
     from torch.nn import functional
@@ -147,21 +194,13 @@ def measure_row(row: Row, shapes: Sequence[Shape], scaling: Scaling) -> Shape:
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return args[0] if func is functional.batch_norm else func(*args, **(kwargs or {}))
 
-    found = resolve_row(row, [channels for channels, _, _ in shapes], scaling)
     with torch.device("meta"), torch.no_grad(), KeepBatchNorm():
-        module = build_row(row, found).eval()
+        module = build().eval()
         inputs = [torch.empty(1, *shape) for shape in shapes]
         try:
-            output = module(inputs if row.is_list else inputs[0])
+            return module(inputs if is_list else inputs[0])
         except Exception as error:  # the user's forward can raise anything
-            sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
-            raise HostError(tr("{row}: {call} cannot run on {sizes} (channels x height x width): {problem}.", row=row,
-                               call=found.understood, sizes=sizes, problem=_one_line(error, found.cls))) from error
-    if not isinstance(output, torch.Tensor) or output.dim() != 4:
-        what = f"{tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
-        raise HostError(tr("{row}: {call} gives {what}. A row must give one map (B, C, H, W).", row=row,
-                           call=found.understood, what=what))
-    return (int(output.shape[1]), int(output.shape[2]), int(output.shape[3]))
+            raise fail(error) from error
 
 
 @dataclass
@@ -213,7 +252,7 @@ def stride_of(shape: Shape | None) -> Fraction | None:
     return None if shape is None else Fraction(_SIZE, shape[1])
 
 
-def _one_line(error: Exception, cls: type[nn.Module]) -> str:
+def describe_error(error: Exception, cls: type[nn.Module]) -> str:
     """Return an error's type and text, and the last line of the class's file that ran."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)

@@ -53,14 +53,23 @@ def write(cfg: dict[str, Any], graft: Graft | str) -> dict[str, Any]:
     return _Plan(reading.host, reading.graft + Graft.of(graft)).rows_with_blocks()
 
 
-def dump(cfg: dict[str, Any], graft: Graft | str) -> str:
-    """Return `write(cfg, graft)` as the text of a YAML file: one line per row, with the row's number as a comment."""
+def dump(cfg: dict[str, Any], graft: Graft | str, swap: str = "") -> str:
+    """Return `write(cfg, graft)` as the text of a YAML file: one line per row, with the row's number as a comment.
+
+    Args:
+        cfg: the YAML dict.
+        graft: the blocks to write.
+        swap: the text of the swap that the dict has already, for the first line.
+    """
     edited = write(cfg, graft)
     edited.pop("yaml_file", None)  # a path of this machine
     used, table = edited.pop("scale", None), edited.get("scales")
     if used and isinstance(table, dict) and used in table:  # if a file's name has no scale, Ultralytics takes the first one
         edited["scales"] = {used: table[used], **table}
-    lines = [f"# '{Graft.of(graft)}' as rows, written by yolograft (the same without a file: graft='{Graft.of(graft)}')"]
+    value = Graft.of(graft)
+    texts = {**({"swap": swap} if swap else {}), **({"graft": str(value)} if value or not swap else {})}
+    lines = [f"# {', '.join(map(repr, texts.values()))} as rows, written by yolograft (the same without a file: "
+             f"{' '.join(f'{key}={text!r}' for key, text in texts.items())})"]
     number = 0
     for key, value in edited.items():
         if key not in ("backbone", "head"):

@@ -7,7 +7,7 @@ out: its class needs `channels=`.
 
 from __future__ import annotations
 
-__all__ = ["COUNTS", "INPUTS", "LISTS", "OUTPUTS", "REPEATS", "SETTINGS", "WIDTHS"]
+__all__ = ["COUNTS", "INPUTS", "LISTS", "OUTPUTS", "REPEATS", "SAME", "SETTINGS", "WIDTHS"]
 
 _ULTRALYTICS = "ultralytics/ultralytics: ultralytics/nn/modules"
 _TIMM = "huggingface/pytorch-image-models: timm"
@@ -86,4 +86,12 @@ SETTINGS = {
 # The number of repeats, directly after the channels of the input and of the output.
 REPEATS = {
     "n": f"{_ULTRALYTICS}/block.py, C2f",
+}
+# Other names of a setting, by Ultralytics' (or torch's) own name. A module that takes another's place gets its value.
+SAME = {
+    "k": {"kernel_size": f"{_TIMM}/layers/conv_bn_act.py, ConvNormAct"},
+    "s": {"stride": f"{_TIMM}/layers/conv_bn_act.py, ConvNormAct"},
+    "g": {"groups": f"{_TIMM}/layers/conv_bn_act.py, ConvNormAct"},
+    "d": {"dilation": f"{_TIMM}/layers/conv_bn_act.py, ConvNormAct"},
+    "scale_factor": {"scale": "tiny-smart/dysample: dysample.py, DySample"},
 }

@@ -28,7 +28,7 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, HostError, nearest
 from yolograft.fast import acceleration
 from yolograft.fast.modes import check_mode
-from yolograft.host import models
+from yolograft.host import models, swaps
 from yolograft.host.box_loss import check_task, read_iou, without_box_loss
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
@@ -38,7 +38,7 @@ from yolograft.runner import controls, fingerprint
 from yolograft.runner.evaluate import evaluate
 from yolograft.runner.trainer import BEST, STATE, read_state, trial_trainer
 from yolograft.sites import sites
-from yolograft.spec import Graft
+from yolograft.spec import Graft, Swap
 
 __all__ = ["blocks", "check", "fingerprints", "forewarn", "hardware", "pictures", "rows", "spell", "test", "train",
            "versions"]
@@ -156,7 +156,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     Raises:
         GraftError: the graft does not fit the model, the control cannot act on it, or a study cannot use an argument.
     """
-    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed", "blocks", "modules")}
+    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed", "blocks", "modules", "swap")}
     speed = check_mode(str(settings.get("speed", "stock")))
     if speed == "auto":
         raise HostError(tr("speed=auto would choose for each trial, and arms might differ because of this. Use "
@@ -182,6 +182,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
         raise HostError(tr("batch={batch} would let the free memory decide the batch size, so arms could differ. Use "
                            "a positive number, such as batch=16.", batch=batch))
     network = copy.deepcopy(_open_cached(model))
+    swap = Swap.parse(str(settings.get("swap") or "none"))
     if (loss := read_iou(arguments.get("iou"))) is not None:
         check_task(loss, str(arguments.get("task") or getattr(network, "task", "detect")),
                    isinstance(network, RTDETRDetectionModel))
@@ -191,6 +192,8 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
             raise HostError(models.refusal(model, models.short_text(str(attach.grafted(network))), value)
                             + tr(" To study {value}, give the study the checkpoint without blocks.", value=value))
         models.ungraft(network)
+    if settings.get("swap") is not None:
+        swaps.swap_onto(network, swap)
     models.graft_onto(network, graft)
     controls.apply(network, control, 0)
 

@@ -113,6 +113,8 @@ def read_value(text: str) -> Any:
 
 
 def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -> list[Arm]:
+    # so that both `se@8 + eca@9` and `swap=dysample@11 + spdconv@3` are one word
+    item = "+".join(piece.strip() for piece in split_outside(item, "+"))
     words = [word for word in split_outside(item, " ") if word.strip()]
     split = len(words)
     while split and _SETTING.fullmatch(words[split - 1]):
