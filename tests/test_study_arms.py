@@ -141,8 +141,8 @@ def test_controls_of_a_model_yaml_use_its_rows():
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("a.yaml + b.yaml", "two model YAMLs"), ("my.yaml + sse@8", "Did you mean 'se'"), ("my.yaml; ./my.yaml; my.yaml", "same"),
-    ("my.yaml + ", "empty"), ("scale(my.yaml)", "takes no argument")])
+    ("a.yaml + b.yaml", "two model YAMLs"), ("my.yaml + sse@8", "Did you mean 'se'"),
+    ("my.yaml; ./my.yaml; my.yaml", "same"), ("my.yaml + ", "empty"), ("scale(my.yaml)", "takes no argument")])
 def test_a_wrong_arm_with_a_model_yaml_raises_an_error_that_says_why(text, says):
     with pytest.raises(GraftError) as caught:
         parse(text)

@@ -1,9 +1,9 @@
 """Ultralytics' label cache (`labels/train.cache`), written so that several trainings can start on one data set at once.
 
-Ultralytics deletes the old file and then writes the new one in place. Two processes that do so at the same time can delete or
-rename each other's file, which raises an error, and a third one can read half a file. Here each process writes a file of its
-own and renames it, so a reader sees the whole old file or the whole new one. No process waits for another, and a killed
-process blocks none.
+Ultralytics deletes the old file and then writes the new one in place. Two processes that do so at the same time can delete
+or rename each other's file, which raises an error, and a third one can read half a file. Here each process writes a file of
+its own and renames it, so a reader sees the whole old file or the whole new one. No process waits for another, and a
+killed process blocks none.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `ultralytics.data.dataset` calls `save_dataset_cache_file(prefix, path,
 x, version)` and `load_dataset_cache_file(path)` by their names there. A `FileNotFoundError` of the latter means that the
