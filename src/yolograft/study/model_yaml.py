@@ -71,6 +71,6 @@ def read_yaml(arm: Arm, host: Host, host_name: str, recorded: ModelYaml | None) 
         return read
     if digest(read.text) != digest(recorded.text):
         raise DataError(tr("The model YAML '{file}' has other rows or settings than the one that this study recorded for "
-                           "its arm '{arm}'. Its runs cannot be compared with new ones. Undo the edit, or give the edited file "
-                           "another name, which makes it another arm.", file=named, arm=arm.name))
+                           "its arm '{arm}'. Its runs cannot be compared with new ones. Undo the edit, or give the "
+                           "edited file another name, which makes it another arm.", file=named, arm=arm.name))
     return recorded
