@@ -101,3 +101,66 @@ def test_every_control_is_described():
                                              ("0,1", [0, 1]), ("a/b.yaml", "a/b.yaml"), ("[1,2]", [1, 2])])
 def test_values(text, value):
     assert read_value(text) == value
+
+
+@pytest.mark.parametrize(("text", "name", "yaml", "file", "graft", "settings"), [
+    ("my.yaml", "my.yaml", "my.yaml", "my.yaml", "none", {}),
+    ("a/b/my.yml + se@8 lr0=0.1", "my.yml + se@8", "my.yml", "a/b/my.yml", "se@8", {"lr0": 0.1}),
+    ("my bifpn v2.yaml", '"my bifpn v2.yaml"', "my bifpn v2.yaml", "my bifpn v2.yaml", "none", {}),
+    ("'模型/我的 yolo11.YAML' + se@8 + cbam@p3,p4", '"我的 yolo11.YAML" + se@8 + cbam@p3,p4', "我的 yolo11.YAML",
+     "模型/我的 yolo11.YAML", "se@8 + cbam@p3,p4", {}),
+    ("模型/网络.yaml iou=wiou", "网络.yaml", "网络.yaml", "模型/网络.yaml", "none", {"iou": "wiou"}),
+    ('"Wang\'s net; a+b, (2) @x.yaml"', '"Wang\'s net; a+b, (2) @x.yaml"', "Wang's net; a+b, (2) @x.yaml",
+     "Wang's net; a+b, (2) @x.yaml", "none", {}),
+    ("'a \"quoted\" name.yaml'", "'a \"quoted\" name.yaml'", 'a "quoted" name.yaml', 'a "quoted" name.yaml', "none", {}),
+    (r'"C:\my models\net.yaml" + se@8', "net.yaml + se@8", "net.yaml", r"C:\my models\net.yaml", "se@8", {}),
+    (r"C:\models\net.yaml", "net.yaml", "net.yaml", r"C:\models\net.yaml", "none", {}),
+])
+def test_a_model_yaml_is_an_arm(text, name, yaml, file, graft, settings):
+    (arm,) = parse(text)
+    suffix = "".join(f" {key}={value}" for key, value in settings.items())
+    assert (arm.name, arm.yaml, arm.file, arm.graft, dict(arm.settings)) == (name.removesuffix(suffix) + suffix, yaml, file,
+                                                                             graft, settings)
+    assert not arm.bare
+    assert parse(arm.name) == (arm,), "an arm's name parses to the same arm"
+    assert [one.name for one in parse(f"none; {text}, se@p3,p4; aa")] == ["none", arm.name, "se@p3,p4", "aa"]
+
+
+def test_arms_of_files_with_one_name_show_the_folders_that_differ():
+    assert [arm.name for arm in parse("x/a/net.yaml; x/b/net.yaml; x/a/net.yaml + se@8")] == [
+        "net.yaml", "b/net.yaml", "net.yaml + se@8"]
+
+
+def test_controls_of_a_model_yaml_use_its_rows():
+    arms = parse("none; my.yaml + se@8; params; gate1(my.yaml + cbam@8)")
+    assert [(arm.name, arm.yaml, arm.graft, arm.control) for arm in arms[2:]] == [
+        ("params(my.yaml + se@8)", "my.yaml", "se@8", "params"),
+        ("gate1(my.yaml + cbam@8)", "my.yaml", "cbam@8", "gate1")]
+    assert [parse(arm.name)[0] for arm in arms[2:]] == list(arms[2:])
+    assert parse("my.yaml + se@8 lr0=0.1; params")[1].name == "params(my.yaml + se@8)"
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("a.yaml + b.yaml", "two model YAMLs"), ("my.yaml + sse@8", "Did you mean 'se'"),
+    ("my.yaml; ./my.yaml; my.yaml", "same"), ("my.yaml + ", "empty"), ("scale(my.yaml)", "takes no argument")])
+def test_a_wrong_arm_with_a_model_yaml_raises_an_error_that_says_why(text, says):
+    with pytest.raises(GraftError) as caught:
+        parse(text)
+    assert says in str(caught.value)
+
+
+def test_all_wrong_arms_are_in_one_error():
+    with pytest.raises(GraftError) as caught:
+        parse("none; sse@8; cbam@8; positions; a.yaml + b.yaml")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert all(f"'{arm}'" in line for arm, line in zip(("sse@8", "positions", "a.yaml + b.yaml"), lines[1:], strict=True))
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("none swap=dysample@Upsample", "dysample@Upsample"), ("swap=a@8 + b@neck.C3k2", "a@8 + b@neck.C3k2"),
+    ("none swap=a@8+ b@9 lr0=0.1", "a@8+ b@9"), ("se@8 swap=a(ratio=2, k=3)@8", "a(ratio=2, k=3)@8")])
+def test_the_value_of_a_train_argument_can_be_a_text_like_a_graft(text, value):
+    (arm,) = parse(text)
+    assert arm.settings["swap"] == value
+    assert parse(arm.name) == (arm,)

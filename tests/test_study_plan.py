@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from yolograft.errors import DataError, GraftError
+from yolograft.study import run, status
 from yolograft.study.plan import Plan
 
 WORDS = {"data": "somewhere", "model": "yolo11n.pt", "arms": "none; se@8; se@8 lr0=0.005; aa", "seeds": "3",
@@ -114,3 +117,99 @@ def test_a_recorded_plan_raises_an_error_if_versions_data_or_defaults_changed(tm
     path.write_text(yaml.safe_dump(words))
     with pytest.raises(DataError, match="other defaults"):
         Plan.read(path)
+
+
+ROWS = "nc: 80  # classes\nbackbone:\n- [-1, 1, Conv, [64, 3, 2]]\nhead:\n- [[0], 1, Detect, [nc]]\n"
+
+
+@pytest.fixture
+def net(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my models" / "网络 v2.yaml"
+    path.parent.mkdir()
+    path.write_text(ROWS, encoding="utf-8")
+    return path
+
+
+def test_a_plan_records_the_text_of_a_model_yaml(net, tmp_path):
+    made = plan(arms=f"none; '{net}' + se@8; '{net}'")
+    assert made.yamls["网络 v2.yaml"].text == ROWS
+    assert [(t.yaml, t.graft) for t in made.trials()[:3]] == [("", "none"), (ROWS, "se(ratio=16)@8"), (ROWS, "none")]
+    assert {t.settings["model"] for t in made.trials()} == {"yolo11n.pt"}, "the host gives the scale and the weights"
+    made.write(tmp_path / "plan.yaml")
+    text = (tmp_path / "plan.yaml").read_text(encoding="utf-8")
+    assert "      - [-1, 1, Conv, [64, 3, 2]]\n" in text, "the rows are lines that a person can read"
+    for again in (Plan.read(tmp_path / "plan.yaml"), Plan.read(tmp_path / "plan.yaml", recorded=True)):
+        assert again == made
+        assert [t.key for t in again.trials()] == [t.key for t in made.trials()]
+
+
+def test_the_folder_and_the_comments_of_a_model_yaml_do_not_matter_but_its_rows_do(net, tmp_path):
+    key = plan(arms=f"none; '{net}'").trials()[1].key
+    (tmp_path / "网络 v2.yaml").write_text(ROWS, encoding="utf-8")
+    assert plan(arms="none; '网络 v2.yaml'").trials()[1].key == key
+    net.write_text(ROWS.replace("64", "32"), encoding="utf-8")
+    assert plan(arms=f"none; '{net}'").trials()[1].key != key
+
+
+def test_trials_without_a_model_yaml_keep_the_keys_of_earlier_versions(monkeypatch):
+    monkeypatch.setenv("YOLOGRAFT_DUMMY_VERSION", "1")
+    trial = plan(arms="none; se@8").trials()[1]
+    stored = replace(trial, versions={}, yaml_name="a label")
+    assert stored.key == "abcf9306f66df0b256ef"
+
+
+def test_a_study_goes_on_where_the_file_is_gone_and_says_where_it_was_edited(net, tmp_path):
+    words = {**WORDS, "arms": f"none; '{net}'", "seeds": 1}
+    first = run(words, tmp_path / "s")
+    net.write_text(ROWS + "# a comment\n", encoding="utf-8")
+    assert run(words, tmp_path / "s").plan == first.plan, "a comment changes nothing"
+    net.write_text(ROWS.replace("64", "32"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"网络 v2\.yaml' has other rows or settings .* another name"):
+        run(words, tmp_path / "s")
+    with pytest.raises(DataError, match="has other rows"):
+        Plan.read(tmp_path / "s" / "plan.yaml")
+    net.unlink()
+    again = run({**words, "seeds": 2}, tmp_path / "s")
+    assert [len(scores) for scores in again.scores().values()] == [2, 2]
+    assert "网络 v2.yaml" in status(tmp_path / "s")
+    (tmp_path / "copy").mkdir()
+    moved = Plan.read(tmp_path / "s" / "plan.yaml")
+    assert run(moved, tmp_path / "copy" / "s").scores() == again.scores(), "a plan file needs no other file"
+
+
+def test_all_wrong_arms_of_a_plan_are_in_one_error(net):
+    (net.parent / "none.yaml").write_text("names: [a]\n")
+    with pytest.raises(GraftError) as caught:
+        plan(arms=f"none; '{net}'; '{net.parent / 'none.yaml'}' + se@8; gone.yaml; none lr9=1")
+    text = str(caught.value)
+    assert text.startswith("3 arms cannot be used:")
+    for says in ("'none.yaml + se@8': ", "no model YAML", "'gone.yaml': The model YAML 'gone.yaml' does not exist",
+                 "'none lr9=1': ", "Did you mean 'lr0'"):
+        assert says in text
+
+
+def test_two_copies_of_a_model_yaml_are_not_two_arms(net, tmp_path):
+    (tmp_path / "copy.yaml").write_text(ROWS, encoding="utf-8")
+    with pytest.raises(GraftError, match=r"'\"网络 v2\.yaml\"' and 'copy\.yaml' are the same"):
+        plan(arms=f"none; '{net}'; copy.yaml")
+
+
+def test_a_host_that_trains_no_model_yamls_says_so(net, monkeypatch):
+    monkeypatch.delattr("yolograft.study.dummy.find_yaml")
+    with pytest.raises(GraftError, match="trains no model YAMLs"):
+        plan(arms=f"none; '{net}'")
+
+
+def test_the_dummy_loads_and_hashes_the_user_s_files(tmp_path):
+    own = tmp_path / "own_study_blocks.py"
+    own.write_text("from torch import nn\nclass OwnStudyBlock(nn.Module):\n    def __init__(self, channels, ratio=4):\n"
+                   "        super().__init__()\n    def forward(self, x):\n        return x\n")
+    made = plan(arms="none; OwnStudyBlock@8", blocks=str(own))
+    assert made.spelled["OwnStudyBlock@8"] == "OwnStudyBlock(ratio=4)@8"
+    assert len(made.fingerprints["none"]["blocks"]) == 64
+    assert made.settings["blocks"] == str(own)
+    assert "modules" in plan(arms="none", modules=str(own)).fingerprints["none"]
+    for key in ("blocks", "modules"):
+        with pytest.raises(GraftError, match=r"gone\.py"):
+            plan(**{key: str(tmp_path / "gone.py")})

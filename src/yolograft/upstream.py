@@ -39,6 +39,7 @@ FINGERPRINT = "runner/fingerprint.py"
 GPU_SELECT = "fast/gpu/select.py"
 LOAD = "modelyaml/load.py"
 LAYER_TABLE = "host/layer_table.py"
+LABEL_CACHE = "host/label_cache.py"
 LOG = "host/log.py"
 MODELS = "host/models.py"
 MODEL_NAMES = "host/model_names.py"
@@ -752,6 +753,14 @@ INTERNALS: tuple[Internal, ...] = (
                 "def preprocess(self, targets", "def bbox_decode(self, anchor_points", "self.use_dfl"),
         why="Our loss calls its parts and takes its settings.",
         breaks="Our loss raises an AttributeError, or stock's loss is used."),
+    Internal(
+        name="ultralytics.data.dataset:save_dataset_cache_file", kind="patched", files=(LABEL_CACHE,),
+        parameters=("prefix", "path", "x", "version"),
+        why="Several trainings that start at once must not write one label cache in place.",
+        breaks="One of several trainings that start at once can fail."),
+    Internal(
+        name="ultralytics.data.dataset:load_dataset_cache_file", kind="patched", files=(LABEL_CACHE,), parameters=("path",),
+        why="Half a label cache counts as none.", breaks="A training fails where a cache is incomplete."),
     Internal(
         name="ultralytics.utils.loss:BboxLoss", kind="patched", files=(BOX_LOSS,), parameters=("reg_max",),
         why="With `iou=NAME`, detection losses are built with a subclass of it.",

@@ -51,11 +51,13 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
             merged[key] = ",".join(str(one.file) for one in own)  # the trials run in other folders
     folder = choose_folder(file, merged, location)
     print(tr("Study {folder}: checking the data, the model and each arm ...", folder=folder), flush=True)
-    requested = Plan.of(merged)
+    requested = Plan.of(merged, folder)
     plan = engine.begin(requested, folder)
     print(tr("{arms} arms x {seeds} seeds = {trials} trials; verdicts compare {metric} with the baseline '{baseline}'.",
              arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
              baseline=plan.baseline))
+    for note in requested.notes:
+        print(note)
     for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
         print(tr("WARNING: {warning}", warning=warning), flush=True)
     try:

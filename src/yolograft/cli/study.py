@@ -25,8 +25,11 @@ def _study() -> Command:
             Argument("data", "", tr("the data YAML")),
             Argument("model", "", tr("the model YAML or the checkpoint of all arms")),
             Argument("arms", "", tr("the configurations, with semicolons between them: grafts, each with its own "
-                                    "train arguments (se@8 lr0=0.005), the groups positions(se), blocks(8) and "
-                                    "ratios(se, 8), and the controls aa, params, gate1 and scale")),
+                                    "train arguments (se@8 lr0=0.005), model YAMLs (my.yaml + se@8), the groups "
+                                    "positions(se), blocks(8) and ratios(se, 8), and the controls aa, params, gate1 "
+                                    "and scale")),
+            Argument("blocks", "", tr("a Python file that defines your own blocks")),
+            Argument("modules", "", tr("a Python file whose classes rows of the model YAML name")),
             Argument("seeds", "6", tr("number of seeds, or a list such as 0,1,2. Fewer than 6 cannot give an answer")),
             Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "
                                               "accuracy, fitness")),
@@ -45,7 +48,9 @@ def _study() -> Command:
             Argument("host", "ultralytics", tr("what trains; yolograft.study.dummy trains nothing, for tests")),
         ],
         example='yolograft study data=NEU-DET.yaml model=yolo11n.pt arms="none; se@8; cbam@8; aa" seeds=6 epochs=50',
-        notes=[tr("Every other argument is a train argument of all arms, as in epochs=50 imgsz=640. List them: "
+        notes=[tr("A model YAML is built at the scale of the study's model, and starts from its weights in the rows that "
+                  "both share. Its text is stored in the plan."),
+               tr("Every other argument is a train argument of all arms, as in epochs=50 imgsz=640. List them: "
                   "yolograft train --help"),
                tr("You can stop a study at any time. The same command, or yolograft study runs/study/NAME/plan.yaml, "
                   "continues it.")])

@@ -27,6 +27,7 @@ from yolograft.host.box_loss import check_task, check_threshold, read_iou, witho
 from yolograft.host.build import model_config, name_failing_row
 from yolograft.host.change_swap import canonical_swap, loaded_fresh, set_swap
 from yolograft.host.checkpoint_guard import GuardedModel
+from yolograft.host.label_cache import atomic_label_cache
 from yolograft.host.model_names import find_model
 from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
@@ -182,7 +183,8 @@ class _GraftingModel(GuardedModel):
         """Validate as `ultralytics.YOLO.val` does."""
         check_threshold("val", kwargs.get("iou"))
         check_run_folder("val", {**self._run_arguments(), **kwargs})
-        return super().val(validator=validator, **kwargs)
+        with atomic_label_cache():
+            return super().val(validator=validator, **kwargs)
 
     def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs: Any) -> Any:
         """Predict as `ultralytics.YOLO.predict` does."""

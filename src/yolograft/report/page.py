@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import mean, median
 
 import jinja2
-import yaml
 
 from yolograft import __version__
 from yolograft.atomic import atomic_write
@@ -106,7 +105,7 @@ def page(summary: Summary, say: Translator, images: Gallery, *, other: str | Non
         costs=list(dict.fromkeys(name for row in summary.rows for name in row.costs)),
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
         seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
-        plan_text=yaml.safe_dump(plan.words(), sort_keys=False, allow_unicode=True, width=100),
+        plan_text=plan.text(),
     )
 
 

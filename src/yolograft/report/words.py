@@ -126,6 +126,14 @@ TEXTS = {
         "mark above a row is an arm with a block in this row.",
         "基线的模型结构：每个方框对应模型 YAML 的一行，最左为输入图像，最右为检测头；/8 表示步长，即特征图边长为图像"
         "的八分之一。方框上方的标记表示某个方案在该行嫁接了模块。"),
+    "Model YAMLs": ("Model YAMLs", "模型 YAML"),
+    "yaml_note": (
+        "These arms have rows of their own, at the scale of {model}. The rows that they share with the baseline start "
+        "from the same weights. The numbers are those of the baseline's rows; + is a row after that row, and − a row that "
+        "was removed. In the figure, an arm has a mark at each of these rows.",
+        "这些方案使用自己的模型 YAML，缩放尺度与 {model} 相同；与基线相同的行从相同的权重开始训练。编号为基线中的行号；"
+        "+ 表示在该行之后插入的行，− 表示被删除的行。图中这些行的上方都有该方案的标记。"),
+    "yaml_same": ("the rows of the baseline", "与基线的行相同"),
     "pictures_note": (
         "The images with the largest gain and loss of an arm against the baseline. Because they are selected, they "
         "show what kind of change occurs, not how often. Scores are F1 at an IoU of 0.5. The seed with the largest "

@@ -25,7 +25,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from yolograft import attach, threads
 from yolograft import blocks as zoo
 from yolograft.atomic import atomic_write
-from yolograft.errors import DataError, HostError, nearest
+from yolograft.errors import DataError, GraftError, HostError, nearest
 from yolograft.fast import acceleration
 from yolograft.fast.modes import check_mode
 from yolograft.host import models, swaps
@@ -33,17 +33,22 @@ from yolograft.host.box_loss import check_task, read_iou, without_box_loss
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.open import open_model
 from yolograft.language import tr
+from yolograft.modelyaml.load import SWAP_KEY
 from yolograft.modules.plugin import load_own
-from yolograft.runner import controls, fingerprint
+from yolograft.runner import controls, fingerprint, model_yaml
 from yolograft.runner.evaluate import evaluate
+from yolograft.runner.model_yaml import find_yaml
 from yolograft.runner.trainer import BEST, STATE, read_state, trial_trainer
 from yolograft.sites import sites
 from yolograft.spec import Graft, Swap
 
-__all__ = ["blocks", "check", "fingerprints", "forewarn", "hardware", "pictures", "rows", "spell", "test", "train",
-           "versions"]
+__all__ = ["blocks", "check", "find_yaml", "fingerprints", "forewarn", "hardware", "load_files", "pictures",
+           "rehearse_yaml", "rows", "spell", "test", "train", "versions"]
 
 DEFAULTS = {"speed": "stock"}  # train arguments that a new plan stores, so that they are the same on every machine
+
+
+_OWN = ("speed", "blocks", "modules", "swap")  # our train arguments, which an arm can have
 
 
 def _rejected() -> dict[str, str]:
@@ -77,8 +82,10 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         cls = trial_trainer(model.task_map[model.task]["trainer"])
         overrides = {"plots": False, **settings, "task": model.task, "seed": trial.seed, "graft": trial.graft,
                      "project": str(folder), "name": "run", "exist_ok": True, "speed": speed}
+        text = getattr(trial, "yaml", "")
+        config = model_yaml.read_config(text, trial.yaml_name, model.model) if text else None
         trainer = cls(overrides={**overrides, "control": trial.control, "folder": folder, "report": report, "state": state,
-                                 "seconds": seconds})
+                                 "seconds": seconds, "config": config})
         trainer.train()
         seconds += time.monotonic() - started
         threads = torch.get_num_threads()
@@ -128,6 +135,19 @@ def _remove_training_files(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def load_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Load the user's files of blocks and modules, and return the settings with their full paths.
+
+    Raises:
+        GraftError: a file does not exist, cannot be imported, or has no class that the argument needs.
+    """
+    found = dict(settings)
+    for key in ("modules", "blocks"):
+        if settings.get(key):
+            found[key] = ",".join(str(one.file) for one in load_own({key: settings[key]}))
+    return found
+
+
 def spell(graft: str) -> str:
     """Return the graft's text with all settings. Raises `GraftError` for an unknown block."""
     return str(attach.spelled(Graft.parse(graft)))
@@ -156,7 +176,7 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
     Raises:
         GraftError: the graft does not fit the model, the control cannot act on it, or a study cannot use an argument.
     """
-    arguments = {key: value for key, value in settings.items() if key not in ("model", "speed", "blocks", "modules", "swap")}
+    arguments = {key: value for key, value in settings.items() if key not in ("model", *_OWN)}
     speed = check_mode(str(settings.get("speed", "stock")))
     if speed == "auto":
         raise HostError(tr("speed=auto would choose for each trial, and arms might differ because of this. Use "
@@ -196,6 +216,46 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
         swaps.swap_onto(network, swap)
     models.graft_onto(network, graft)
     controls.apply(network, control, 0)
+
+
+def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any], control: str = "") -> tuple[str, list[str]]:
+    """Build the network of an arm that has a model YAML, with its graft and control, as its trials will.
+
+    Args:
+        text: the text of the model YAML.
+        file: its path, for messages.
+        graft: the graft on its rows.
+        settings: the train arguments, `model` and `data` included.
+        control: the name of a control, or "".
+
+    Returns:
+        The graft with all settings, the attention rows of the YAML included, and a sentence for the user.
+
+    Raises:
+        GraftError: the YAML cannot be built as the study's model, or the graft or the control does not fit it.
+    """
+    name = str(settings["model"])
+    host = _open_cached(name)
+    task = str(settings.get("task") or getattr(host, "task", None) or "detect")
+    classes = fingerprint.resolve_dataset(str(settings["data"]), task).get("nc")
+    config = model_yaml.read_config(text, file, host)
+    if settings.get("swap") is not None:
+        config[SWAP_KEY] = str(settings["swap"])
+    value = model_yaml.full_graft(config, graft)
+    try:
+        network = model_yaml.build(config, value, host, classes)
+    except GraftError as error:
+        raise type(error)(tr("The arm cannot be built from {file}: {problem}", file=file, problem=error)) from error
+    if control in ("params", "gate1") and not value:
+        raise HostError(tr("The control '{control}' needs a graft, and {file} has no attention rows: write "
+                           "'{control}({name} + se@8)'.", control=control, file=file, name=Path(file).name))
+    controls.apply(network, control, 0)
+    loaded, total, others = model_yaml.count_transferred(network, host)
+    scale = model_yaml.scale_of(host)
+    at_scale = tr(" at scale {scale}, that of {model}", scale=scale, model=Path(name).name) if scale else ""
+    return str(value), [tr("{file} is built{at_scale}; {loaded} of its {total} tensors start as in {model}{others}.",
+                           file=Path(file).name, at_scale=at_scale, loaded=loaded, total=total, model=Path(name).name,
+                           others="".join(f"; {one}" for one in others))]
 
 
 def forewarn(settings: Mapping[str, Any]) -> list[str]:

@@ -49,7 +49,8 @@ class TrialTrainer:
     """Mixin of all trainers of trials. `trial_trainer` combines it with a grafted trainer.
 
     Additional overrides: `control` (see `controls`), `folder` (for the state and the best checkpoint), `report` (called
-    after each epoch), `state` (that of an interrupted run, or None) and `seconds` (the time that this run had taken).
+    after each epoch), `state` (that of an interrupted run, or None), `seconds` (the time that this run had taken) and
+    `config` (the YAML dict of the arm, or None for the rows of the model).
     """
 
     _in_loop = False
@@ -63,6 +64,7 @@ class TrialTrainer:
         self.report: Report = overrides.pop("report")
         self.state: dict[str, Any] | None = overrides.pop("state", None)
         self.seconds: float = overrides.pop("seconds", 0.0)
+        self.config: dict[str, Any] | None = overrides.pop("config", None)
         self.frozen_params: list[nn.Parameter] = []
         self.batch_number = self.last_step = -1  # the current batch, and that of the last step, counted from epoch 0
         self.step_calls = self.steps = 0  # in this epoch: calls of optimizer_step, and steps that it made
@@ -91,7 +93,18 @@ class TrialTrainer:
         self._accumulate = value
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
-        """Build and graft the network, and apply the control."""
+        """Build and graft the network, and apply the control.
+
+        The rows of an arm's own YAML start from the baseline's network, which is built first, with the seed of the trial.
+        """
+        if self.config is not None:
+            own = self.graft_text, self.swap_text
+            self.graft_text = self.swap_text = "none"
+            try:
+                weights = super().get_model(cfg=cfg, weights=weights, verbose=False)  # type: ignore[misc]
+            finally:
+                self.graft_text, self.swap_text = own
+            cfg = self.config
         network: nn.Module = super().get_model(cfg=cfg, weights=weights, verbose=verbose)  # type: ignore[misc]
         self.frozen_params = controls.apply(network, self.control, self.args.seed)  # type: ignore[attr-defined]
         return network

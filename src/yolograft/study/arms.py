@@ -2,18 +2,22 @@
 
     arms       ITEM; ITEM; ...            "none; se@8; se@8 lr0=0.005; cbam@p3,p4,p5; aa"
     ITEM       GRAFT [key=value ...]      a graft (or `none`), and train arguments for this arm only
+             | YAML [+ GRAFT] [key=value ...]   a model YAML in the place of the host's, with a graft on its rows
              | positions(BLOCK)           one arm per row of the backbone and the neck
              | blocks(SITE)               one arm per block, all at one site
              | ratios(BLOCK, SITE)        one arm per ratio (2, 4, 8, 16, 32) of one block at one site
              | aa | params | gate1 | scale     a control; `params` and `gate1` use the graft of the arm before
                                                them, or the one in parentheses: `params(GRAFT)`
+
+A path with spaces, commas, semicolons, `+` or brackets stands in quotes: `"my models/bifpn v2.yaml" + se@8`. An arm is named
+by the file's name alone, so that a report shows no folders.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yolograft.errors import GraftError, SpecError, nearest
@@ -21,7 +25,7 @@ from yolograft.language import tr
 from yolograft.spec import Graft, parse_value, split_outside
 from yolograft.study.trial import Host
 
-__all__ = ["CONTROLS", "Arm", "parse_arms", "read_value"]
+__all__ = ["CONTROLS", "Arm", "parse_arms", "raise_all", "read_value"]
 
 CONTROLS = (
     "aa",  # the baseline with its initial weights perturbed by one part in a million: shows the noise of training
@@ -34,18 +38,24 @@ _RATIOS = (2, 4, 8, 16, 32)
 _SETTING = re.compile(r"[A-Za-z_]\w*=\S.*", re.DOTALL)
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<inside>.*)\))?", re.DOTALL)
 _SCALE = re.compile(r"(?P<family>yolo[a-z]*-?v?\d+)(?P<scale>[tnsml])(?=$|[-.])")
-_YAML = re.compile(r"\.ya?ml$", re.IGNORECASE)
+_YAML = re.compile(r"\.ya?ml[\"']?$", re.IGNORECASE)
+_PLAIN_PATH = re.compile(r"[\w.\-/\\:~]+")  # needs no quotes in the text of an arm
 _NEXT = {"t": "s", "n": "s", "s": "m", "m": "l", "l": "x"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One configuration in a study: a graft or the bare host, with its own train arguments; it can be a control."""
+    """One configuration in a study: a graft or the bare host, with its own train arguments; it can be a control.
+
+    `yaml` is the name of the model YAML whose rows replace those of the host, and `file` is its path as it was typed.
+    """
 
     name: str
     graft: str = "none"
     control: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    yaml: str = ""
+    file: str = field(default="", compare=False)
 
     @property
     def role(self) -> str:
@@ -56,7 +66,7 @@ class Arm:
     @property
     def bare(self) -> bool:
         """Whether this is the bare host with the settings of the study: the default baseline."""
-        return self.graft == "none" and not self.control and not self.settings
+        return self.graft == "none" and not (self.control or self.settings or self.yaml)
 
 
 def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> tuple[Arm, ...]:
@@ -70,17 +80,38 @@ def parse_arms(text: str | Sequence[str], host: Host | None, *, model: str) -> t
 
     Raises:
         SpecError: an item has none of the forms above.
-        GraftError: two arms are the same, or the host has no block of that name.
+        GraftError: two arms are the same, or the host has no block of that name. All wrong items are in one error.
     """
     items = [item for line in ([text] if isinstance(text, str) else text) for item in _split_items(str(line))]
     arms: list[Arm] = []
+    wrong: dict[str, GraftError] = {}
     for item in filter(None, map(str.strip, items)):
-        arms += _expand(item, arms, host, model)
+        try:
+            found = _expand(item, arms, host, model)
+            if host is not None:
+                for arm in found:
+                    host.spell(arm.graft)
+            arms += found
+        except GraftError as error:
+            wrong[item] = error
+    raise_all(wrong)
     if not arms:
         raise SpecError(tr("The study has no arms. {grammar}.", grammar=_grammar()))
     if host is not None:
         _check_distinct(arms, host)
     return tuple(arms)
+
+
+def raise_all(wrong: Mapping[str, GraftError]) -> None:
+    """Raise the errors of several arms as one, if there are any. A problem that arms share is named once."""
+    arms: dict[str, list[str]] = {}
+    for arm, error in wrong.items():
+        arms.setdefault(str(error), []).append(arm)
+    if len(arms) == 1:
+        raise next(iter(wrong.values()))
+    if arms:
+        lines = [tr("'{arms}': {problem}", arms="', '".join(names), problem=problem) for problem, names in arms.items()]
+        raise SpecError(tr("{count} arms cannot be used:", count=len(wrong)) + "".join(f"\n  {line}" for line in lines))
 
 
 def _split_items(text: str) -> list[str]:
@@ -113,9 +144,7 @@ def read_value(text: str) -> Any:
 
 
 def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -> list[Arm]:
-    # so that both `se@8 + eca@9` and `swap=dysample@11 + spdconv@3` are one word
-    item = "+".join(piece.strip() for piece in split_outside(item, "+"))
-    words = [word for word in split_outside(item, " ") if word.strip()]
+    words = _join_values([word for word in split_outside(item, " ") if word.strip()])
     split = len(words)
     while split and _SETTING.fullmatch(words[split - 1]):
         split -= 1
@@ -123,9 +152,6 @@ def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -
     settings = {key: read_value(value) for key, _, value in (word.partition("=") for word in words[split:])}
     suffix = "".join(f" {word}" for word in words[split:])
     call = _CALL.fullmatch(name_part)
-    if _YAML.search(name_part):
-        raise SpecError(tr("'{name}' is a model YAML, and an arm is a graft: a study cannot compare model YAMLs yet. "
-                           "'yolograft lint {name}' prints the graft of its attention rows.", name=name_part))
     if not name_part:
         name_part = "none"  # "lr0=0.005" alone is the bare host with this train argument
     elif call and call["name"] in CONTROLS:
@@ -136,8 +162,59 @@ def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -
     elif call and name_part.lower() != "none":
         raise SpecError(tr("'{name_part}' is not an arm.{nearest} {grammar}.", name_part=name_part,
                            nearest=nearest(call["name"], [*_HELPERS, *CONTROLS]), grammar=_grammar()))
-    graft = str(Graft.parse(name_part))
-    return [Arm(name=graft + suffix, graft=graft, settings=settings)]
+    made = _configuration(name_part, previous)
+    return [replace(made, name=made.name + suffix, settings=settings)]
+
+
+def _join_values(words: Sequence[str]) -> list[str]:
+    """Join the words of a value with blanks around `+`, as in `swap=A@8 + B@9`."""
+    joined: list[str] = []
+    for word in words:
+        if joined and _SETTING.fullmatch(joined[-1]) and (word.startswith("+") or joined[-1].endswith("+")):
+            joined[-1] += f" {word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _configuration(text: str, previous: Sequence[Arm]) -> Arm:
+    """Return the arm of a graft, of a model YAML, or of a model YAML with a graft on its rows."""
+    parts = [part.strip() for part in split_outside(text, "+")]
+    files = [part for part in parts if _YAML.search(part)]
+    if not files:
+        graft = str(Graft.parse(text))
+        return Arm(name=graft, graft=graft)
+    if len(files) > 1:
+        raise SpecError(tr("'{text}' names two model YAMLs, and an arm has one. For two arms, write a semicolon between "
+                           "them.", text=text))
+    rest = [part for part in parts if part not in files]
+    graft = str(Graft.parse(" + ".join(rest))) if rest else "none"
+    file = _unquoted(files[0])
+    short = _short_name(file, {arm.yaml: arm.file for arm in previous if arm.yaml})
+    name = " + ".join([_quoted(short), *([graft] if rest else [])])
+    return Arm(name=name, graft=graft, yaml=short, file=file)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if text[0] in "'\"" and text[-1] == text[0] and len(text) > 1 else text
+
+
+def _quoted(path: str) -> str:
+    if _PLAIN_PATH.fullmatch(path):
+        return path
+    if '"' in path and "'" in path:
+        raise SpecError(tr("The path {path} has both kinds of quotes. Rename the file.", path=path))
+    return f"'{path}'" if '"' in path else f'"{path}"'
+
+
+def _short_name(file: str, used: Mapping[str, str]) -> str:
+    """Return the name of a file, with as many of its folders as distinguish it from the other files."""
+    folders = re.split(r"[\\/]", file)
+    for count in range(1, len(folders) + 1):
+        short = "/".join(folders[-count:])
+        if used.get(short, file) == file:
+            return short
+    return file
 
 
 def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: str, previous: Sequence[Arm],
@@ -157,12 +234,14 @@ def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: st
             raise SpecError(tr("'aa({inside})' is not a control: 'aa' is a copy of the baseline and takes no argument.",
                                inside=inside))
         return Arm(name=f"aa{suffix}", control="aa", settings=settings)
-    grafted = [arm.graft for arm in previous if arm.graft != "none" and not arm.control]
-    target = str(Graft.parse(inside)) if inside else (grafted or ["none"])[-1]
-    if target == "none":
+    grafted = [arm for arm in previous if arm.graft != "none" and not arm.control]
+    target = _configuration(inside, previous) if inside else grafted[-1] if grafted else Arm(name="none")
+    if target.graft == "none" and not target.yaml:
         raise SpecError(tr("'{name}' is the control of a graft: put it after that graft, as in 'se@8; {name}', or "
                            "name the graft: '{name}(se@8)'.", name=name))
-    return Arm(name=f"{name}({target}){suffix}", graft=target, control=name, settings=settings)
+    bare_name = target.name if inside or not target.yaml else f"{_quoted(target.yaml)} + {target.graft}"
+    label = bare_name if target.yaml else target.graft  # without the train arguments of the arm before
+    return replace(target, name=f"{name}({label}){suffix}", control=name, settings=settings)
 
 
 def _helper(name: str, inside: str, host: Host, model: str) -> list[str]:
@@ -181,7 +260,7 @@ def _helper(name: str, inside: str, host: Host, model: str) -> list[str]:
 def _check_distinct(arms: Sequence[Arm], host: Host) -> None:
     seen: dict[str, str] = {}
     for arm in arms:
-        identity = repr((host.spell(arm.graft), arm.control, sorted(arm.settings.items(), key=repr)))
+        identity = repr((arm.yaml, host.spell(arm.graft), arm.control, sorted(arm.settings.items(), key=repr)))
         if identity in seen:
             raise GraftError(tr("The arms '{seen}' and '{name}' are the same: with all settings written out, both are "
                                 "'{spell}'. To measure how much two equal configurations differ, add the arm 'aa'.",
@@ -190,5 +269,6 @@ def _check_distinct(arms: Sequence[Arm], host: Host) -> None:
 
 
 def _grammar() -> str:
-    return tr("Expected a graft with train arguments, as in 'se@8 lr0=0.005', or one of: {names}",
+    return tr("Expected a graft with train arguments, as in 'se@8 lr0=0.005', a model YAML, as in 'my.yaml + se@8', or one "
+              "of: {names}",
               names=", ".join([*(f"{name}(...)" for name in _HELPERS), *CONTROLS]))

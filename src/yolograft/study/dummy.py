@@ -3,7 +3,8 @@
 Its metrics are computed from the arm and the seed of a trial. Train arguments control it: `epochs`, `pause` (seconds per
 epoch), `noise` (standard deviation of a run), `shared` (standard deviation of a seed's effect, equal for all arms),
 `effect` (added to every arm with a graft) and `fail` (the kind of failure: see `_fail`). Plans store its import path, so
-the module keeps its name.
+the module keeps its name. A study can try out `blocks=`, `modules=` and model YAMLs with it: the user's files are loaded and
+hashed, and a model YAML must have rows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, SpecError, nearest
 from yolograft.language import tr
@@ -27,8 +30,9 @@ from yolograft.spec import Graft
 from yolograft.study.trial import Report, Result, Trial
 
 _DEFAULTS = {"se": {"ratio": 16}, "cbam": {"ratio": 16, "kernel": 7}, "eca": {"gamma": 2}}
+_OWN: dict[str, dict[str, Any]] = {}  # the blocks of the user's files that were loaded, with their settings
 _KNOWN = {"model", "data", "epochs", "imgsz", "batch", "lr0", "freeze",
-          "pause", "noise", "shared", "effect", "fail"}
+          "pause", "noise", "shared", "effect", "fail", "blocks", "modules"}
 _CLASSES = ("crazing", "inclusion", "patches")
 
 
@@ -45,7 +49,8 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
     noise, shared = float(s.get("noise", 0.01)), float(s.get("shared", 0.02))
     effect = float(s.get("effect", 0)) if trial.graft != "none" else 0.0
     final = 0.7 + shared * _gaussian("seed", trial.seed) + effect
-    final += noise * _gaussian(trial.graft, trial.control, trial.seed, s.get("lr0"))
+    own = (hashlib.sha256(trial.yaml.encode()).hexdigest(),) if trial.yaml else ()
+    final += noise * _gaussian(trial.graft, trial.control, trial.seed, s.get("lr0"), *own)
     for epoch in range(start, epochs + 1):
         time.sleep(float(s.get("pause", 0)))
         value = final * (1 - 0.6 ** epoch)
@@ -55,7 +60,7 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
     with (folder / "finished").open("a") as file:  # the kill test counts its lines
         file.write(trial.key + "\n")
     classes = {name: final * (1 + 0.1 * i) for i, name in enumerate(_CLASSES)}
-    grafted = trial.graft != "none"
+    grafted = trial.graft != "none" or bool(trial.yaml)
     metrics = {"mAP50-95": final, "mAP50": min(1, final * 1.3), "precision": final, "recall": final}
     costs = {"seconds": epochs * float(s.get("pause", 0)), "epochs": epochs, "gflops": 6.4 + 0.01 * grafted,
              "parameters": 2_600_000 + 8_000 * grafted, "latency_ms": 2.0 + 0.1 * grafted}
@@ -85,14 +90,51 @@ def _fail(kind: str) -> None:
         Result(metrics={"mAP50-95": float("nan")}).check()
 
 
+def load_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Load the user's files of blocks and modules as the real host does, and return the settings with their full paths."""
+    found = dict(settings)
+    for key in ("modules", "blocks"):
+        if settings.get(key):
+            found[key] = ",".join(str(one.file) for one in _load_own({key: settings[key]}))
+    return found
+
+
+def _load_own(settings: Mapping[str, Any]) -> list[Any]:
+    if not (settings.get("blocks") or settings.get("modules")):
+        return []  # without such files, the dummy imports no PyTorch
+    from yolograft import blocks as registry
+    from yolograft.blocks.plugin import Plugin
+    from yolograft.modules.plugin import load_own
+
+    found = list(load_own(settings))
+    for one in found:
+        if isinstance(one, Plugin):
+            _OWN.update({name: dict(registry.defaults(name)) for name in (*one.registered, *one.plain)})
+    return found
+
+
+def find_yaml(name: str) -> Path | None:
+    """Return the path of a model YAML; None if there is no such file."""
+    return Path(name) if Path(name).is_file() else None
+
+
+def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any], control: str = "") -> tuple[str, list[str]]:
+    """Return the graft with all settings, and a sentence for the user; raises `DataError` for a YAML without rows."""
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict) or not content.get("backbone") or not content.get("head"):
+        raise DataError(tr("model={path} is no model YAML: expected backbone and head rows.", path=file))
+    return spell(graft), []
+
+
 def spell(graft: str) -> str:
-    """Return a graft with all settings written out, for the three blocks that the dummy knows."""
+    """Return a graft with all settings written out, for the dummy's three blocks and those of the user."""
     parts = []
     for part in Graft.parse(graft).parts:
-        if part.block not in _DEFAULTS:
+        defaults = {**_DEFAULTS, **_OWN}.get(part.block)
+        if defaults is None:
             raise SpecError(tr("No block is named '{block}'.{nearest}", block=part.block,
-                               nearest=nearest(part.block, _DEFAULTS)))
-        settings = {**_DEFAULTS[part.block], **dict(part.settings)}
+                               nearest=nearest(part.block, [*_DEFAULTS, *_OWN])))
+        settings = {**defaults, **dict(part.settings)}
         inner = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
         parts.append(f"{part.block}({inner})@{','.join(map(str, part.sites))}")
     return str(Graft.parse(" + ".join(parts) or "none"))
@@ -118,11 +160,13 @@ def check(model: str, graft: str, settings: Mapping[str, Any], control: str = ""
 def fingerprints(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the hash of `data` if it is a file, else its name; raises `DataError` for a .yaml file that does not exist."""
     path = Path(str(settings.get("data", "")))
+    own = {key: ",".join(one.digest for one in _load_own({key: settings[key]}))
+           for key in ("blocks", "modules") if settings.get(key)}
     if path.is_file():
-        return {"data": hashlib.sha256(path.read_bytes()).hexdigest()[:20]}
+        return {"data": hashlib.sha256(path.read_bytes()).hexdigest()[:20], **own}
     if path.suffix == ".yaml":
         raise DataError(tr("The data set '{path}' does not exist.", path=path))
-    return {"data": str(path)}
+    return {"data": str(path), **own}
 
 
 def pictures(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -78,7 +78,8 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
         KeyboardInterrupt: the user pressed Ctrl-C; the progress of every trial is saved.
     """
     limit = read_duration(budget) if budget is not None else None
-    plan, folder = plan if isinstance(plan, Plan) else Plan.of(plan), Path(folder)
+    folder = Path(folder)
+    plan = plan if isinstance(plan, Plan) else Plan.of(plan, folder)
     racing = plan.race  # of this call only: a call without a race completes a study that has raced
     begin(plan, folder)  # raises most errors before the lock file is made
     engine = _executor(executor, workers, address, per_gpu)
@@ -163,7 +164,7 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
     names = {arm.name for arm in earlier.arms}
     merged = replace(plan, arms=(*earlier.arms, *(arm for arm in plan.arms if arm.name not in names)),
                      seeds=tuple(dict.fromkeys([*earlier.seeds, *plan.seeds])), race=earlier.race or plan.race,
-                     spelled={**earlier.spelled, **plan.spelled},
+                     spelled={**earlier.spelled, **plan.spelled}, yamls={**plan.yamls, **earlier.yamls},
                      fingerprints={**earlier.fingerprints, **plan.fingerprints})
     if len({trial.key for trial in merged.trials()}) < len(merged.trials()):
         raise GraftError(tr("Two arms of this study are the same under different names. Its arms: {arms}.",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -14,7 +14,8 @@ from yolograft import __version__
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.language import tr
-from yolograft.study.arms import Arm, parse_arms, read_value
+from yolograft.study.arms import Arm, parse_arms, raise_all, read_value
+from yolograft.study.model_yaml import ModelYaml, digest, read_yaml, recorded_yamls
 from yolograft.study.race import seeds_to_race
 from yolograft.study.trial import Host, Trial, host_name, load_host
 
@@ -22,7 +23,7 @@ __all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race")
-_RECORD_KEYS = ("pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
+_RECORD_KEYS = ("yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
 _HOST = "ultralytics"
 
 
@@ -42,6 +43,8 @@ class Plan:
         spelled: arm -> its graft with all settings written out, so that a changed default is detected.
         pictures, fingerprints, versions, hardware: description of the data, file hashes, package versions and machine
             at the start of the study.
+        yamls: the model YAMLs of arms: name -> file and text.
+        notes: sentences for the user about the arms; not recorded.
     """
 
     arms: tuple[Arm, ...]
@@ -56,26 +59,53 @@ class Plan:
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, str] = field(default_factory=dict)
+    yamls: Mapping[str, ModelYaml] = field(default_factory=dict)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, words: Mapping[str, Any]) -> Plan:
+    def of(cls, words: Mapping[str, Any], folder: Path | None = None) -> Plan:
         """Read a plan from the keys and values of a command line or a YAML file, and check it.
 
         All keys except those of the study (arms, seeds, metric, baseline, host, race) are train arguments of all arms.
 
+        Args:
+            words: the keys and values.
+            folder: the study's folder. If it has a plan, the model YAMLs that this plan records need no files.
+
         Raises:
-            GraftError: a key or value is unknown, missing or duplicated; the message names it.
+            GraftError: a key or value is unknown, missing or duplicated; the message names it, and every wrong arm.
         """
         plan = cls._parse(words, recorded=False)
         host = load_host(plan.host)
+        record = folder / "plan.yaml" if folder is not None else None
+        recorded = {**recorded_yamls(words), **(recorded_yamls(read_words(record)) if record and record.exists() else {})}
+        yamls: dict[str, ModelYaml] = {}
+        spelled: dict[str, str] = {}
+        notes: list[str] = []
+        wrong: dict[str, GraftError] = {}
         for arm in plan.arms:
             both = {**plan.settings, **arm.settings}
-            _check(host, arm, both, str(plan.settings["model"]))
+            try:
+                if not arm.yaml:
+                    _check(host, arm, both, str(plan.settings["model"]))
+                    spelled[arm.name] = host.spell(arm.graft)
+                    continue
+                if arm.yaml not in yamls:
+                    yamls[arm.yaml] = read_yaml(arm, host, plan.host, recorded.get(arm.yaml))
+                _check(host, replace(arm, graft="none", control=""), both, str(plan.settings["model"]))
+                one, rehearse = yamls[arm.yaml], cast(Any, host).rehearse_yaml
+                spelled[arm.name], lines = rehearse(one.text, arm.file or one.file, arm.graft, both, arm.control)
+                notes += lines
+            except GraftError as error:
+                wrong[arm.name] = error
+        raise_all(wrong)
         plan = replace(
-            plan, spelled={arm.name: host.spell(arm.graft) for arm in plan.arms}, hardware=host.hardware(),
-            fingerprints={arm.name: host.fingerprints({**plan.settings, **arm.settings})
+            plan, spelled=spelled, hardware=host.hardware(), yamls=yamls, notes=tuple(dict.fromkeys(notes)),
+            fingerprints={arm.name: {**host.fingerprints({**plan.settings, **arm.settings}),
+                                     **({"yaml": digest(yamls[arm.yaml].text)} if arm.yaml else {})}
                           for arm in plan.arms},
             pictures=host.pictures(plan.settings), versions={"yolograft": __version__, **host.versions()})
+        _check_different(plan)
         plan.compare(words)
         return plan
 
@@ -97,6 +127,9 @@ class Plan:
             raise SpecError(tr("No metric is named '{metric}'.{nearest} Known: {metrics}.", metric=metric,
                                nearest=nearest(metric, METRICS), metrics=", ".join(METRICS)))
         host = None if recorded else load_host(host_key)
+        load_files: Any = getattr(host, "load_files", None)
+        if load_files is not None:
+            settings = load_files(settings)
         # stored with every trial, so that a changed default gives new trials
         settings = {**getattr(host, "DEFAULTS", {}), **settings}
         arms = parse_arms(study_keys["arms"], host, model=str(settings["model"]))
@@ -129,7 +162,7 @@ class Plan:
         return replace(cls._parse(words, recorded=True), spelled=words.get("spelled") or {},
                        pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
-                       hardware=words.get("hardware") or {})
+                       hardware=words.get("hardware") or {}, yamls=recorded_yamls(words))
 
     def write(self, path: Path) -> None:
         """Write the plan as YAML for `read`, with the settings of each arm written out, versions and hardware."""
@@ -139,7 +172,7 @@ class Plan:
     def text(self) -> str:
         """Return the plan as YAML text."""
         return ("# A study's plan. Run it again: yolograft study plan.yaml\n"
-                + yaml.safe_dump(self.words(), sort_keys=False, allow_unicode=True, width=110))
+                + yaml.dump(self.words(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
     def words(self) -> dict[str, Any]:
         """Return the plan as keys and values for `of`, with the recorded hashes, versions and hardware."""
@@ -147,6 +180,8 @@ class Plan:
             **{key: _plain(value) for key, value in self.settings.items()},
             "arms": [arm.name for arm in self.arms], "seeds": list(self.seeds), "metric": self.metric,
             "baseline": self.baseline, "host": self.host, "race": self.race,
+            **({"yamls": {name: {"file": one.file, "text": one.text} for name, one in self.yamls.items()}}
+               if self.yamls else {}),
             "spelled": dict(self.spelled), "pictures": dict(self.pictures),
             "fingerprints": {arm: dict(found) for arm, found in self.fingerprints.items()},
             "versions": dict(self.versions), "hardware": dict(self.hardware),
@@ -165,7 +200,7 @@ class Plan:
         settings = {key: _plain(value) for key, value in {**self.settings, **arm.settings}.items()}
         return Trial(arm=arm.name, graft=self.spelled[arm.name], control=arm.control, seed=seed,
                      settings=settings, fingerprints=self.fingerprints[arm.name], versions=self.versions,
-                     host=self.host)
+                     host=self.host, yaml=self.yamls[arm.yaml].text if arm.yaml else "", yaml_name=arm.yaml)
 
     def compare(self, words: Mapping[str, Any]) -> None:
         """Compare this plan with a recorded one; raises `DataError` if versions, defaults, data or weights have changed."""
@@ -206,6 +241,29 @@ def train_arguments(words: Mapping[str, Any]) -> dict[str, Any]:
     """Return the train arguments of all arms, `model` and `data` included: all keys that are not keys of the study."""
     return {str(key): read_value(value) if isinstance(value, str) else value
             for key, value in words.items() if key not in _STUDY_KEYS and key not in _RECORD_KEYS}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text with several lines, such as that of a model YAML, as lines."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _check_different(plan: Plan) -> None:
+    """Raise `GraftError` if two arms train the same, such as two copies of one model YAML."""
+    names: dict[str, str] = {}
+    for arm in plan.arms if plan.yamls else ():
+        key = plan.trial(arm, plan.seeds[0]).key
+        if key in names:
+            raise GraftError(tr("The arms '{seen}' and '{name}' are the same: their model YAMLs, grafts and train arguments "
+                                "are equal. To measure how much two equal configurations differ, add the arm 'aa'.",
+                                seen=names[key], name=arm.name))
+        names[key] = arm.name
 
 
 def _check(host: Host, arm: Arm, settings: Mapping[str, Any], model: str) -> None:

@@ -54,6 +54,8 @@ class Trial:
         fingerprints: hashes of the files of `model` and `data`.
         versions: versions of the packages whose code affects the result.
         host: the stored name of the host (see `load_host`).
+        yaml: the text of the model YAML whose rows replace those of `model`; empty for the rows of `model`.
+        yaml_name: its name, for messages; a label that does not affect the result.
     """
 
     arm: str
@@ -64,11 +66,15 @@ class Trial:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     host: str
+    yaml: str = ""
+    yaml_name: str = ""
 
     @cached_property
     def key(self) -> str:
-        """Hash of all fields except `arm`: equal for two trials exactly if they must give the same result."""
-        decisive = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "arm"}
+        """Hash of all fields except the labels: equal for two trials exactly if they must give the same result."""
+        decisive = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("arm", "yaml_name")}
+        if not self.yaml:
+            del decisive["yaml"]  # earlier versions had no such field, and their keys stay valid
         decisive["host"] = _KEY_NAMES.get(self.host, self.host)
         text = json.dumps(decisive, sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -110,8 +116,12 @@ class Host(Protocol):
     """Functions that a study needs in order to train models; a module with these functions is a host.
 
     A module can also have `DEFAULTS`, train arguments that a new plan stores unless it sets them, and
-    `forewarn(settings)`, which returns a list of warnings about train arguments. `train` and `test` run in their own
-    process, which imports the module by name. The other functions should be fast.
+    `forewarn(settings)`, which returns a list of warnings about train arguments. With `load_files(settings)`, it loads the
+    user's files of the arguments `blocks` and `modules`, and returns the settings with their full paths. A host with
+    `find_yaml(name)`, which returns the path of a model YAML or None, and `rehearse_yaml(text, file, graft, settings,
+    control)`, which returns the graft with all settings and sentences for the user, trains model YAMLs too: `train` finds
+    the text in `trial.yaml`. `train` and `test` run in their own process, which imports the module by name. The other
+    functions should be fast.
     """
 
     def train(self, trial: Trial, folder: Path, report: Report) -> Result | Mapping[str, Any]:
