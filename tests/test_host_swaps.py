@@ -33,6 +33,7 @@ from yolograft.sites import light_copy, probe, rows
 from yolograft.spec import Swap
 from yolograft.study.arms import parse_arms
 
+pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 FAST = {"imgsz": 32, "batch": 4, "nbs": 4, "workers": 0, "plots": False, "verbose": False, "mosaic": 0.0, "speed": "stock",
         "epochs": 1, "exist_ok": True}
 SWAP = "dysample(groups=2)@Upsample + c3k2_faster@backbone.C3k2 + faster_block@model.13.m.0.cv2"
@@ -42,6 +43,11 @@ SHELF = [("dysample", "Upsample"), ("carafe", "Upsample"), ("c3k2_faster", "C3k2
          ("bifpn_concat", "Concat"), ("pconv", "SPPF"), ("faster_block", "SPPF"), ("c2f_faster", "C3"),
          ("c3k2_faster", "A2C2f"), ("faster_block", "C2PSA"), ("pconv", "RepC3")]
 FILES = catalog.packaged_files()
+
+
+@pytest.fixture(autouse=True)
+def _threads(one_thread: None) -> None:
+    """Use one thread."""
 
 
 def build(name: str) -> Any:
