@@ -40,4 +40,4 @@ def go_on_without_reader() -> None:
             else:
                 report(record)
 
-        handler.handleError = handle  # type: ignore[method-assign]
+        handler.handleError = handle

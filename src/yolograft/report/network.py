@@ -88,8 +88,8 @@ def _read(study: Study) -> Network:
         changes[arm.yaml] = tuple(f"{row} {text}" for row, texts in sorted(changed.items()) for text in texts)
         blocks = _blocks(network, str(study.plan.spelled.get(arm.name, arm.graft)), probe(network))
         marked = {row: list(texts) for row, texts in changed.items()}
-        for row, found in blocks.items():
-            marked.setdefault(host_row[row], []).extend(found)
+        for number, texts in blocks.items():
+            marked.setdefault(host_row[number], []).extend(texts)
         places[arm.name] = {row: ", ".join(found) for row, found in marked.items()}
     return Network(tuple(nodes), places, changes)
 

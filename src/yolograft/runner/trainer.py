@@ -53,6 +53,8 @@ class TrialTrainer:
     `config` (the YAML dict of the arm, or None for the rows of the model).
     """
 
+    graft_text: str | None
+    swap_text: str | None
     _in_loop = False
     _accumulate = 1
     mosaic_closed = False
