@@ -121,7 +121,8 @@ def _marked(arm: int | None, text: str) -> str:
 
 def save(draw: Draw, summary: Summary, say: Say, format: str) -> bytes | None:
     """Return a figure as `svg` or `pdf`, black on a transparent background; None if it has no data."""
-    with mpl.rc_context({**_STYLE, **dict.fromkeys(_COLOUR_KEYS, "black")}):
+    with mpl.rc_context({**_STYLE, **dict.fromkeys(_COLOUR_KEYS, "black")}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a file of an arm can have a Chinese name
         drawn = draw(summary, say)
         return _bytes(drawn[0], format) if drawn else None
 
