@@ -400,7 +400,7 @@ def test_a_swap_is_an_argument_of_an_arm() -> None:
     text = "none; none swap=dysample@Upsample; se@8 + eca@6 swap=dysample@11 + c3k2_faster@2,4 lr0=0.1; se@8"
     arms = parse_arms(text, None, model="yolo11n.pt")
     assert [(arm.graft, arm.settings.get("swap")) for arm in arms] == [
-        ("none", None), ("none", "dysample@Upsample"), ("se@8 + eca@6", "dysample@11+c3k2_faster@2,4"), ("se@8", None)]
+        ("none", None), ("none", "dysample@Upsample"), ("se@8 + eca@6", "dysample@11 + c3k2_faster@2,4"), ("se@8", None)]
     for arm in arms:
         check("yolo11n.yaml", arm.graft, arm.settings)
     check("yolo11n.yaml", "se@DySample", {"swap": "dysample@Upsample"})

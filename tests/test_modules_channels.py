@@ -439,7 +439,10 @@ def test_modules_of_torch_are_read_too() -> None:
     assert describe_channels(nn.Upsample).kind == ""
 
 
-@pytest.mark.parametrize("role", sorted(_habits.__all__))
+ROLES = sorted({*_habits.__all__} - {"SAME"})
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_each_name_has_a_source(role: str) -> None:
     for name, source in getattr(_habits, role).items():
         assert name == name.lower()
@@ -447,5 +450,12 @@ def test_each_name_has_a_source(role: str) -> None:
 
 
 def test_no_name_has_two_roles() -> None:
-    names = [name for role in _habits.__all__ for name in getattr(_habits, role)]
+    names = [name for role in ROLES for name in getattr(_habits, role)]
     assert len(names) == len(set(names))
+
+
+def test_each_other_name_of_a_setting_has_a_source() -> None:
+    for own, others in _habits.SAME.items():
+        assert own not in others
+        for name, source in others.items():
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+: [\w./-]+\.py, \w+", source), f"{own}: {name}"
