@@ -23,7 +23,7 @@ ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in tw
     "analysis": (("analysis",), ("FLOPs, parameters,", "latency"), (2.9, 3)),
     "host": (("host",), ("grafted models,", "trainers, YOLO"), (1.7, 4)),
     "fast": (("fast",), ("the same training", "in less time"), (1.7, 5)),
-    "modelyaml": (("modelyaml",), ("read, write and check", "model YAML files"), (1.7, 6)),
+    "modelyaml": (("modelyaml",), ("read, write and check", "model YAML files"), (1.25, 6)),
     "attach": (("sites", "attach", "checkpoint", "testing"), ("find sites, attach", "and remove blocks"), (1.7, 7)),
     "modules": (("modules",), ("modules for rows,", "one file per paper"), (0.3, 7)),
     "box_loss": (("box_loss",), ("box losses, as in", "their papers"), (2.65, 7)),

@@ -63,6 +63,7 @@ THREADS = "threads.py"
 TRAIN = "runner/train.py"
 TRAINER = "host/trainer.py"
 TRANSFER = "host/transfer.py"
+MODEL_YAML = "runner/model_yaml.py"
 TRIAL_TRAINER = "runner/trainer.py"
 UPSAMPLE = "fast/cpu/upsample.py"
 YOLO = "host/yolo.py"
@@ -183,7 +184,7 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
         files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
-               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP),
+               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP, LABEL_CACHE),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
@@ -257,7 +258,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_scale", kind="relied on", files=(CATALOG,),
         why="It reads the scale (n, s, m, l, x) off a file name.", breaks="The linter assumes another scale."),
     Internal(
-        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT),
+        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT, MODEL_YAML),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
         name="ultralytics.nn.tasks:parse_model", kind="patched", files=(MODULE_ROWS,), parameters=("d", "ch", "verbose"),
@@ -781,7 +782,7 @@ INTERNALS: tuple[Internal, ...] = (
         source=("self.bbox_loss = BboxLoss(",), why="It builds the box loss by its name in the module.",
         breaks="A training with `iou=NAME` trains with CIoU."),
     Internal(
-        name="ultralytics.nn.tasks:RTDETRDetectionModel", kind="relied on", files=(YOLO, TRAIN),
+        name="ultralytics.nn.tasks:RTDETRDetectionModel", kind="relied on", files=(YOLO, TRAIN, MODEL_YAML),
         why="Its box loss is another one, so `iou=NAME` is refused.", breaks="`iou=NAME` is ignored by RT-DETR."),
     Internal(
         name="ultralytics.utils.tal:TaskAlignedAssigner", kind="relied on", files=(ASSIGNER_LOSS,),

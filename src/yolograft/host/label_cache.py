@@ -22,6 +22,8 @@ from ultralytics.data import dataset
 from ultralytics.utils import LOGGER
 
 from yolograft.atomic import atomic_write
+from yolograft.host.log import warn
+from yolograft.language import tr
 from yolograft.patch import patched
 
 __all__ = ["atomic_label_cache"]
@@ -47,9 +49,10 @@ def _save(prefix: str, path: Path, x: dict[str, Any], version: str) -> None:
     try:
         atomic_write(path, write)
     except OSError as error:
-        LOGGER.warning(f"{prefix}{path}: {error}")
+        warn(tr("{path} cannot be written: {problem}. The labels are read again by the next training.", path=path,
+                problem=error))
         return
-    LOGGER.info(f"{prefix}New cache created: {path}")  # Ultralytics' own line
+    LOGGER.info(tr("{prefix}New cache created: {path}", prefix=prefix, path=path))  # Ultralytics' own line
 
 
 def _load(path: Path) -> Any:

@@ -69,7 +69,11 @@ def read_config(text: str, file: str, host: nn.Module) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise HostError(tr("model={path} is no model YAML: expected backbone and head rows.", path=file))
     content = unmarked(content)
-    if scale and content.get("scales"):
+    scales = content.get("scales")
+    if scale and scales:
+        if isinstance(scales, dict) and scale not in scales:
+            raise HostError(tr("{file} has the scales {scales}, but the study's model has scale {scale}. Add a line of this "
+                               "scale.", file=file, scales=", ".join(map(str, scales)), scale=scale))
         content[SCALE_KEY] = scale
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / "arm.yaml"  # a name without a scale

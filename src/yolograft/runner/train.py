@@ -250,11 +250,12 @@ def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any],
         raise HostError(tr("The control '{control}' needs a graft, and {file} has no attention rows: write "
                            "'{control}({name} + se@8)'.", control=control, file=file, name=Path(file).name))
     controls.apply(network, control, 0)
-    loaded, total, others = model_yaml.count_transferred(network, host)
+    baseline = model_yaml.build({**models.host_yaml(dict(host.yaml))}, Graft(), host, classes)  # type: ignore[arg-type]
+    loaded, total, others = model_yaml.count_transferred(network, baseline)
     scale = model_yaml.scale_of(host)
     at_scale = tr(" at scale {scale}, that of {model}", scale=scale, model=Path(name).name) if scale else ""
-    return str(value), [tr("{file} is built{at_scale}; {loaded} of its {total} tensors start as in {model}{others}.",
-                           file=Path(file).name, at_scale=at_scale, loaded=loaded, total=total, model=Path(name).name,
+    return str(value), [tr("{file} is built{at_scale}; {loaded} of its {total} tensors start as in the baseline{others}.",
+                           file=Path(file).name, at_scale=at_scale, loaded=loaded, total=total,
                            others="".join(f"; {one}" for one in others))]
 
 
