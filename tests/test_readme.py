@@ -92,7 +92,7 @@ def test_the_commands_of_the_readme_run_in_order(
             assert words[0] in COMMANDS
             assert main(words) == 0
     assert opened[0] == "yolo11n.pt"
-    assert set(opened[1:]) == {"runs/se/weights/best.pt"}
+    assert set(opened[1:]) == {"runs/se/weights/best.pt", "yolo11n-dysample.yaml"}
     assert (folder / "runs/study/first/report/report.html").is_file()
 
 
