@@ -133,12 +133,14 @@ class _GraftingModel(GuardedModel):
             swap: the modules that take the place of the host's own, as in "dysample@Upsample". It must name those that the
                 model carries, and can add others. "none" restores the host's own modules, with new weights.
             replace: whether `graft` and `swap` may drop blocks and modules that the model carries.
-            kwargs: train arguments. If `iou` is a name, such as "wiou" or "nwd(constant=12.8)", it chooses the box loss.
+            kwargs: train arguments. `blocks` and `modules` name files, as in `YOLO`. If `iou` is a name, such as "wiou" or
+                "nwd(constant=12.8)", it chooses the box loss.
 
         Raises:
             GraftError: the graft or the box loss does not fit this model, or blocks would be dropped. Nothing was trained
                 and no folder was made then.
         """
+        module_files.load_own(kwargs)  # the graft and the swap can name their classes
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
             raise HostError(tr("resume continues with the checkpoint's own graft, '{carried}', not '{graft}'. Leave graft "
@@ -387,9 +389,11 @@ class YOLO(_GraftingModel, StockYOLO):
         swap: the modules that take the place of the host's own, as in "dysample@Upsample"; see `train`. The sites of the
             graft are those of the swapped network.
         replace: whether `graft` and `swap` may drop blocks and modules of the checkpoint.
+        blocks: a Python file that defines blocks of the graft, or several files with commas between them.
+        modules: a Python file whose classes rows of the model YAML name, or several files with commas between them.
 
     Raises:
-        GraftError: the graft does not fit or would drop blocks, or the file is not a model.
+        GraftError: the graft does not fit or would drop blocks, or a file is not a model or cannot be imported.
     """
 
     def __init__(
@@ -401,10 +405,13 @@ class YOLO(_GraftingModel, StockYOLO):
         graft: str | Graft | list[str | Graft] | None = None,
         swap: str | Swap | None = None,
         replace: bool = False,
+        blocks: str | Path | None = None,
+        modules: str | Path | None = None,
     ) -> None:
         if task is not None and not (isinstance(task, str) and task.isidentifier() and task != "none"):
             raise HostError(tr("The second argument of YOLO is the task, as in Ultralytics, not the graft. "
                                "Write YOLO({model!r}, graft={graft!r}).", model=str(model), graft=str(task)))
+        module_files.load_own({"blocks": blocks, "modules": modules})
         if graft is not None:
             Graft.of(graft)  # raises an error before anything is downloaded or built
         if swap is not None:
