@@ -139,8 +139,8 @@ def _explain(weight: Any) -> str:
     packages = {module.partition(".")[0] for module, _ in missing if "." in module}
     if packages:
         return tr("model={name} needs {classes}, but Python finds no package {package} with it. Add the folder that "
-                  "contains {package} to PYTHONPATH, or install the package. Nothing was installed.", name=weight, classes=shown,
-                  package=min(packages))
+                  "contains {package} to PYTHONPATH, or install the package. Nothing was installed.", name=weight,
+                  classes=shown, package=min(packages))
     folder = Path(str(weight)).parent
     files = ",".join(_find_file(f"{module}.py", folder) for module in dict(missing) if module != "__main__")
     return tr("model={name} has modules of its author's own file: it needs {classes}. Get that file, and add modules={file} "
