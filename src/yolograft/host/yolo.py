@@ -20,7 +20,7 @@ from ultralytics.models import YOLO as StockYOLO
 from ultralytics.nn.tasks import RTDETRDetectionModel, guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
-from yolograft import attach, checkpoint
+from yolograft import attach, checkpoint, yaml_text
 from yolograft.errors import HostError
 from yolograft.host import layer_table, models, safetensors_file, subprocesses, swaps
 from yolograft.host.box_loss import check_task, check_threshold, read_iou, without_box_loss
@@ -141,6 +141,7 @@ class _GraftingModel(GuardedModel):
                 and no folder was made then.
         """
         module_files.load_own(kwargs)  # the graft and the swap can name their classes
+        self._check_cfg(kwargs.get("cfg"))
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
             raise HostError(tr("resume continues with the checkpoint's own graft, '{carried}', not '{graft}'. Leave graft "
@@ -168,6 +169,15 @@ class _GraftingModel(GuardedModel):
             result = super().train(trainer=trainer, **kwargs)
         self._file_graft, self._file_swap = self.graft, self.swap  # the model is now that of best.pt
         return result
+
+    def _check_cfg(self, cfg: Any) -> None:
+        """Raise `HostError` if the file of `cfg` is a model YAML, as in YOLOv5, and not one of train arguments."""
+        if not isinstance(cfg, (str, Path)) or not Path(cfg).is_file():
+            return
+        content = yaml_text.read(Path(cfg), error=HostError).value
+        if isinstance(content, dict) and ("backbone" in content or "head" in content):
+            raise HostError(tr("cfg={name} is a model YAML. In Python, open it, and load the weights into it: "
+                               "YOLO('{name}').train(pretrained='{model}', ...)", name=cfg, model=self.model_name))
 
     def _with_box_loss(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return train arguments with the box loss of `iou`, if it names one, in its canonical text.
