@@ -108,7 +108,8 @@ def test_no_mode_installs_what_a_checkpoint_names(
     with pytest.raises(GraftError) as raised:
         MODES[mode](foreign, tiny_set, tmp_path)
     assert "surely_not_installed_blocks.SE" in str(raised.value)
-    assert "blocks=surely_not_installed_blocks.py" in str(raised.value)
+    assert "modules=surely_not_installed_blocks.py" in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert started == []
     assert "AutoInstall will run" not in caplog.text
     assert tasks.torch_safe_load is stock, "the guard stays on"
@@ -135,9 +136,37 @@ def test_the_checkpoint_of_a_fork_leads_to_adopt(tmp_path: Path, started: list[s
     assert started == []
 
 
-def test_a_class_of_a_script_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(GraftError, match=r"needs __main__\.OwnSE.*blocks=FILE\.py"):
-        yolograft.YOLO(checkpoint(tmp_path / "script.pt", "__main__", "OwnSE"))
+def test_a_class_of_a_script_is_explained_and_found_in_its_file(tmp_path: Path, fresh_registry: None) -> None:
+    file = checkpoint(tmp_path / "script.pt", "__main__", "OwnSE")
+    with pytest.raises(GraftError, match=r"needs __main__\.OwnSE.*modules=FILE\.py"):
+        yolograft.YOLO(file)
+    own = tmp_path / "own_script.py"
+    own.write_text("from torch import nn\n\n\nclass OwnSE(nn.Identity):\n    pass\n", encoding="utf-8")
+    model = yolograft.YOLO(file, modules=own)
+    assert type(model.model.model[8].extra).__module__ == "own_script"
+    assert not hasattr(sys.modules["__main__"], "OwnSE")
+
+
+def test_a_file_beside_the_checkpoint_is_named_with_its_path(tmp_path: Path) -> None:
+    file = checkpoint(tmp_path / "beside.pt", "surely_beside", "OwnSE")
+    own = tmp_path / "surely_beside.py"
+    own.write_text("class OwnSE: pass\n", encoding="utf-8")
+    with pytest.raises(GraftError) as raised:
+        yolograft.YOLO(file)
+    assert f"modules={own} to the command" in str(raised.value)
+    assert f"yolograft.YOLO('{file}', modules='{own}')" in str(raised.value)
+
+
+def test_a_changed_file_and_a_missing_package_are_explained(tmp_path: Path, fresh_registry: None) -> None:
+    file = checkpoint(tmp_path / "changed.pt", "surely_changed", "OwnSE")
+    own = tmp_path / "surely_changed.py"
+    own.write_text("from torch import nn\n\n\nclass Renamed(nn.Identity):\n    pass\n", encoding="utf-8")
+    with pytest.raises(GraftError, match=r"needs surely_changed\.OwnSE, but .*surely_changed\.py has no such class"):
+        yolograft.YOLO(file, modules=own)
+    file = checkpoint(tmp_path / "package.pt", "surely_no_package.nets", "OwnSE")
+    with pytest.raises(GraftError, match=r"Add the folder that contains surely_no_package to PYTHONPATH"):
+        yolograft.YOLO(file)
+
 
 
 def test_the_guard_changes_nothing_for_a_sound_checkpoint(weights: Path) -> None:

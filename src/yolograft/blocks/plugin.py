@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from yolograft import blocks
+from yolograft.blocks._stock import keep_stock
 from yolograft.errors import BlockError, GraftError, nearest
 from yolograft.language import tr
 from yolograft.spec import Graft
@@ -29,10 +30,11 @@ from yolograft.spec import Graft
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LOADERS", "OPTIONS", "Plugin", "check_needs", "files_of", "find_file", "import_file", "load_plugin",
+__all__ = ["CHANGED", "LOADERS", "OPTIONS", "Plugin", "check_needs", "files_of", "find_file", "import_file", "load_plugin",
            "load_plugins", "needs_of", "restore", "split_paths"]
 
 _LOADED: dict[str, Plugin] = {}  # by the name of the module
+CHANGED: dict[str, dict[str, Any]] = {}  # by the name of the module: what it had set in Ultralytics, until that was undone
 _SHOWN = 12  # of the names in one line
 _ALLOWED = ("torch", "torchvision", "ultralytics", "yolograft", "builtins")  # packages whose classes need no file
 _T = TypeVar("_T")
@@ -304,13 +306,24 @@ def _import(path: str | Path, file: Path, name: str, source: bytes, option: str)
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
     try:
-        spec.loader.exec_module(module)
+        with keep_stock(source) as changed:
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the file can raise anything
         del sys.modules[name]
         if isinstance(error, GraftError):
             raise
         raise BlockError(tr("{option}={path} cannot be imported: {error}.{hint}", option=option, path=path,
                             error=f"{type(error).__name__}: {error}".rstrip("."), hint=_explain(error, source))) from error
+    if changed:
+        CHANGED[name] = changed
+        replaced = [f"swap={value.__name__}@{key}" for key, value in changed.items()
+                    if isinstance(value, type) and value.__name__ != key and not value.__module__.startswith("ultralytics.")]
+        hint = tr(" To use a class in the place of a stock one, name it in the rows, or: {swap}",
+                  swap=", ".join(replaced)) if replaced else ""
+        logging.getLogger("ultralytics").warning(tr(
+            "yolograft: {option}={path} changes {names} of Ultralytics. This was undone, so that other models stay as they "
+            "are. Rows find the classes of the file by their names.{hint}", option=option, path=path, names=_list(changed),
+            hint=hint))
     return module
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from ultralytics.nn import tasks
 from ultralytics.utils import checks
 
+from yolograft import modules
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
 from yolograft.host.pickled import class_names
@@ -59,7 +60,7 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
     # before Ultralytics logs that it will install something
     if Path(str(weight)).is_file() and _lacks_module(weight):
         raise HostError(_explain(weight))
-    with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False)):
+    with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False), *_classes_of_script(weight)):
         try:
             return _STOCK(weight, *args, **kwargs)
         except GraftError:
@@ -72,6 +73,17 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
                 raise HostError(tr("model={name} needs the module '{module}', which is not installed.", name=weight,
                                    module=error)) from error
             raise
+
+
+def _classes_of_script(weight: Any) -> list[tuple[Any, str, type]]:
+    """Return what `patched` sets in `__main__` for classes of the script that trained a checkpoint: the user's modules."""
+    main = import_module("__main__")
+    try:
+        found = class_names(Path(str(weight)))
+    except HostError:
+        return []
+    names = [name for module, name in found if module == "__main__" and not hasattr(main, name)]
+    return [(main, name, modules.lookup(name)) for name in names if modules.has_own(name)]
 
 
 def _lacks_module(weight: Any) -> bool:
@@ -120,11 +132,25 @@ def _explain(weight: Any) -> str:
                   "one does "
                   "not have. To make a checkpoint that opens here: yolograft adopt {name} to=adopted.pt", name=weight,
                   classes=shown)
-    file = f"{missing[0][0]}.py" if missing[0][0] != "__main__" else "FILE.py"
-    return tr("model={name} has blocks of its author's own file: it needs {classes}. Get that file, and add blocks={file} "
-              "to the "
-              "command. In Python: yolograft.blocks.plugin.load_plugin('{file}') before the model is opened. Nothing was "
-              "installed.", name=weight, classes=shown, file=file)
+    changed = sys.modules.get(missing[0][0])
+    if changed is not None and missing[0][0] != "__main__":
+        return tr("model={name} needs {classes}, but {file} has no such class. It is another file, or another version of "
+                  "it.", name=weight, classes=shown, file=getattr(changed, "__file__", missing[0][0]))
+    packages = {module.partition(".")[0] for module, _ in missing if "." in module}
+    if packages:
+        return tr("model={name} needs {classes}, but Python finds no package {package} with it. Add the folder that "
+                  "contains {package} to PYTHONPATH, or install the package. Nothing was installed.", name=weight,
+                  classes=shown, package=min(packages))
+    folder = Path(str(weight)).parent
+    files = ",".join(_find_file(f"{module}.py", folder) for module in dict(missing) if module != "__main__")
+    return tr("model={name} has modules of its author's own file: it needs {classes}. Get that file, and add modules={file} "
+              "to the command. In Python: yolograft.YOLO('{name}', modules='{file}'). Nothing was installed.", name=weight,
+              classes=shown, file=files or "FILE.py")
+
+
+def _find_file(name: str, folder: Path) -> str:
+    """Return the path of a file that lies in the current folder or in `folder`, else its name."""
+    return next((str(place / name) for place in (Path(), folder) if (place / name).is_file()), name)
 
 
 def _exists(module: str, name: str) -> bool:
@@ -133,8 +159,8 @@ def _exists(module: str, name: str) -> bool:
             return hasattr(import_module(module), name.partition(".")[0])
         except Exception:  # a submodule that needs another package, or that does not exist
             return False
-    if module == "__main__":
-        return hasattr(import_module(module), name)
+    if module == "__main__" or (module in sys.modules and module.partition(".")[0] not in sys.stdlib_module_names):
+        return hasattr(import_module(module), name.partition(".")[0])
     return _can_be_found(module)
 
 

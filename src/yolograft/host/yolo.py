@@ -20,7 +20,7 @@ from ultralytics.models import YOLO as StockYOLO
 from ultralytics.nn.tasks import RTDETRDetectionModel, guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
 
-from yolograft import attach, checkpoint
+from yolograft import attach, checkpoint, yaml_text
 from yolograft.errors import HostError
 from yolograft.host import layer_table, models, safetensors_file, subprocesses, swaps
 from yolograft.host.box_loss import check_task, check_threshold, read_iou, without_box_loss
@@ -133,12 +133,15 @@ class _GraftingModel(GuardedModel):
             swap: the modules that take the place of the host's own, as in "dysample@Upsample". It must name those that the
                 model carries, and can add others. "none" restores the host's own modules, with new weights.
             replace: whether `graft` and `swap` may drop blocks and modules that the model carries.
-            kwargs: train arguments. If `iou` is a name, such as "wiou" or "nwd(constant=12.8)", it chooses the box loss.
+            kwargs: train arguments. `blocks` and `modules` name files, as in `YOLO`. If `iou` is a name, such as "wiou" or
+                "nwd(constant=12.8)", it chooses the box loss.
 
         Raises:
             GraftError: the graft or the box loss does not fit this model, or blocks would be dropped. Nothing was trained
                 and no folder was made then.
         """
+        module_files.load_own(kwargs)  # the graft and the swap can name their classes
+        self._check_cfg(kwargs.get("cfg"))
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
             raise HostError(tr("resume continues with the checkpoint's own graft, '{carried}', not '{graft}'. Leave graft "
@@ -166,6 +169,15 @@ class _GraftingModel(GuardedModel):
             result = super().train(trainer=trainer, **kwargs)
         self._file_graft, self._file_swap = self.graft, self.swap  # the model is now that of best.pt
         return result
+
+    def _check_cfg(self, cfg: Any) -> None:
+        """Raise `HostError` if the file of `cfg` is a model YAML, as in YOLOv5, and not one of train arguments."""
+        if not isinstance(cfg, (str, Path)) or not Path(cfg).is_file():
+            return
+        content = yaml_text.read(Path(cfg), error=HostError).value
+        if isinstance(content, dict) and ("backbone" in content or "head" in content):
+            raise HostError(tr("cfg={name} is a model YAML. In Python, open it, and load the weights into it: "
+                               "YOLO('{name}').train(pretrained='{model}', ...)", name=cfg, model=self.model_name))
 
     def _with_box_loss(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return train arguments with the box loss of `iou`, if it names one, in its canonical text.
@@ -387,9 +399,11 @@ class YOLO(_GraftingModel, StockYOLO):
         swap: the modules that take the place of the host's own, as in "dysample@Upsample"; see `train`. The sites of the
             graft are those of the swapped network.
         replace: whether `graft` and `swap` may drop blocks and modules of the checkpoint.
+        blocks: a Python file that defines blocks of the graft, or several files with commas between them.
+        modules: a Python file whose classes rows of the model YAML name, or several files with commas between them.
 
     Raises:
-        GraftError: the graft does not fit or would drop blocks, or the file is not a model.
+        GraftError: the graft does not fit or would drop blocks, or a file is not a model or cannot be imported.
     """
 
     def __init__(
@@ -401,10 +415,13 @@ class YOLO(_GraftingModel, StockYOLO):
         graft: str | Graft | list[str | Graft] | None = None,
         swap: str | Swap | None = None,
         replace: bool = False,
+        blocks: str | Path | None = None,
+        modules: str | Path | None = None,
     ) -> None:
         if task is not None and not (isinstance(task, str) and task.isidentifier() and task != "none"):
             raise HostError(tr("The second argument of YOLO is the task, as in Ultralytics, not the graft. "
                                "Write YOLO({model!r}, graft={graft!r}).", model=str(model), graft=str(task)))
+        module_files.load_own({"blocks": blocks, "modules": modules})
         if graft is not None:
             Graft.of(graft)  # raises an error before anything is downloaded or built
         if swap is not None:

@@ -112,9 +112,12 @@ def _register(module: ModuleType) -> list[str]:
     from torch import nn
 
     exported = set(getattr(module, "__all__", ()))
-    classes = [value for key, value in list(vars(module).items())
-               if isinstance(value, type) and issubclass(value, nn.Module) and value.__name__.isidentifier()
-               and (value.__module__ == module.__name__ or key in exported)]
+    added = plugin.CHANGED.get(module.__name__, {})  # such as setattr(ultralytics.nn.tasks, "X", X) of an imported class
+    own = [value for key, value in list(vars(module).items())
+           if key in exported or getattr(value, "__module__", "") == module.__name__]
+    own += [value for value in added.values() if not getattr(value, "__module__", "").startswith("ultralytics.")]
+    classes = [value for value in own
+               if isinstance(value, type) and issubclass(value, nn.Module) and value.__name__.isidentifier()]
     registered = {modules.lookup(name): name for name in modules.names() if modules.has_own(name)}
     for cls in classes:
         if cls not in registered:

@@ -4,7 +4,7 @@ Its metrics are computed from the arm and the seed of a trial. Train arguments c
 epoch), `noise` (standard deviation of a run), `shared` (standard deviation of a seed's effect, equal for all arms),
 `effect` (added to every arm with a graft) and `fail` (the kind of failure: see `_fail`). Plans store its import path, so
 the module keeps its name. A study can try out `blocks=`, `modules=` and model YAMLs with it: the user's files are loaded and
-hashed, and a model YAML must have rows.
+hashed, and a model YAML must have rows. Swaps and box losses are not checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from yolograft.study.trial import Report, Result, Trial
 _DEFAULTS = {"se": {"ratio": 16}, "cbam": {"ratio": 16, "kernel": 7}, "eca": {"gamma": 2}}
 _OWN: dict[str, dict[str, Any]] = {}  # the blocks of the user's files that were loaded, with their settings
 _KNOWN = {"model", "data", "epochs", "imgsz", "batch", "lr0", "freeze",
-          "pause", "noise", "shared", "effect", "fail", "blocks", "modules"}
+          "pause", "noise", "shared", "effect", "fail", "blocks", "modules", "swap", "iou"}
 _CLASSES = ("crazing", "inclusion", "patches")
 
 
@@ -49,7 +49,8 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
     noise, shared = float(s.get("noise", 0.01)), float(s.get("shared", 0.02))
     effect = float(s.get("effect", 0)) if trial.graft != "none" else 0.0
     final = 0.7 + shared * _gaussian("seed", trial.seed) + effect
-    own = (hashlib.sha256(trial.yaml.encode()).hexdigest(),) if trial.yaml else ()
+    own = (*((hashlib.sha256(trial.yaml.encode()).hexdigest(),) if trial.yaml else ()),
+           *(f"{key}={s[key]}" for key in ("swap", "iou") if s.get(key)))
     final += noise * _gaussian(trial.graft, trial.control, trial.seed, s.get("lr0"), *own)
     for epoch in range(start, epochs + 1):
         time.sleep(float(s.get("pause", 0)))
