@@ -329,8 +329,9 @@ INTERNALS: tuple[Internal, ...] = (
         why="Convolution, batch norm and activation are the children `conv`, `bn` and `act`.",
         breaks="Sites inside a Conv are refused, or the fused operator is not used."),
     Internal(
-        name="ultralytics.nn.modules:Conv.default_act", kind="patched", files=(MODELS,),
-        why="`parse_model` sets it for the whole process where a YAML has `activation:`; 8.3.0 never restores it.",
+        name="ultralytics.nn.modules:Conv.default_act", kind="patched", files=(MODELS, MODULE_ROWS),
+        why="`parse_model` sets it for the whole process where a YAML has `activation:`; 8.3.0 never restores it. The "
+            "modules of rows are built with it too.",
         breaks="What a comparison trains could depend on what was built before."),
     Internal(
         name="ultralytics.nn.modules:RepConv", kind="relied on", files=(MODELS,),

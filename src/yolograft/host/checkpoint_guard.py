@@ -25,7 +25,7 @@ from ultralytics.utils import checks
 
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
-from yolograft.host.pickled import class_names
+from yolograft.host.pickled import Record, children, class_names, open_pickle
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -121,10 +121,26 @@ def _explain(weight: Any) -> str:
                   "not have. To make a checkpoint that opens here: yolograft adopt {name} to=adopted.pt", name=weight,
                   classes=shown)
     file = f"{missing[0][0]}.py" if missing[0][0] != "__main__" else "FILE.py"
+    if _row_classes(weight) & {f"{module}.{name}" for module, name in missing}:
+        return tr("model={name} has modules of its author's own file: it needs {classes}. Get that file, and add "
+                  "modules={file} to the command. In Python: yolograft.modules.plugin.load_file('{file}') before the model "
+                  "is opened. Nothing was installed.", name=weight, classes=shown, file=file)
     return tr("model={name} has blocks of its author's own file: it needs {classes}. Get that file, and add blocks={file} "
               "to the "
               "command. In Python: yolograft.blocks.plugin.load_plugin('{file}') before the model is opened. Nothing was "
               "installed.", name=weight, classes=shown, file=file)
+
+
+def _row_classes(weight: Any) -> set[str]:
+    """Return the classes of the rows of a checkpoint's model, as `module.Name`. A repeated row is an `nn.Sequential`."""
+    opened = open_pickle(Path(str(weight)), tensors=False).value
+    found: set[str] = set()
+    for model in (opened.get("ema"), opened.get("model")) if isinstance(opened, dict) else ():
+        rows = children(model).get("model") if isinstance(model, Record) else None
+        for row in children(rows).values() if rows is not None else ():
+            parts = children(row).values() if row.path == "torch.nn.modules.container.Sequential" else (row,)
+            found.update(part.path for part in parts)
+    return found
 
 
 def _exists(module: str, name: str) -> bool:

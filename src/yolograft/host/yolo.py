@@ -354,9 +354,12 @@ class YOLO(_GraftingModel, StockYOLO):
         graft: the blocks of the model. It must start with those of the checkpoint, and adds the others. "none" removes
             all blocks. None keeps those of the checkpoint.
         replace: whether `graft` may drop blocks of the checkpoint.
+        blocks: the Python file with blocks of your own that the model needs. Several have commas between them.
+        modules: the same for modules of your own, which rows of the model YAML name.
 
     Raises:
-        GraftError: the graft does not fit or would drop blocks, or the file is not a model.
+        GraftError: the graft does not fit or would drop blocks, the file is not a model, or a file of classes cannot be
+            imported.
     """
 
     def __init__(
@@ -367,7 +370,11 @@ class YOLO(_GraftingModel, StockYOLO):
         *,
         graft: str | Graft | list[str | Graft] | None = None,
         replace: bool = False,
+        blocks: str | Path | None = None,
+        modules: str | Path | None = None,
     ) -> None:
+        for found in module_files.load_own({"blocks": blocks, "modules": modules}):
+            LOGGER.info(f"yolograft: {found}")
         if task is not None and not (isinstance(task, str) and task.isidentifier() and task != "none"):
             raise HostError(tr("The second argument of YOLO is the task, as in Ultralytics, not the graft. "
                                "Write YOLO({model!r}, graft={graft!r}).", model=str(model), graft=str(task)))
