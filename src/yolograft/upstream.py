@@ -334,7 +334,8 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="Sites inside a Conv are refused, or the fused operator is not used."),
     Internal(
         name="ultralytics.nn.modules:Conv.default_act", kind="patched", files=(MODELS, MODULE_ROWS),
-        why="`parse_model` sets it for the whole process where a YAML has `activation:`; 8.3.0 never restores it.",
+        why="`parse_model` sets it for the whole process where a YAML has `activation:`; 8.3.0 never restores it. The "
+            "modules of rows are built with it too.",
         breaks="What a comparison trains could depend on what was built before."),
     Internal(
         name="ultralytics.nn.modules:RepConv", kind="relied on", files=(MODELS, SWAPS),

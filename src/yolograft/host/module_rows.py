@@ -36,6 +36,7 @@ from yolograft import modules
 from yolograft.modelyaml import module_rows, table
 from yolograft.modelyaml.module_rows import RowModule
 from yolograft.modelyaml.table import IMAGE, Row
+from yolograft.modules._conv import Conv as ShelfConv
 from yolograft.patch import patched
 
 __all__ = ["patch_parse_model", "record_arguments", "stock_base"]
@@ -75,14 +76,19 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
             stock_row = [-1 if source == row.number - 1 else source, 1, "HGStem", [2, shape[0]]]
         config[row.part][row.number - (len(d["backbone"]) if row.part == "head" else 0)] = stock_row
     log = _TableLog()
-    recorders = [(tasks, base.__name__, _recording(base)) for base in set(bases.values())]
+    activation: list[Any] = []  # the file's `activation`, as Ultralytics reads it
+    recorders = [(tasks, base.__name__, _recording(base, activation)) for base in {*bases.values(), tasks.HGStem}]
     with patched((tasks, "LOGGER", log), *recorders):
         layers, save = _stock_parse_model(config, ch, verbose)
     for row in custom:
         inputs = [ch if t == IMAGE else (shapes[t] or (0,))[0] for t in row.reads()]
         found = _recorded(row, layers[row.number]) if row.number in bases else \
             module_rows.resolve_row(row, inputs, scaling)
-        built = module_rows.build_row(row, found)
+        with patched((tasks.Conv, "default_act", activation[-1]), (ShelfConv, "default_act", activation[-1])):
+            built = module_rows.build_row(row, found)
+        for part in built.modules():
+            if type(part) is ShelfConv:  # the same attributes; `fuse()` of Ultralytics only knows its own class
+                part.__class__ = tasks.Conv
         _copy_activation(built, layers[row.number], bases.get(row.number))
         size = sum(parameter.numel() for parameter in built.parameters())
         name = f"{found.cls.__module__}.{found.cls.__qualname__}".replace("__main__.", "")
@@ -125,12 +131,16 @@ def stock_base(row: Row) -> type[nn.Module] | None:
     return stock if start != row.module and start in table.SCALED_WIDTH and isinstance(stock, type) else None
 
 
-def _recording(base: type[nn.Module]) -> type[nn.Module]:
-    """Return a subclass that keeps its constructor's arguments. Ultralytics builds it in the place of the class."""
+def _recording(base: type[nn.Module], activation: list[Any]) -> type[nn.Module]:
+    """Return a subclass that keeps its constructor's arguments. Ultralytics builds it in the place of the class.
+
+    It also appends the default activation to `activation`: newer versions restore it when they have parsed the file.
+    """
 
     def __init__(self: nn.Module, *args: Any) -> None:
         base.__init__(self, *args)
         vars(self)[_ARGUMENTS] = args
+        activation.append(tasks.Conv.default_act)
 
     names = {"__init__": __init__, "__module__": base.__module__, "__qualname__": base.__qualname__}
     return type(base.__name__, (base,), names)
