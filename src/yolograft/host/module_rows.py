@@ -162,7 +162,7 @@ def record_arguments(config: dict[str, Any], channels: int, numbers: Collection[
     split = len(config["backbone"])
     part = {**config, "backbone": config["backbone"][:last + 1], "head": config["head"][:max(0, last + 1 - split)]}
     stock = {rows[number].module: vars(tasks).get(rows[number].module) for number in numbers}
-    recorders = [(tasks, name, _recording(cls)) for name, cls in stock.items() if isinstance(cls, type)]
+    recorders = [(tasks, name, _recording(cls, [])) for name, cls in stock.items() if isinstance(cls, type)]
     with torch.device("meta"), patched((Conv, "default_act", Conv.default_act), *recorders):
         layers, _ = _parse_model(copy.deepcopy(part), channels, verbose=False)
     found: dict[int, tuple[type[nn.Module], tuple[Any, ...], int]] = {}
