@@ -320,27 +320,3 @@ def test_rows_have_the_activation_of_the_file_and_are_fused() -> None:
     assert not any(hasattr(one, "bn") for one in model.modules() if hasattr(one, "conv") and hasattr(one, "act"))
     after = model.model[2](torch.rand(1, 32, 8, 8, generator=torch.Generator().manual_seed(0)))
     assert torch.allclose(before, after, atol=1e-5)
-
-
-def test_python_names_the_file_and_a_checkpoint_without_it_says_so(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    (tmp_path / "down_row.py").write_text(
-        "from torch import nn\n\n\nclass Down(nn.Module):\n    def __init__(self, c1, c2):\n        super().__init__()\n"
-        "        self.conv = nn.Conv2d(c1, c2, 2, 2)\n\n    def forward(self, x):\n        return self.conv(x)\n",
-        encoding="utf-8")
-    cfg = edited(renamed("Conv", "Down", lambda a: a[:1], lambda a: a[0] == 1024))
-    del cfg["scale"]
-    (tmp_path / "yolo11n-down.yaml").write_text(yaml.safe_dump(cfg), encoding="utf-8")
-    model = YOLO(tmp_path / "yolo11n-down.yaml", modules=tmp_path / "down_row.py")
-    assert type(model.model.model[7]).__name__ == "Down"
-    file = tmp_path / "down.pt"
-    model.save(str(file))
-    (tmp_path / "away").mkdir()
-    code = ("import sys, yolograft\ntry:\n    yolograft.YOLO(sys.argv[1])\n"
-            "except yolograft.errors.GraftError as error:\n    print(error)")
-    run = subprocess.run([sys.executable, "-c", code, str(file)], cwd=tmp_path / "away", capture_output=True, text=True,
-                         check=False)
-    assert "add modules=down_row.py to the command" in run.stdout, run.stdout + run.stderr
-    assert "blocks=" not in run.stdout
