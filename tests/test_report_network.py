@@ -35,6 +35,18 @@ def test_rows_are_those_of_the_model(yolo):
     assert (yolo.nodes[23].kind, yolo.nodes[23].part, yolo.nodes[23].reads) == ("Detect", "head", (16, 19, 22))
 
 
+def test_swapped_modules_are_marked_and_blocks_are_those_of_the_swapped_network(tmp_path):
+    arms = {"none": ("none", {}), "rows": ("se@DySample", {"swap": "dysample@Upsample"}),
+            "inside": ("none", {"swap": "faster_block@2.m.0.cv2"})}
+    plan = Plan(arms=tuple(Arm(name=name, graft=graft, settings=settings) for name, (graft, settings) in arms.items()),
+                seeds=(0,), settings={"model": "yolo11n.yaml", "data": "x"}, host="ultralytics",
+                spelled={name: graft for name, (graft, _) in arms.items()}, fingerprints={name: {} for name in arms})
+    found = network.of(Study(tmp_path, plan, ()))
+    assert not found.why
+    assert found.places == {"none": {}, "rows": dict.fromkeys((11, 14), "Upsample → DySample, se"),
+                            "inside": {2: "m.0.cv2: Conv → Faster_Block"}}
+
+
 def test_grafts_are_in_their_rows(yolo):
     assert yolo.places["none"] == {}
     assert yolo.places["se@8"] == {8: "se"}

@@ -6,13 +6,14 @@ file is downloaded.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yolograft.language import tr
-from yolograft.spec import Graft
+from yolograft.spec import Graft, Swap
 from yolograft.study import Study
 
 __all__ = ["Network", "Node", "of"]
@@ -59,6 +60,7 @@ def of(study: Study) -> Network:
 
 
 def _read(study: Study) -> Network:
+    from yolograft.host import swaps
     from yolograft.host.open import open_model
     from yolograft.modules.plugin import load_own
     from yolograft.runner import model_yaml
@@ -79,15 +81,26 @@ def _read(study: Study) -> Network:
     places: dict[str, dict[int, str]] = {}
     changes: dict[str, tuple[str, ...]] = {}
     for arm in study.plan.arms:
-        if not arm.yaml:
+        swap = Swap.parse(str({**study.plan.settings, **arm.settings}.get("swap") or "none"))
+        if not arm.yaml and not swap:
             places[arm.name] = {row: ", ".join(found) for row, found in _blocks(model, arm.graft, seen).items()}
             continue
-        config = model_yaml.read_config(study.plan.yamls[arm.yaml].text, arm.yaml, model)
-        network = model_yaml.build(config, Graft(), model, None)
-        changed, host_row = _changes(model, network)
-        changes[arm.yaml] = tuple(f"{row} {text}" for row, texts in sorted(changed.items()) for text in texts)
-        blocks = _blocks(network, str(study.plan.spelled.get(arm.name, arm.graft)), probe(network))
-        marked = {row: list(texts) for row, texts in changed.items()}
+        marked: dict[int, list[str]] = {}
+        if arm.yaml:
+            config = model_yaml.read_config(study.plan.yamls[arm.yaml].text, arm.yaml, model)
+            network = model_yaml.build(config, Graft(), model, None)
+            changed, host_row = _changes(model, network)
+            changes[arm.yaml] = tuple(f"{row} {text}" for row, texts in sorted(changed.items()) for text in texts)
+            marked = {row: list(texts) for row, texts in changed.items()}
+            graft = str(study.plan.spelled.get(arm.name, arm.graft))
+        else:
+            network, graft = copy.deepcopy(model), arm.graft
+            host_row = {row.index: row.index for row in listed}
+        for one in swaps.swap_onto(network, swap):
+            _, text, *inside = one.path.split(".")
+            place = f"{'.'.join(inside)}: " if inside else ""
+            marked.setdefault(host_row[int(text)], []).append(f"{place}{one.kind} → {one.part.block}")
+        blocks = _blocks(network, graft, probe(network))
         for number, texts in blocks.items():
             marked.setdefault(host_row[number], []).extend(texts)
         places[arm.name] = {row: ", ".join(found) for row, found in marked.items()}
