@@ -167,8 +167,7 @@ def test_a_comma_can_separate_arms(text: str, expected: list[str]) -> None:
     assert [arm.name for arm in parse_arms(text, dummy, model="yolo11n.pt")] == expected
 
 
-@pytest.mark.parametrize("text", ["none; my.yaml", "none, models/my.yaml", "my.yml"])
-def test_a_model_yaml_as_an_arm_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ValueError, match="is a model YAML, and an arm is a graft") as raised:
-        parse_arms(text, dummy, model="yolo11n.pt")
-    assert "\n" not in str(raised.value)
+@pytest.mark.parametrize(("text", "files"), [
+    ("none; my.yaml", ["", "my.yaml"]), ("none, models/my.yaml", ["", "models/my.yaml"]), ("my.yml", ["my.yml"])])
+def test_a_model_yaml_is_an_arm_with_either_separator(text: str, files: list[str]) -> None:
+    assert [arm.file for arm in parse_arms(text, dummy, model="yolo11n.pt")] == files
