@@ -107,7 +107,7 @@ def test_a_study_with_a_model_yaml_trains_reports_and_resumes_without_the_file(
     assert len(set(counts.values())) == 3
     edited.unlink()
     rows.unlink()
-    again = run({**words, "seeds": "0"}, tmp_path / "s")
+    again = run(words, tmp_path / "s")
     assert again.scores() == study.scores()
     trial = next(one for one in plan.trials() if one.yaml_name == "网络 bifpn.yaml")
     best = YOLO(again.folder_of(trial.key) / BEST)

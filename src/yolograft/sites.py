@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import product
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -166,8 +167,9 @@ def probe(host: nn.Module, example: Tensor | None = None) -> Probe:
     first = next((m for m in host.modules() if isinstance(m, nn.Conv2d)), None)
     weight = next(iter(host.parameters()), torch.zeros(()))
     failure: Exception | None = None
-    for size in _PROBE_SIZES:
-        channels = first.in_channels if first is not None else 3
+    # a layer before the first convolution can change the channels, as the Focus of YOLOv5 does: then try three
+    tried = dict.fromkeys((first.in_channels if first is not None else 3, 3))
+    for channels, size in product(tried, _PROBE_SIZES):
         try:
             return _run(host, torch.zeros(1, channels, size, size, dtype=weight.dtype, device=weight.device))
         except Exception as error:  # hosts raise many types for an unsuitable image size

@@ -126,11 +126,20 @@ def patch_box_loss(chosen: Callable[[], BoxLoss | None], strides: Callable[[], t
     """
     stock = ultralytics_loss.BboxLoss
 
-    def build(reg_max: int = 16) -> Any:
-        loss = chosen()
-        return stock(reg_max) if loss is None else BboxLoss(reg_max, loss, strides())
+    class Choosing(type):
+        """Builds the chosen loss when the class is called."""
 
-    with patched((ultralytics_loss, "BboxLoss", build)):
+        def __call__(cls, reg_max: int = 16) -> Any:
+            loss = chosen()
+            return stock(reg_max) if loss is None else BboxLoss(reg_max, loss, strides())
+
+    class Chosen(stock, metaclass=Choosing):  # type: ignore[misc,valid-type]
+        """Takes the place of the stock class. Checkpoints of 8.3 hold a loss object, so pickle needs a class here."""
+
+        def __new__(cls) -> Any:
+            return stock.__new__(stock)
+
+    with patched((ultralytics_loss, "BboxLoss", Chosen)):
         yield
 
 

@@ -39,7 +39,7 @@ from yolograft.modelyaml.table import IMAGE, Row
 from yolograft.modules._conv import Conv as ShelfConv
 from yolograft.patch import patched
 
-__all__ = ["patch_parse_model", "record_arguments", "stock_base"]
+__all__ = ["default_activation", "patch_parse_model", "record_arguments", "stock_base", "use_stock_convs"]
 
 _ARGUMENTS = "row_arguments"  # where a recording class keeps its constructor's arguments
 _stock_parse_model = tasks.parse_model
@@ -84,11 +84,9 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
         inputs = [ch if t == IMAGE else (shapes[t] or (0,))[0] for t in row.reads()]
         found = _recorded(row, layers[row.number]) if row.number in bases else \
             module_rows.resolve_row(row, inputs, scaling)
-        with patched((tasks.Conv, "default_act", activation[-1]), (ShelfConv, "default_act", activation[-1])):
+        with default_activation(activation[-1]):
             built = module_rows.build_row(row, found)
-        for part in built.modules():
-            if type(part) is ShelfConv:  # the same attributes; `fuse()` of Ultralytics only knows its own class
-                part.__class__ = tasks.Conv
+        use_stock_convs(built)
         _copy_activation(built, layers[row.number], bases.get(row.number))
         size = sum(parameter.numel() for parameter in built.parameters())
         name = f"{found.cls.__module__}.{found.cls.__qualname__}".replace("__main__.", "")
@@ -104,6 +102,20 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
     log.log_rows(verbose)
     read = {t for row in custom for t in row.reads() if t not in (row.number - 1, IMAGE)}
     return layers, sorted({*save, *read})
+
+
+@contextmanager
+def default_activation(activation: nn.Module) -> Iterator[None]:
+    """Build convolutions with this activation: those of Ultralytics and those of our modules."""
+    with patched((tasks.Conv, "default_act", activation), (ShelfConv, "default_act", activation)):
+        yield
+
+
+def use_stock_convs(module: nn.Module) -> None:
+    """Make the convolutions of our modules Ultralytics' own, which have the same attributes: `fuse()` knows only these."""
+    for part in module.modules():
+        if type(part) is ShelfConv:
+            part.__class__ = tasks.Conv
 
 
 def _copy_activation(built: Any, stock: Any, base: type[nn.Module] | None) -> None:

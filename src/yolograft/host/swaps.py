@@ -28,7 +28,7 @@ from ultralytics.utils.torch_utils import initialize_weights
 
 from yolograft import __version__, attach, modules
 from yolograft.errors import GraftError, HostError, ModuleError, SiteError
-from yolograft.host.module_rows import record_arguments
+from yolograft.host.module_rows import default_activation, record_arguments, use_stock_convs
 from yolograft.host.transfer import Transfer
 from yolograft.language import tr
 from yolograft.modelyaml import table
@@ -166,9 +166,14 @@ def swap_onto(model: nn.Module, swap: Swap) -> list[Swapped]:
     planned = plan_swap(model, swap)
     weight = next(model.parameters())
     built = {}
-    with torch.random.fork_rng(devices=[weight.device] if weight.device.type == "cuda" else []):
+    # the activation of the host's YAML: all convolutions of a model share one
+    activation: Any = next((one.act for one in model.modules() if type(one) is Conv and type(one.act) is not nn.Identity),
+                           Conv.default_act)
+    with default_activation(activation), torch.random.fork_rng(
+            devices=[weight.device] if weight.device.type == "cuda" else []):
         for one in planned:
             module = one.call.build()
+            use_stock_convs(module)
             initialize_weights(module)
             built[one.path] = module.to(device=weight.device, dtype=weight.dtype).train(model.training)
     rehearsal = light_copy(model)  # an error in the forward pass changes nothing

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -148,15 +148,14 @@ class GraftTrainer:
         return self.acceleration.preprocess(super().preprocess_batch(batch))  # type: ignore[misc]
 
     def _do_train(self, *args: Any, **kwargs: Any) -> Any:
-        with self._box_loss_patch(), self.acceleration.session(self):
+        with ExitStack() as self._patches, self.acceleration.session(self):
+            self._patch_box_loss()
             return super()._do_train(*args, **kwargs)  # type: ignore[misc]
 
-    def _box_loss_patch(self) -> AbstractContextManager[None]:
-        """Return the context that gives the network and its average the box loss. For CIoU, nothing is patched."""
-        if not self._has_other_loss() and not getattr(self, "resume", False):
-            return nullcontext()
-        # a resumed training knows its box loss only once the checkpoint is read
-        return patch_box_loss(lambda: self.box_loss if self._has_other_loss() else None, self._strides)
+    def _patch_box_loss(self) -> None:
+        """Give the network and its average the box loss until the training ends. For CIoU, nothing is patched."""
+        if self._has_other_loss():
+            self._patches.enter_context(patch_box_loss(lambda: self.box_loss, self._strides))
 
     def _has_other_loss(self) -> bool:
         return self.box_loss is not None and self.box_loss.name != "ciou"
@@ -176,8 +175,11 @@ class GraftTrainer:
                                    "Leave iou out, or start a new run without resume.", recorded=recorded,
                                    given=self.box_loss))
             if text_key in stored:
+                is_patched = self._has_other_loss()
                 self.box_loss = recorded
                 recorded.mean = float(stored[mean_key])
+                if not is_patched:
+                    self._patch_box_loss()  # the losses are built after this
         super().resume_training(ckpt)  # type: ignore[misc]
 
     def save_model(self) -> Any:
