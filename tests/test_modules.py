@@ -275,9 +275,14 @@ def test_a_users_module_takes_the_place_of_ours(fresh_registry: None) -> None:
         canonical("Partial_conv3")  # it meant ours, which has another constructor
     module("C2f_SE")(Other)
     assert lookup("C2f_SE") is Other
-    importlib.reload(sys.modules[ours.__module__])  # as if ours were imported after the user's file
-    assert lookup("PConv") is Mine
-    assert lookup("Faster_Block").__module__ == ours.__module__
+    file = sys.modules[ours.__module__]
+    before = dict(vars(file))
+    try:
+        importlib.reload(file)  # as if ours were imported after the user's file
+        assert lookup("PConv") is Mine
+        assert lookup("Faster_Block").__module__ == ours.__module__
+    finally:
+        vars(file).update(before)  # later tests pickle the classes that were registered before
 
 
 def test_entry_points_are_loaded(fresh_registry: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, SpecError, nearest
 from yolograft.language import tr
@@ -121,6 +119,8 @@ def find_yaml(name: str) -> Path | None:
 
 def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any], control: str = "") -> tuple[str, list[str]]:
     """Return the graft with all settings, and a sentence for the user; raises `DataError` for a YAML without rows."""
+    import yaml  # a worker does without it
+
     content = yaml.safe_load(text)
     if not isinstance(content, dict) or not content.get("backbone") or not content.get("head"):
         raise DataError(tr("model={path} is no model YAML: expected backbone and head rows.", path=file))
