@@ -14,7 +14,7 @@ from yolograft.host.open import open_model
 from yolograft.modelyaml.catalog import read_yaml
 from yolograft.modelyaml.lint import examine
 
-SHELF = modules.shelf()
+SHELF = modules.registered()
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:

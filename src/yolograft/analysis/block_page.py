@@ -20,7 +20,7 @@ from yolograft.analysis.profile import FORMULAS, count_parameters
 from yolograft.blocks._about import About
 from yolograft.language import tr, translate, wrap
 
-__all__ = ["CHANNELS", "SIZE", "Description", "Operations", "describe", "entry", "measure", "page", "place", "texts"]
+__all__ = ["CHANNELS", "SIZE", "Description", "Operations", "describe", "entry", "measure", "page", "place"]
 
 CHANNELS, SIZE = 256, 20  # the map of which the costs are given: P5 of YOLO11n at 640 pixels
 _COPYING = ("cat", "stack", "clone", "copy_", "constant_pad_nd", "_reshape_copy", "_unsafe_view", "index")
@@ -150,18 +150,6 @@ def _setting(shown: str, meaning: str) -> list[str]:
 
 def _is_alias(word: str, name: str) -> bool:
     return word.lower().replace("_", "") in blocks.aliases(name)
-
-
-def texts() -> set[str]:
-    """Return every text of our own blocks that `translate` is asked for."""
-    found: set[str] = set()
-    for name in blocks.names():
-        cls = blocks.lookup(name)
-        about = getattr(cls, "about", None)
-        if cls.__module__.startswith(f"{blocks.__name__}.") and isinstance(about, About):
-            described = describe(cls)
-            found |= {described.summary, about.use, about.kind, *described.settings.values()}
-    return found
 
 
 def place(name: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from yolograft.analysis.block_page import describe
 from yolograft.language import tr, translate, wrap
 from yolograft.modules import describe_channels
 
-__all__ = ["entry", "page", "texts"]
+__all__ = ["entry", "page"]
 
 # The row of YOLO11 that people replace: its number, the inputs and the arguments, as the module's row has them.
 _ROWS = {
@@ -58,15 +58,6 @@ def page(name: str) -> str:
         number, row = _ROWS[name]
         lines += ["", tr("As a row of yolo11.yaml:"), f"  - {row}    # {number}"]
     return "\n".join(lines)
-
-
-def texts() -> set[str]:
-    """Return every text of our own modules that `translate` is asked for."""
-    found: set[str] = set()
-    for name in modules.shelf():
-        described = describe(modules.lookup(name))
-        found |= {described.summary, *described.settings.values()}
-    return found
 
 
 def _channels(cls: type) -> str:

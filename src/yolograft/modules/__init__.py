@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Channels", "add_plain", "aliases", "canonical", "describe_channels", "has_own", "lookup", "module", "names",
-           "registered", "shelf"]
+           "registered"]
 
 _MODULES: dict[str, type[nn.Module]] = {}
 _ALIASES: dict[str, str] = {}  # normalised name or alias -> registered name
@@ -104,14 +104,7 @@ def has_own(name: str) -> bool:
 
 def names() -> list[str]:
     """Return the names of all modules, sorted."""
-    _import_all()
-    return sorted({*_MODULES, *(_family_name(family, block) for family in _FAMILIES for block in blocks.names())})
-
-
-def shelf() -> list[str]:
-    """Return the names of the modules in this package, without C2f and C3k2 with a block, sorted."""
-    _import_all()
-    return sorted(name for name, cls in _MODULES.items() if _is_ours(cls))
+    return sorted({*registered(), *(_family_name(family, block) for family in _FAMILIES for block in blocks.names())})
 
 
 def registered() -> list[str]:
@@ -141,7 +134,7 @@ def canonical(name: str) -> str:
     if found is None:
         raise ModuleError(tr("No module is named '{name}'.{nearest} The modules are {names}, and C2f_ or C3k2_ with a "
                              "block, such as C2f_SE.", name=name, nearest=nearest(name, names()),
-                             names=", ".join(sorted(_MODULES))))
+                             names=", ".join(registered())))
     return found
 
 

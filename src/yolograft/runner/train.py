@@ -250,7 +250,7 @@ def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any],
         raise HostError(tr("The control '{control}' needs a graft, and {file} has no attention rows: write "
                            "'{control}({name} + se@8)'.", control=control, file=file, name=Path(file).name))
     controls.apply(network, control, 0)
-    baseline = model_yaml.build({**models.host_yaml(dict(host.yaml))}, Graft(), host, classes)  # type: ignore[arg-type]
+    baseline = model_yaml.build(models.host_yaml(dict(host.yaml)), Graft(), host, classes)  # type: ignore[arg-type]
     loaded, total, others = model_yaml.count_transferred(network, baseline)
     scale = model_yaml.scale_of(host)
     at_scale = tr(" at scale {scale}, that of {model}", scale=scale, model=Path(name).name) if scale else ""
