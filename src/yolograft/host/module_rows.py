@@ -33,7 +33,7 @@ from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
 from yolograft import modules
-from yolograft.modelyaml import module_rows, table
+from yolograft.modelyaml import module_rows, table, untrusted
 from yolograft.modelyaml.module_rows import RowModule
 from yolograft.modelyaml.table import IMAGE, Row
 from yolograft.modules._conv import Conv as ShelfConv
@@ -47,12 +47,13 @@ _stock_parse_model = tasks.parse_model
 
 @contextmanager
 def patch_parse_model() -> Iterator[None]:
-    """Let Ultralytics build rows that name a registered module, as long as this context is active."""
+    """Let Ultralytics build rows that name a registered module, and nothing unsafe, as long as this context is active."""
     with patched((tasks, "parse_model", _parse_model)):
         yield
 
 
 def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
+    untrusted.check(d)  # a checkpoint's or a safetensors file's dict comes here too
     rows = table.parse_rows(d)
     custom = [row for row in rows if module_rows.is_module(row.module)]
     if not custom:

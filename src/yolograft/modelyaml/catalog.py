@@ -32,8 +32,10 @@ def has_module(name: str) -> bool:
         found = getattr(torchvision.ops, name[16:], None)
     else:
         found = vars(tasks).get(name)
-    # a file of the user can have put a class of its own there, which `parse_model` does not know how to build
-    return isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.partition(".")[0] in _PACKAGES
+    # A file of the user can have put a class of its own there, which `parse_model` does not know how to build. The classes
+    # of whole models in `tasks` are no layers: their argument is a file to open.
+    return (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.partition(".")[0] in _PACKAGES
+            and found.__module__ != tasks.__name__)
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 
 from yolograft.errors import GraftError, HostError
 from yolograft.language import tr
-from yolograft.modelyaml import catalog, compounds, dialects, load, reader, table
+from yolograft.modelyaml import catalog, compounds, dialects, load, reader, table, untrusted
 from yolograft.modelyaml.attention import check_bypassed, describe_readers
 from yolograft.modelyaml.comparison import Comparison
 from yolograft.modelyaml.findings import Finding, Report
@@ -174,6 +174,13 @@ def _unreadable(error: GraftError) -> Finding:
 def _check_file(path: str | Path, cfg: dict[str, Any]) -> Iterator[Finding]:
     name = Path(path)
     scales = cfg.get("scales")
+    try:
+        untrusted.check_activation(cfg.get("activation"))
+    except HostError as error:
+        yield Finding(row=None, severity="error", what=str(error),
+                      why=tr("Ultralytics evaluates the text of `activation` as Python code. yolograft does not open such "
+                             "a file."),
+                      fix=tr("Write an activation of torch.nn, such as nn.SiLU(). Do not open the file with `yolo`."))
     if "nc" not in cfg:
         yield Finding(row=None, severity="error", what=tr("The file has no `nc`."),
                       why=tr("Ultralytics reads the number of classes from `nc`, even if the data set overrides it later."),

@@ -14,7 +14,7 @@ import yaml
 from yolograft import yaml_text
 from yolograft.errors import HostError
 from yolograft.language import tr
-from yolograft.modelyaml import catalog, table
+from yolograft.modelyaml import catalog, table, untrusted
 
 __all__ = ["GRAFT_KEY", "SCALE_KEY", "SHIPPED", "SWAP_KEY", "VERSION_KEY", "host_yaml", "load", "marked", "read_text",
            "unmarked"]
@@ -50,6 +50,8 @@ def load(path: str | Path) -> dict[str, Any]:
     if _has_broken_rows(config):
         _check_punctuation(catalog.find_yaml(path))
     config = unmarked(config)
+    untrusted.check_activation(config.get("activation"))
+    untrusted.check_repeats(config)
     own = config.pop(SCALE_KEY, "")
     return {**config, "scale": config.get("scale") or own}
 

@@ -19,6 +19,7 @@ from yolograft.modelyaml.mends import Mend
 from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, understand
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output, parse_literal, short_text
 from yolograft.modelyaml.unknown import check_argument_count, explain_unknown
+from yolograft.modelyaml.untrusted import MAX_REPEATS
 
 __all__ = ["check_blocks", "check_head_inputs", "check_modules", "check_repetition", "check_strides", "check_unread"]
 
@@ -27,10 +28,11 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
     """Report repeats that are no whole number from 1, and unknown modules."""
     for row in comparison.rows:
         n = row.repeats
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_REPEATS:
             yield Finding(row=row.number, severity="error",
                           what=tr("{row} has {number} repeats.", row=row, number=short_text(n)),
-                          why=tr("The second value is the number of repeats: a whole number from 1."),
+                          why=tr("The second value is the number of repeats: a whole number from 1 to {most}.",
+                                 most=MAX_REPEATS),
                           fix=tr("Write 1: {row}", row=_format_row(row, repeats=1)))
         if row.number in comparison.unknown:
             why, fix = explain_unknown(row.module, _module_names(comparison.stock_rows))
