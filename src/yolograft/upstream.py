@@ -33,6 +33,7 @@ COMMANDS = "host/commands.py"
 COMPLETION = "cli/completion.py"
 CPU_SELECT = "fast/cpu/select.py"
 CUDA_GRAPH = "fast/gpu/cuda_graph.py"
+DATA_DOWNLOAD = "host/data_download.py"
 DYSAMPLE = "modules/dysample.py"
 EVALUATE = "runner/evaluate.py"
 FINGERPRINT = "runner/fingerprint.py"
@@ -613,8 +614,10 @@ INTERNALS: tuple[Internal, ...] = (
 
     # Data
     Internal(
-        name="ultralytics.data.utils:check_det_dataset", kind="relied on", files=(FINGERPRINT, TRAIN),
-        why="It resolves the YAML file of a data set.", breaks="A study cannot fingerprint its data."),
+        name="ultralytics.data.utils:check_det_dataset", kind="relied on", files=(FINGERPRINT, TRAIN, DATA_DOWNLOAD),
+        parameters=("dataset", "autodownload"), source=("if s and autodownload",),
+        why="It resolves the YAML file of a data set. With `autodownload=False` it runs no `download:` key.",
+        breaks="A study cannot fingerprint its data, or a data YAML of a stranger runs code."),
     Internal(
         name="ultralytics.data.utils:check_cls_dataset", kind="relied on", files=(FINGERPRINT, TRAIN),
         why="It resolves the folder of a classification set.", breaks="A study cannot fingerprint its data."),
@@ -762,7 +765,8 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="One of several trainings that start at once can fail."),
     Internal(
         name="ultralytics.data.dataset:load_dataset_cache_file", kind="patched", files=(LABEL_CACHE,), parameters=("path",),
-        why="Half a label cache counts as none.", breaks="A training fails where a cache is incomplete."),
+        why="A label cache is a pickle of a stranger's data set. Ours reads arrays and plain values alone.",
+        breaks="A label cache of a data set can run code."),
     Internal(
         name="ultralytics.utils.loss:BboxLoss", kind="patched", files=(BOX_LOSS,), parameters=("reg_max",),
         why="With `iou=NAME`, detection losses are built with a subclass of it.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from yolograft.cli import ultralytics_arguments
-from yolograft.cli.arguments import UsageError, parse_pairs, rename
+from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, rename
 from yolograft.cli.command import Argument, Command
 from yolograft.language import tr
 
@@ -43,6 +43,7 @@ def _study() -> Command:
             Argument("retry", "False", tr("True runs failed trials again")),
             Argument("test", "False", tr("True scores the best arm once on the test split, at the end")),
             Argument("storage", "", tr("URL of a data base server, for several machines")),
+            Argument("allow_download", "False", tr("True lets the `download:` key of your data YAML run or download")),
             Argument("executor", "local", tr("local, or ray for a Ray cluster")),
             Argument("address", "", tr("address of the Ray cluster, as in address=auto")),
             Argument("host", "ultralytics", tr("what trains; yolograft.study.dummy trains nothing, for tests")),
@@ -87,6 +88,10 @@ def run(words: Sequence[str]) -> int:
     pairs = _rename({key: value for key, value in given.items() if key not in files})
     location: dict[str, str] = {key: pairs.pop(key) for key in ("name", "project") if key in pairs}
     options = {key: pairs.pop(key) for key in _RUN if key in pairs}
+    if parse_bool("allow_download", pairs.pop("allow_download", "False")):
+        from yolograft.host.data_download import allow_download
+
+        allow_download()
     from yolograft.cli import console
 
     return console.run(files[0] if files else None, pairs, location, options)

@@ -25,6 +25,7 @@ from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
 from yolograft.host.box_loss import check_threshold, without_box_loss
 from yolograft.host.change_swap import set_swap
+from yolograft.host.data_download import allow_download, check_download
 from yolograft.host.log import warn
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
@@ -35,7 +36,7 @@ from yolograft.spec import Graft, Swap
 
 __all__ = ["run"]
 
-_OWN = ("graft", "swap", "blocks", "modules", "speed", "replace")
+_OWN = ("graft", "swap", "blocks", "modules", "speed", "replace", "allow_download")
 _TEXTS = ("graft", "swap", "blocks", "modules", "name", "project")  # never read as a number: a run can be named 2024_08
 _PATHS = ("model", "data", "source", "pretrained", "resume", "cfg", "tracker", "save_dir", "distill_model")
 _BOATS = "https://ultralytics.com/images/boats.jpg"  # the image that `yolo` predicts by default with an OBB model
@@ -61,8 +62,12 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         Graft.parse(graft)
     if swap is not None:
         Swap.parse(swap)
-    if not isinstance(replace, bool):
-        raise HostError(tr("{key}={text}: expected True or False.", key="replace", text=replace))
+    allow = arguments.pop("allow_download", False)
+    for key, value in (("replace", replace), ("allow_download", allow)):
+        if not isinstance(value, bool):
+            raise HostError(tr("{key}={text}: expected True or False.", key=key, text=value))
+    if allow:
+        allow_download()
     if "speed" in arguments and mode not in ("train", "tune"):
         raise HostError(tr("'speed' is not an argument of 'yolograft {mode}', only of train and tune.", mode=mode))
     if "speed" in arguments:
@@ -81,6 +86,8 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         arguments["device"] = _check_device(arguments["device"])
     if mode in ("train", "val", "tune", "benchmark") and arguments.get("data") is not None:
         arguments["data"] = _find_data(arguments["data"], arguments.get("task"))
+        if mode == "benchmark" and arguments.get("task") != "classify":  # the other modes check it themselves
+            check_download(arguments["data"])
     name = _model_name(arguments)
     try:
         model = open_model(name, arguments.pop("task", None))
@@ -170,7 +177,8 @@ def _read_arguments(mode: str, pairs: dict[str, str]) -> dict[str, Any]:
             raise HostError(tr("'{word}' has no key. Write key=value, as in model=yolo11n.pt, and put quotes around a value "
                                "with blanks: data=\"my data/data.yaml\"", word=key))
         raise HostError(tr("'{key}' is not an argument of 'yolograft {mode}'.{hint} List them: yolo cfg, and graft=, "
-                           "swap=, blocks=, modules=, speed=, replace=", key=key, mode=mode, hint=nearest(key, known)))
+                           "swap=, blocks=, modules=, speed=, replace=, allow_download=", key=key, mode=mode,
+                           hint=nearest(key, known)))
     return arguments
 
 

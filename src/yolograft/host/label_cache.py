@@ -1,4 +1,7 @@
-"""Ultralytics' label cache (`labels/train.cache`), written so that several trainings can start on one data set at once.
+"""Ultralytics' label cache (`labels/train.cache`), read without running code and written in one step.
+
+The file is a pickle that comes with a data set, so a stranger can have written it. Here only arrays, numbers, texts and
+containers are read from it. A file with anything else counts as no file, and the labels are scanned again.
 
 Ultralytics deletes the old file and then writes the new one in place. Two processes that do so at the same time can delete
 or rename each other's file, which raises an error, and a third one can read half a file. Here each process writes a file of
@@ -12,6 +15,8 @@ labels must be scanned.
 
 from __future__ import annotations
 
+import gc
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,14 +31,15 @@ from yolograft.host.log import warn
 from yolograft.language import tr
 from yolograft.patch import patched
 
-__all__ = ["atomic_label_cache"]
+__all__ = ["safe_label_cache"]
 
-_stock_load = dataset.load_dataset_cache_file
+_ARRAYS = {("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
+           ("numpy.core.numeric", "_frombuffer"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
 @contextmanager
-def atomic_label_cache() -> Iterator[None]:
-    """Inside this context, this process writes label caches in one step."""
+def safe_label_cache() -> Iterator[None]:
+    """Inside this context, this process reads label caches without running code, and writes them in one step."""
     with patched((dataset, "save_dataset_cache_file", _save), (dataset, "load_dataset_cache_file", _load)):
         yield
 
@@ -56,10 +62,38 @@ def _save(prefix: str, path: Path, x: dict[str, Any], version: str) -> None:
 
 
 def _load(path: Path) -> Any:
-    """Read a label cache. Half a file, of a process that was killed while stock code wrote it, counts as no file."""
+    """Read a label cache. Half a file, or one that names a function or a class, counts as no file."""
     try:
-        return _stock_load(path)
-    except (FileNotFoundError, AssertionError, AttributeError):
-        raise
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read_header(file)
+            with _no_garbage_collection():
+                return _PlainUnpickler(file).load().item()
     except Exception as error:  # NumPy and pickle raise many types for half a file
+        if isinstance(error, pickle.UnpicklingError) and "is not allowed" in str(error):
+            warn(tr("{path} is no label cache of Ultralytics: {problem}. It is not used, and the labels are read again.",
+                    path=path, problem=error))
         raise FileNotFoundError(path) from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Read arrays and plain values alone. Any other class or function in the pickle raises an error."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return one of the functions with which NumPy rebuilds its arrays."""
+        if (module.replace("numpy._core", "numpy.core"), name) in _ARRAYS or (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause the collector, which would scan the growing lists of labels again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

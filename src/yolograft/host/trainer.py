@@ -29,7 +29,7 @@ from yolograft.fast.acceleration import Acceleration
 from yolograft.host import layer_table, models, safetensors_file, swaps
 from yolograft.host.box_loss import patch_box_loss, read_iou
 from yolograft.host.checkpoint_guard import guard
-from yolograft.host.label_cache import atomic_label_cache
+from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
 from yolograft.host.transfer import plan_transfer
@@ -100,7 +100,7 @@ class GraftTrainer:
                                ("iou", self.box_loss and str(self.box_loss))):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
-        with guard(), atomic_label_cache():
+        with guard(), safe_label_cache():
             return super().train()  # type: ignore[misc]
 
     def _find_module_files(self) -> str | None:

@@ -27,7 +27,8 @@ from yolograft.host.box_loss import check_task, check_threshold, read_iou, witho
 from yolograft.host.build import model_config, name_failing_row
 from yolograft.host.change_swap import canonical_swap, loaded_fresh, set_swap
 from yolograft.host.checkpoint_guard import GuardedModel
-from yolograft.host.label_cache import atomic_label_cache
+from yolograft.host.data_download import check_download
+from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.model_names import find_model
 from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
@@ -142,6 +143,7 @@ class _GraftingModel(GuardedModel):
         """
         module_files.load_own(kwargs)  # the graft and the swap can name their classes
         self._check_cfg(kwargs.get("cfg"))
+        self._check_data(kwargs)
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
             raise HostError(tr("resume continues with the checkpoint's own graft, '{carried}', not '{graft}'. Leave graft "
@@ -179,6 +181,14 @@ class _GraftingModel(GuardedModel):
             raise HostError(tr("cfg={name} is a model YAML. In Python, open it, and load the weights into it: "
                                "YOLO('{name}').train(pretrained='{model}', ...)", name=cfg, model=self.model_name))
 
+    def _check_data(self, arguments: dict[str, Any]) -> None:
+        """Raise `DataError` if Ultralytics would run the `download:` key of the data YAML."""
+        if self.task != "classify":
+            found = {**self._run_arguments(), **arguments}
+            data = found.get("data")
+            for one in data if isinstance(data, (list, tuple)) else [data]:
+                check_download(one, found.get("split"))
+
     def _with_box_loss(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return train arguments with the box loss of `iou`, if it names one, in its canonical text.
 
@@ -194,8 +204,9 @@ class _GraftingModel(GuardedModel):
     def val(self, validator: Any = None, **kwargs: Any) -> Any:
         """Validate as `ultralytics.YOLO.val` does."""
         check_threshold("val", kwargs.get("iou"))
+        self._check_data(kwargs)
         check_run_folder("val", {**self._run_arguments(), **kwargs})
-        with atomic_label_cache():
+        with safe_label_cache():
             return super().val(validator=validator, **kwargs)
 
     def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs: Any) -> Any:
@@ -233,6 +244,7 @@ class _GraftingModel(GuardedModel):
         if missing:
             raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
                                "pip install \"yolograft[export]\"", format=name, packages=", ".join(missing)))
+        self._check_data(kwargs)  # INT8 is calibrated on it
         model: Any = self.model
         previous = getattr(model, "pt_path", None)
         model.pt_path = str(file)
@@ -261,6 +273,7 @@ class _GraftingModel(GuardedModel):
     def tune(self, *args: Any, graft: Any = None, swap: Any = None, replace: bool = False, blocks: str | None = None,
              modules: str | None = None, speed: str | None = None, **kwargs: Any) -> Any:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft and the swap. See `train`."""
+        self._check_data(kwargs)
         kwargs = self._with_box_loss(kwargs)
         set_swap(self, swap, replace=replace)
         set_graft(self, graft, replace=replace)

@@ -22,6 +22,7 @@ from ultralytics.data import base
 from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dataset, img2label_paths
 
 from yolograft.errors import DataError
+from yolograft.host.data_download import check_download
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -78,6 +79,8 @@ def resolve_dataset(name: str, task: str) -> dict[str, Any]:
     Raises:
         DataError: Ultralytics cannot resolve the data set.
     """
+    if task != "classify":
+        check_download(name)
     try:
         dataset: dict[str, Any] = check_cls_dataset(name) if task == "classify" else check_det_dataset(name)
     except Exception as error:  # Ultralytics raises exceptions of many types here
