@@ -16,7 +16,7 @@ from yolograft.language import tr
 __all__ = ["SHELLS", "SPEEDS", "commands", "run", "script"]
 
 SHELLS = ("bash", "zsh")
-_OWN = ("graft", "swap", "blocks", "modules", "replace", "speed")
+_OWN = ("graft", "swap", "blocks", "modules", "replace", "allow_download", "speed")
 SPEEDS = ("auto", "stock", "float32", "bfloat16", "resident", "graphed")  # as `fast.modes.MODES`, without importing torch
 _FILES = ("model", "data", "source", "to", "blocks", "modules")
 

@@ -55,8 +55,8 @@ def check_download(data: Any, split: str | None = None) -> None:
         text = str(script).strip()
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
         raise DataError(tr("data={file}: its images are missing, and its key `download:` {kind}. yolograft runs and "
-                           "downloads nothing that a file asks for. Read it, and add allow_download=True if you trust it:\n{script}",
-                           file=file, kind=kind, script=shown))
+                           "downloads nothing that a file asks for. Read it, and add allow_download=True if you trust "
+                           "it:\n{script}", file=file, kind=kind, script=shown))
 
 
 def _is_address(text: str) -> bool:
