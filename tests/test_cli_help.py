@@ -98,7 +98,7 @@ def test_the_page_lists_what_the_check_of_arguments_takes(
 
 def test_a_study_takes_what_its_page_lists() -> None:
     assert {key.name for key in PAGES["study"].arguments} == {
-        "data", "model", "blocks", "modules", *plan._STUDY_KEYS, "name", "project", *study._RUN}
+        "data", "model", "blocks", "modules", "allow_download", *plan._STUDY_KEYS, "name", "project", *study._RUN}
 
 
 @pytest.mark.parametrize("mode", MODES)

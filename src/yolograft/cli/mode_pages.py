@@ -47,7 +47,8 @@ def _describe(mode: str, summary: str) -> Command:
     own.append(Argument("replace", "", tr("True lets graft= and swap= remove blocks and modules of the checkpoint that were "
                                           "trained")))
     if mode in ("train", "val", "export", "tune", "benchmark"):
-        own.append(Argument("allow_download", "False", tr("True lets the `download:` key of your data YAML run or download")))
+        own.append(Argument("allow_download", "False",
+                            tr("True lets the `download:` key of your data YAML run or download")))
     if mode in ("train", "tune"):
         own.append(Argument("speed", "auto", tr("how to train. On a CPU: auto times the ways and takes the fastest; "
                                                 "stock is Ultralytics unchanged; float32 and bfloat16 choose the "
