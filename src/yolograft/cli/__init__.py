@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from yolograft import __version__
 from yolograft.cli import adopt, completion, data, data_pages, demo, mode_pages, models, modes, study, yamls
-from yolograft.cli.arguments import UsageError
+from yolograft.cli.arguments import UsageError, parse_bool
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
 from yolograft.language import tr, wrap
@@ -91,11 +91,22 @@ def _run(words: list[str]) -> int:
         mode = modes.find_mode(asked)
         print(_help([mode[0]] if mode else asked))
         return 0
+    words = _read_trust(words)
+    command, rest = words[0], words[1:]
     if found := modes.find_mode(words):
         return modes.run(*found)
     if command not in COMMANDS:
         raise _unknown(command)
     return COMMANDS[command](rest)
+
+
+def _read_trust(words: list[str]) -> list[str]:
+    """Take `trust=True`, which every command that opens a checkpoint has, from the words of a command."""
+    pairs = [(word, word.lstrip("-").partition("=")) for word in words]
+    for _, (key, _, value) in pairs:
+        if key == "trust" and len(words) > 1 and parse_bool("trust", value or "True"):
+            os.environ["YOLOGRAFT_TRUST"] = "1"  # for the processes of a study or of several GPUs as well
+    return [word for word, (key, _, _) in pairs if key != "trust"] or words
 
 
 def _help(words: Sequence[str]) -> str:

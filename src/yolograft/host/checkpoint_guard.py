@@ -1,4 +1,4 @@
-"""Open checkpoints without Ultralytics' AutoInstall, and explain which class a checkpoint lacks.
+"""Open checkpoints without running code from them and without AutoInstall, and explain which class a checkpoint lacks.
 
 If a checkpoint names a module that is not installed, Ultralytics runs `pip install` with this name. Anyone could publish a
 package of that name, so this never happens here: not in `yolograft.YOLO`, not in our commands, and not in the processes that
@@ -26,6 +26,7 @@ from ultralytics.utils import checks
 from yolograft import modules
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
+from yolograft.host.pickle_check import check_pickle
 from yolograft.host.pickled import class_names
 from yolograft.language import tr
 from yolograft.patch import patched
@@ -60,7 +61,10 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
     # before Ultralytics logs that it will install something
     if Path(str(weight)).is_file() and _lacks_module(weight):
         raise HostError(_explain(weight))
-    with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False), *_classes_of_script(weight)):
+    classes = _classes_of_script(weight)
+    with patched(*classes):
+        check_pickle(weight)
+    with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False), *classes):
         try:
             return _STOCK(weight, *args, **kwargs)
         except GraftError:

@@ -25,7 +25,7 @@ from torch import Tensor
 from yolograft.errors import HostError
 from yolograft.language import tr
 
-__all__ = ["Opened", "Record", "children", "class_names", "open_pickle", "state_of", "walk"]
+__all__ = ["Call", "Opened", "Record", "children", "class_names", "open_pickle", "state_of", "walk"]
 
 _DTYPES = {
     "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
@@ -41,25 +41,44 @@ _MEMORY = 4  # bytes of memory for each byte of the file: float16 becomes float3
 _MAX_PICKLE = 256 * 2**20  # bytes of data.pkl; those of YOLO models have less than 1 MiB
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call that a pickle makes.
+
+    Attributes:
+        path: the module and the name of the function or class; with () if it is the result of another call.
+        args: the arguments. Names of classes and functions are subclasses of `Record`.
+    """
+
+    path: str
+    args: tuple[Any, ...]
+
+
 class Record:
     """What a pickle says of one object: the name of its class, and its state.
 
     Attributes:
         path: the module and the name of its class, with a dot between them.
+        calls: where the pickle's calls are noted.
         state: the attributes.
         items: the items of a dict's subclass.
     """
 
     path = ""
+    calls: list[Call] = []
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Record:
         """Make an empty record, from whatever arguments the pickle has."""
         made = super().__new__(cls)
         made.__dict__.update(state={}, items={}, elements=[])
+        if args or kwargs:  # an object of a class is made without arguments, and gets its state afterwards
+            cls.calls.append(Call(cls.path, args))
         return made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take any arguments and ignore them."""
+        """Note the call. pickle calls a class or a function; it makes an object of a class without this."""
+        if not (args or kwargs):
+            self.calls.append(Call(self.path, args))
 
     def __setstate__(self, state: Any) -> None:
         for part in state if isinstance(state, tuple) else (state,):
@@ -70,8 +89,9 @@ class Record:
         self.items[key] = value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Record:
-        """Return an empty record where the pickle would call this object."""
-        return Record()
+        """Return an empty record where the pickle would call this object, and note the call."""
+        self.calls.append(Call(f"{self.path}()", args))
+        return Record.__new__(type(self))
 
     def append(self, value: Any) -> None:
         """Keep one element of a list's subclass."""
@@ -97,10 +117,12 @@ class Opened:
     Attributes:
         value: the pickled object. Objects of classes are `Record`s.
         names: the (module, name) of every class and function that the pickle names.
+        calls: every call of one of them.
     """
 
     value: Any
     names: set[tuple[str, str]] = field(default_factory=set)
+    calls: list[Call] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -117,6 +139,7 @@ class _Unpickler(pickle.Unpickler):
         self._load_storage = load_storage
         self._records: dict[tuple[str, str], type[Record]] = {}
         self.names: set[tuple[str, str]] = set()
+        self.calls: list[Call] = []
 
     def find_class(self, module: str, name: str, /) -> Any:
         """Return a container, a function that rebuilds tensors, or a class of `Record`. Nothing is imported."""
@@ -133,7 +156,7 @@ class _Unpickler(pickle.Unpickler):
             return _first
         self.names.add(key)
         if key not in self._records:
-            self._records[key] = type("Record", (Record,), {"path": f"{module}.{name}"})
+            self._records[key] = type("Record", (Record,), {"path": f"{module}.{name}", "calls": self.calls})
         return self._records[key]
 
     def persistent_load(self, pid: Any, /) -> _Storage:
@@ -201,7 +224,7 @@ def _read(archive: zipfile.ZipFile, file: Path, tensors: bool) -> Opened:
 
     with archive.open(pickled) as stream:
         reader = _Unpickler(stream, load_storage)
-        return Opened(reader.load(), reader.names)
+        return Opened(reader.load(), reader.names, reader.calls)
 
 
 def _check_sizes(members: dict[str, zipfile.ZipInfo], pickled: str, file: Path, tensors: bool) -> None:

@@ -30,6 +30,7 @@ from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.data_download import check_download
 from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.model_names import find_model
+from yolograft.host.pickle_check import trust_file
 from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
 from yolograft.host.transfer import plan_transfer
@@ -414,9 +415,11 @@ class YOLO(_GraftingModel, StockYOLO):
         replace: whether `graft` and `swap` may drop blocks and modules of the checkpoint.
         blocks: a Python file that defines blocks of the graft, or several files with commas between them.
         modules: a Python file whose classes rows of the model YAML name, or several files with commas between them.
+        trust: whether to open a checkpoint that could run code.
 
     Raises:
-        GraftError: the graft does not fit or would drop blocks, or a file is not a model or cannot be imported.
+        GraftError: the graft does not fit or would drop blocks, the checkpoint could run code, or a file is not a model or
+            cannot be imported.
     """
 
     def __init__(
@@ -430,6 +433,7 @@ class YOLO(_GraftingModel, StockYOLO):
         replace: bool = False,
         blocks: str | Path | None = None,
         modules: str | Path | None = None,
+        trust: bool = False,
     ) -> None:
         if task is not None and not (isinstance(task, str) and task.isidentifier() and task != "none"):
             raise HostError(tr("The second argument of YOLO is the task, as in Ultralytics, not the graft. "
@@ -440,6 +444,8 @@ class YOLO(_GraftingModel, StockYOLO):
         if swap is not None:
             Swap.of(swap)
         model = find_model(model)
+        if trust:
+            trust_file(model)
         if _is_rtdetr(model):
             self.__class__ = RTDETR
             StockRTDETR.__init__(self, str(model))
