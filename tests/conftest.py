@@ -54,6 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(partial(shutil.rmtree, os.environ["YOLO_CONFIG_DIR"], ignore_errors=True))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """List the failures of `test_0_upstream.py` first: they may explain the others, whichever worker ended first."""
+    for kind in ("failed", "error"):
+        terminalreporter.stats.get(kind, []).sort(key=lambda report: "test_0_upstream.py" not in report.nodeid)
+    yield
+
+
 @pytest.fixture(autouse=True)
 def _restore_default_activation() -> Iterator[None]:
     """Restore `Conv.default_act`, which Ultralytics 8.3.0 changes when it builds a YAML with `activation:`."""
