@@ -1,7 +1,6 @@
 """The demo trains both arms, prints their folders, and reports invalid arguments before it writes a file."""
 
 import shlex
-from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,9 @@ from yolograft.host import YOLO
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 
 
-@pytest.mark.parametrize("plots", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_both_arms_are_trained_and_printed(
-    plots: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not plots:  # Ultralytics' own figures, which take longer than both trainings
-        monkeypatch.setattr(YOLO, "train", partialmethod(YOLO.train, plots=False))
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "images=30", "epochs=1", "imgsz=32"]) == 0
     printed = capsys.readouterr().out
