@@ -54,8 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(partial(shutil.rmtree, os.environ["YOLO_CONFIG_DIR"], ignore_errors=True))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
     """List the failures of `test_0_upstream.py` first: they may explain the others, whichever worker ended first."""
     for kind in ("failed", "error"):
         terminalreporter.stats.get(kind, []).sort(key=lambda report: "test_0_upstream.py" not in report.nodeid)
