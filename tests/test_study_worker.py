@@ -134,7 +134,7 @@ def test_the_process_that_scores_the_held_out_split_ends_with_its_parent(tmp_pat
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s")],
                               env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
     with parent:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (found := list((tmp_path / "s").glob("trials/*/pid"))) and time.monotonic() < deadline:
             time.sleep(0.05)
         child = int(found[0].read_text())
