@@ -18,9 +18,9 @@ HEAD = """# What yolograft needs of Ultralytics and PyTorch
 - **overridden**: a subclass of yolograft overrides it.
 - **relied on**: yolograft calls it, or depends on how it works.
 
-`tests/test_0_upstream.py` runs before all other tests. It checks every entry against the installed packages: the name
-exists, its signature has the parameters, and its source has the lines that yolograft depends on. Run it first when a new
-version of Ultralytics or PyTorch comes out:
+`tests/test_0_upstream.py` is the first test file, and its failures are listed before all others. It checks every entry
+against the installed packages: the name exists, its signature has the parameters, and its source has the lines that
+yolograft depends on. Run it first when a new version of Ultralytics or PyTorch comes out:
 
 ```bash
 pip install -U ultralytics && python -m pytest tests/test_0_upstream.py

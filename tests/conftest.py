@@ -2,9 +2,12 @@
 
 import dataclasses
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,49 @@ os.environ.setdefault("YOLO_OFFLINE", "True")
 os.environ["YOLOGRAFT_LANG"] = "en"  # the tests compare English messages, on a machine with any locale
 
 DATA = Path(os.environ.get("YOLOGRAFT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+MOST_WORKERS = 8  # more do not help: the longest test file bounds the time
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return the number of worker processes for `-n auto`: at most one per CPU and per test file, and 0 for just one."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None  # pytest-xdist reads it
+    files = {argument.partition("::")[0] for argument in config.args}
+    workers = min(_cpus(), MOST_WORKERS)
+    if all(file.endswith(".py") for file in files):
+        workers = min(workers, len(files))
+    return workers if workers > 1 else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker process its own Ultralytics settings, and its share of the CPUs.
+
+    The main process sets the variables before it starts the workers. They must inherit the number of threads, because
+    `yolograft.threads` distinguishes a variable that a process starts with from one that Ultralytics sets.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker:
+        folder = Path(os.environ["YOLO_CONFIG_DIR"]) / worker  # Ultralytics writes its settings without a lock
+        folder.mkdir()
+        os.environ["YOLO_CONFIG_DIR"] = str(folder)
+    elif workers := config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cpus() // workers)))
+        os.environ["YOLO_CONFIG_DIR"] = tempfile.mkdtemp(prefix="yolograft-tests-")
+        config.add_cleanup(partial(shutil.rmtree, os.environ["YOLO_CONFIG_DIR"], ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """List the failures of `test_0_upstream.py` first: they may explain the others, whichever worker ended first."""
+    for kind in ("failed", "error"):
+        terminalreporter.stats.get(kind, []).sort(key=lambda report: "test_0_upstream.py" not in report.nodeid)
+    yield
 
 
 @pytest.fixture(autouse=True)

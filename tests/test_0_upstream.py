@@ -1,4 +1,7 @@
-"""The canary, and the first test file by name: does the installed Ultralytics and PyTorch still have what we need?
+"""The canary: does the installed Ultralytics and PyTorch still have what we need?
+
+It is the first test file by name, so that it runs before all others, or beside them in the first worker process of
+pytest-xdist. `conftest.py` lists its failures before those of all other tests, which they may explain.
 
 One test for every entry of `yolograft.upstream`. The tests below them keep that list complete: they read the code.
 """

@@ -347,7 +347,7 @@ def test_twenty_kills_lose_no_result_and_repeat_no_trial(tmp_path):
 
 def test_ctrl_c_ends_every_process_and_leaves_a_study_that_can_be_resumed(tmp_path):
     process = start(tmp_path / "s", ("pause", 2), ("seeds", 1))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not list((tmp_path / "s").glob("trials/*/lock")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
@@ -407,8 +407,10 @@ def test_the_view_takes_a_small_part_of_the_running_time(tmp_path):
         drawn.append(sum(map(len, study.results.values())))
         time.sleep(0.2)
 
+    begun = time.monotonic()
     run(words(seeds=6, epochs=1), tmp_path / "s", workers=2, view=slow)
-    assert len(drawn) <= 4, "the view may take one twentieth of the running time, however many trials end"
+    most = 2 + (time.monotonic() - begun) / (20 * 0.2)  # at the start and at the end; a busy machine gives it more time
+    assert len(drawn) <= most, "the view may take one twentieth of the running time, however many trials end"
     assert drawn[-1] == 12, "the view is called once more at the end"
 
 

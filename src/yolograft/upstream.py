@@ -1,7 +1,7 @@
 """Every internal of Ultralytics and PyTorch that yolograft patches, overrides or relies on: one list.
 
-`docs/make_upstream.py` writes docs/upstream.md from it, and `tests/test_0_upstream.py` checks every entry against the
-installed packages before any other test runs. Another test reads the imports, the `patched(...)` calls and the overridden
+`docs/make_upstream.py` writes docs/upstream.md from it, and `tests/test_0_upstream.py`, the first test file, checks every
+entry against the installed packages. Another test reads the imports, the `patched(...)` calls and the overridden
 methods of the package, and fails where one has no entry here. Standard library only: `problem` imports what it checks.
 """
 
