@@ -175,5 +175,9 @@ def test_places_of_a_yolo_are_named_as_sites() -> None:
     found = {place.name: place for place in places(model.model)}
     assert {name: (place.graft, place.channels, place.kind) for name, place in found.items()} == {
         "4": ("se(ratio=4)@4", 128, "channel"), "8": ("se@8", 256, "channel"), "8#2": ("eca@8", 256, "channel"),
-        "p3": ("cbam@p3", 64, "both"), "p5": ("cbam@p5", 256, "both"), "8/pre": ("gct@8/pre", 128, "channel"),
-        "6.m.0.cv2": ("se(ratio=8)@6.m.0.cv2", 64, "channel"), "10>21": ("mhsa@10>21", 256, "none")}
+        "p3": ("cbam@p3", 64, "both"), "p5": ("cbam@p5", 256, "both"), "8/pre": ("gct@8/pre", 256, "channel"),
+        "6.m.0.cv2": ("se(ratio=8)@6.m.0.cv2", 32, "channel"), "10>21": ("mhsa@10>21", 256, "none")}
+    bare = YOLO("yolo11n.yaml").model
+    attach.graft(bare, " + ".join(place.graft for place in found.values()))
+    assert list({place.name: place.graft for place in places(bare)}.items()) == [
+        (name, place.graft) for name, place in found.items()], "the text of a place is a graft at this place"
