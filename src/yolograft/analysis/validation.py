@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -241,7 +242,9 @@ def quiet() -> Iterator[None]:
     level = LOGGER.level
     LOGGER.setLevel(logging.WARNING)
     try:
-        with patched((utils, "VERBOSE", False)):  # the progress bars of 8.3 read it, those of 8.4 the log's level
+        # the progress bars of 8.3 read VERBOSE, those of 8.4 the log's level
+        with patched((utils, "VERBOSE", False)), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'pin_memory'")  # 8.3 asks for it without a GPU, too
             yield
     finally:
         LOGGER.setLevel(level)
