@@ -143,6 +143,7 @@ class _PlaceStatistics:
         self.minimum, self.maximum = math.inf, -math.inf
         self.gate, self.changed, self.moved = (torch.empty(0),) * 3  # of the last batch
 
+    @torch.no_grad()
     def observe(self, x: Tensor, y: Tensor) -> None:
         """Keep the gate of a batch until its classes are known. Shapes (B, C, H, W)."""
         born = self.born.to(x.device)(x)

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from yolograft.analysis.causal_value import ALL, HOW
 from yolograft.analysis.explain import Explained, ExplainedPlace
+from yolograft.report.signed import number, number_and_interval
 from yolograft.report.style import COLOURS, PAPER, Drawn, Tips, short, text_colour, tip
 from yolograft.report.words import Translator
 
@@ -51,8 +52,7 @@ def channels(places: Sequence[ExplainedPlace], names: Mapping[int, str], say: Tr
         axes.grid()
     for axes in panels.flat[len(shown):]:
         axes.set_visible(False)
-    figure.supxlabel(say("channel sorted"), fontsize=10)
-    figure.supylabel(say("gate"), fontsize=10)
+    _label(panels, len(shown), say)
     handles = [Line2D([], [], color=colour, label=short(names.get(kind, say("no object")), 24))
                for kind, colour in _colours(shown[0], names).items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)), fontsize=9)
@@ -83,9 +83,18 @@ def classes(place: ExplainedPlace, names: Mapping[int, str], say: Translator) ->
         axes.grid()
     for axes in panels.flat[len(kinds):]:
         axes.set_visible(False)
-    figure.supxlabel(say("channel sorted"), fontsize=10)
-    figure.supylabel(say("gate"), fontsize=10)
+    _label(panels, len(kinds), say)
     return figure, tips
+
+
+def _label(panels: Any, shown: int, say: Translator) -> None:
+    """Label the axes at the left, and the lowest panel of each column."""
+    columns = panels.shape[1]
+    for place in range(shown):
+        if not place % columns:
+            panels.flat[place].set_ylabel(say("gate"))
+        if place + columns >= shown:
+            panels.flat[place].set_xlabel(say("channel sorted") if columns == 1 else say("channel"))
 
 
 def _colours(place: ExplainedPlace, names: Mapping[int, str]) -> dict[int, str]:
@@ -119,10 +128,10 @@ def maps(one: Explained, say: Translator) -> Drawn | None:
                         extent=(0, width, height, 0))
             _bare(axes)
     panels[0][0].set_title(say("images"), fontsize=9)
-    for number, place in enumerate(shown, 1):
-        panels[0][number].set_title(short(place.graft, 22), fontsize=9)
+    for column, place in enumerate(shown, 1):
+        panels[0][column].set_title(short(place.graft, 22), fontsize=9)
         norm = TwoSlopeNorm(1, 1 - reach[place.name], 1 + reach[place.name])
-        bar = figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=list(panels[:, number]), location="bottom", aspect=14,
+        bar = figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=list(panels[:, column]), location="bottom", aspect=14,
                               shrink=0.9, pad=0.02)
         bar.set_ticks([1 - reach[place.name], 1, 1 + reach[place.name]])
         bar.ax.set_xticklabels([f"{1 - reach[place.name]:.2f}", "1", f"{1 + reach[place.name]:.2f}"], fontsize=8)
@@ -156,7 +165,7 @@ def causal(one: Explained, say: Translator) -> Drawn | None:
             if value is None:
                 continue
             found, y = value.differences.mean, line + 0.24 * (len(used) - 1) / 2 - 0.24 * place
-            text = (f"{labels[name]}\n{say(_LABELS[how])}: {found.estimate:+.4f} [{found.low:+.4f}, {found.high:+.4f}]")
+            text = f"{labels[name]}\n{say(_LABELS[how])}: {number_and_interval(found)}"
             tip(tips, axes.plot([found.low, found.high], [y, y], color=COLOURS[place], linewidth=2,
                                 solid_capstyle="butt")[0], None, text)
             tip(tips, axes.plot(found.estimate, y, "o", color=COLOURS[place], markersize=5.5, markeredgecolor=PAPER,
@@ -190,15 +199,12 @@ def causal_classes(one: Explained, say: Translator) -> Drawn | None:
     for y, value in enumerate(shown):
         for x, kind in enumerate(kinds):
             found = value.differences.classes[kind]
-            text = (f"{labels[value.place]}\n{one.classes[kind]}: {found.estimate:+.4f} "
-                    f"[{found.low:+.4f}, {found.high:+.4f}]")
+            text = f"{labels[value.place]}\n{one.classes[kind]}: {number_and_interval(found)}"
             tip(tips, axes.fill_between([x, x + 1], y, y + 1, color=colours(norm(found.estimate)), linewidth=0), None, text)
             if len(kinds) <= _CELLS:
                 is_strong = abs(found.estimate) > 0.62 * reach
-                shown_number = f"{found.estimate:+.3f}"
-                shown_number = "0.000" if float(shown_number) == 0 else shown_number.replace("-", "−")
-                tip(tips, axes.text(x + 0.5, y + 0.52, shown_number, ha="center", va="center", fontsize=8.5,
-                                    color="#ffffff" if is_strong else "#1c2127"), None, text)
+                tip(tips, axes.text(x + 0.5, y + 0.52, number(found.estimate, sign=True), ha="center", va="center",
+                                    fontsize=8.5, color="#ffffff" if is_strong else "#1c2127"), None, text)
     axes.set_yticks(np.arange(len(shown)) + 0.5, [short(labels[value.place]) for value in shown])
     axes.set_xticks(np.arange(len(kinds)) + 0.5, [short(one.classes[kind], 18) for kind in kinds], rotation=35, ha="right",
                     rotation_mode="anchor")

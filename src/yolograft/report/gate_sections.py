@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from yolograft.analysis.explain import Explained, ExplainedPlace
 from yolograft.analysis.health import Health
 from yolograft.report import gate_figures
 from yolograft.report.section import Build, Cell, Drawing, Section, Table
+from yolograft.report.signed import number
 from yolograft.report.words import Translator
 
 __all__ = ["gate_sections", "headline"]
@@ -40,8 +42,8 @@ def gate_sections(explained: Sequence[Explained], command: str) -> list[Build]:
 
 
 def headline(explained: Sequence[Explained], say: Translator) -> str:
-    """Return what the attention does, in one sentence for each network, and what that does not show."""
-    semicolon, stop = ("；", "。") if say.language == "zh" else ("; ", ". ")
+    """Return what the attention does, in a clause for each network, and in a second line what that does not show."""
+    semicolon, stop = ("；", "。") if say.language == "zh" else ("; ", ".")
     clauses = []
     for one in explained:
         if not one.places:
@@ -61,7 +63,7 @@ def headline(explained: Sequence[Explained], say: Translator) -> str:
             clauses.append(say("with gate 1", metric="mAP50-95", value=number(found.estimate, sign=True),
                                low=number(found.low, sign=True), high=number(found.high, sign=True)))
     text = semicolon.join(clauses) + stop
-    return text + (say("not shown") if any(one.places for one in explained) else "")
+    return f"{text}\n{say('not shown')}" if any(one.places for one in explained) else text
 
 
 def summary(explained: Sequence[Explained], say: Translator) -> Section:
@@ -123,7 +125,8 @@ def channels(explained: Sequence[Explained], say: Translator) -> Section:
                              _number_cell(float(np.sqrt(np.square(found.spread).mean())), 4)))
     table = Table(name="gates-by-class", left=(1, 2), rows=tuple(rows),
                   head=(say("model"), say("block"), say("class"), say("images"), say("mean"), say("spread in class")))
-    return Section(title=say("Gates by channel and class"), figures=tuple(figures), tables=(table,))
+    return Section(title=say("Gates by channel and class"), figures=tuple(figures),
+                   tables=(_without_model(table, explained),))
 
 
 def space(explained: Sequence[Explained], say: Translator) -> Section:
@@ -142,7 +145,7 @@ def space(explained: Sequence[Explained], say: Translator) -> Section:
                              _number_cell(found.inside / found.outside if found.outside else math.nan, 3)))
     table = Table(name="gates-in-boxes", left=(1, 2), rows=tuple(rows), note=say("boxes_note"),
                   head=(say("model"), say("block"), say("class"), say("boxes"), say("inside"), say("outside"), say("ratio")))
-    return Section(title=say("Gates in space"), figures=tuple(figures), tables=(table,))
+    return Section(title=say("Gates in space"), figures=tuple(figures), tables=(_without_model(table, explained),))
 
 
 def causal(explained: Sequence[Explained], say: Translator) -> Section:
@@ -160,7 +163,8 @@ def causal(explained: Sequence[Explained], say: Translator) -> Section:
     table = Table(name="causal", left=(1, 2, 5), rows=tuple(rows),
                   head=(say("model"), say("block"), say("replaced by"), "mAP50-95", say("change of", metric="mAP50-95"),
                         say("interval")))
-    return Section(title=say("What the network loses without its gates"), figures=tuple(figures), tables=(table,))
+    return Section(title=say("What the network loses without its gates"), figures=tuple(figures),
+                   tables=(_without_model(table, explained),))
 
 
 def _place_cell(one: Explained, value: CausalValue, say: Translator) -> Cell:
@@ -186,20 +190,20 @@ def training(explained: Sequence[Explained], say: Translator) -> Section:
     table = Table(name="block-training", left=(1,), rows=tuple(rows), note=say("training_note"),
                   head=(say("model"), say("block"), say("parameters"), say("known start"), say("weights moved"),
                         say("distance"), say("gradient")))
-    return Section(title=say("Training of the blocks"), tables=(table,))
+    return Section(title=say("Training of the blocks"), tables=(_without_model(table, explained),))
 
 
 def reproduce(command: str, say: Translator) -> Section:
     """Return the section with the command line."""
-    return Section(title=say("How to reproduce it"), paragraphs=(command, say("beside_note")))
+    return Section(title=say("How to reproduce it"), paragraphs=(say("beside_note"),), code=command)
 
 
-def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
-    """Format a number with a typographic minus sign; a value that rounds to 0 has no sign; "" if it is not finite."""
-    if not math.isfinite(value):
-        return ""
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+def _without_model(table: Table, explained: Sequence[Explained]) -> Table:
+    """Remove the first column, the model, where all rows are of one model."""
+    if len(explained) > 1:
+        return table
+    return replace(table, head=table.head[1:], rows=tuple(row[1:] for row in table.rows),
+                   left=tuple(column - 1 for column in table.left if column))
 
 
 def _number_cell(value: float, digits: int) -> Cell:

@@ -9,7 +9,7 @@ A section is made by a function of a `Translator`, so that one function makes it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from yolograft.language import pad, width_of
 from yolograft.report.style import Plain
@@ -82,19 +82,21 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One section of a page. The page shows paragraphs, tables and figures in this order.
+    """One section of a page. The page shows paragraphs, tables, figures and code in this order.
 
     Attributes:
         title: the heading.
         paragraphs: texts below the heading.
         figures: the figures.
         tables: the tables.
+        code: a command line or a file's content, below all others.
     """
 
     title: str
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Drawing, ...] = ()
-    tables: tuple[Table, ...] = field(default=())
+    tables: tuple[Table, ...] = ()
+    code: str = ""
 
 
 Build = Callable[[Translator], Section]
