@@ -192,7 +192,8 @@ def test_golden_checkpoints_pass(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n-seg.yaml", "yolov8n-pose.yaml", "yolo11n-obb.yaml",
-                                  "yolo11n-cls.yaml", "yolov10n.yaml", "yolov8s-world.yaml", "yolov5n.yaml", "rtdetr-l.yaml"])
+                                  "yolo11n-cls.yaml", "yolov10n.yaml", "yolov8s-world.yaml", "yolov5n.yaml",
+                                  "rtdetr-l.yaml"])
 @pytest.mark.parametrize("kind", ["stock", "grafted"])
 def test_checkpoints_of_every_task_pass(name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(pickle_check.TRUST, raising=False)
