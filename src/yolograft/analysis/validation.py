@@ -35,7 +35,8 @@ from ultralytics.utils.metrics import compute_ap
 
 from yolograft.analysis.average_precision import IOU_THRESHOLDS, Detections
 from yolograft.errors import DataError, HostError
-from yolograft.host.label_cache import atomic_label_cache
+from yolograft.host.data_download import check_download
+from yolograft.host.label_cache import safe_label_cache
 from yolograft.language import tr
 from yolograft.patch import patched
 from yolograft.sites import is_yolo, network_of
@@ -187,7 +188,7 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
 
     Raises:
         HostError: the model is no detection network.
-        DataError: the data YAML or its split does not exist, or has no images.
+        DataError: the data YAML or its split does not exist, has no images, or would run its `download:` key.
     """
     network: Any = network_of(model)
     if getattr(network, "task", "detect") != "detect":
@@ -195,6 +196,7 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
                            task=network.task))
     if limit is not None and limit < 1:
         raise HostError(tr("{key}={text} is not a positive whole number.", key="limit", text=limit))
+    check_download(data, split)
     if is_yolo(model):
         stock = model.task_map[model.task]["validator"]
     else:
@@ -207,7 +209,7 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
                  "rect": True, "plots": False, "verbose": False, "workers": 0, "mode": "val", "task": "detect",
                  "single_cls": bool(own.get("single_cls")) if isinstance(own, Mapping) else False}
     threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder, quiet(), atomic_label_cache():
+    with tempfile.TemporaryDirectory() as folder, quiet(), safe_label_cache():
         validator = cls(args=arguments, save_dir=Path(folder))
         validator.callbacks["on_val_start"].append(lambda _: torch.set_num_threads(threads))  # Ultralytics changed it
         try:
