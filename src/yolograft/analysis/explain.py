@@ -16,7 +16,7 @@ from torch import Tensor
 from yolograft import __version__, attach
 from yolograft.analysis import causal_value
 from yolograft.analysis.average_precision import Differences
-from yolograft.analysis.block_training import BlockTraining, trace_training
+from yolograft.analysis.block_training import BlockTraining, new_block, trace_training
 from yolograft.analysis.causal_value import CausalValue
 from yolograft.analysis.gate_statistics import Collector, Example, GateSummary
 from yolograft.analysis.gates import Kind, mean_gates, observed, places
@@ -25,7 +25,7 @@ from yolograft.analysis.validation import Validated, validate
 from yolograft.host.models import short_text
 from yolograft.host.open import open_model
 
-__all__ = ["Explained", "ExplainedPlace", "Progress", "explain"]
+__all__ = ["Explained", "ExplainedPlace", "Progress", "explain", "gate_health"]
 
 # called with the model's name, what is done next, the number of finished validations, and their planned number
 Progress = Callable[[str, str, int, int], object]
@@ -81,7 +81,8 @@ class Explained:
 
     def json(self) -> dict[str, Any]:
         """Return all numbers as values that JSON has: NaN is null, and no image or map is in it."""
-        found = {"yolograft": __version__, "model": self.model, "name": self.name, "graft": self.graft, "data": self.data,
+        found = {"yolograft": __version__, "model": self.model, "name": self.name,
+                 "checkpoint": str(Path(self.model).resolve()), "graft": self.graft, "data": self.data,
                  "split": self.split, "imgsz": self.imgsz, "limit": self.limit, "seed": self.seed,
                  "images": len(self.validated.files), "metrics": self.validated.metrics,
                  "classes": {name: {key: row[name] for key, row in self.validated.classes.items()}
@@ -161,6 +162,26 @@ def explain(model: str | Path, data: str | Path, *, imgsz: int | None = None, ba
     return Explained(model=str(model), name=_run_name(Path(model)), graft=short_text(str(attach.grafted(network))),
                      data=str(data), split=split, imgsz=size, limit=limit, seed=seed, classes=dict(network.names),
                      validated=before, places=found, values=tuple(values), examples=tuple(collector.examples))
+
+
+def gate_health(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, device: str = "cpu", split: str = "val",
+                limit: int = 64) -> list[dict[str, Any]]:
+    """Return the health of each block of an opened detector, measured on some images of a split.
+
+    Returns:
+        For each block its graft, the word for its gate, mean, spread between images, and eta squared. Empty for a bare host,
+        and for a block that is not the one of its graft's text (the control `params` of a study replaces it).
+    """
+    network = model.model
+    attached = tuple(place for place in places(network) if type(place.block) is type(new_block(place)))
+    if not attached:
+        return []
+    collector = Collector(attached)
+    with observed(network, attached, collector.observe):
+        validate(model, data, imgsz=imgsz, batch=batch, device=device, split=split, limit=limit, on_batch=collector.add)
+    return [{"graft": place.graft, "health": str(judge(found, place.kind)), "mean": float(found.mean.mean()),
+             "spread": float(np.sqrt(np.square(found.spread).mean())), "eta_squared": found.eta_squared}
+            for place, found in collector.summaries().items()]
 
 
 def _count(attached: Any) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from yolograft.analysis.health import Health
+from yolograft.report import words
+
 __all__ = ["TEXTS"]
 
 TEXTS: dict[str, tuple[str, str]] = {
+    **{str(word): words.TEXTS[str(word)] for word in Health},
     "other language": ("中文", "English"),
     "tail": ("Made by yolograft {version}.", "由 yolograft {version} 生成。"),
     "no_figure": ("No figure: there are no data for it.", "无法绘制：没有相应的数据。"),
@@ -14,14 +18,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "models": ("models", "模型"),
     "images": ("images", "图像"),
     "split": ("split", "划分"),
-    # words of gate health
-    "dead near 0": ("dead near 0", "接近 0，已失效"),
-    "collapsed to 0.5": ("collapsed to 0.5", "停在 0.5"),
-    "saturated near 1": ("saturated near 1", "饱和在 1 附近"),
-    "constant": ("constant", "恒定"),
-    "class-dependent": ("class-dependent", "随类别变化"),
-    "varying": ("varying", "随图像变化"),
-    "no change": ("no change", "几乎不改变输入"),
     # headline: one block, several blocks
     "one dead near 0": ("{graft} switches most of its input off", "{graft} 关闭了大部分输入"),
     "one collapsed to 0.5": (
