@@ -188,7 +188,7 @@ class _PlaceStatistics:
         for kind, box in zip(map(int, kinds), boxes, strict=True):
             inside = cells_of(box, gate.shape)
             if not inside.all():
-                self.boxes.setdefault(kind, _Moments(2)).add(np.array([np.nanmean(gate[inside]), np.nanmean(gate[~inside])]))
+                self.boxes.setdefault(kind, _Moments(2)).add(np.array([_nanmean(gate[inside], 0), _nanmean(gate[~inside], 0)]))
 
     def summary(self) -> GateSummary:
         within = sum(one.deviations.sum() for one in self.classes.values())
