@@ -188,7 +188,8 @@ class _PlaceStatistics:
         for kind, box in zip(map(int, kinds), boxes, strict=True):
             inside = cells_of(box, gate.shape)
             if not inside.all():
-                self.boxes.setdefault(kind, _Moments(2)).add(np.array([_nanmean(gate[inside], 0), _nanmean(gate[~inside], 0)]))
+                means = np.array([_nanmean(gate[inside], 0), _nanmean(gate[~inside], 0)])
+                self.boxes.setdefault(kind, _Moments(2)).add(means)
 
     def summary(self) -> GateSummary:
         within = sum(one.deviations.sum() for one in self.classes.values())
