@@ -46,6 +46,16 @@ def test_a_classification_changes_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_block_that_fails_on_a_small_map_has_no_known_gate() -> None:
+    class Large(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[2] < 100:
+                raise RuntimeError("too small")
+            return 2 * x
+
+    assert kind_of(Large(), 32) == "none"
+
+
 @pytest.mark.parametrize("name", [name for name in blocks.names() if KIND_OF[name] != "none"])
 def test_the_gate_times_the_input_is_the_output(name: str) -> None:
     block, x = trained(name), torch.randn(3, 32, 9, 7)

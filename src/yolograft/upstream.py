@@ -48,6 +48,7 @@ MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
 BLOCK_PAGE = "analysis/block_page.py"
+BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
@@ -191,7 +192,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER, BLOCK_TRAINING),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -713,6 +714,13 @@ INTERNALS: tuple[Internal, ...] = (
         parameters=("recall", "precision"), source=("np.interp(",),
         why="Our average precision ends its curve as this version does.",
         breaks="Differences of average precision are measured with another curve than mAP."),
+    Internal(
+        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(BLOCK_TRAINING,), parameters=("batch",),
+        source=("self.criterion",), why="It gives the loss of one batch, whose gradient tells whether a block is trained.",
+        breaks="`yolograft explain` fails after its first validation."),
+    Internal(
+        name="ultralytics.utils:IterableSimpleNamespace", kind="relied on", files=(BLOCK_TRAINING,),
+        why="The loss reads its gains from such an object.", breaks="`yolograft explain` fails after its first validation."),
     Internal(
         name="ultralytics.utils:VERBOSE", kind="patched", files=(VALIDATION,),
         why="In 8.3 a progress bar reads it when it is made.", breaks="`yolograft explain` prints progress bars of 8.3."),

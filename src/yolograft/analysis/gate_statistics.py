@@ -188,7 +188,8 @@ class _PlaceStatistics:
         for kind, box in zip(map(int, kinds), boxes, strict=True):
             inside = cells_of(box, gate.shape)
             if not inside.all():
-                self.boxes.setdefault(kind, _Moments(2)).add(np.array([np.nanmean(gate[inside]), np.nanmean(gate[~inside])]))
+                means = np.array([_nanmean(gate[inside], 0), _nanmean(gate[~inside], 0)])
+                self.boxes.setdefault(kind, _Moments(2)).add(means)
 
     def summary(self) -> GateSummary:
         within = sum(one.deviations.sum() for one in self.classes.values())
@@ -197,7 +198,7 @@ class _PlaceStatistics:
             images=self.images, mean=self.all.mean, spread=self.all.spread,
             spread_in_image=float(np.sqrt(self.in_image.mean[0])), minimum=self.minimum, maximum=self.maximum,
             near={centre: count / max(self.values, 1) for centre, count in self.near.items()},
-            eta_squared=float(1 - within / total) if total > 1e-18 * pairs else 0.0,
+            eta_squared=float(1 - within / total) if total > 1e-12 * pairs else 0.0,  # below it: rounding
             eta_chance=(len(self.classes) - 1) / max(pairs - 1, 1), moved=float(self.moves.mean[0]),
             change=float(self.changes.mean[0]),
             classes={kind: ClassGates(images=self.class_images[kind], mean=one.mean, spread=one.spread)

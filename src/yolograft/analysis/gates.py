@@ -125,7 +125,8 @@ def kind_of(block: nn.Module, channels: int) -> Kind:
     """Return along what a block's gate varies: `channel`, `spatial`, `both` (channels and positions), or `none`.
 
     A block multiplies if its result is 0 wherever its input is 0. It is measured on a copy in eval mode with random
-    parameters, because the gate of a new block is 1 everywhere. `none`: the block adds or mixes, so it has no gate.
+    parameters, because the gate of a new block is 1 everywhere. `none`: the block adds or mixes, so it has no gate, or it
+    does not run on a small map.
     """
     copied = copy.deepcopy(block).float().cpu().eval()
     for hooks in (copied._forward_hooks, copied._forward_pre_hooks):
@@ -135,9 +136,12 @@ def kind_of(block: nn.Module, channels: int) -> Kind:
         parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
     x = torch.rand((2, channels, _PIXELS, _PIXELS), generator=generator) + 0.1
     holes = x * (torch.rand(x.shape, generator=generator) < 0.5)
-    if copied(holes)[holes == 0].abs().amax() > 0:
+    try:
+        in_holes, gate = copied(holes)[holes == 0], copied(x) / x
+    except Exception:  # a block of a user can raise any error on maps that its network never has
         return "none"
-    gate = copied(x) / x
+    if not gate.isfinite().all() or in_holes.abs().amax() > 0:
+        return "none"
     size = _TOLERANCE * gate.abs().amax().clamp(min=1e-12)
     varies_in_space = (gate.amax((2, 3)) - gate.amin((2, 3))).amax() > size
     varies_by_channel = (gate.amax(1) - gate.amin(1)).amax() > size

@@ -1,4 +1,4 @@
-"""The report of a study: an HTML page, tables and figures. It reads finished trials and runs no model."""
+"""The report of a study, and the page of `yolograft explain`: HTML, tables and figures. Nothing here runs a model."""
 
 from __future__ import annotations
 
