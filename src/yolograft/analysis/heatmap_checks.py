@@ -1,0 +1,210 @@
+"""Checks that a heat map must pass before it counts as evidence, as numbers.
+
+- Deletion (Petsiuk et al., RISE, BMVC 2018, section 4.2): the logit of the box as the most important pixels are removed,
+  and the area under that curve. A map that finds what the network uses lowers the logit sooner than a random order. Two
+  controls stand beside it: random patches of the map's own resolution, and the pixels nearest to the box's centre, which
+  any detector's map knows.
+- Randomised weights (Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018): the rank correlation of the map before
+  and after the weights are replaced from the head downwards. A map that stays the same does not depend on what was learned.
+- Agreement of models: the rank correlation of the maps of several models for the same picture and box. Two seeds of the same
+  model are the measure for any difference between a host and an arm.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from yolograft.analysis.candidates import Detector, Letterbox, Target
+from yolograft.analysis.heatmap import HeatMap, heat_map, tap_layers
+from yolograft.seeding import derive_seed, seeded_rng
+from yolograft.sites import rows
+
+__all__ = ["Deletion", "STAGES", "deletion", "randomised", "randomised_correlations", "rank_correlation"]
+
+STAGES = ("head", "neck", "all")  # cascade: the head; the head and the neck; all rows
+_STEPS = 10
+_ORDERS = 5  # random orders of removal
+_DRAWS = 3  # random weights
+_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """Logits of a box as more and more of its picture is removed.
+
+    Attributes:
+        removed: fractions of the picture's pixels, 0 to 1.
+        by_map: the logit at each fraction, in the order of the map.
+        by_centre: the same in the order of the distance to the box's centre.
+        by_chance: the same for each random order.
+    """
+
+    removed: tuple[float, ...]
+    by_map: tuple[float, ...]
+    by_centre: tuple[float, ...]
+    by_chance: tuple[tuple[float, ...], ...]
+
+    @property
+    def area(self) -> float:
+        """The area under the map's curve: the mean logit over all fractions. Lower is better."""
+        return self._area(self.by_map)
+
+    @property
+    def centre_area(self) -> float:
+        """The area for the order by distance to the box's centre."""
+        return self._area(self.by_centre)
+
+    @property
+    def chance_areas(self) -> tuple[float, ...]:
+        """The area of each random order."""
+        return tuple(map(self._area, self.by_chance))
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the map's area is below that of every random order."""
+        return self.area < min(self.chance_areas)
+
+    @property
+    def beats_centre(self) -> bool:
+        """Whether the map's area is below that of the box's centre."""
+        return self.area < self.centre_area
+
+    def _area(self, curve: Sequence[float]) -> float:
+        return float(np.trapezoid(curve, self.removed) if hasattr(np, "trapezoid") else np.trapz(curve, self.removed))
+
+
+def deletion(detector: Detector, images: Tensor, target: Target, heat: HeatMap, letterbox: Letterbox, *, cell: int,
+             seed: int = 0) -> Deletion:
+    """Remove a picture's pixels in the order of a heat map, and record the logit of the box.
+
+    Removed pixels get the mean colour of the picture. Pixels of equal value are removed in a random order.
+
+    Args:
+        detector: the detector.
+        images: (1, C, H, W) in 0 to 1.
+        target: the box.
+        heat: (H, W).
+        letterbox: where the picture lies in the input. Padding is never removed.
+        cell: pixels of the input per cell of the map's layer: random orders remove patches of this size.
+        seed: of the random orders.
+    """
+    inside = heat[letterbox.window]
+    height, width = inside.shape
+    x1, y1, x2, y2 = target.box
+    ys = (np.arange(height)[:, None] + 0.5) * letterbox.shape[0] / height - (y1 + y2) / 2
+    xs = (np.arange(width)[None] + 0.5) * letterbox.shape[1] / width - (x1 + x2) / 2
+    # in units of the box's sides, so that the order follows its shape
+    centre = -np.maximum(np.abs(ys) / max(y2 - y1, 1), np.abs(xs) / max(x2 - x1, 1))
+    orders = [inside, centre, *(_patches(height, width, cell, derive_seed("deletion", seed, number))
+                                for number in range(_ORDERS))]
+    fractions = np.linspace(0, 1, _STEPS + 1)
+    curves = [_curve(detector, images, target, importance, letterbox, fractions, derive_seed("ties", seed))
+              for importance in orders]
+    return Deletion(removed=tuple(fractions.tolist()), by_map=curves[0], by_centre=curves[1],
+                    by_chance=tuple(curves[2:]))
+
+
+def _patches(height: int, width: int, cell: int, seed: int) -> NDArray[np.float32]:
+    """Return random importances (height, width), as smooth as a heat map with cells of `cell` pixels."""
+    shape = (max(1, -(-height // cell)), max(1, -(-width // cell)))
+    values = np.random.default_rng(seed).random(shape).astype(np.float32)
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@torch.no_grad()
+def _curve(detector: Detector, images: Tensor, target: Target, importance: NDArray[np.floating], letterbox: Letterbox,
+           fractions: NDArray[np.float64], seed: int) -> tuple[float, ...]:
+    ties = np.random.default_rng(seed).random(importance.size)
+    order = np.lexsort((ties, -importance.ravel().astype(np.float64)))
+    rank = np.empty(importance.size, np.int64)
+    rank[order] = np.arange(importance.size)
+    ranks = torch.from_numpy(rank.reshape(importance.shape)).to(images.device)
+    inside = images[(..., *letterbox.window)]
+    colour = inside.mean(dim=(2, 3), keepdim=True)
+    changed = images.repeat(len(fractions), 1, 1, 1)
+    for number, fraction in enumerate(fractions):
+        changed[(number, slice(None), *letterbox.window)] = torch.where(
+            ranks < round(fraction * importance.size), colour[0], inside[0])
+    logits = torch.cat([detector(part)[:, target.anchor, target.kind] for part in changed.split(_BATCH)])
+    return tuple(logits.tolist())
+
+
+def randomised(detector: Detector, stage: str, images: Tensor, seed: int) -> Detector:
+    """Return a copy of a detector with random weights in some of its rows. The original is unchanged.
+
+    Modules are initialised as PyTorch and their own `reset_parameters` do; parameters of other modules are shuffled. Batch
+    norms take their statistics from `images`, since stale ones would drive the features to 0 or to overflow.
+
+    Args:
+        detector: the detector.
+        stage: one of `STAGES`.
+        images: (1, C, H, W) in 0 to 1.
+        seed: of the weights.
+    """
+    changed = copy.deepcopy(detector)
+    parts = {"head": ("head",), "neck": ("neck", "head"), "all": ("backbone", "neck", "head")}[stage]
+    chosen = [changed.network.get_submodule(row.name) for row in rows(changed.network) if row.part in parts]
+    with seeded_rng("randomised weights", stage, seed), torch.no_grad():
+        for module in (module for row in chosen for module in row.modules()):
+            if callable(getattr(module, "reset_parameters", None)):
+                module.reset_parameters()  # type: ignore[operator]
+            else:
+                for parameter in module.parameters(recurse=False):
+                    parameter.copy_(parameter.flatten()[torch.randperm(parameter.numel())].view_as(parameter))
+    norms = [module for row in chosen for module in row.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # the statistics of this one batch
+    with torch.no_grad():
+        changed(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+    return changed
+
+
+def randomised_correlations(detector: Detector, images: Tensor, target: Target, heat: HeatMap, letterbox: Letterbox,
+                            layers: Sequence[str], method: str, *, seed: int = 0) -> dict[str, float]:
+    """Return the rank correlation of a heat map with that of randomised weights, for each of `STAGES`.
+
+    The number is the mean over three draws of the weights; nan if all maps of a stage are constant.
+
+    Args:
+        detector: the detector, without taps.
+        images, target, heat, letterbox: as in `deletion`.
+        layers, method: those of the heat map.
+        seed: of the first draw.
+    """
+    found = {}
+    for stage in STAGES:
+        values = []
+        for draw in range(_DRAWS):
+            changed = randomised(detector, stage, images, derive_seed(seed, draw))
+            other = heat_map(changed, images, target, tap_layers(changed, layers), method)
+            values.append(rank_correlation(heat[letterbox.window], other[letterbox.window]))
+        finite = [value for value in values if np.isfinite(value)]
+        found[stage] = float(np.mean(finite)) if finite else float("nan")
+    return found
+
+
+def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Return Spearman's rank correlation of two maps of one shape; nan if one of them is constant."""
+    first, second = (rankdata(each.ravel()) for each in (one, other))
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def pairs(count: int) -> Iterator[tuple[int, int]]:
+    """Yield each pair of numbers below `count` once."""
+    yield from ((one, other) for one in range(count) for other in range(one + 1, count))
