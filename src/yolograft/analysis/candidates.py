@@ -10,7 +10,7 @@ extra, anchor points) with centre x, y, width, height in pixels of the network's
 oriented box is the last extra value. A head with `end2end` (YOLOv10, YOLO26) predicts from its children `one2one_*`, on
 detached maps in 8.3.0, and keeps only the best boxes. The copy has these children in the place of the ordinary ones, and
 `end2end` is False, so that all boxes are there and gradients flow. A head caches its anchor points, in inference mode if
-`predict` ran first; `shape = None` makes it compute them again.
+`predict` ran first; `shape = None` makes it compute them again. `strides` has the stride of each anchor point.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class Candidates:
         logits: (A, C) of each class.
         kept: anchor points of the detections after non-maximum suppression, by decreasing confidence.
         outlines: (K, 4, 2) corners of the detections, in the order of `kept`.
+        strides: (A,) pixels of the network's input per cell of the map that each box is predicted from.
         names: class index -> name.
     """
 
@@ -125,6 +126,7 @@ class Candidates:
     logits: NDArray[np.float32]
     kept: tuple[int, ...]
     outlines: NDArray[np.float32]
+    strides: NDArray[np.float32]
     names: dict[int, str]
 
     def target(self, anchor: int, kind: int | None = None) -> Target:
@@ -258,7 +260,8 @@ class Detector(nn.Module):
         points = letterbox.to_picture(outlines.reshape(-1, 8).cpu().numpy()).reshape(-1, 4, 2)
         boxes = np.concatenate([points.min(1), points.max(1)], 1)
         return Candidates(boxes=boxes, logits=_logit(scores[0].T).cpu().numpy(), kept=tuple(anchors.tolist()),
-                          outlines=points[anchors.cpu().numpy()], names=self.names)
+                          outlines=points[anchors.cpu().numpy()], names=self.names,
+                          strides=self.head.strides.flatten().cpu().numpy())
 
     def _predict(self, images: Tensor) -> Tensor:
         output = self.network(images)

@@ -24,6 +24,7 @@ Deviations from `grad-cam`, each with its reason:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -36,10 +37,18 @@ from yolograft.attach import Tap, tap
 from yolograft.errors import GraftError, SiteError, nearest
 from yolograft.language import tr
 
-__all__ = ["METHODS", "HeatMap", "check_method", "head_inputs", "heat_map", "on_picture", "principal_map", "tap_layers"]
+__all__ = ["METHODS", "HeatMap", "Layer", "check_method", "head_inputs", "heat_map", "on_picture", "principal_map", "tap_layers"]
 
 METHODS = ("layercam", "gradcam", "eigencam")
 HeatMap = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A place whose feature map a heat map reads: its tap, and the stride of its map in pixels of the network's input."""
+
+    tap: Tap
+    stride: int
 
 
 def check_method(method: str) -> None:
@@ -54,28 +63,28 @@ def check_method(method: str) -> None:
                             "pip install \"yolograft[inside]\"")) from error
 
 
-def tap_layers(detector: Detector, layers: Sequence[str]) -> list[Tap]:
-    """Attach taps to a detector at sites of its network, in place, and return them.
+def tap_layers(detector: Detector, sites: Sequence[str]) -> list[Layer]:
+    """Attach taps to a detector at sites of its network, in place, and return the layers.
 
     Args:
         detector: the detector.
-        layers: sites, such as `8` or `p3`. Empty for all inputs of the head.
+        sites: such as `8` or `p3`. Empty for all inputs of the head.
 
     Raises:
         SiteError: a site does not exist, has no map (B, C, H, W), or runs several times in a forward pass.
     """
     example = detector.example()
-    taps = [one for site in layers or head_inputs(detector) for _, one in tap(detector.network, site, example=example)]
-    counts = dict.fromkeys(taps, 0)
-    handles = [one.register_forward_hook(lambda module, *_: counts.__setitem__(module, counts[module] + 1)) for one in taps]
+    taps = [one for site in sites or head_inputs(detector) for _, one in tap(detector.network, site, example=example)]
+    heights: dict[Tap, list[int]] = {one: [] for one in taps}
+    handles = [one.register_forward_hook(lambda module, _, output: heights[module].append(output.shape[2])) for one in taps]
     detector(example)
     for handle in handles:
         handle.remove()
-    if any(count != 1 for count in counts.values()):
-        raise SiteError(tr("layer={layers} names a module that runs several times in one forward pass, such as an "
+    if any(len(found) != 1 for found in heights.values()):
+        raise SiteError(tr("layer={sites} names a module that runs several times in one forward pass, such as an "
                            "activation that many layers share. Name the module around it, such as its row.",
-                           layers=",".join(layers)))
-    return taps
+                           sites=",".join(sites)))
+    return [Layer(tap=one, stride=max(1, example.shape[2] // heights[one][0])) for one in taps]
 
 
 def head_inputs(detector: Detector) -> list[str]:
@@ -85,14 +94,15 @@ def head_inputs(detector: Detector) -> list[str]:
     return [f"{source if source >= 0 else head.i + source}>{head.i}" for source in sources]
 
 
-def heat_map(detector: Detector, images: Tensor, target: Target, taps: Sequence[Tap], method: str = "layercam") -> HeatMap:
+def heat_map(detector: Detector, images: Tensor, target: Target, layers: Sequence[Layer],
+             method: str = "layercam") -> HeatMap:
     """Compute the heat map of one box.
 
     Args:
         detector: the detector, with taps.
         images: (1, C, H, W) in 0 to 1.
         target: the number that the map explains.
-        taps: from `tap_layers`. The maps of several layers are scaled to 0 to 1 and averaged.
+        layers: from `tap_layers`. The maps of several layers are scaled to 0 to 1 and averaged.
         method: one of `METHODS`.
 
     Returns:
@@ -101,8 +111,8 @@ def heat_map(detector: Detector, images: Tensor, target: Target, taps: Sequence[
     """
     build = _methods()[method]
     maps = []
-    for one in taps:
-        cam = build(model=detector, target_layers=[one], reshape_transform=lambda x: x.clone())
+    for layer in layers:
+        cam = build(model=detector, target_layers=[layer.tap], reshape_transform=lambda x: x.clone())
         try:
             found = cam(input_tensor=images.clone().requires_grad_(),
                         targets=[lambda logits: logits[target.anchor, target.kind]])

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -174,15 +174,15 @@ def randomised(detector: Detector, stage: str, images: Tensor, seed: int) -> Det
 
 
 def randomised_correlations(detector: Detector, images: Tensor, target: Target, heat: HeatMap, letterbox: Letterbox,
-                            layers: Sequence[str], method: str, *, seed: int = 0) -> dict[str, float]:
+                            sites: Sequence[str], method: str, *, seed: int = 0) -> dict[str, float]:
     """Return the rank correlation of a heat map with that of randomised weights, for each of `STAGES`.
 
     The number is the mean over three draws of the weights; nan if all maps of a stage are constant.
 
     Args:
-        detector: the detector, without taps.
+        detector: the detector.
         images, target, heat, letterbox: as in `deletion`.
-        layers, method: those of the heat map.
+        sites, method: the layers and the method of the heat map.
         seed: of the first draw.
     """
     found = {}
@@ -190,7 +190,7 @@ def randomised_correlations(detector: Detector, images: Tensor, target: Target, 
         values = []
         for draw in range(_DRAWS):
             changed = randomised(detector, stage, images, derive_seed(seed, draw))
-            other = heat_map(changed, images, target, tap_layers(changed, layers), method)
+            other = heat_map(changed, images, target, tap_layers(changed, sites), method)
             values.append(rank_correlation(heat[letterbox.window], other[letterbox.window]))
         finite = [value for value in values if np.isfinite(value)]
         found[stage] = float(np.mean(finite)) if finite else float("nan")
@@ -203,8 +203,3 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def pairs(count: int) -> Iterator[tuple[int, int]]:
-    """Yield each pair of numbers below `count` once."""
-    yield from ((one, other) for one in range(count) for other in range(one + 1, count))
