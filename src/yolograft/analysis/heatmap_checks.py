@@ -24,16 +24,15 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from yolograft.analysis.candidates import Detector, Letterbox, Target
-from yolograft.analysis.heatmap import HeatMap, heat_map, tap_layers
+from yolograft.analysis.heatmap import HeatMap, heat_map, on_picture, tap_layers
 from yolograft.seeding import derive_seed, seeded_rng
 from yolograft.sites import rows
 
-__all__ = ["Deletion", "STAGES", "deletion", "randomised", "randomised_correlations", "rank_correlation"]
+__all__ = ["STAGES", "Agreement", "Deletion", "RandomisedCascade", "deletion", "rank_correlation"]
 
 STAGES = ("head", "neck", "all")  # cascade: the head; the head and the neck; all rows
 _STEPS = 10
 _ORDERS = 5  # random orders of removal
-_DRAWS = 3  # random weights
 _BATCH = 16
 
 
@@ -107,8 +106,9 @@ def deletion(detector: Detector, images: Tensor, target: Target, heat: HeatMap, 
     orders = [inside, centre, *(_patches(height, width, cell, derive_seed("deletion", seed, number))
                                 for number in range(_ORDERS))]
     fractions = np.linspace(0, 1, _STEPS + 1)
-    curves = [_curve(detector, images, target, importance, letterbox, fractions, derive_seed("ties", seed))
-              for importance in orders]
+    first, last = _curve(detector, images, target, inside, letterbox, fractions[[0, -1]], 0)  # the same for every order
+    curves = [(first, *_curve(detector, images, target, importance, letterbox, fractions[1:-1], derive_seed("ties", seed)),
+               last) for importance in orders]
     return Deletion(removed=tuple(fractions.tolist()), by_map=curves[0], by_centre=curves[1],
                     by_chance=tuple(curves[2:]))
 
@@ -138,67 +138,106 @@ def _curve(detector: Detector, images: Tensor, target: Target, importance: NDArr
     return tuple(logits.tolist())
 
 
-def randomised(detector: Detector, stage: str, images: Tensor, seed: int) -> Detector:
-    """Return a copy of a detector with random weights in some of its rows. The original is unchanged.
+class RandomisedCascade:
+    """Heat maps of a detector whose weights are replaced by random ones from the head downwards. The detector is unchanged.
 
     Modules are initialised as PyTorch and their own `reset_parameters` do; parameters of other modules are shuffled. Batch
-    norms take their statistics from `images`, since stale ones would drive the features to 0 or to overflow.
+    norms take their statistics from the picture, since stale ones would drive the features to 0 or to overflow.
 
     Args:
         detector: the detector.
-        stage: one of `STAGES`.
-        images: (1, C, H, W) in 0 to 1.
-        seed: of the weights.
+        sites, method: the layers and the method of the heat maps.
     """
-    changed = copy.deepcopy(detector)
-    parts = {"head": ("head",), "neck": ("neck", "head"), "all": ("backbone", "neck", "head")}[stage]
-    chosen = [changed.network.get_submodule(row.name) for row in rows(changed.network) if row.part in parts]
-    with seeded_rng("randomised weights", stage, seed), torch.no_grad():
-        for module in (module for row in chosen for module in row.modules()):
+
+    def __init__(self, detector: Detector, sites: Sequence[str], method: str) -> None:
+        self.trained = detector.network
+        self.detector = copy.deepcopy(detector)
+        self.method = method
+        self.layers = tap_layers(self.detector, sites)
+        parts = {row.name: row.part for row in rows(self.detector.network)}
+        self.rows = {stage: [name for name, part in parts.items() if part == stage or (stage == "all" and part == "backbone")]
+                     for stage in STAGES}
+
+    def correlations(self, images: Tensor, target: Target, heat: HeatMap, letterbox: Letterbox, *,
+                     seed: int = 0) -> dict[str, Agreement]:
+        """Return the agreement of a heat map with that of random weights, for each of `STAGES`.
+
+        Args:
+            images, target, heat, letterbox: as in `deletion`.
+            seed: of the random weights.
+        """
+        self.detector.network.load_state_dict(self.trained.state_dict(), strict=False)  # the copy has taps, without weights
+        found = {}
+        for stage in STAGES:
+            modules = [module for name in self.rows[stage] for module in self.detector.network.get_submodule(name).modules()]
+            _randomise(modules, derive_seed("randomised weights", stage, seed))
+            _estimate_statistics(self.detector, modules, images)
+            other = heat_map(self.detector, images, target, self.layers, self.method)
+            found[stage] = Agreement.of(*(on_picture(one, letterbox.window, letterbox.shape) for one in (heat, other)),
+                                        target.box)
+        return found
+
+
+@torch.no_grad()
+def _randomise(modules: Sequence[nn.Module], seed: int) -> None:
+    with seeded_rng(seed):
+        for module in modules:
             if callable(getattr(module, "reset_parameters", None)):
                 module.reset_parameters()  # type: ignore[operator]
             else:
                 for parameter in module.parameters(recurse=False):
                     parameter.copy_(parameter.flatten()[torch.randperm(parameter.numel())].view_as(parameter))
-    norms = [module for row in chosen for module in row.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+@torch.no_grad()
+def _estimate_statistics(detector: Detector, modules: Sequence[nn.Module], images: Tensor) -> None:
+    """Set the statistics of batch norms to those of `images`."""
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
+        norm.reset_running_stats()
         norm.train()
-        norm.momentum = None  # the statistics of this one batch
-    with torch.no_grad():
-        changed(images)
+        norm.momentum = None  # the mean of all batches: of this one
+    detector(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum
-    return changed
 
 
-def randomised_correlations(detector: Detector, images: Tensor, target: Target, heat: HeatMap, letterbox: Letterbox,
-                            sites: Sequence[str], method: str, *, seed: int = 0) -> dict[str, float]:
-    """Return the rank correlation of a heat map with that of randomised weights, for each of `STAGES`.
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Spearman's rank correlation of two heat maps of one picture; nan where one of them is constant.
 
-    The number is the mean over three draws of the weights; nan if all maps of a stage are constant.
-
-    Args:
-        detector: the detector.
-        images, target, heat, letterbox: as in `deletion`.
-        sites, method: the layers and the method of the heat map.
-        seed: of the first draw.
+    Attributes:
+        picture: over all pixels. A large part of it is the place of the box, since a map is 0 where the network does not look
+            for it.
+        box: over the pixels inside the box.
     """
-    found = {}
-    for stage in STAGES:
-        values = []
-        for draw in range(_DRAWS):
-            changed = randomised(detector, stage, images, derive_seed(seed, draw))
-            other = heat_map(changed, images, target, tap_layers(changed, sites), method)
-            values.append(rank_correlation(heat[letterbox.window], other[letterbox.window]))
-        finite = [value for value in values if np.isfinite(value)]
-        found[stage] = float(np.mean(finite)) if finite else float("nan")
-    return found
+
+    picture: float
+    box: float
+
+    @classmethod
+    def of(cls, one: HeatMap, other: HeatMap, box: Sequence[float]) -> Agreement:
+        """Compare two maps (height, width) of a picture with a box x1, y1, x2, y2 in pixels."""
+        height, width = one.shape
+        x1, y1, x2, y2 = np.clip(np.round(box), 0, [width, height, width, height]).astype(int)
+        inside = slice(y1, max(y2, y1 + 1)), slice(x1, max(x2, x1 + 1))
+        return cls(picture=rank_correlation(one, other), box=rank_correlation(one[inside], other[inside]))
+
+    @classmethod
+    def mean(cls, values: Sequence[Agreement]) -> Agreement:
+        """Return the mean of finite values; nan where there is none."""
+        numbers = [[getattr(one, part) for one in values] for part in ("picture", "box")]
+        finite = [[value for value in part if np.isfinite(value)] for part in numbers]
+        picture, box = (float(np.mean(part)) if part else float("nan") for part in finite)
+        return cls(picture=picture, box=box)
 
 
 def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Return Spearman's rank correlation of two maps of one shape; nan if one of them is constant."""
+    """Return Spearman's rank correlation of two maps of one shape; nan if one of them is constant or empty."""
+    if not one.size:
+        return float("nan")
     first, second = (rankdata(each.ravel()) for each in (one, other))
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")

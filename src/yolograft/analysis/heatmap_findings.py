@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from statistics import mean
 
+from yolograft.analysis.heatmap_checks import Agreement
 from yolograft.analysis.heatmap_run import Explained, Settings, Subject, agreement, chance_agreement, summarize
 from yolograft.language import tr
 
@@ -25,12 +26,12 @@ def tables(found: Sequence[Explained], subjects: Sequence[Subject]) -> list[list
         if one is not None:
             rows.append([subject.name, str(one.maps), f"{one.area:.2f}", f"{one.chance_area:.2f}", f"{one.centre_area:.2f}",
                          f"{one.beats_chance}/{one.maps}", f"{one.beats_centre}/{one.maps}",
-                         *(_number(value) for value in one.randomised.values())])
-    pairs = [[tr("pair of models"), tr("differ in"), tr("rank correlation of their maps")]]
-    pairs += [[f"{subjects[one].name} / {subjects[other].name}", pair_kind(subjects[one], subjects[other]), _number(value)]
+                         *map(_both, one.randomised.values())])
+    pairs = [[tr("pair of models"), tr("differ in"), tr("rank correlation of their maps (inside the box)")]]
+    pairs += [[f"{subjects[one].name} / {subjects[other].name}", pair_kind(subjects[one], subjects[other]), _both(value)]
               for (one, other), value in agreement(found, len(subjects)).items()]
     if len(subjects) > 1:
-        pairs.append([tr("maps of different pictures"), "", _number(chance_agreement(found))])
+        pairs.append([tr("maps of different pictures"), "", _both(chance_agreement(found))])
     return [table for table in (rows, pairs) if len(table) > 1]
 
 
@@ -68,10 +69,10 @@ def _of_model(found: Sequence[Explained], number: int, name: str) -> list[str]:
     else:
         texts.append(tr("{model}: removing the map's pixels lowers the logit sooner than random patches and the centre of the "
                         "box do in {count} of {total} pictures.", model=name, count=one.beats_centre, total=one.maps))
-    after = one.randomised["all"]
+    after = one.randomised["all"].box
     if math.isfinite(after) and after > _RANDOM_LIMIT:
-        texts.append(tr("{model}: the map is no evidence of what was learned: with random weights it is much the same (rank "
-                        "correlation {value}).", model=name, value=f"{after:.2f}"))
+        texts.append(tr("{model}: the map is no evidence of what was learned: with random weights it is much the same inside the "
+                        "box (rank correlation {value}).", model=name, value=f"{after:.2f}"))
     return texts
 
 
@@ -80,12 +81,13 @@ def _of_pairs(found: Sequence[Explained], subjects: Sequence[Subject]) -> list[s
     by_graft: list[float] = []
     by_seed: list[float] = []
     for one, other in combinations(range(len(subjects)), 2):
-        if not math.isfinite(values[one, other]):
+        value = values[one, other].box
+        if not math.isfinite(value):
             continue
         if subjects[one].graft != subjects[other].graft:
-            by_graft.append(values[one, other])
+            by_graft.append(value)
         elif subjects[one].seed != subjects[other].seed:
-            by_seed.append(values[one, other])
+            by_seed.append(value)
     if not by_graft:
         return []
     if not by_seed:
@@ -93,10 +95,14 @@ def _of_pairs(found: Sequence[Explained], subjects: Sequence[Subject]) -> list[s
                    "much. Add a model of another seed to see it: model=a.pt,b.pt,c.pt")]
     if mean(by_seed) <= mean(by_graft):
         return [tr("A difference between maps of different grafts is no evidence: maps of two seeds differ as much (rank "
-                   "correlation {seed}) as maps of two grafts ({graft}).", seed=f"{mean(by_seed):.2f}",
+                   "correlation inside the box {seed}) as maps of two grafts ({graft}).", seed=f"{mean(by_seed):.2f}",
                    graft=f"{mean(by_graft):.2f}")]
-    return [tr("Maps of two grafts (rank correlation {graft}) differ more than maps of two seeds ({seed}). {count} pairs of "
+    return [tr("Maps of two grafts (rank correlation inside the box {graft}) differ more than maps of two seeds ({seed}). {count} pairs of "
                "seeds are compared.", seed=f"{mean(by_seed):.2f}", graft=f"{mean(by_graft):.2f}", count=len(by_seed))]
+
+
+def _both(value: Agreement) -> str:
+    return f"{_number(value.picture)} ({_number(value.box)})"
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ from yolograft.analysis import heatmap_findings
 from yolograft.analysis.heatmap import on_picture
 from yolograft.analysis.heatmap_picture import Outline, draw, side_by_side
 from yolograft.analysis.heatmap_run import (Choice, Explained, Explanation, Settings, Subject, agreement,
-                                            chance_agreement, explain_pictures, open_subjects)
+                                            chance_agreement, explain_pictures, open_subjects, plain)
 from yolograft.atomic import atomic_write
 from yolograft.data import data_yaml
 from yolograft.data.pictures import IMAGE_SUFFIXES
@@ -200,9 +200,9 @@ def _write_record(folder: Path, found: Sequence[Explained], subjects: Sequence[S
         "box": {"rule": choice.rule, "number": choice.number, "class": choice.name, "corners": choice.corners},
         "models": [{"name": one.name, "file": one.file, "graft": one.graft, "seed": one.seed} for one in subjects],
         "pictures": [_picture_record(one, subjects) for one in found],
-        "mean_rank_correlation": {f"{names[one]} / {names[other]}": _plain(value)
+        "mean_rank_correlation": {f"{names[one]} / {names[other]}": plain(value)
                                   for (one, other), value in agreement(found, len(subjects)).items()},
-        "mean_rank_correlation_of_different_pictures": _plain(chance_agreement(found)),
+        "mean_rank_correlation_of_different_pictures": plain(chance_agreement(found)),
         "conclusions": heatmap_findings.conclusions(found, subjects, settings),
     }
     text = json.dumps(record, indent=1, ensure_ascii=False)
@@ -216,7 +216,3 @@ def _picture_record(one: Explained, subjects: Sequence[Subject]) -> dict[str, An
             "truths": [{"class": names.get(truth.kind, str(truth.kind)), "box": truth.box} for truth in one.truths],
             "models": {subject.name: None if each is None else each.record()
                        for subject, each in zip(subjects, one.explanations, strict=True)}}
-
-
-def _plain(value: float) -> float | None:
-    return value if np.isfinite(value) else None

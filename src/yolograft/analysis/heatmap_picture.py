@@ -18,7 +18,7 @@ from yolograft.analysis.heatmap import HeatMap
 __all__ = ["Outline", "draw", "side_by_side"]
 
 Picture = NDArray[np.uint8]
-_MAP_WEIGHT = 0.55
+_LOW, _HIGH = 0.25, 0.75  # weight of the map's colour at its values 0 and 1
 _PREDICTION, _TRUTH, _TARGET = (255, 255, 255), (120, 255, 120), (255, 200, 0)  # blue, green, red
 _GAP, _CAPTION = 6, 16  # pixels
 
@@ -58,7 +58,8 @@ def draw(picture: Picture, heat: HeatMap, *, predictions: Sequence[Outline] = ()
     """
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     colours = cv2.applyColorMap(np.round(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    drawn: Picture = np.asarray(cv2.addWeighted(colours, _MAP_WEIGHT, grey, 1 - _MAP_WEIGHT, 0), np.uint8)
+    weight = (_LOW + (_HIGH - _LOW) * heat)[..., None]
+    drawn: Picture = np.ascontiguousarray(np.round(weight * colours + (1 - weight) * grey).astype(np.uint8))
     width = max(1, round(min(drawn.shape[:2]) / 320))
     for one in truths:
         _dashed(drawn, one.points, _TRUTH, width)

@@ -7,9 +7,8 @@ of several seeds, can be compared.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from yolograft.analysis.candidates import Candidates, Detector, Letterbox, Target, box_iou
 from yolograft.analysis.heatmap import HeatMap, Layer, check_method, heat_map, on_picture, tap_layers
-from yolograft.analysis.heatmap_checks import STAGES, Deletion, deletion, rank_correlation, randomised_correlations
+from yolograft.analysis.heatmap_checks import STAGES, Agreement, Deletion, RandomisedCascade, deletion
 from yolograft.data.data_yaml import DataYaml
 from yolograft.data.labels import label_path
 from yolograft.data.labels import parse as parse_labels
@@ -32,8 +31,9 @@ from yolograft.errors import DataError, GraftError, HostError
 from yolograft.host.open import open_model
 from yolograft.language import tr
 
-__all__ = ["Choice", "Explained", "Explanation", "Settings", "Subject", "Truth", "explain_picture", "explain_pictures",
-           "open_subjects", "read_picture", "read_truths"]
+__all__ = ["Choice", "Explained", "Explanation", "Settings", "Subject", "Summary", "Truth", "agreement",
+           "chance_agreement", "explain_picture", "explain_pictures", "open_subjects", "plain", "read_picture",
+           "read_truths", "summarize"]
 
 Picture = NDArray[np.uint8]
 
@@ -123,6 +123,7 @@ class Subject:
         imgsz: image size of its training.
         detector: the model.
         sites: of the layers of its heat maps; empty for the inputs of the head.
+        method: of its heat maps.
     """
 
     name: str
@@ -132,11 +133,17 @@ class Subject:
     imgsz: int
     detector: Detector
     sites: tuple[str, ...] = ()
+    method: str = "layercam"
 
     @cached_property
     def layers(self) -> list[Layer]:
         """The layers of the heat maps."""
         return tap_layers(self.detector, self.sites)
+
+    @cached_property
+    def cascade(self) -> RandomisedCascade:
+        """A copy of the detector for the check with random weights."""
+        return RandomisedCascade(self.detector, self.sites, self.method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +157,7 @@ class Explanation:
         window: the part of it that shows the picture.
         candidates: all boxes of the model in the picture.
         deletion: None without checks.
-        randomised: stage -> rank correlation with the map of randomised weights; empty without checks.
+        randomised: stage -> agreement with the map of randomised weights; empty without checks.
     """
 
     target: Target
@@ -159,7 +166,7 @@ class Explanation:
     window: tuple[slice, slice]
     candidates: Candidates
     deletion: Deletion | None = None
-    randomised: Mapping[str, float] = field(default_factory=dict)
+    randomised: Mapping[str, Agreement] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -175,7 +182,7 @@ class Explanation:
             checks = {"deletion": {"removed": drop.removed, "by_map": drop.by_map, "by_centre": drop.by_centre,
                                    "by_chance": drop.by_chance, "area": drop.area, "centre_area": drop.centre_area,
                                    "chance_areas": drop.chance_areas},
-                      "randomised": {stage: _finite(value) for stage, value in self.randomised.items()}}
+                      "randomised": {stage: plain(value) for stage, value in self.randomised.items()}}
         return {"class": one.name, "confidence": one.confidence, "logit": one.logit, "box": one.box,
                 "iou_with_chosen_box": self.overlap, "anchor_point": one.anchor, "map_is_empty": self.is_empty,
                 "detections": [{"class": each.name, "confidence": each.confidence, "box": each.box}
@@ -204,13 +211,13 @@ class Explained:
     explanations: tuple[Explanation | None, ...]
     why: str = ""
 
-    def correlation(self, one: int, other: int) -> float:
-        """Return the rank correlation of the maps of two models; nan if a map is missing or constant."""
+    def agreement(self, one: int, other: int) -> Agreement | None:
+        """Return how far the maps of two models agree; None if a model has none."""
         first, second = self.explanations[one], self.explanations[other]
-        if first is None or second is None:
-            return float("nan")
-        return rank_correlation(on_picture(first.heat, first.window, self.picture.shape[:2]),
-                                on_picture(second.heat, second.window, self.picture.shape[:2]))
+        if first is None or second is None or self.box is None:
+            return None
+        maps = (on_picture(each.heat, each.window, self.picture.shape[:2]) for each in (first, second))
+        return Agreement.of(*maps, self.box)
 
 
 def open_subjects(models: Sequence[str], settings: Settings) -> list[Subject]:
@@ -230,7 +237,7 @@ def open_subjects(models: Sequence[str], settings: Settings) -> list[Subject]:
             imgsz = max(imgsz)
         size = found[0].imgsz if number else imgsz
         subject = Subject(name=name, file=file, graft=str(model.graft), seed=seed, imgsz=size, detector=Detector(model),
-                          sites=settings.sites)
+                          sites=settings.sites, method=settings.method)
         if number and subject.detector.names != found[0].detector.names:
             raise HostError(tr("'{model}' and '{other}' have different classes, so their boxes cannot be compared.",
                                model=file, other=found[0].file))
@@ -355,8 +362,7 @@ def _explain(subject: Subject, images: Any, candidates: Candidates, target: Targ
         # of the head's inputs, the map of the box's own level has all of the gradient
         cell = min(one.stride for one in subject.layers) if subject.sites else int(candidates.strides[target.anchor])
         checked = {"deletion": deletion(subject.detector, images, target, heat, letterbox, cell=cell, seed=settings.seed),
-                   "randomised": randomised_correlations(subject.detector, images, target, heat, letterbox, subject.sites,
-                                                         settings.method, seed=settings.seed)}
+                   "randomised": subject.cascade.correlations(images, target, heat, letterbox, seed=settings.seed)}
     return Explanation(target=target, overlap=overlap, heat=heat, window=letterbox.window, candidates=candidates, **checked)
 
 
@@ -368,7 +374,7 @@ class Summary:
         maps: number of maps that are not empty.
         area, chance_area, centre_area: mean areas of the deletion curves.
         beats_chance, beats_centre: in how many pictures the map's area is below every random order, and below the centre's.
-        randomised: stage -> mean rank correlation.
+        randomised: stage -> mean agreement.
     """
 
     maps: int
@@ -377,7 +383,7 @@ class Summary:
     centre_area: float
     beats_chance: int
     beats_centre: int
-    randomised: Mapping[str, float]
+    randomised: Mapping[str, Agreement]
 
 
 def summarize(found: Sequence[Explained], number: int) -> Summary | None:
@@ -386,7 +392,7 @@ def summarize(found: Sequence[Explained], number: int) -> Summary | None:
     drops = [one.deletion for one in mine if one is not None and one.deletion is not None]
     if not drops:
         return None
-    randomised = {stage: _mean([one.randomised[stage] for one in mine if one is not None and one.randomised])
+    randomised = {stage: Agreement.mean([one.randomised[stage] for one in mine if one is not None and one.randomised])
                   for stage in STAGES}
     return Summary(maps=len(drops), area=mean(one.area for one in drops),
                    chance_area=mean(mean(one.chance_areas) for one in drops),
@@ -394,25 +400,25 @@ def summarize(found: Sequence[Explained], number: int) -> Summary | None:
                    beats_centre=sum(one.beats_centre for one in drops), randomised=randomised)
 
 
-def agreement(found: Sequence[Explained], count: int) -> dict[tuple[int, int], float]:
-    """Return the mean rank correlation of the maps of each pair of models, over all pictures."""
-    return {pair: _mean([one.correlation(*pair) for one in found]) for pair in combinations(range(count), 2)}
+def agreement(found: Sequence[Explained], count: int) -> dict[tuple[int, int], Agreement]:
+    """Return the mean agreement of the maps of each pair of models, over all pictures."""
+    return {pair: Agreement.mean([value for one in found if (value := one.agreement(*pair)) is not None])
+            for pair in combinations(range(count), 2)}
 
 
-def chance_agreement(found: Sequence[Explained]) -> float:
-    """Return the mean rank correlation of one model's maps of different pictures: what two unrelated maps share.
+def chance_agreement(found: Sequence[Explained]) -> Agreement:
+    """Return the mean agreement of the first model's maps of different pictures: what two unrelated maps share.
 
-    Maps of different sizes are scaled to that of the first.
+    A map is scaled to the size of the picture that it is compared with, and the box is that picture's.
     """
-    maps = [(one.explanations[0], one.picture.shape[:2]) for one in found]
-    scaled = [on_picture(one.heat, one.window, maps[0][1]) for one, _ in maps if one is not None and not one.is_empty]
-    return _mean([rank_correlation(one, other) for one, other in combinations(scaled, 2)])
+    mine = [(one, each) for one in found if (each := one.explanations[0]) is not None and one.box is not None]
+    values = []
+    for (one, first), (_, second) in combinations(mine, 2):
+        maps = (on_picture(each.heat, each.window, one.picture.shape[:2]) for each in (first, second))
+        values.append(Agreement.of(*maps, one.box or ()))
+    return Agreement.mean(values)
 
 
-def _mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return mean(finite) if finite else math.nan
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def plain(value: Agreement) -> dict[str, float | None]:
+    """Return an agreement for JSON, which has no nan."""
+    return {part: number if math.isfinite(number := getattr(value, part)) else None for part in ("picture", "box")}
