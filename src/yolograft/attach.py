@@ -21,8 +21,8 @@ from yolograft.language import tr
 from yolograft.sites import Place, Probe, is_yolo, light_copy, probe, resolve, rows, sites
 from yolograft.spec import Graft, Part, Site
 
-__all__ = ["Tap", "attach_block", "detach_blocks", "graft", "grafted", "grafts", "hooked_module", "prune", "sites", "spelled",
-           "tap"]
+__all__ = ["Tap", "attach_block", "detach_blocks", "graft", "grafted", "grafts", "hooked_module", "prune", "sites",
+           "spelled", "tap"]
 
 OUT, PRE, IN, SKIP = "graft", "graft_pre", "graft_in", "graft_skip"
 _NAMES = (OUT, PRE, IN, SKIP)

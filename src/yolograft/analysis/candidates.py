@@ -30,6 +30,7 @@ from ultralytics.nn.modules import Detect
 from yolograft.errors import HostError
 from yolograft.fast.cpu.nms import non_max_suppression
 from yolograft.language import tr
+from yolograft.sites import network_of
 
 __all__ = ["Candidates", "Detector", "Letterbox", "Target", "box_iou"]
 
@@ -59,8 +60,9 @@ class Letterbox:
     input_shape: tuple[int, int]
 
     @classmethod
-    def of(cls, height: int, width: int, imgsz: int) -> Letterbox:
-        """Fit a picture into a square of `imgsz` pixels, padded to multiples of 32, as Ultralytics' `predict` does."""
+    def of(cls, shape: tuple[int, ...], imgsz: int) -> Letterbox:
+        """Fit a picture (height, width, ...) into a square of `imgsz` pixels, padded to multiples of 32, as Ultralytics' `predict` does."""
+        height, width = shape[:2]
         scale = min(imgsz / height, imgsz / width)
         size = round(height * scale), round(width * scale)
         pads = [(-side) % _STRIDE for side in size]
@@ -188,29 +190,32 @@ class Detector(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        network = model.model if hasattr(type(model), "task_map") else model
-        if not isinstance(network, nn.Module):
-            raise HostError(tr("'{model}' is an exported model. A heat map needs the PyTorch checkpoint (.pt) that it was "
-                               "made from.", model=network))
-        head = network.model[-1] if isinstance(getattr(network, "model", None), nn.Sequential) else None
+        network = network_of(model)
+        body = getattr(network, "model", None)
+        head = body[-1] if isinstance(body, nn.Sequential) else None
         if not isinstance(head, Detect):
             raise HostError(tr("A heat map of a box needs a model that predicts boxes at anchor points (detect, segment, "
                                "pose or obb). This one ends with {head}.", head=type(head or network).__name__))
         frozen: dict[int, Any] = {id(one): nn.Parameter(one.detach(), requires_grad=False) for one in network.parameters()}
-        self.network = copy.deepcopy(network, frozen | {id(one): one for one in network.buffers()}).float().eval()
-        self.head: Any = self.network.model[-1]  # type: ignore[index]
-        self.head.shape = None
-        self.is_end2end = bool(self.head.end2end)
+        self.network: Any = copy.deepcopy(network, frozen | {id(one): one for one in network.buffers()}).float().eval()
+        copied = self.head
+        copied.shape = None
+        self.is_end2end = bool(copied.end2end)
         if self.is_end2end:
-            for name in [name for name in self.head._modules if name.startswith("one2one_")]:
-                setattr(self.head, name.removeprefix("one2one_"), self.head._modules[name])
-                setattr(self.head, name, None)
-            self.head.end2end = False
+            for name in [name for name in copied._modules if name.startswith("one2one_")]:
+                setattr(copied, name.removeprefix("one2one_"), copied._modules[name])
+                setattr(copied, name, None)
+            copied.end2end = False
         self.is_rotated = str(getattr(model, "task", getattr(network, "task", ""))) == "obb"
         names = getattr(network, "names", {})
         self.names = dict(names if isinstance(names, dict) else enumerate(names))
         first = next(one for one in self.network.modules() if isinstance(one, nn.Conv2d))
         self.channels = first.in_channels
+
+    @property
+    def head(self) -> Any:
+        """The copy's last row. It is no attribute, because a module that is registered twice would be found twice."""
+        return self.network.model[-1]
 
     @property
     def device(self) -> torch.device:
@@ -234,7 +239,8 @@ class Detector(nn.Module):
         if self.channels not in (1, 3):
             raise HostError(tr("The model reads {count} channels. A heat map can be drawn on pictures with 1 or 3.",
                                count=self.channels))
-        pixels = letterbox.pixels(picture if self.channels == 3 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[..., None])
+        grey = picture if self.channels == 3 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[..., None]
+        pixels = letterbox.pixels(np.asarray(grey, np.uint8))
         ordered = np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1))
         return torch.from_numpy(ordered)[None].to(self.device).float() / 255
 

@@ -78,7 +78,8 @@ class Deletion:
         return self.area < self.centre_area
 
     def _area(self, curve: Sequence[float]) -> float:
-        return float(np.trapezoid(curve, self.removed) if hasattr(np, "trapezoid") else np.trapz(curve, self.removed))
+        steps, values = np.diff(self.removed), np.asarray(curve)
+        return float((steps * (values[1:] + values[:-1]) / 2).sum())
 
 
 def deletion(detector: Detector, images: Tensor, target: Target, heat: HeatMap, letterbox: Letterbox, *, cell: int,
@@ -128,12 +129,13 @@ def _curve(detector: Detector, images: Tensor, target: Target, importance: NDArr
     rank = np.empty(importance.size, np.int64)
     rank[order] = np.arange(importance.size)
     ranks = torch.from_numpy(rank.reshape(importance.shape)).to(images.device)
-    inside = images[(..., *letterbox.window)]
+    ys, xs = letterbox.window
+    inside = images[:, :, ys, xs]
     colour = inside.mean(dim=(2, 3), keepdim=True)
     changed = images.repeat(len(fractions), 1, 1, 1)
     for number, fraction in enumerate(fractions):
-        changed[(number, slice(None), *letterbox.window)] = torch.where(
-            ranks < round(fraction * importance.size), colour[0], inside[0])
+        is_removed = ranks < round(fraction * importance.size)
+        changed[number, :, ys, xs] = torch.where(is_removed, colour[0], inside[0])
     logits = torch.cat([detector(part)[:, target.anchor, target.kind] for part in changed.split(_BATCH)])
     return tuple(logits.tolist())
 
@@ -173,8 +175,8 @@ class RandomisedCascade:
             _randomise(modules, derive_seed("randomised weights", stage, seed))
             _estimate_statistics(self.detector, modules, images)
             other = heat_map(self.detector, images, target, self.layers, self.method)
-            found[stage] = Agreement.of(*(on_picture(one, letterbox.window, letterbox.shape) for one in (heat, other)),
-                                        target.box)
+            maps = [on_picture(one, letterbox.window, letterbox.shape) for one in (heat, other)]
+            found[stage] = Agreement.of(maps[0], maps[1], target.box)
         return found
 
 

@@ -60,19 +60,19 @@ def _of_model(found: Sequence[Explained], number: int, name: str) -> list[str]:
     if one is None:
         return texts
     if one.beats_chance < _SHARE * one.maps:
-        texts.append(tr("{model}: the map is no evidence of what the network uses: random patches lower the logit as soon in "
-                        "{count} of {total} pictures.", model=name, count=one.maps - one.beats_chance, total=one.maps))
+        texts.append(tr("{model}: the map is no evidence of what the network uses: random patches lower the logit as soon "
+                        "in {count} of {total} pictures.", model=name, count=one.maps - one.beats_chance, total=one.maps))
     elif one.beats_centre < _SHARE * one.maps:
         texts.append(tr("{model}: the map finds what lowers the logit sooner than random patches do, but the centre of the "
                         "box does as well in {count} of {total} pictures: beyond the box's place, the map is no evidence.",
                         model=name, count=one.maps - one.beats_centre, total=one.maps))
     else:
-        texts.append(tr("{model}: removing the map's pixels lowers the logit sooner than random patches and the centre of the "
-                        "box do in {count} of {total} pictures.", model=name, count=one.beats_centre, total=one.maps))
+        texts.append(tr("{model}: removing the map's pixels lowers the logit sooner than random patches and the centre of "
+                        "the box do in {count} of {total} pictures.", model=name, count=one.beats_centre, total=one.maps))
     after = one.randomised["all"].box
     if math.isfinite(after) and after > _RANDOM_LIMIT:
-        texts.append(tr("{model}: the map is no evidence of what was learned: with random weights it is much the same inside the "
-                        "box (rank correlation {value}).", model=name, value=f"{after:.2f}"))
+        texts.append(tr("{model}: the map is no evidence of what was learned: with random weights it is much the same inside "
+                        "the box (rank correlation {value}).", model=name, value=f"{after:.2f}"))
     return texts
 
 
@@ -97,8 +97,8 @@ def _of_pairs(found: Sequence[Explained], subjects: Sequence[Subject]) -> list[s
         return [tr("A difference between maps of different grafts is no evidence: maps of two seeds differ as much (rank "
                    "correlation inside the box {seed}) as maps of two grafts ({graft}).", seed=f"{mean(by_seed):.2f}",
                    graft=f"{mean(by_graft):.2f}")]
-    return [tr("Maps of two grafts (rank correlation inside the box {graft}) differ more than maps of two seeds ({seed}). {count} pairs of "
-               "seeds are compared.", seed=f"{mean(by_seed):.2f}", graft=f"{mean(by_graft):.2f}", count=len(by_seed))]
+    return [tr("Maps of two grafts (rank correlation inside the box {graft}) differ more than maps of two seeds ({seed}). "
+               "{count} pairs of seeds are compared.", seed=f"{mean(by_seed):.2f}", graft=f"{mean(by_graft):.2f}", count=len(by_seed))]
 
 
 def _both(value: Agreement) -> str:

@@ -16,12 +16,22 @@ from yolograft import __version__
 from yolograft.analysis import heatmap_findings
 from yolograft.analysis.heatmap import on_picture
 from yolograft.analysis.heatmap_picture import Outline, draw, side_by_side
-from yolograft.analysis.heatmap_run import (Choice, Explained, Explanation, Settings, Subject, agreement,
-                                            chance_agreement, explain_pictures, open_subjects, plain)
+from yolograft.analysis.heatmap_run import (
+    Choice,
+    Explained,
+    Explanation,
+    Settings,
+    Subject,
+    agreement,
+    chance_agreement,
+    explain_pictures,
+    open_subjects,
+    plain,
+)
 from yolograft.atomic import atomic_write
 from yolograft.data import data_yaml
 from yolograft.data.pictures import IMAGE_SUFFIXES
-from yolograft.errors import DataError, HostError, nearest
+from yolograft.errors import DataError, nearest
 from yolograft.host.run_folder import check_writable
 from yolograft.language import pad, tr
 

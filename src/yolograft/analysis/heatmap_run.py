@@ -216,8 +216,8 @@ class Explained:
         first, second = self.explanations[one], self.explanations[other]
         if first is None or second is None or self.box is None:
             return None
-        maps = (on_picture(each.heat, each.window, self.picture.shape[:2]) for each in (first, second))
-        return Agreement.of(*maps, self.box)
+        maps = [on_picture(each.heat, each.window, self.picture.shape[:2]) for each in (first, second)]
+        return Agreement.of(maps[0], maps[1], self.box)
 
 
 def open_subjects(models: Sequence[str], settings: Settings) -> list[Subject]:
@@ -301,8 +301,8 @@ def explain_pictures(subjects: Sequence[Subject], files: Sequence[Path], setting
                            model=subjects[0].file, theirs=", ".join(data.names.values()),
                            ours=", ".join(map(str, names.values()))))
     if choice.rule == "class" and choice.name not in names.values():
-        raise GraftError(tr("box={name} names no class of model={model}, which has: {names}. A box is also best, 2, truth or "
-                            "x1,y1,x2,y2.", name=choice.name, model=subjects[0].file,
+        raise GraftError(tr("box={name} names no class of model={model}, which has: {names}. A box is also best, 2, truth "
+                            "or x1,y1,x2,y2.", name=choice.name, model=subjects[0].file,
                             names=", ".join(map(str, names.values()))))
     for path in files:
         picture = read_picture(path)
@@ -317,7 +317,7 @@ def explain_pictures(subjects: Sequence[Subject], files: Sequence[Path], setting
 def explain_picture(subjects: Sequence[Subject], picture: Picture, settings: Settings, choice: Choice,
                     truths: Sequence[Truth] = (), path: Path = Path()) -> Explained:
     """Explain one box of one picture with each model; see `explain_pictures`."""
-    letterbox = Letterbox.of(*picture.shape[:2], subjects[0].imgsz)
+    letterbox = Letterbox.of(picture.shape, subjects[0].imgsz)
     images = [one.detector.images(picture, letterbox) for one in subjects]
     candidates = [one.detector.candidates(image, letterbox, conf=settings.conf, iou=settings.iou)
                   for one, image in zip(subjects, images, strict=True)]
@@ -414,8 +414,8 @@ def chance_agreement(found: Sequence[Explained]) -> Agreement:
     mine = [(one, each) for one in found if (each := one.explanations[0]) is not None and one.box is not None]
     values = []
     for (one, first), (_, second) in combinations(mine, 2):
-        maps = (on_picture(each.heat, each.window, one.picture.shape[:2]) for each in (first, second))
-        values.append(Agreement.of(*maps, one.box or ()))
+        maps = [on_picture(each.heat, each.window, one.picture.shape[:2]) for each in (first, second)]
+        values.append(Agreement.of(maps[0], maps[1], one.box or ()))
     return Agreement.mean(values)
 
 

@@ -24,8 +24,8 @@ def _heatmap() -> Command:
         arguments=[
             Argument("model", "", tr("a checkpoint, grafted or not; several are compared on the same boxes, as in "
                                      "model=a.pt,b.pt")),
-            Argument("source", "", tr("an image, a folder, a pattern or a list of images; by default the validation images of "
-                                      "data=")),
+            Argument("source", "", tr("an image, a folder, a pattern or a list of images; by default the validation images "
+                                      "of data=")),
             Argument("data", "", tr("a data YAML, for ground truth")),
             Argument("method", "layercam", tr("layercam, gradcam or eigencam (the same map for every box)")),
             Argument("layer", "", tr("sites whose feature maps are shown, as in layer=8 or layer=p3; by default the inputs "
@@ -52,7 +52,8 @@ def run(words: Sequence[str]) -> int:
     """Write heat maps to a new folder, and print their checks."""
     arguments = _heatmap().read(words)
     if "model" not in arguments:
-        raise UsageError(tr("'heatmap' needs a checkpoint. Expected: {usage}", usage=f"yolograft heatmap {_heatmap().usage}"))
+        raise UsageError(tr("'heatmap' needs a checkpoint. Expected: {usage}",
+                            usage=f"yolograft heatmap {_heatmap().usage}"))
     numbers = {key: parse_positive_int(key, arguments[key]) for key in ("imgsz", "limit") if key in arguments}
     thresholds = {key: _parse_fraction(key, arguments[key]) for key in ("conf", "iou")}
     checks, seed = parse_bool("checks", arguments["checks"]), parse_seed(arguments["seed"])
