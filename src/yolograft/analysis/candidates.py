@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from ultralytics.nn.modules import Detect
 
+from yolograft.analysis.matching import box_iou
 from yolograft.errors import HostError
 from yolograft.fast.cpu.nms import non_max_suppression
 from yolograft.language import tr
 from yolograft.sites import network_of
 
-__all__ = ["Candidates", "Detector", "Letterbox", "Target", "box_iou"]
+__all__ = ["Candidates", "Detector", "Letterbox", "Target"]
 
 _PADDING = 114  # grey value of Ultralytics' letterbox
 _STRIDE = 32
@@ -61,7 +62,7 @@ class Letterbox:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], imgsz: int) -> Letterbox:
-        """Fit a picture (height, width, ...) into a square of `imgsz` pixels, padded to multiples of 32, as Ultralytics' `predict` does."""
+        """Fit a picture (height, width, ...) into a square of `imgsz` pixels, padded to multiples of 32."""
         height, width = shape[:2]
         scale = min(imgsz / height, imgsz / width)
         size = round(height * scale), round(width * scale)
@@ -162,17 +163,6 @@ class Candidates:
             return self.target(int(measure[:, kind].argmax()), kind)
         anchor, best = np.unravel_index(int(measure.argmax()), measure.shape)
         return self.target(int(anchor), int(best))
-
-
-def box_iou(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the IoU of each pair of boxes x1, y1, x2, y2: (N, 4) and (M, 4) -> (N, M)."""
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:4], other[None, :, 2:4])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(np.clip(each[:, 2:4] - each[:, :2], 0, None), axis=1) for each in (one, other)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 class Detector(nn.Module):

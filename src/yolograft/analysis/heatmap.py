@@ -37,7 +37,8 @@ from yolograft.attach import Tap, tap
 from yolograft.errors import GraftError, SiteError, nearest
 from yolograft.language import tr
 
-__all__ = ["METHODS", "HeatMap", "Layer", "check_method", "head_inputs", "heat_map", "on_picture", "principal_map", "tap_layers"]
+__all__ = ["METHODS", "HeatMap", "Layer", "check_method", "head_inputs", "heat_map", "on_picture", "principal_map",
+           "tap_layers"]
 
 METHODS = ("layercam", "gradcam", "eigencam")
 HeatMap = NDArray[np.float32]

@@ -157,8 +157,8 @@ class RandomisedCascade:
         self.method = method
         self.layers = tap_layers(self.detector, sites)
         parts = {row.name: row.part for row in rows(self.detector.network)}
-        self.rows = {stage: [name for name, part in parts.items() if part == stage or (stage == "all" and part == "backbone")]
-                     for stage in STAGES}
+        part_of = {"head": "head", "neck": "neck", "all": "backbone"}  # what a stage adds to the one before
+        self.rows = {stage: [name for name, part in parts.items() if part == part_of[stage]] for stage in STAGES}
 
     def correlations(self, images: Tensor, target: Target, heat: HeatMap, letterbox: Letterbox, *,
                      seed: int = 0) -> dict[str, Agreement]:
@@ -211,8 +211,7 @@ class Agreement:
     """Spearman's rank correlation of two heat maps of one picture; nan where one of them is constant.
 
     Attributes:
-        picture: over all pixels. A large part of it is the place of the box, since a map is 0 where the network does not look
-            for it.
+        picture: over all pixels. It is mostly about the place of the box, since a map is 0 far from it.
         box: over the pixels inside the box.
     """
 

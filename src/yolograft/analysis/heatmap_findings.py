@@ -71,8 +71,8 @@ def _of_model(found: Sequence[Explained], number: int, name: str) -> list[str]:
                         "the box do in {count} of {total} pictures.", model=name, count=one.beats_centre, total=one.maps))
     after = one.randomised["all"].box
     if math.isfinite(after) and after > _RANDOM_LIMIT:
-        texts.append(tr("{model}: the map is no evidence of what was learned: with random weights it is much the same inside "
-                        "the box (rank correlation {value}).", model=name, value=f"{after:.2f}"))
+        texts.append(tr("{model}: the map is no evidence of what was learned: with random weights it is much the same "
+                        "inside the box (rank correlation {value}).", model=name, value=f"{after:.2f}"))
     return texts
 
 
@@ -97,8 +97,9 @@ def _of_pairs(found: Sequence[Explained], subjects: Sequence[Subject]) -> list[s
         return [tr("A difference between maps of different grafts is no evidence: maps of two seeds differ as much (rank "
                    "correlation inside the box {seed}) as maps of two grafts ({graft}).", seed=f"{mean(by_seed):.2f}",
                    graft=f"{mean(by_graft):.2f}")]
-    return [tr("Maps of two grafts (rank correlation inside the box {graft}) differ more than maps of two seeds ({seed}). "
-               "{count} pairs of seeds are compared.", seed=f"{mean(by_seed):.2f}", graft=f"{mean(by_graft):.2f}", count=len(by_seed))]
+    return [tr("Maps of two grafts (rank correlation inside the box {graft}) differ more than maps of two seeds "
+               "({seed}). {count} pairs of seeds are compared.",
+               seed=f"{mean(by_seed):.2f}", graft=f"{mean(by_graft):.2f}", count=len(by_seed))]
 
 
 def _both(value: Agreement) -> str:

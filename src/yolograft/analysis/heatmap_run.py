@@ -20,9 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolograft.analysis.candidates import Candidates, Detector, Letterbox, Target, box_iou
+from yolograft.analysis.candidates import Candidates, Detector, Letterbox, Target
 from yolograft.analysis.heatmap import HeatMap, Layer, check_method, heat_map, on_picture, tap_layers
 from yolograft.analysis.heatmap_checks import STAGES, Agreement, Deletion, RandomisedCascade, deletion
+from yolograft.analysis.matching import box_iou
 from yolograft.data.data_yaml import DataYaml
 from yolograft.data.labels import label_path
 from yolograft.data.labels import parse as parse_labels
