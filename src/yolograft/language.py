@@ -18,11 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "pad", "requested", "speaking", "tr", "translate", "wrap"]
+__all__ = ["LANGUAGES", "pad", "requested", "speaking", "tr", "translate", "width_of", "wrap"]
 
 LANGUAGES = ("en", "zh")
-# The order in which GNU gettext reads them; YOLOGRAFT_LANG overrides all of them.
 _SPOKEN: ContextVar[str] = ContextVar("language of messages", default="")
+# The order in which GNU gettext reads them; YOLOGRAFT_LANG overrides all of them.
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 
 
@@ -71,7 +71,7 @@ def translate(text: str) -> str:
 
 def pad(text: str, width: int, align: str = "<") -> str:
     """Return a text with spaces up to `width` columns, after it (`<`) or before it (`>`). A Chinese character takes two."""
-    spaces = " " * (width - _width(text))
+    spaces = " " * (width - width_of(text))
     return spaces + text if align == ">" else text + spaces
 
 
@@ -86,7 +86,7 @@ def wrap(text: str, width: int = 100) -> list[str]:
     lines = [""]
     for piece in pieces:
         # a full stop or a comma never starts a line
-        if lines[-1] and _width(lines[-1] + piece) > width and unicodedata.category(piece[0]) not in ("Po", "Pe", "Pf"):
+        if lines[-1] and width_of(lines[-1] + piece) > width and unicodedata.category(piece[0]) not in ("Po", "Pe", "Pf"):
             lines.append("")
         lines[-1] += piece if lines[-1] else piece.lstrip()
     return [line.rstrip() for line in lines if line.strip()]
@@ -116,5 +116,6 @@ def _is_wide(character: str) -> bool:
     return unicodedata.east_asian_width(character) in ("W", "F")
 
 
-def _width(text: str) -> int:
+def width_of(text: str) -> int:
+    """Return the number of columns of a text. A Chinese character takes two."""
     return sum(2 if _is_wide(character) else 1 for character in text)

@@ -33,7 +33,7 @@ from yolograft.data import data_yaml
 from yolograft.data.pictures import IMAGE_SUFFIXES
 from yolograft.errors import DataError, nearest
 from yolograft.host.run_folder import check_writable
-from yolograft.language import pad, tr
+from yolograft.language import pad, tr, width_of
 
 __all__ = ["find_pictures", "write_heat_maps"]
 
@@ -188,16 +188,12 @@ def report(found: Sequence[Explained], subjects: Sequence[Subject], settings: Se
     """Return the tables and conclusions as lines of text."""
     lines = []
     for table in heatmap_findings.tables(found, subjects):
-        widths = [max(_columns(row[at]) for row in table) for at in range(len(table[0]))]
+        widths = [max(width_of(row[at]) for row in table) for at in range(len(table[0]))]
         lines.append("")
         lines += ["  ".join(pad(cell, width, "<" if not at else ">") for at, (cell, width) in
                             enumerate(zip(row, widths, strict=True))).rstrip() for row in table]
     texts = heatmap_findings.conclusions(found, subjects, settings)
     return [*lines, "", *texts] if texts else lines
-
-
-def _columns(text: str) -> int:
-    return len(text) + sum(ord(character) > 0x2E7F for character in text)
 
 
 def _write_record(folder: Path, found: Sequence[Explained], subjects: Sequence[Subject], settings: Settings,

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yolograft import __version__
-from yolograft.cli import adopt, completion, data, data_pages, demo, heatmap, mode_pages, models, modes, study, yamls
+from yolograft.cli import (adopt, completion, data, data_pages, demo, explain, heatmap, mode_pages, models, modes, study,
+                           yamls)
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
@@ -34,7 +35,7 @@ def _groups() -> list[tuple[str, list[Command]]]:
         (tr("Look at models and blocks:"), [*models.commands(), *heatmap.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands(), *explain.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -139,4 +140,5 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "heatmap": heatmap.run,
     "completion": _completion,
     "report": study.report,
+    "explain": explain.run,
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from yolograft.language import pad, width_of
 from yolograft.report.style import Plain
 from yolograft.report.words import Translator
 
@@ -55,6 +56,13 @@ class Table:
     def plain(self) -> list[list[str]]:
         """Return the texts of all cells, the columns' first."""
         return [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in (self.head, *self.rows)]
+
+    def lines(self) -> list[str]:
+        """Return the table as lines of text in columns, for the console."""
+        rows = self.plain()
+        widths = [max(width_of(row[column]) for row in rows) for column in range(len(self.head))]
+        return ["  ".join(pad(cell, width, "<" if column in (0, *self.left) else ">")
+                          for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
