@@ -33,7 +33,7 @@ from yolograft.host.open import open_model
 from yolograft.language import tr
 
 __all__ = ["Choice", "Explained", "Explanation", "Settings", "Subject", "Summary", "Truth", "agreement",
-           "chance_agreement", "explain_picture", "explain_pictures", "open_subjects", "plain", "read_picture",
+           "chance_agreement", "evenly", "explain_picture", "explain_pictures", "open_subjects", "plain", "read_picture",
            "read_truths", "summarize"]
 
 Picture = NDArray[np.uint8]
@@ -255,6 +255,13 @@ def _short_names(files: Sequence[str]) -> list[str]:
         name = path.parent.parent.name if path.parent.name == "weights" and path.parent.parent.name else path.stem
         names.append(name if name not in names else f"{name}-{len(names) + 1}")
     return names
+
+
+def evenly(files: Sequence[Path], count: int) -> list[Path]:
+    """Return `count` of the files, evenly spaced in their order; all if there are fewer."""
+    if count >= len(files):
+        return list(files)
+    return [files[round(number * (len(files) - 1) / max(1, count - 1))] for number in range(count)]
 
 
 def read_picture(path: Path) -> Picture | None:

@@ -12,8 +12,20 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yolograft import __version__
-from yolograft.cli import (adopt, completion, data, data_pages, demo, explain, heatmap, mode_pages, models, modes, study,
-                           yamls)
+from yolograft.cli import (
+    adopt,
+    completion,
+    data,
+    data_pages,
+    demo,
+    explain,
+    heatmap,
+    mode_pages,
+    models,
+    modes,
+    study,
+    yamls,
+)
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
