@@ -1,4 +1,4 @@
-"""Candidate boxes before NMS: equal to Ultralytics' own detections, for every kind of head, and nothing of the model changes."""
+"""Candidate boxes before NMS: Ultralytics' own detections for every kind of head, and nothing of the model changes."""
 
 import copy
 from typing import Any

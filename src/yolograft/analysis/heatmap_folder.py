@@ -24,6 +24,7 @@ from yolograft.analysis.heatmap_run import (
     Subject,
     agreement,
     chance_agreement,
+    evenly,
     explain_pictures,
     open_subjects,
     plain,
@@ -62,8 +63,8 @@ def write_heat_maps(models: Sequence[str], source: str | None, settings: Setting
     """
     known = data_yaml.read(data) if data is not None else None
     files = find_pictures(source) if source is not None else _validation_images(known)
-    if limit is not None and limit < len(files):
-        files = [files[round(number * (len(files) - 1) / max(1, limit - 1))] for number in range(limit)]
+    if limit is not None:
+        files = evenly(files, limit)
     choice = Choice.parse(box if box is not None else "truth" if known is not None else "best")
     if choice.rule == "truth" and known is None:
         raise DataError(tr("box=truth needs the labels of the pictures: give the data YAML with data="))

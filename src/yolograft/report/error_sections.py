@@ -89,7 +89,8 @@ def _changes(found: Sequence[ErrorAnalysis], flips: Sequence[Flips], say: Transl
     first, others = found[0], found[1:]
     states = [("hit", "hit"), ("hit", "miss"), ("miss", "hit"), ("miss", "miss"), ("false alarm", "false alarm"),
               ("false alarm", "none"), ("none", "false alarm")]
-    rows = tuple((say(f"{before} to {after}"), *(str(one.count(before, after)) for one in flips)) for before, after in states)
+    rows = tuple((say(f"{before} to {after}"), *(str(one.count(before, after)) for one in flips))
+                 for before, after in states)
     table = Table(name="changed-boxes", head=(say("boxes"), *(f"{first.name} → {one.name}" for one in others)), rows=rows)
     listed = Table(
         name="list-of-changed-boxes", left=(1, 2, 3, 4),
@@ -123,7 +124,7 @@ def examples(first: ErrorAnalysis, other: ErrorAnalysis, flips: Flips, say: Tran
     for column, (image, picture) in enumerate(pictures):
         factor = min(1.0, _PIXELS / max(picture.shape[:2]))
         if factor < 1:
-            picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            picture = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
         for row, one in enumerate((first, other)):
             axes = cells[row][column]
             axes.set_axis_off()

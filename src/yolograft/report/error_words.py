@@ -22,8 +22,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "随机权重检验：把检测头、颈部加检测头、全部权重换成随机值后，新旧热力图的秩相关；接近 1 说明热力图与学到的内容无关。"
         "括号内只计算框内的像素。"),
     "maps_caption": (
-        "Rows are pictures, columns are models. Colours: the map (inferno, bright is large) over the grey picture. Blue: the "
-        "explained box. White: other predictions. Green, dashed: ground truth.",
+        "Rows are pictures, columns are models. Colours: the map (inferno, bright is large) over the grey picture. Blue: "
+        "the explained box. White: other predictions. Green, dashed: ground truth.",
         "每行一张图像，每列一个模型。颜色：叠加在灰度图像上的热力图（inferno，越亮越大）。蓝色：被解释的框；白色：其他预测框；"
         "绿色虚线：标注框。"),
     "no box here": ("no box here", "此处没有框"),
@@ -57,8 +57,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "TIDE（Bolya 等，2020）：消除某一类误差后，IoU 0.5 下的 mAP 可提高多少；括号内为此类误差的数量（所有置信度）。各项"
         "不能相加，因为误差之间会互相掩盖。"),
     "size_note": (
-        "AP by size as in COCO (IoU 0.50 to 0.95): small below 32², large from 96² pixels of the original image; in brackets "
-        "the number of objects.",
+        "AP by size as in COCO (IoU 0.50 to 0.95): small below 32², large from 96² pixels of the original image; in "
+        "brackets the number of objects.",
         "按 COCO 的方式统计不同尺寸目标的 AP（IoU 0.50 至 0.95）：小目标面积低于 32²，大目标不低于 96²（原图像素）；括号内为"
         "目标数量。"),
     "no_sizes": (
@@ -100,7 +100,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The {count} changes of each pair with the largest difference of confidence; explain.json has all.",
         "每一对模型中置信度差异最大的 {count} 个变化；全部变化见 explain.json。"),
     "changes_caption": (
-        "The pictures with the most changes from {before} (above) to {after} (below). Thick lines: boxes that change. Green: "
-        "hit. Red, dashed: miss. Orange: false alarm.",
+        "The pictures with the most changes from {before} (above) to {after} (below). Thick lines: boxes that change. "
+        "Green: hit. Red, dashed: miss. Orange: false alarm.",
         "从 {before}（上）到 {after}（下）变化最多的图像。粗线：发生变化的框。绿色：检出；红色虚线：漏检；橙色：误检。"),
 }
