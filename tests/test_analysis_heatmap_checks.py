@@ -100,7 +100,8 @@ def test_random_weights_change_the_copy_alone_and_each_stage_more_of_it(images: 
     assert all(-1 <= one.picture <= 1 or math.isnan(one.picture) for one in found.values())
     assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items())
     copied = cascade.detector.network.state_dict()
-    changed = {key.split(".")[1] for key, value in detector.network.state_dict().items() if not torch.equal(value, copied[key])}
+    changed = {key.split(".")[1] for key, value in detector.network.state_dict().items()
+               if not torch.equal(value, copied[key])}
     assert changed == {"0", "1", "2", "3", "4", "5", "8", "9"}  # all rows with weights
     assert cascade.correlations(images, target, heat, BOX, seed=3) == found
     assert cascade.correlations(images, target, heat, BOX, seed=4) != found
