@@ -79,7 +79,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "change many boxes, too: add a model of another seed to see how many of these changes are chance.",
         "每个目标和每个误检只计一次，置信度阈值 {conf}，IoU 阈值 {iou}。同一网络换一个随机种子，也会有许多框发生变化：加上"
         "另一个种子的模型，就能看出有多少变化出于偶然。"),
-    "boxes": ("boxes", "框"),
+    "changed boxes": ("boxes", "框"),
     "hit to hit": ("objects found by both", "两者都检出的目标"),
     "hit to miss": ("objects lost", "丢失的目标"),
     "miss to hit": ("objects gained", "新检出的目标"),
