@@ -51,21 +51,16 @@ class TestWithThePackage:
     def _package(self) -> None:
         pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed")
 
-    @pytest.mark.parametrize("graft", ["none", "se@8 + cbam@p3 + eca@C3k2/pre"])
-    def test_every_site_has_a_map_of_every_method(self, graft: str, images: torch.Tensor) -> None:
-        model = tiny(graft)
-        named = [name for one in sites(model) for name in one["names"]] + ["C3k2.cv1", "8/pre", "3>7", "C3k2"]
-        for name in dict.fromkeys(named):
+    def test_every_site_has_a_map(self, images: torch.Tensor) -> None:
+        model = tiny("se@8 + cbam@p3 + eca@C3k2/pre")
+        named = [one["names"][-1] for one in sites(model)] + ["C3k2.cv1", "8/pre", "3>7", "C3k2"]
+        for number, name in enumerate(dict.fromkeys(named)):
             detector = Detector(model)
             layers = tap_layers(detector, [name])
-            target = target_of(detector, images)
-            for method in METHODS:
-                found = heat_map(detector, images, target, layers, method)
-                assert found.shape == (64, 64)
-                assert found.dtype == np.float32
-                assert 0 <= found.min() <= found.max() <= 1
-                if method == "eigencam":
-                    assert found.max() == 1
+            found = heat_map(detector, images, target_of(detector, images), layers, METHODS[number % len(METHODS)])
+            assert found.shape == (64, 64)
+            assert found.dtype == np.float32
+            assert 0 <= found.min() <= found.max() <= 1
 
     def test_gradcam_and_layercam_are_their_equations(self, images: torch.Tensor) -> None:
         """Row 3 is read by row 4 and by row 7, and a SiLU changes maps in place: neither may disturb map and gradient."""
