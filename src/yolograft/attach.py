@@ -8,7 +8,7 @@ identity branch of a residual unit).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,9 +19,10 @@ from yolograft import blocks, yolo_module
 from yolograft.errors import BlockError, GraftError, SiteError
 from yolograft.language import tr
 from yolograft.sites import Place, Probe, is_yolo, light_copy, probe, resolve, rows, sites
-from yolograft.spec import Graft, Part
+from yolograft.spec import Graft, Part, Site
 
-__all__ = ["attach_block", "detach_blocks", "graft", "grafted", "grafts", "hooked_module", "prune", "sites", "spelled"]
+__all__ = ["Tap", "attach_block", "detach_blocks", "graft", "grafted", "grafts", "hooked_module", "prune", "sites",
+           "spelled", "tap"]
 
 OUT, PRE, IN, SKIP = "graft", "graft_pre", "graft_in", "graft_skip"
 _NAMES = (OUT, PRE, IN, SKIP)
@@ -91,6 +92,36 @@ def grafts(host: nn.Module) -> dict[str, nn.Module]:
         if leaf.isdecimal() and (ancestors[-1] in (OUT, PRE, SKIP) or ancestors[-2:-1] == [IN]):
             found[name] = module
     return found
+
+
+class Tap(nn.Module):
+    """A block that returns a copy of its input, so that hooks see the feature map of one place and only its gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a copy of the map."""
+        return x.clone()  # a new tensor: other readers of the same map have their own gradient
+
+
+def tap(host: nn.Module, site: str, *, example: Tensor | None = None) -> list[tuple[Place, Tap]]:
+    """Attach a `Tap` at each place of a site, in place, after the blocks that are there.
+
+    Args:
+        host: any module. Use a copy: `prune` would remove the taps together with the blocks.
+        site: the text of one site, such as `8`, `p3`, `C3k2[-1]` or `model.4.m.0/pre`.
+        example: as in `graft`.
+
+    Returns:
+        Each place with its tap, in the order of the host's modules.
+
+    Raises:
+        SiteError: the site does not exist, or has no map (B, C, H, W).
+    """
+    shapes = probe(host, example)
+    plan = [(place, Tap().train(host.training)) for place in resolve(host, Site.parse(site), shapes)]
+    for place, _ in plan:
+        _shape(host, place, shapes)  # raises `SiteError` where there is no map
+    _attach(host, plan)
+    return plan
 
 
 def spelled(value: Graft) -> Graft:
@@ -210,7 +241,7 @@ def _dry_run(copied: nn.Module, value: Graft, example: Tensor | None, shapes: Pr
                                result=after.outputs[name], shape=shape))
 
 
-def _attach(host: nn.Module, plan: list[tuple[Place, nn.Module]]) -> None:
+def _attach(host: nn.Module, plan: Sequence[tuple[Place, nn.Module]]) -> None:
     for place, block in plan:
         if place.side == "edge":
             _attach_to_edges(host, place, block)

@@ -11,19 +11,35 @@ import locale
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "pad", "requested", "tr", "translate", "width_of", "wrap"]
+__all__ = ["LANGUAGES", "pad", "requested", "speaking", "tr", "translate", "width_of", "wrap"]
 
 LANGUAGES = ("en", "zh")
+_SPOKEN: ContextVar[str] = ContextVar("language of messages", default="")
 # The order in which GNU gettext reads them; YOLOGRAFT_LANG overrides all of them.
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 
 
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Return messages in this language inside the context, as for a page in another language than the terminal's."""
+    token = _SPOKEN.set(language)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(token)
+
+
 def requested() -> str:
-    """Return the language of messages: that of YOLOGRAFT_LANG, else that of the locale, else English."""
+    """Return the language of messages: that of `speaking`, else of YOLOGRAFT_LANG, else of the locale, else English."""
+    if spoken := _SPOKEN.get():
+        return spoken
     own = os.environ.get("YOLOGRAFT_LANG", "")
     if own:
         return _language_of(own)

@@ -25,6 +25,7 @@ BATCHNORM_SILU = "fast/cpu/batchnorm_silu.py"
 BENCH = "analysis/bench.py"
 BF16 = "fast/cpu/bf16.py"
 BUILD = "host/build.py"
+CANDIDATES = "analysis/candidates.py"
 CHANGE_SWAP = "host/change_swap.py"
 CACHE = "fast/cache.py"
 CATALOG = "modelyaml/catalog.py"
@@ -38,6 +39,7 @@ DYSAMPLE = "modules/dysample.py"
 EVALUATE = "runner/evaluate.py"
 FINGERPRINT = "runner/fingerprint.py"
 GPU_SELECT = "fast/gpu/select.py"
+HEATMAP_FOLDER = "analysis/heatmap_folder.py"
 LOAD = "modelyaml/load.py"
 LAYER_TABLE = "host/layer_table.py"
 LABEL_CACHE = "host/label_cache.py"
@@ -181,7 +183,8 @@ _MODEL = "ultralytics.engine.model:Model"
 INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
-        name="ultralytics:__version__", kind="relied on", files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT),
+        name="ultralytics:__version__", kind="relied on",
+        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT, HEATMAP_FOLDER),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
@@ -751,6 +754,12 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.modules:Detect._inference", kind="patched", files=(BF16, CPU_SELECT),
         why="It decodes boxes, which must be in float32; the patch switches autocast off there.",
         breaks="Boxes are off by up to a pixel in 256."),
+    Internal(
+        name="ultralytics.nn.modules:Detect", kind="relied on", files=(CANDIDATES,),
+        source=("one2one_cv2", "one2one_cv3", "self.shape != shape", "self.strides", "self.end2end"),
+        why="A heat map explains a class logit of its output. In the copy that is explained, the one-to-one layers stand in "
+            "the place of the ordinary ones, and the cached anchor points are computed again.",
+        breaks="A heat map has no gradient in an end-to-end model, or explains another box."),
     Internal(
         name="ultralytics.nn.modules:Detect.forward", kind="relied on", files=(BF16,), source=("self._inference(",),
         why="It decodes boxes in `self._inference`.",

@@ -12,7 +12,20 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yolograft import __version__
-from yolograft.cli import adopt, completion, data, data_pages, demo, explain, mode_pages, models, modes, study, yamls
+from yolograft.cli import (
+    adopt,
+    completion,
+    data,
+    data_pages,
+    demo,
+    explain,
+    heatmap,
+    mode_pages,
+    models,
+    modes,
+    study,
+    yamls,
+)
 from yolograft.cli.arguments import UsageError, parse_bool
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
@@ -31,7 +44,7 @@ def descriptions() -> dict[str, Command]:
 def _groups() -> list[tuple[str, list[Command]]]:
     return [
         (tr("Train and use a model (all arguments of `yolo`, and graft=):"), mode_pages.commands(modes.MODES)),
-        (tr("Look at models and blocks:"), models.commands()),
+        (tr("Look at models and blocks:"), [*models.commands(), *heatmap.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
         (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands(), *explain.commands()]),
@@ -147,6 +160,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "study": study.run,
     "status": study.status,
     "bench": models.bench,
+    "heatmap": heatmap.run,
     "completion": _completion,
     "report": study.report,
     "explain": explain.run,
