@@ -17,7 +17,7 @@ from yolograft.analysis.channel_scales import Blocked, ChannelScales, Layer
 from yolograft.analysis.operator_graph import SITE, Map, Operator
 from yolograft.language import tr
 
-__all__ = ["Additions", "add", "move_offset"]
+__all__ = ["Additions", "add", "merge", "move_offset"]
 
 Additions = dict[str, Tensor]  # what is added to each tensor of the state dict, in float64
 
@@ -52,13 +52,13 @@ def move_offset(network: nn.Module, scales: ChannelScales, calls: Sequence[Opera
             raise Blocked(tr("a factor of 0"))
         added: Additions = {}
         for x in dict.fromkeys(call.inputs[0] for call in calls):
-            _merge(added, mover.back(x, offset / factor.double(), numbers))
+            merge(added, mover.back(x, offset / factor.double(), numbers))
         return added
     except Blocked as before:
         try:
             added = {}
             for call in calls:
-                _merge(added, mover.on(call.outputs[0], offset))
+                merge(added, mover.on(call.outputs[0], offset))
             return added
         except Blocked as after:
             raise Blocked(tr("what the block adds can move neither into the layers before it ({before}) nor into those after "
@@ -74,7 +74,8 @@ def add(network: nn.Module, additions: Additions) -> None:
             tensor.copy_((tensor.double() + value.to(tensor.device)).to(tensor.dtype))
 
 
-def _merge(total: Additions, more: Additions) -> None:
+def merge(total: Additions, more: Additions) -> None:
+    """Add `more` to `total`, in place."""
     for name, value in more.items():
         total[name] = total[name] + value if name in total else value
 
@@ -102,7 +103,7 @@ class _Mover:
             raise Blocked(tr("output of the network"))
         for reader in self.readers.get(found, ()):
             if reader.number not in but:
-                _merge(added, self._through(reader, found, lack))
+                merge(added, self._through(reader, found, lack))
         return added
 
     def back(self, found: Map, gain: Tensor, readers: set[int]) -> Additions:
@@ -117,27 +118,27 @@ class _Mover:
         if layer is not None:
             if not layer.bias or self.uses[layer.weight] > 1:
                 raise _stopped_by(producer)
-            _merge(added, {layer.bias: gain})
+            merge(added, {layer.bias: gain})
         elif producer.name == SITE and producer.module in self.factors:
             factor = self.factors[producer.module].double()
             if bool((factor == 0).any()):
                 raise _stopped_by(producer)
-            _merge(added, self.back(producer.inputs[0], gain / factor, {producer.number}))
+            merge(added, self.back(producer.inputs[0], gain / factor, {producer.number}))
         elif producer.name == "cat" and self._axis(producer) == 1:
             start = 0
             for term in producer.inputs:
                 count = self.shapes[term.number][1]
-                _merge(added, self.back(term, gain[start:start + count], {producer.number}))
+                merge(added, self.back(term, gain[start:start + count], {producer.number}))
                 start += count
         elif producer.name in ("split", "split_with_sizes") and self._axis(producer) == 1:
-            _merge(added, self.back(producer.inputs[0], self._widened(producer, found, gain), {producer.number}))
+            merge(added, self.back(producer.inputs[0], self._widened(producer, found, gain), {producer.number}))
         elif producer.name == "add" and len(producer.inputs) == 2:
             try:
-                _merge(added, self.back(producer.inputs[1], gain, {producer.number}))
+                merge(added, self.back(producer.inputs[1], gain, {producer.number}))
             except Blocked:
-                _merge(added, self.back(producer.inputs[0], gain, {producer.number}))
+                merge(added, self.back(producer.inputs[0], gain, {producer.number}))
         elif self._keeps(producer):
-            _merge(added, self.back(producer.inputs[0], gain, {producer.number}))
+            merge(added, self.back(producer.inputs[0], gain, {producer.number}))
         else:
             raise _stopped_by(producer)
         return added
@@ -166,7 +167,7 @@ class _Mover:
             added: Additions = {}
             counts = [self.shapes[part.number][1] for part in reader.outputs]
             for part, piece in zip(reader.outputs, lack.split(counts), strict=True):
-                _merge(added, self.on(part, piece))
+                merge(added, self.on(part, piece))
             return added
         if reader.name == "add" and len(reader.inputs) == 2 and len(reader.args) == 2:
             return self.on(y, lack * reader.inputs.count(found))

@@ -222,17 +222,22 @@ class ChannelScales:
             found, sum_name = todo.pop(0)
             if found in self._pinned:
                 if sum_name:
-                    return tr("the sum in {module}: its other term has no such factor", module=sum_name)
+                    return tr("the sum in {module}: its other term has no such factor", module=_short(sum_name))
                 cause = self._pinned[found]
                 if cause is None:
                     return tr("input or output of the network")
-                return tr("{operator} in {module}", operator=_NAMES.get(cause.name, cause.name), module=cause.module)
+                return tr("{operator} in {module}", operator=_NAMES.get(cause.name, cause.name), module=_short(cause.module))
             for neighbour, operator in self._neighbours.get(found, ()):
                 if neighbour not in seen:
                     seen.add(neighbour)
                     is_sum = operator is not None and operator.name == "add"
                     todo.append((neighbour, sum_name or (operator.module if is_sum and operator is not None else "")))
         return tr("another block")
+
+
+def _short(module: str) -> str:
+    """Return a module's name as sites have it: `2.m.0` for `model.2.m.0`."""
+    return module.removeprefix("model.") or tr("the network")
 
 
 def _multipliers(scales: ChannelScales, layer: Layer) -> Tensor:

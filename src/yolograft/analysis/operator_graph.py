@@ -11,6 +11,7 @@ maps, those of both heads of an end-to-end model included.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -103,10 +104,12 @@ def record(network: nn.Module) -> Graph:
     for name in attach.grafts(copied):
         container, _, number = name.rpartition(".")
         copied.get_submodule(container)[int(number)] = _Marker(recorder, name)  # type: ignore[index]
+    seen = Counter(id(module) for _, module in copied.named_modules(remove_duplicate=False))
     for name, module in copied.named_modules():
         if isinstance(getattr(module, "inplace", None), bool):
             module.inplace = False  # type: ignore[assignment]
-        recorder.watch(name, module)
+        if seen[id(module)] == 1:  # all convolutions of Ultralytics share one activation: its name would mislead
+            recorder.watch(name, module)
     first = next((m for m in copied.modules() if isinstance(m, nn.Conv2d)), None)
     weight = next(iter(copied.parameters()), torch.zeros(()))
     # two images that are not square: axes of equal size could be mistaken for each other
