@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from yolograft import attach
 from yolograft.analysis import channel_offsets
@@ -21,14 +20,14 @@ from yolograft.analysis.channel_offsets import Additions
 from yolograft.analysis.channel_scales import Blocked, ChannelScales, rescale
 from yolograft.analysis.constant_gate import Constant, FixedGate
 from yolograft.analysis.gates import Place, places
-from yolograft.analysis.operator_graph import SITE, Graph, Operator, raw_outputs, record
+from yolograft.analysis.operator_graph import SITE, Graph, Operator, record, results
 from yolograft.errors import HostError
 from yolograft.host import models
 from yolograft.language import tr
 from yolograft.sites import probe
 from yolograft.spec import Graft, Part
 
-__all__ = ["Folded", "blocked_places", "fold_blocks", "largest_error", "with_constants"]
+__all__ = ["Folded", "blocked_alone", "blocked_together", "fold_blocks", "largest_error", "with_constants"]
 
 _LARGEST_ERROR = 1e-4  # relative to the largest output; two scales count as equal if they differ by less than 1e-6
 
@@ -82,12 +81,19 @@ def fold_blocks(network: nn.Module, constants: Mapping[Place, Constant]) -> Fold
     return Folded(network=new.to(weight.dtype), blocked=plan.blocked, error=error)
 
 
-def blocked_places(network: nn.Module, constants: Mapping[Place, Constant]) -> dict[Place, str]:
+def blocked_alone(network: nn.Module, constants: Mapping[Place, Constant]) -> dict[Place, str]:
     """Return why blocks cannot be folded, each for itself, while all others stay. Those that can are absent."""
     names, graph, blocked = _names(network), record(network), {}
     for place, one in constants.items():
         blocked.update(_plan(network, graph, {names[place.block]: (place, one)}).blocked)
     return blocked
+
+
+def blocked_together(network: nn.Module, constants: Mapping[Place, Constant]) -> dict[Place, str]:
+    """Return why blocks cannot be folded if all of `constants` are to be. Those that can are absent."""
+    names = _names(network)
+    wanted = {names[place.block]: (place, one) for place, one in constants.items()}
+    return dict(_plan(network, record(network), wanted).blocked)
 
 
 def with_constants(network: nn.Module, constants: Mapping[Place, Constant]) -> Any:
@@ -111,14 +117,13 @@ def largest_error(network: nn.Module, expected: nn.Module, images: Tensor) -> fl
 
 
 def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
-    weight = next(network.parameters())
+    images = images.to(next(network.parameters()))
     with torch.no_grad():
         try:
-            with raw_outputs(network):
-                result = network(images.to(weight))
+            returned = results(network, images)
         except Exception:  # RT-DETR's head raises many types for raw outputs without labels
-            result = network(images.to(weight))
-    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.numel()]
+            returned = results(network, images, raw=False)
+    return [one for one in returned if one.is_floating_point() and one.numel()]
 
 
 def _images(network: nn.Module) -> Tensor:

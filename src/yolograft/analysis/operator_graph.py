@@ -12,8 +12,6 @@ maps, those of both heads of an end-to-end model included.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from yolograft import attach
 from yolograft.sites import light_copy, probe
 
-__all__ = ["SITE", "Graph", "Map", "Operator", "Weight", "raw_outputs", "record"]
+__all__ = ["SITE", "Graph", "Map", "Operator", "Weight", "record", "results"]
 
 SITE = "site"
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.Dropout, nn.Dropout2d)
@@ -127,19 +125,33 @@ def record(network: nn.Module) -> Graph:
     raise failure
 
 
-@contextmanager
-def raw_outputs(network: nn.Module) -> Iterator[None]:
-    """Let a network in eval mode return the raw maps of its head, as it does in training. Batch norms stay in eval mode."""
+def results(network: nn.Module, image: Tensor, *, raw: bool = True) -> list[Tensor]:
+    """Run a network and return the tensors of its result, without feature maps that its head only passes on.
+
+    Args:
+        network: a network in eval mode.
+        image: (B, C, H, W).
+        raw: whether the head returns its raw maps, as in training. Batch norms stay in eval mode.
+    """
     body = getattr(network, "model", None)
     head = body[-1] if isinstance(body, nn.Sequential) and len(body) else None
-    changed = [] if head is None else [m for m in head.modules() if not m.training and not isinstance(m, _NORMS)]
+    passed: list[Tensor] = []
+    # the last pre-hook, so that it sees the maps behind the blocks on the head's inputs
+    handle = None if head is None else head.register_forward_pre_hook(
+        lambda _, args: passed.extend(leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)))
+    changed = [] if head is None or not raw else [
+        module for module in head.modules() if not module.training and not isinstance(module, _NORMS)]
     for module in changed:
         module.training = True
     try:
-        yield
+        result = network(image)
     finally:
         for module in changed:
             module.training = False
+        if handle is not None:
+            handle.remove()
+    inputs = {id(tensor) for tensor in passed}
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and id(leaf) not in inputs]
 
 
 class _Marker(nn.Module):
@@ -173,9 +185,9 @@ class _Recorder(TorchDispatchMode):
     def run(self, image: Tensor, raw: bool) -> Graph:
         self._forget()
         self._add(image)
-        with torch.no_grad(), raw_outputs(self.network) if raw else nullcontext(), self:
-            result = self.network(image)
-        outputs = tuple(self.maps[id(leaf)] for leaf in tree_leaves(result) if id(leaf) in self.maps)
+        with torch.no_grad(), self:
+            returned = results(self.network, image, raw=raw)
+        outputs = tuple(self.maps[id(leaf)] for leaf in returned if id(leaf) in self.maps)
         storages: dict[int, list[Map]] = {}
         for number, tensor in enumerate(self.tensors):
             storages.setdefault(tensor.untyped_storage()._cdata, []).append(Map(number))
