@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from yolograft.analysis.gates import Place, observed
 
-__all__ = ["EXACT", "Constant", "FixedGate", "identity", "observe_constants"]
+__all__ = ["EXACT", "Constant", "FixedGate", "Observation", "identity", "observe_constants"]
 
 EXACT = 1e-6  # relative error below which a block is a constant: float32 rounds by 6e-8
 
@@ -76,6 +76,11 @@ class _Sums:
         for total, one in ((self.x, x.sum(2)), (self.y, y.sum(2)), (self.xx, xx), (self.xy, xy), (self.yy, yy)):
             total += one.sum(0).cpu()
 
+    def merge(self, other: _Sums) -> None:
+        self.count += other.count
+        for name in ("within", "x", "y", "xx", "xy", "yy"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def constant(self) -> Constant:
         size = float((self.yy.mean() / max(self.count, 1)) ** 0.5) or 1.0
         factor = torch.where(self.xx > 0, self.xy / self.xx.clamp(min=1e-300), 1.0)
@@ -101,19 +106,45 @@ class _Sums:
                         varies="" if error <= EXACT else varies)
 
 
-@contextmanager
-def observe_constants(network: nn.Module, places: Sequence[Place]) -> Iterator[dict[Place, Constant]]:
-    """Collect the constants of blocks over everything that runs inside.
+class Observation:
+    """Collects the constants of blocks. `commit` counts what the network has run last; all other runs are ignored.
 
-    Yields:
-        place -> constant, complete when the context ends. A block that did not run is absent.
+    Ultralytics also runs a network on uninitialised memory, to count its FLOPs and to warm up.
     """
-    sums: dict[Place, _Sums] = {}
 
-    def observe(place: Place, x: Tensor, y: Tensor) -> None:
-        sums.setdefault(place, _Sums(place.channels)).add(x, y)
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._sums = {place: _Sums(place.channels) for place in places}
+        self._pending: list[tuple[Place, _Sums]] = []
 
-    found: dict[Place, Constant] = {}
-    with observed(network, tuple(places), observe):
-        yield found
-    found.update({place: one.constant() for place, one in sums.items()})
+    def add(self, place: Place, x: Tensor, y: Tensor) -> None:
+        """Add one call of a block, with its input and output (B, C, H, W)."""
+        one = _Sums(place.channels)
+        one.add(x, y)
+        self._pending.append((place, one))
+
+    def forget(self) -> None:
+        """Ignore the calls since the last `commit`."""
+        self._pending.clear()
+
+    def commit(self) -> None:
+        """Count the calls since the last `forget`."""
+        for place, one in self._pending:
+            self._sums[place].merge(one)
+        self._pending.clear()
+
+    def constants(self) -> dict[Place, Constant]:
+        """Return the constant of each block; 1 for one that did not run."""
+        return {place: one.constant() if one.count else identity(place.channels) for place, one in self._sums.items()}
+
+
+@contextmanager
+def observe_constants(network: nn.Module, places: Sequence[Place]) -> Iterator[Observation]:
+    """Collect the constants of blocks inside this context, also those of copies of the network that are made inside."""
+    observation = Observation(places)
+    add, forget = observation.add, observation.forget
+    handle = network.register_forward_pre_hook(lambda *_: forget())
+    try:
+        with observed(network, tuple(places), lambda place, x, y: add(place, x, y)):
+            yield observation
+    finally:
+        handle.remove()

@@ -226,12 +226,13 @@ def fold(model: str, data: str | None = None, *, tolerance: float | None = None,
                              batch=batch, device=device, split=split, seed=seed)
     all_places = places(network)
     LOGGER.info(tr("yolograft: measure the constants of {count} blocks on training images", count=len(all_places)))
-    with observe_constants(network, all_places) as measured:
-        validation.run(network, split="train", limit=images)
-    constants = {place: measured.get(place) or identity(place.channels) for place in all_places}
+    with observe_constants(network, all_places) as observation:
+        validation.run(network, split="train", limit=images, on_batch=observation.commit)
+    constants = observation.constants()
     LOGGER.info(tr("yolograft: validate the model"))
-    with _first_images(network) as shown:
-        before = validation.run(network)
+    with _latest_images(network) as latest:
+        shown: list[Tensor] = []
+        before = validation.run(network, on_batch=lambda: shown.extend(latest[:1 - len(shown)]))
     search = _Search(network, constants, validation, before[1], tolerance)
     chosen, results = search.choose()
     graft, weights, after = str(attach.grafted(network)), "", before
@@ -272,14 +273,16 @@ class _Validation:
     seed: int
 
     def run(self, network: nn.Module, *, split: str | None = None,
-            limit: int | None = None) -> tuple[dict[str, float], Detections | None]:
+            limit: int | None = None, on_batch: Callable[[], object] = lambda: None) -> tuple[dict[str, float], Detections | None]:
         """Return the metrics of a network, and its detections if it is one for detection."""
         if self.opened.task == "detect":
             found = validate(network, self.data, imgsz=self.imgsz, batch=self.batch, device=self.device,
-                             split=split or self.split, limit=limit, seed=self.seed)
+                             split=split or self.split, limit=limit, seed=self.seed, on_batch=lambda _: on_batch())
             return found.metrics, found.detections
         runner = copy.copy(self.opened)
         runner.model = copy.deepcopy(network)  # the validator fuses it
+        runner.callbacks = {event: list(calls) for event, calls in self.opened.callbacks.items()}
+        runner.add_callback("on_val_batch_end", lambda _: on_batch())
         with tempfile.TemporaryDirectory() as folder, quiet():
             metrics = runner.val(data=self.data, imgsz=self.imgsz, batch=self.batch, device=self.device, workers=0,
                                  split=split or self.split, plots=False, verbose=False, project=folder, name="run")
@@ -287,17 +290,17 @@ class _Validation:
 
 
 @contextmanager
-def _first_images(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the images of the first batch that the network, or a copy of it, gets inside this context."""
-    shown: list[Tensor] = []
+def _latest_images(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Hold the latest images that the network, or a copy of it, gets inside this context: a list of one batch."""
+    latest: list[Tensor] = []
 
     def hook(_: nn.Module, args: tuple[Any, ...]) -> None:  # not a method: a copy of the network would copy its object
-        if isinstance(args[0], Tensor) and not shown:
-            shown.append(args[0][:_SHOWN_IMAGES].detach().cpu().float())
+        if isinstance(args[0], Tensor):
+            latest[:] = [args[0][:_SHOWN_IMAGES].detach().cpu().float()]
 
     handle = network.register_forward_pre_hook(hook)
     try:
-        yield shown
+        yield latest
     finally:
         handle.remove()
 
