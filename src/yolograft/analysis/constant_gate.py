@@ -88,12 +88,18 @@ class _Sums:
         scaled = self._describe(factor, torch.zeros_like(factor), rest, size)
         if scaled.error <= EXACT:
             return scaled
-        variance = self.xx - self.x.square() / self.count
-        is_known = variance > 1e-9 * self.xx
-        slope = torch.where(is_known, (self.xy - self.x * self.y / self.count) / variance.clamp(min=1e-300), 1.0)
+        variance = (self.xx - self.x.square() / self.count).clamp(min=0)
+        covariance = self.xy - self.x * self.y / self.count
+        spread = self.yy - self.y.square() / self.count
+        is_known = variance > 1e-6 * self.xx
+        slope = torch.where(is_known, covariance / variance.clamp(min=1e-300), 1.0)
+        # a channel that hardly varies has a slope of rounding errors: it takes that of the others where this fits
+        usual = slope[is_known].median() if bool(is_known.any()) else torch.ones(())
+        usual = torch.where((usual - 1).abs() <= EXACT, 1.0, usual)
+        misfit = spread - 2 * usual * covariance + usual.square() * variance
+        slope = torch.where(misfit <= self.count * (EXACT * size / 4) ** 2, usual, slope)
         shift = (self.y - slope * self.x) / self.count
-        rest = (self.yy - self.y.square() / self.count) - 2 * slope * (self.xy - self.x * self.y / self.count) + \
-            slope.square() * variance
+        rest = spread - 2 * slope * covariance + slope.square() * variance
         shifted = self._describe(slope, shift, rest, size)
         return shifted if shifted.error <= EXACT else scaled
 
