@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from yolograft.analysis.channel_scales import Blocked, ChannelScales, Layer
+from yolograft.analysis.channel_scales import Blocked, ChannelScales, Layer, describe, short
 from yolograft.analysis.operator_graph import SITE, Map, Operator
 from yolograft.language import tr
 
@@ -61,8 +61,8 @@ def move_offset(network: nn.Module, scales: ChannelScales, calls: Sequence[Opera
                 merge(added, mover.on(call.outputs[0], offset))
             return added
         except Blocked as after:
-            raise Blocked(tr("what the block adds can move neither into the layers before it ({before}) nor into those after "
-                             "it ({after})", before=before, after=after)) from after
+            raise Blocked(tr("what the block adds can move neither into the layers before it ({before}) nor into those "
+                             "after it ({after})", before=before, after=after)) from after
 
 
 def add(network: nn.Module, additions: Additions) -> None:
@@ -181,7 +181,7 @@ class _Mover:
         if layer.operator.name == "convolution":
             stride, padding = layer.operator.args[3:5]
             if any(padding) or (layer.transposed and (prod(weight.shape[2:]) > 1 or prod(stride) > 1)):
-                raise Blocked(tr("the zero padding of {module}", module=layer.operator.module))
+                raise Blocked(tr("the zero padding of {module}", module=short(layer.operator.module)))
         sums = weight.flatten(2).sum(2) if weight.ndim > 2 else weight
         if layer.transposed:
             grouped = sums.view(layer.groups, -1, sums.shape[1])
@@ -204,4 +204,4 @@ class _Mover:
 
 
 def _stopped_by(operator: Operator) -> Blocked:
-    return Blocked(tr("{operator} in {module}", operator=operator.name.strip("_"), module=operator.module))
+    return Blocked(describe(operator))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from yolograft.analysis.operator_graph import SITE, Graph, Map, Operator, Weight
 from yolograft.language import tr
 
-__all__ = ["Blocked", "ChannelScales", "Layer", "rescale"]
+__all__ = ["Blocked", "ChannelScales", "Layer", "describe", "rescale", "short"]
 
 _EQUAL = 1e-6  # relative difference of two scales that count as equal: float32 rounds by 6e-8
 _LARGEST = 1e4  # no weight is multiplied by more: the copy of a checkpoint in float16 would overflow
@@ -36,6 +36,7 @@ _KEEP_SCALE = {  # operators that compute each channel for itself, so that f(g x
     "_upsample_nearest_exact2d", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d",
 }
 _KEEP_POSITIVE = {"relu", "leaky_relu", "max_pool2d_with_indices", "adaptive_max_pool2d"}  # the same for g > 0
+_SHAPE_ONLY = {"empty_like", "zeros_like", "ones_like", "full_like", "new_empty", "new_zeros", "new_ones", "new_full"}
 _NAMES = {"silu": "SiLU", "native_batch_norm": "BatchNorm", "convolution": "Conv2d", "_softmax": "softmax"}
 
 
@@ -61,7 +62,7 @@ class Layer:
     transposed: bool = False
 
 
-class Blocked(Exception):  # noqa: N818 (an answer, not a mistake)
+class Blocked(Exception):
     """A factor or an offset cannot be moved; the message says which operators stop it."""
 
 
@@ -87,7 +88,7 @@ class ChannelScales:
         self._neighbours: dict[Map, list[tuple[Map, Operator | None]]] = {}
         self._pinned: dict[Map, Operator | None] = {}
         self._first_use: dict[str, Layer] = {}
-        self._is_negative = self._is_extreme = False  # whether a block has a factor below 0, or one that is hard to divide by
+        self._is_negative = self._is_extreme = False  # whether a block has a factor below 0, or near 0
         self.pin(Map(0), None)
         for operator in graph.operators:
             self._demand(operator, kept)
@@ -114,7 +115,8 @@ class ChannelScales:
         for call in calls:
             (x,), (y,) = call.inputs, call.outputs
             first, second = self._starts[x.number], self._starts[y.number]
-            assert first is not None and second is not None
+            assert first is not None  # a block has maps (B, C, H, W)
+            assert second is not None
             for channel, value in enumerate(values):
                 if not self._join(second + channel, first + channel, value):
                     raise Blocked(self._reason(x, y))
@@ -182,8 +184,9 @@ class ChannelScales:
         if operator.name == SITE:
             if operator.module in kept:
                 self.pin_all(operator)
-        elif operator.name in ("empty", "zeros"):
-            pass  # tensors without inputs: whatever reads them has a rule of its own
+        elif operator.name in _SHAPE_ONLY:
+            for found in operator.outputs:
+                self.pin(found, operator)
         elif operator.in_place or operator.name not in _RULES or not _RULES[operator.name](self, operator):
             self.pin_all(operator)
 
@@ -212,30 +215,39 @@ class ChannelScales:
 
     def _reason(self, x: Map, y: Map) -> str:
         before, after = self._cause(x), self._cause(y)
-        return tr("the factor can move neither into the layers before the block ({before}) nor into those after it ({after})",
-                  before=before, after=after)
+        return tr("the factor can move neither into the layers before the block ({before}) nor into those after it "
+                  "({after})", before=before, after=after)
 
     def _cause(self, start: Map) -> str:
         """Return what stops a factor of a map: the nearest operator that accepts only the scale 1, and a sum before it."""
-        todo, seen = [(start, "")], {start}
+        todo: list[tuple[Map, Operator | None]] = [(start, None)]
+        seen = {start}
         while todo:
-            found, sum_name = todo.pop(0)
+            found, last_sum = todo.pop(0)
             if found in self._pinned:
-                if sum_name:
-                    return tr("the sum in {module}: its other term has no such factor", module=_short(sum_name))
+                if last_sum is not None:
+                    return tr("the sum in {module}: its other term has no such factor", module=short(last_sum.module))
                 cause = self._pinned[found]
                 if cause is None:
                     return tr("input or output of the network")
-                return tr("{operator} in {module}", operator=_NAMES.get(cause.name, cause.name), module=_short(cause.module))
+                return describe(cause)
             for neighbour, operator in self._neighbours.get(found, ()):
                 if neighbour not in seen:
                     seen.add(neighbour)
                     is_sum = operator is not None and operator.name == "add"
-                    todo.append((neighbour, sum_name or (operator.module if is_sum and operator is not None else "")))
+                    todo.append((neighbour, last_sum or (operator if is_sum else None)))
         return tr("another block")
 
 
-def _short(module: str) -> str:
+def describe(operator: Operator) -> str:
+    """Return an operator and its module, for a message."""
+    if operator.name == SITE:
+        return tr("another block")
+    return tr("{operator} in {module}", operator=_NAMES.get(operator.name, operator.name.lstrip("_")),
+              module=short(operator.module))
+
+
+def short(module: str) -> str:
     """Return a module's name as sites have it: `2.m.0` for `model.2.m.0`."""
     return module.removeprefix("model.") or tr("the network")
 
@@ -310,7 +322,7 @@ def _linear(scales: ChannelScales, operator: Operator) -> bool:
     bias, x, weight = operator.args[:3] if operator.name == "addmm" else (None, *operator.args[:2])
     if not (isinstance(x, Map) and isinstance(weight, Weight) and weight.transposed):
         return False
-    if bias is not None and not isinstance(bias, Weight) or len(operator.args) > 3:
+    if not (bias is None or isinstance(bias, Weight)) or len(operator.args) > 3:
         return False
     scales.layer(Layer(operator, x, operator.outputs[0], weight.name, bias.name if bias else ""))
     return True
@@ -423,6 +435,6 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys((*_KEEP_SCALE, *_KEEP_POSITIVE), _keep),
     **dict.fromkeys(("view", "_unsafe_view", "mean", "amax", "transpose", "permute", "select"), _keep_axes),
     **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm),
-    "convolution": _convolution, "addmm": _linear, "mm": _linear, "add": _sum, "mul": _product, "div": _product, "cat": _cat, "split": _split,
-    "split_with_sizes": _split, "slice": _slice,
+    "convolution": _convolution, "addmm": _linear, "mm": _linear, "add": _sum, "mul": _product, "div": _product, "cat": _cat,
+    "split": _split, "split_with_sizes": _split, "slice": _slice,
 }

@@ -151,8 +151,8 @@ class Folding:
             lines.append(tr("{metric} on {split}: {before:.4f} before, {after:.4f} after{change}", metric=metric,
                             split=self.split, before=self.before[metric], after=self.after[metric], change=change))
         if self.latency is not None:
-            lines.append(tr("largest error of the outputs: {algebra:.1g} against constants (float64), {output:.1g} against the "
-                            "blocks (float32)", algebra=self.algebra_error, output=self.output_error))
+            lines.append(tr("largest error of the outputs: {algebra:.1g} against constants (float64), {output:.1g} against "
+                            "the blocks (float32)", algebra=self.algebra_error, output=self.output_error))
             lines.append(tr("parameters: {before:,} before, {after:,} after; GFLOPs: {first:.4f} before, {second:.4f} after",
                             before=self.parameters[0], after=self.parameters[1], first=self.gflops[0],
                             second=self.gflops[1]))
@@ -272,8 +272,8 @@ class _Validation:
     split: str
     seed: int
 
-    def run(self, network: nn.Module, *, split: str | None = None,
-            limit: int | None = None, on_batch: Callable[[], object] = lambda: None) -> tuple[dict[str, float], Detections | None]:
+    def run(self, network: nn.Module, *, split: str | None = None, limit: int | None = None,
+            on_batch: Callable[[], object] = lambda: None) -> tuple[dict[str, float], Detections | None]:
         """Return the metrics of a network, and its detections if it is one for detection."""
         if self.opened.task == "detect":
             found = validate(network, self.data, imgsz=self.imgsz, batch=self.batch, device=self.device,
