@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -417,7 +418,8 @@ def _split(scales: ChannelScales, operator: Operator) -> bool:
 
 def _slice(scales: ChannelScales, operator: Operator) -> bool:
     x = operator.args[0]
-    axis, start, _, step = (*operator.args[1:], *(0, 0, None, 1)[len(operator.args) - 1:])
+    defaults: tuple[Any, ...] = (0, 0, None, 1)
+    axis, start, _, step = operator.args[1:] + defaults[len(operator.args) - 1:]
     if not isinstance(x, Map):
         return False
     shape, (y,) = scales.graph.shapes[x.number], operator.outputs

@@ -51,6 +51,9 @@ def identity(channels: int) -> Constant:
 class FixedGate(nn.Module):
     """y = factor x + offset, channel by channel: takes the place of a block in order to compare networks."""
 
+    factor: Tensor
+    offset: Tensor
+
     def __init__(self, constant: Constant) -> None:
         super().__init__()
         self.register_buffer("factor", constant.factor.view(1, -1, 1, 1))

@@ -83,7 +83,8 @@ def fold_blocks(network: nn.Module, constants: Mapping[Place, Constant]) -> Fold
 
 def blocked_alone(network: nn.Module, constants: Mapping[Place, Constant]) -> dict[Place, str]:
     """Return why blocks cannot be folded, each for itself, while all others stay. Those that can are absent."""
-    names, graph, blocked = _names(network), record(network), {}
+    names, graph = _names(network), record(network)
+    blocked: dict[Place, str] = {}
     for place, one in constants.items():
         blocked.update(_plan(network, graph, {names[place.block]: (place, one)}).blocked)
     return blocked
@@ -103,7 +104,7 @@ def with_constants(network: nn.Module, constants: Mapping[Place, Constant]) -> A
     for place, one in constants.items():
         container, _, number = names[place.block].rpartition(".")
         weight = next(network.parameters())
-        copied.get_submodule(container)[int(number)] = FixedGate(one).to(weight.device)  # type: ignore[index]
+        setattr(copied.get_submodule(container), number, FixedGate(one).to(weight.device))
     return copied
 
 
@@ -154,8 +155,8 @@ def _plan(network: nn.Module, graph: Graph, wanted: Mapping[str, tuple[Place, Co
                 trial.add_block(calls[name], one.factor)
                 more = channel_offsets.move_offset(network, trial, calls[name], one.factor, one.offset,
                                                    {**factors, name: one.factor}) if one.offset.any() else {}
-            except Blocked as reason:
-                refused[name] = str(reason)
+            except Blocked as error:
+                refused[name] = str(error)
                 continue
             scales, factors[name] = trial, one.factor
             channel_offsets.merge(additions, more)

@@ -101,11 +101,11 @@ def record(network: nn.Module) -> Graph:
     recorder = _Recorder(copied)
     for name in attach.grafts(copied):
         container, _, number = name.rpartition(".")
-        copied.get_submodule(container)[int(number)] = _Marker(recorder, name)  # type: ignore[index]
+        setattr(copied.get_submodule(container), number, _Marker(recorder, name))
     seen = Counter(id(module) for _, module in copied.named_modules(remove_duplicate=False))
     for name, module in copied.named_modules():
         if isinstance(getattr(module, "inplace", None), bool):
-            module.inplace = False  # type: ignore[assignment]
+            module.inplace = False
         if seen[id(module)] == 1:  # all convolutions of Ultralytics share one activation: its name would mislead
             recorder.watch(name, module)
     first = next((m for m in copied.modules() if isinstance(m, nn.Conv2d)), None)
