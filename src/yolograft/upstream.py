@@ -38,6 +38,7 @@ DATA_DOWNLOAD = "host/data_download.py"
 DYSAMPLE = "modules/dysample.py"
 EVALUATE = "runner/evaluate.py"
 FINGERPRINT = "runner/fingerprint.py"
+FOLD = "analysis/fold.py"
 GPU_SELECT = "fast/gpu/select.py"
 HEATMAP_FOLDER = "analysis/heatmap_folder.py"
 LOAD = "modelyaml/load.py"
@@ -49,6 +50,7 @@ MODEL_NAMES = "host/model_names.py"
 MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
+OPERATOR_GRAPH = "analysis/operator_graph.py"
 BLOCK_PAGE = "analysis/block_page.py"
 BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
@@ -191,7 +193,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.utils:LOGGER", kind="relied on",
         files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
                TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP, LABEL_CACHE,
-               VALIDATION),
+               VALIDATION, FOLD),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
@@ -237,6 +239,17 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.cfg:get_save_dir", kind="relied on", files=(RUN_FOLDER,), parameters=("args", "name"),
         why="It returns the folder that a run will make.", breaks="The log names another folder than that of the results."),
+    Internal(
+        name="ultralytics.utils:RUNS_DIR", kind="relied on", files=(FOLD,),
+        why="It is the folder of runs without `project`.", breaks="`yolograft fold` fails."),
+    Internal(
+        name="ultralytics.utils.files:increment_path", kind="relied on", files=(FOLD,), parameters=("path",),
+        why="It gives a new run a folder of its own.", breaks="`yolograft fold` fails."),
+    Internal(
+        name="ultralytics.nn.modules.head:Detect.forward", kind="relied on", files=(OPERATOR_GRAPH,),
+        source=("if self.training",),
+        why="With `training` it returns the raw maps of all its branches.",
+        breaks="`yolograft fold` compares fewer outputs of end-to-end models."),
     Internal(
         name="ultralytics.utils:SETTINGS", kind="relied on", files=(RUN_FOLDER,),
         why="Its `runs_dir` is the folder of runs without `project`.",
@@ -874,12 +887,15 @@ INTERNALS: tuple[Internal, ...] = (
         why="It is the CPU's generator; seeding it leaves the GPU's alone.",
         breaks="A seeded context seeds the GPU too."),
     Internal(
-        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BLOCK_PAGE, BENCH),
-        source=("_should_skip_dynamo",),
-        why="It counts operators as they run.", breaks="FLOPs cannot be counted."),
+        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden",
+        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH), source=("_should_skip_dynamo",),
+        why="It counts and records operators as they run.", breaks="FLOPs cannot be counted; `fold` fails."),
     Internal(
-        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH,),
-        why="It lists the tensors in nested arguments.", breaks="`bench` cannot measure memory."),
+        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH, OPERATOR_GRAPH),
+        why="It lists the tensors in nested arguments.", breaks="`bench` cannot measure memory; `fold` fails."),
+    Internal(
+        name="torch.utils._pytree:tree_map", kind="relied on", files=(OPERATOR_GRAPH,), parameters=("func", "tree"),
+        why="It replaces the tensors in nested arguments by their names.", breaks="`fold` fails."),
     Internal(
         name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE,),
         why="It has the formula of FLOPs of every operator.", breaks="FLOPs cannot be counted."),

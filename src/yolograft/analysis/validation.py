@@ -35,6 +35,7 @@ from ultralytics.utils.metrics import compute_ap
 
 from yolograft.analysis.average_precision import IOU_THRESHOLDS, Detections
 from yolograft.errors import DataError, HostError
+from yolograft.fast.cpu.nms import patch_nms
 from yolograft.host.data_download import check_download
 from yolograft.host.label_cache import safe_label_cache
 from yolograft.language import tr
@@ -209,7 +210,8 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
                  "rect": True, "plots": False, "verbose": False, "workers": 0, "mode": "val", "task": "detect",
                  "single_cls": bool(own.get("single_cls")) if isinstance(own, Mapping) else False}
     threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder, quiet(), safe_label_cache():
+    # Ultralytics' own NMS stops at a time limit: on a busy machine, mAP would depend on the load
+    with tempfile.TemporaryDirectory() as folder, quiet(), safe_label_cache(), patch_nms():
         validator = cls(args=arguments, save_dir=Path(folder))
         validator.callbacks["on_val_start"].append(lambda _: torch.set_num_threads(threads))  # Ultralytics changed it
         try:

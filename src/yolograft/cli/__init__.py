@@ -19,6 +19,7 @@ from yolograft.cli import (
     data_pages,
     demo,
     explain,
+    fold,
     heatmap,
     mode_pages,
     models,
@@ -44,10 +45,11 @@ def descriptions() -> dict[str, Command]:
 def _groups() -> list[tuple[str, list[Command]]]:
     return [
         (tr("Train and use a model (all arguments of `yolo`, and graft=):"), mode_pages.commands(modes.MODES)),
-        (tr("Look at models and blocks:"), [*models.commands(), *heatmap.commands()]),
+        (tr("Look at models and blocks:"), models.commands()),
+        (tr("Look inside a trained model:"), [*explain.commands(), *heatmap.commands(), *fold.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands(), *explain.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -161,6 +163,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "status": study.status,
     "bench": models.bench,
     "heatmap": heatmap.run,
+    "fold": fold.run,
     "completion": _completion,
     "report": study.report,
     "explain": explain.run,

@@ -77,6 +77,8 @@ def non_max_suppression(prediction: Any, conf_thres: float = 0.25, iou_thres: fl
         lengths = counts.tolist()
         if all(length >= 0 for length in lengths):
             return [boxes[:length] for boxes, length in zip(out, lengths, strict=True)]
+    # on a busy machine the stock time limit would drop the boxes of the last images of a batch
+    others["max_time_img"] = float("inf")
     return list(_stock(prediction, conf_thres, iou_thres, agnostic=agnostic, multi_label=multi_label, max_det=max_det, nc=nc,
                        max_nms=max_nms, max_wh=max_wh, **others))
 
