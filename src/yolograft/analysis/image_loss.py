@@ -62,8 +62,9 @@ class _LossValidator(RecordingValidator):
 
     def build_dataset(self, img_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Build the data set of the split; for classification, always of all its images."""
-        skips = self.args.task == "classify"  # type: ignore[attr-defined]
-        return (super(RecordingValidator, self) if skips else super()).build_dataset(img_path, *args, **kwargs)
+        if self.args.task == "classify":  # type: ignore[attr-defined]
+            return super(RecordingValidator, self).build_dataset(img_path)  # type: ignore[misc]
+        return super().build_dataset(img_path, *args, **kwargs)
 
     def preprocess(self, batch: dict[str, Any]) -> dict[str, Any]:
         self.current: dict[str, Any] = super().preprocess(batch)  # type: ignore[misc]
