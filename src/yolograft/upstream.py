@@ -719,10 +719,6 @@ INTERNALS: tuple[Internal, ...] = (
         parameters=("preds",), why="It gets the network's outputs before NMS; ours computes the loss of each image.",
         breaks="`yolograft screen` fails."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(IMAGE_LOSS,), parameters=("batch", "preds"),
-        why="It returns the loss of given predictions, and keeps the loss object in `criterion`.",
-        breaks="`yolograft screen` fails."),
-    Internal(
         name="ultralytics.utils:IterableSimpleNamespace", kind="relied on", files=(IMAGE_LOSS,),
         why="The loss reads its gains as attributes of `args`.", breaks="`yolograft screen` fails."),
     Internal(
@@ -755,10 +751,10 @@ INTERNALS: tuple[Internal, ...] = (
         why="It runs images through `self.predict` and batches through `self.loss`.",
         breaks="Training is not faster, or its outputs are in bfloat16."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(CUDA_GRAPH, BF16),
-        either=('self.forward(batch["img"])', 'self.predict(batch["img"])'),
-        why="It calls the network with the images alone.",
-        breaks="Training is not faster, or its outputs are in bfloat16."),
+        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(CUDA_GRAPH, BF16, IMAGE_LOSS),
+        parameters=("batch", "preds"), either=('self.forward(batch["img"])', 'self.predict(batch["img"])'),
+        why="It calls the network with the images alone, or returns the loss of given predictions.",
+        breaks="Training is not faster, or its outputs are in bfloat16. `yolograft screen` fails."),
     Internal(
         name="ultralytics.nn.modules:Detect._inference", kind="patched", files=(BF16, CPU_SELECT),
         why="It decodes boxes, which must be in float32; the patch switches autocast off there.",

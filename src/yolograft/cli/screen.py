@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from yolograft.analysis.screen import Candidates, Record, Screening
     from yolograft.study import Study
     from yolograft.study.engine import Running
+    from yolograft.study.trial import Trial
 
-__all__ = ["commands", "run"]
+__all__ = ["commands", "measured", "run"]
 
 _STUDY_SEEDS = 6  # of the study that the screening proposes: fewer cannot give an answer
 _METRIC = "fitness"  # every task has it
+_ALL = "all"  # the record with all blocks
 
 
 def commands() -> list[Command]:
@@ -110,7 +112,7 @@ def _run(block: str, pairs: dict[str, str], location: Mapping[str, str], *, imag
                     print(tr("failed: seed {seed}: {reason}", seed=seed, reason=reason))
                 print(tr("The same command with retry=True runs failed trainings again."))
                 return 1
-            screening = _measure(study, found, images)
+            screening = measured(study, found, images)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(tr("finished epochs and places are saved, and the same command continues")) from None
     _report(screening, study, pairs)
@@ -142,53 +144,52 @@ class _Epochs:
                       flush=True)
 
 
-def _measure(study: Study, found: Candidates, images: int | None) -> Screening:
-    """Measure every place in the trained network of each seed. Records that exist already are not measured again."""
+def measured(study: Study, found: Candidates, images: int | None) -> Screening:
+    """Measure every place in the trained network of each seed. Records that exist already are not measured again.
+
+    Args:
+        study: the trainings: one arm, with the block at all places.
+        found: the places to measure.
+        images: number of validation images; None: all.
+    """
     from yolograft.analysis.screen import Screening, rank
 
-    plan = study.plan
-    trials = {trial.seed: trial for trial in plan.trials() if trial.graft == plan.spelled[plan.baseline]}
     complete: list[Record] = []
     without: dict[str, list[Record]] = {place: [] for place in found.places}
-    for seed in plan.seeds:
-        key = trials[seed].key
-        record, by_place = _measure_seed(study, key, seed, found, images)
+    for trial in study.plan.trials():
+        record, by_place = _measure_seed(study, trial, found, images)
         complete.append(record)
         for place, one in by_place.items():
             without[place].append(one)
-    return Screening(block=found.block, seeds=plan.seeds, images=len(complete[0].names),
+    return Screening(block=found.block, seeds=study.plan.seeds, images=len(complete[0].names),
                      values=tuple(rank(found.block, complete, without)), left_out=dict(found.left_out))
 
 
-def _measure_seed(study: Study, key: str, seed: int, found: Candidates,
-                  images: int | None) -> tuple[Record, dict[str, Record]]:
+def _measure_seed(study: Study, trial: Trial, found: Candidates, images: int | None) -> tuple[Record, dict[str, Record]]:
     from yolograft.analysis.gates import replaced
     from yolograft.analysis.image_loss import measure
     from yolograft.analysis.screen import Record, find_places
     from yolograft.host.open import open_model
 
-    what = f"{key}, images={images or 'all'}"
-    files = {place: study.folder / "places" / key / f"{place}.npz" for place in ("all", *found.places)}
+    what = f"{trial.key}, images={images or 'all'}"
+    files = {place: study.folder / "places" / trial.key / f"{place}.npz" for place in (_ALL, *found.places)}
     records = {place: record for place, file in files.items() if (record := Record.read(file, what)) is not None}
     todo = [place for place in files if place not in records]
-    if not todo:
-        return records.pop("all"), records
-    opened = open_model(study.folder_of(key) / "best.pt")
-    places = find_places(opened.model, found.places)
-    settings = study.plan.settings
-    started = time.monotonic()
+    if todo:
+        opened = open_model(study.folder_of(trial.key) / "best.pt")
+        places = find_places(opened.model, found.places)
+    settings, started = study.plan.settings, time.monotonic()
     for number, place in enumerate(todo, 1):
-        with replaced(opened.model, {} if place == "all" else {places[place]: "one"}):
-            measured = measure(opened, settings["data"], imgsz=int(settings.get("imgsz") or 640),
-                               batch=int(settings.get("batch") or 16), device=str(settings.get("device") or ""),
-                               limit=images)
-        records[place] = Record.of(measured)
+        with replaced(opened.model, {} if place == _ALL else {places[place]: "one"}):
+            result = measure(opened, settings["data"], imgsz=int(settings.get("imgsz") or 640),
+                             batch=int(settings.get("batch") or 16), device=str(settings.get("device") or ""), limit=images)
+        records[place] = Record.of(result)
         records[place].write(files[place], what)
         left = (time.monotonic() - started) / number * (len(todo) - number)
-        name = tr("all blocks") if place == "all" else place
-        print(tr("seed {seed}: measured {number} of {total} ({place}), about {minutes} min left", seed=seed, number=number,
-                 total=len(todo), place=name, minutes=math.ceil(left / 60)), flush=True)
-    return records.pop("all"), records
+        print(tr("seed {seed}: measured {number} of {total} ({place}), about {minutes} min left", seed=trial.seed,
+                 number=number, total=len(todo), place=tr("all blocks") if place == _ALL else place,
+                 minutes=math.ceil(left / 60)), flush=True)
+    return records[_ALL], {place: records[place] for place in found.places}
 
 
 def _report(screening: Screening, study: Study, pairs: Mapping[str, str]) -> None:
