@@ -2,9 +2,9 @@
 
     python benchmarks/screen_tau.py runs/screen/NAME runs/study/NAME [--images N] [--training-metric] [--json FILE]
 
-The screening is the folder of `yolograft screen`, whose trainings are finished; the places of the study that it has not measured
-are measured now. The study has the arm `none` and an arm for each place, with the same train
-arguments, as `yolograft study arms="none; se@2; se@4; ..."` runs them. Only places that both have are compared.
+The screening is the folder of `yolograft screen`, whose trainings are finished. The places of the study that it has not
+measured are measured now. The study has the arm `none` and an arm for each place, with the same train arguments, as
+`yolograft study arms="none; se@2; se@4; ..."` runs them.
 
 A study with few seeds is noise itself, so its own agreement is printed too: tau between the means of one half of its seeds
 and those of the other half, over all ways to halve them. A screening cannot be shown to predict more than the study
@@ -61,7 +61,7 @@ def halves(differences: Array) -> list[float]:
 
 
 def permutation_p(first: Array, second: Array, rng: np.random.Generator) -> float:
-    """Return the two-sided p-value of tau if the places were exchangeable: all orders of up to 7 places, else random ones."""
+    """Return the two-sided p-value of tau for exchangeable places: over all orders of up to 7 places, else random ones."""
     observed = abs(rank_correlation(first, second))
     orders: Iterable[Any] = permutations(range(len(first))) if len(first) < 8 else (
         rng.permutation(len(first)) for _ in range(DRAWS))
@@ -131,8 +131,8 @@ def text(found: dict[str, Any]) -> str:
         cells = "".join(f" {found['tau'][one]['values'][number]:+.5f} |" for one in signals)
         lines.append(f"| `{arm}` | {found['study_means'][number]:+.4f} | {found['study_errors'][number]:.4f} |{cells}")
     half, f = found["split_half"], found["f_test"]
-    lines += ["", f"The study with itself: split-half tau {half['mean']:+.2f} ({half['low']:+.2f} to {half['high']:+.2f} over "
-              f"all halves). Do the places differ in it? F = {f['F']:.2f}, p = {f['p']:.3f}."]
+    lines += ["", f"The study with itself: split-half tau {half['mean']:+.2f} ({half['low']:+.2f} to {half['high']:+.2f} "
+              f"over all halves). Do the places differ in it? F = {f['F']:.2f}, p = {f['p']:.3f}."]
     for one in signals:
         tau = found["tau"][one]
         lines.append(f"Screening by {one} against the study: tau-b {tau['tau']:+.2f} (95% interval {tau['low']:+.2f} to "
