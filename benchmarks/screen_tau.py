@@ -151,6 +151,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     screened, study = Study.load(arguments.screen), Study.load(arguments.study)
+    missing = len(screened.plan.seeds) - len(screened.results[screened.plan.baseline])
+    if missing:
+        raise SystemExit(f"{missing} trainings of {arguments.screen} are not finished")
     block, _, text_of_places = screened.plan.baseline.partition("@")
     arms = [arm.name for arm in study.plan.arms if arm.name.startswith(f"{block}@")]
     places = tuple(place for place in text_of_places.split(",") if f"{block}@{place}" in arms)
