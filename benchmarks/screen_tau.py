@@ -1,8 +1,8 @@
 """Does a screening predict a study? Kendall's tau between their rankings of the same places.
 
-    python benchmarks/screen_tau.py runs/screen/NAME runs/study/NAME [--images N] [--training-metric] [--json FILE]
+    python benchmarks/screen_tau.py runs/screen/NAME runs/study/NAME [--images N] [--json FILE]
 
-The screening is the folder of `yolograft screen`, whose trainings are finished. The places of the study that it has not
+The screening is the folder of `yolograft screen`; its finished trainings are used. The places of the study that it has not
 measured are measured now. The study has the arm `none` and an arm for each place, with the same train arguments, as
 `yolograft study arms="none; se@2; se@4; ..."` runs them.
 
@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,9 @@ DRAWS = 2000
 Array = NDArray[np.float64]
 
 
-def study_differences(study: Study, arms: Iterable[str], *, of_training: bool) -> tuple[list[str], list[int], Array]:
-    """Return the arms and seeds of a study that are complete, and (arms, seeds) paired differences to its baseline.
-
-    With `of_training`, the metric is that of the best epoch in the training's own validation.
-    """
-    scores: dict[str, dict[int, float]] = study.scores()
-    if of_training:
-        scores = {arm: {seed: max(study.curves[arm, seed].values()) for seed in by_seed} for arm, by_seed in scores.items()}
+def study_differences(study: Study, arms: Iterable[str]) -> tuple[list[str], list[int], Array]:
+    """Return the arms and seeds of a study that are complete, and (arms, seeds) paired differences to its baseline."""
+    scores = study.scores()
     base = scores[study.plan.baseline]
     seeds = [seed for seed in study.plan.seeds if seed in base and all(seed in scores[arm] for arm in arms)]
     return list(arms), seeds, np.array([[scores[arm][seed] - base[seed] for seed in seeds] for arm in arms])
@@ -92,11 +88,11 @@ def f_test(differences: Array) -> tuple[float, float]:
     return f, float(stats.f.sf(f, places - 1, (places - 1) * (seeds - 1)))
 
 
-def compare(screening: Screening, study: Study, *, of_training: bool = False) -> dict[str, Any]:
+def compare(screening: Screening, study: Study) -> dict[str, Any]:
     """Return everything that is compared, as numbers for JSON."""
     rng = np.random.default_rng(0)
     values = {value.graft: value for value in screening.values}
-    arms, seeds, differences = study_differences(study, sorted(values), of_training=of_training)
+    arms, seeds, differences = study_differences(study, sorted(values))
     if len(arms) < 3 or len(seeds) < 2:
         raise SystemExit(f"{len(arms)} places and {len(seeds)} complete seeds: at least 3 and 2 are needed")
     repeated = halves(differences)
@@ -147,18 +143,16 @@ def main() -> None:
     parser.add_argument("screen", type=Path)
     parser.add_argument("study", type=Path)
     parser.add_argument("--images", type=int, help="number of validation images of the screening")
-    parser.add_argument("--training-metric", action="store_true", help="the best epoch of the training's own validation")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     screened, study = Study.load(arguments.screen), Study.load(arguments.study)
-    missing = len(screened.plan.seeds) - len(screened.results[screened.plan.baseline])
-    if missing:
-        raise SystemExit(f"{missing} trainings of {arguments.screen} are not finished")
+    trained = tuple(seed for seed in screened.plan.seeds if seed in screened.results[screened.plan.baseline])
+    screened = replace(screened, plan=replace(screened.plan, seeds=trained))
     block, _, text_of_places = screened.plan.baseline.partition("@")
     arms = [arm.name for arm in study.plan.arms if arm.name.startswith(f"{block}@")]
     places = tuple(place for place in text_of_places.split(",") if f"{block}@{place}" in arms)
     screening = measured(screened, Candidates(block=block, places=places, left_out={}), arguments.images)
-    found = compare(screening, study, of_training=arguments.training_metric)
+    found = compare(screening, study)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(text(found))

@@ -87,8 +87,6 @@ class RecordingValidator:
 
     def get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """Build the data loader. Images of the same shape can change places in its order."""
-        if self.args.single_cls:  # type: ignore[attr-defined]
-            self.names: dict[int, str] = {}  # with the model's one class, 8.4 would drop the labels of all other classes
         loader: Any = super().get_dataloader(*args, **kwargs)  # type: ignore[misc]
         if not self.is_shuffled:
             return loader
