@@ -34,6 +34,8 @@ def test_a_screening_trains_once_measures_every_place_and_reuses_its_records(
     assert out.count("seed 0: measured") == 8
     assert f"yolograft study data={tiny_set} model=tiny-host.yaml 'arms=none; se@" in out
     assert "epochs=2 imgsz=64" in out.splitlines()[-2]
+    assert "NEU-DET: Kendall's tau" in out
+    assert "Do not choose a place by this ranking alone." in out
     folder = tmp_path / "runs" / "screen" / "one"
     found = json.loads((folder / "screen.json").read_text())
     assert found["images"] == 6

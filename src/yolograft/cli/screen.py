@@ -193,6 +193,7 @@ def _measure_seed(study: Study, trial: Trial, found: Candidates, images: int | N
 
 
 def _report(screening: Screening, study: Study, pairs: Mapping[str, str]) -> None:
+    from yolograft.analysis.screen import AGREEMENTS
     from yolograft.atomic import atomic_write
 
     command = _study_command(screening, pairs)
@@ -204,6 +205,10 @@ def _report(screening: Screening, study: Study, pairs: Mapping[str, str]) -> Non
                         tau=screening.agreement()))
     if not any(value.is_above_zero for value in screening.values):
         notes.append(tr("No place has an interval above 0: in this network, no single block matters measurably."))
+    notes += [tr("{data}: Kendall's tau between such a ranking and a study of the same places was {tau:+.2f} (95% interval "
+                 "{low:+.2f} to {high:+.2f}); two halves of that study agreed with {repeated:+.2f}.", **vars(one))
+              for one in AGREEMENTS]
+    notes.append(tr("Do not choose a place by this ranking alone."))
     print(f"\n{screening}\n")
     for note in notes:
         print(note)
