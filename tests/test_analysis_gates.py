@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from yolograft import attach, blocks
 from yolograft.analysis.gates import change_of, gate_of, kind_of, mean_gates, observed, places, replaced
+from yolograft.errors import BlockError
 
 KINDS = {
     "channel": "eca ceca ese fca gct se srm",
@@ -64,7 +65,7 @@ def test_the_gate_of_se_is_its_own() -> None:
 
 
 def test_a_block_that_adds_has_no_gate() -> None:
-    with pytest.raises(ValueError, match="no gate"):
+    with pytest.raises(BlockError, match="no gate"):
         gate_of(torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 3), "none")
 
 
@@ -142,7 +143,7 @@ def test_a_block_without_a_gate_has_no_mean() -> None:
     with mean_gates(host, (place,)) as means:
         host(torch.rand(1, 3, 12, 12))
     assert means == {}
-    with pytest.raises(ValueError, match="the block at one has no gate"), replaced(host, {place: torch.ones(32, 1, 1)}):
+    with pytest.raises(BlockError, match="'mhsa@one' adds or mixes"), replaced(host, {place: torch.ones(32, 1, 1)}):
         pass
 
 
@@ -175,5 +176,9 @@ def test_places_of_a_yolo_are_named_as_sites() -> None:
     found = {place.name: place for place in places(model.model)}
     assert {name: (place.graft, place.channels, place.kind) for name, place in found.items()} == {
         "4": ("se(ratio=4)@4", 128, "channel"), "8": ("se@8", 256, "channel"), "8#2": ("eca@8", 256, "channel"),
-        "p3": ("cbam@p3", 64, "both"), "p5": ("cbam@p5", 256, "both"), "8/pre": ("gct@8/pre", 128, "channel"),
-        "6.m.0.cv2": ("se(ratio=8)@6.m.0.cv2", 64, "channel"), "10>21": ("mhsa@10>21", 256, "none")}
+        "p3": ("cbam@p3", 64, "both"), "p5": ("cbam@p5", 256, "both"), "8/pre": ("gct@8/pre", 256, "channel"),
+        "6.m.0.cv2": ("se(ratio=8)@6.m.0.cv2", 32, "channel"), "10>21": ("mhsa@10>21", 256, "none")}
+    bare = YOLO("yolo11n.yaml").model
+    attach.graft(bare, " + ".join(place.graft for place in found.values()))
+    assert list({place.name: place.graft for place in places(bare)}.items()) == [
+        (name, place.graft) for name, place in found.items()], "the text of a place is a graft at this place"

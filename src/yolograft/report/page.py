@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean, median
 
@@ -17,6 +17,7 @@ from yolograft.errors import GraftError
 from yolograft.language import requested, tr
 from yolograft.report import tables
 from yolograft.report.figures import FIGURES
+from yolograft.report.gate_health import arm_gates, explain_page
 from yolograft.report.pictures import Gallery, gallery
 from yolograft.report.style import inline, save
 from yolograft.report.summary import Summary
@@ -59,6 +60,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     folder = Path(folder) if folder is not None else study.folder / "report"
     summary = Summary(study, Study.load(cheaper) if cheaper is not None else None)
     images = gallery(summary, pictures)
+    links = explain_page(study, folder)
     pages = {folder / _name(say.language): say for say in translators}
     gc.freeze()  # figures cause many garbage collections, and each would scan all objects of the study
     try:
@@ -70,12 +72,12 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
                 _write(folder / "tables" / f"{name}.{format}", tables.render(table, format).encode())
         for figure, draw in FIGURES.items():
             for format in ("svg", "pdf"):
-                content = save(draw, summary, Translator("en"), format)
+                content = save(partial(draw, summary, Translator("en")), format)
                 if content is not None:
                     _write(folder / "figures" / f"{figure}.{format}", content)
         for path, say in pages.items():
             other = next((sibling.name for sibling in pages if sibling != path), None)
-            _write(path, page(summary, say, images, other=other).encode())
+            _write(path, page(summary, say, images, other=other, explained=links).encode())
     except OSError as error:
         raise GraftError(tr("The report cannot be written to '{folder}': {error}.", folder=folder, error=error)) from error
     finally:
@@ -91,15 +93,24 @@ def _write(path: Path, content: bytes) -> None:
     atomic_write(path, lambda part: part.write_bytes(content))
 
 
-def page(summary: Summary, say: Translator, images: Gallery, *, other: str | None = None) -> str:
-    """Return the page as HTML that loads no other file. `other` is the file name of the page in the other language."""
+def page(summary: Summary, say: Translator, images: Gallery, *, other: str | None = None,
+         explained: Mapping[str, str] | None = None) -> str:
+    """Return the page as HTML that loads no other file.
+
+    Args:
+        summary: the study.
+        say: the language.
+        images: the images with the largest differences.
+        other: the file name of the page in the other language.
+        explained: arm -> link to its page of `yolograft explain`.
+    """
     plan = summary.study.plan
     results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
     return _template().render(
         s=summary, plan=plan, say=say, requested=requested(), gallery=images, other=other, version=__version__,
-        title=summary.study.folder.resolve().name,
+        title=summary.study.folder.resolve().name, gates=arm_gates(summary.study), explained=explained or {},
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
-        figures={name: inline(draw, name, summary, say) for name, draw in FIGURES.items()},
+        figures={name: inline(partial(draw, summary, say), name) for name, draw in FIGURES.items()},
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
         p_note="race_note" if plan.race else "p_note",
         costs=list(dict.fromkeys(name for row in summary.rows for name in row.costs)),

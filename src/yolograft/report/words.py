@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from yolograft.errors import GraftError, nearest
 from yolograft.language import tr
 
@@ -48,6 +50,18 @@ TEXTS = {
     "better in": ("P(better)", "优于基线的概率"),
     "detectable": ("detectable", "可检出差值"),
     "parameters": ("parameters", "参数量"),
+    "gates": ("gates", "门控"),
+    "gates_note": (
+        "What the gates do on at most 64 validation images, in all runs of the arm: see yolograft explain.",
+        "各次运行中门控在至多 64 张验证图像上的状态，详见 yolograft explain。"),
+    "explained": ("gates", "门控"),
+    "dead near 0": ("dead near 0", "接近 0，已失效"),
+    "collapsed to 0.5": ("collapsed to 0.5", "停在 0.5"),
+    "saturated near 1": ("saturated near 1", "饱和在 1 附近"),
+    "constant": ("constant", "恒定"),
+    "class-dependent": ("class-dependent", "随类别变化"),
+    "varying": ("varying", "随图像变化"),
+    "no change": ("no change", "几乎不改变输入"),
     "gflops": ("GFLOPs", "GFLOPs"),
     "latency_ms": ("latency (ms)", "延迟 (ms)"),
     "seconds": ("seconds per trial", "每次运行耗时（秒）"),
@@ -227,19 +241,23 @@ TEXTS = {
 
 
 class Translator:
-    """Translates the texts of the report, as in `Translator("zh")("helps")`. A text without a translation is unchanged.
+    """Translates the texts of a page, as in `Translator("zh")("helps")`. A text without a translation is unchanged.
+
+    Args:
+        language: `en` or `zh`.
+        texts: key -> (English, Chinese); by default the texts of the report of a study.
 
     Raises:
         GraftError: the report has no texts in this language.
     """
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, texts: Mapping[str, tuple[str, str]] = TEXTS) -> None:
         if language not in LANGUAGES:
             raise GraftError(tr("The report has no language '{language}'.{nearest} Expected one of: {languages}.",
                                 language=language, nearest=nearest(language, LANGUAGES), languages=", ".join(LANGUAGES)))
-        self.language = language
+        self.language, self.texts = language, texts
 
     def __call__(self, text: str, **values: object) -> str:
         """Return the text in the language, with the values inserted."""
-        translated = TEXTS[text][LANGUAGES.index(self.language)] if text in TEXTS else text
+        translated = self.texts[text][LANGUAGES.index(self.language)] if text in self.texts else text
         return translated.format(**values) if values else translated

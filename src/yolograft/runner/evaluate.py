@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from yolograft.analysis import profile
+from yolograft.analysis.explain import gate_health
 from yolograft.analysis.validation import RecordingValidator, class_metrics
 from yolograft.atomic import atomic_write
 from yolograft.host.box_loss import without_box_loss
@@ -38,7 +39,7 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
 
     Returns:
         A dict with `metrics` (name -> value), `classes` (metric -> class -> value) and `costs` (parameters, gflops,
-        latency_ms).
+        latency_ms). For a grafted detector on the split `val`, also `gates`: the health of its blocks.
     """
     thread_count = threads or torch.get_num_threads()
     torch.set_num_threads(thread_count)
@@ -48,6 +49,7 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
                                                 "single_cls", "agnostic_nms", "rect") if settings.get(key) is not None}
     arguments = without_box_loss(arguments)
     costs = _measure_costs(model.model, int(settings.get("imgsz") or 640), settings.get("device"))
+    gates = _measure_gates(model, arguments) if model.task == "detect" and split == "val" else []
     stock = model.task_map[model.task]["validator"]
     validators: list[Any] = []
 
@@ -61,7 +63,14 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
     if model.task == "detect":
         atomic_write(folder / "images.npz", validators[-1].write)
     named = {metric_name(key, model.task): float(value) for key, value in metrics.results_dict.items()}
-    return {"metrics": named, "classes": class_metrics(metrics, model.names), "costs": costs}
+    return {"metrics": named, "classes": class_metrics(metrics, model.names), "costs": costs,
+            **({"gates": gates} if gates else {})}
+
+
+def _measure_gates(model: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the health of the blocks on at most 64 images. The model is not changed."""
+    return gate_health(model, arguments["data"], imgsz=int(arguments.get("imgsz") or 640),
+                       device=str(arguments.get("device") or ("0" if torch.cuda.is_available() else "cpu")))
 
 
 def _measure_costs(model: nn.Module, imgsz: int, device: Any) -> dict[str, float]:

@@ -6,6 +6,7 @@ The module implements `yolograft.study.trial.Host`. A plan stores its name as `h
 from __future__ import annotations
 
 import copy
+import json
 import os
 import platform
 import time
@@ -91,11 +92,12 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         threads = torch.get_num_threads()
         del trainer, model
     result = evaluate(folder / BEST, settings, folder, threads=threads)
+    gates = result.pop("gates", [])
     epochs = len(_read_lines(folder / "run" / "results.csv")) - 1
     _remove_training_files(folder)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() and str(settings.get("device")) != "cpu" else "cpu"
     return {**result, "costs": {"seconds": seconds, "epochs": epochs, **result["costs"]},
-            "notes": {"device": device, "checkpoint": str(folder / BEST)}}
+            "notes": {"device": device, "checkpoint": str(folder / BEST), **({"gates": json.dumps(gates)} if gates else {})}}
 
 
 def test(trial: Any, folder: Path) -> dict[str, float]:
