@@ -1,7 +1,7 @@
 """The validation loss of each image, for every task, from one run of Ultralytics' own validator.
 
-The loss of an image is the training loss of a batch that has this image alone. It is smoother than average precision: every
-image has a value of its own, and a small change of the network changes it.
+The loss of an image is the training loss of a batch that has this image alone. Unlike average precision, every
+image has a value of its own, and any change of the network changes it.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): a validator calls `preprocess(batch)`, the network, `postprocess(preds)`
 and `update_metrics(preds, batch)` for each batch. `AutoBackend` returns the network's outputs as a list, and calls `fuse()`
