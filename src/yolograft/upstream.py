@@ -41,6 +41,7 @@ FINGERPRINT = "runner/fingerprint.py"
 FOLD = "analysis/fold.py"
 GPU_SELECT = "fast/gpu/select.py"
 HEATMAP_FOLDER = "analysis/heatmap_folder.py"
+IMAGE_LOSS = "analysis/image_loss.py"
 LOAD = "modelyaml/load.py"
 LAYER_TABLE = "host/layer_table.py"
 LABEL_CACHE = "host/label_cache.py"
@@ -197,7 +198,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER, BLOCK_TRAINING),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER, BLOCK_TRAINING, IMAGE_LOSS),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -705,7 +706,8 @@ INTERNALS: tuple[Internal, ...] = (
 
     # Evaluation
     Internal(
-        name="ultralytics.models.yolo.detect:DetectionValidator.update_metrics", kind="overridden", files=(VALIDATION,),
+        name="ultralytics.models.yolo.detect:DetectionValidator.update_metrics", kind="overridden",
+        files=(VALIDATION, IMAGE_LOSS),
         parameters=("preds", "batch"), source=("self._process_batch(",),
         why="It gets a batch's detections after NMS; ours records them.", breaks="images.npz is empty or wrong."),
     Internal(
@@ -716,12 +718,29 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.models.yolo.detect:DetectionValidator.__init__", kind="overridden", files=(VALIDATION,),
         why="The recorder takes whatever arguments it has.", breaks="The final validation of a trial fails."),
     Internal(
-        name="ultralytics.models.yolo.detect:DetectionValidator.build_dataset", kind="overridden", files=(VALIDATION,),
+        name="ultralytics.models.yolo.detect:DetectionValidator.build_dataset", kind="overridden",
+        files=(VALIDATION, IMAGE_LOSS),
         parameters=("img_path",), why="It makes the data set of a split; ours makes one of some of its images.",
         breaks="`limit=` of `yolograft explain` fails."),
     Internal(
         name="ultralytics.models.yolo.detect:DetectionValidator.get_dataloader", kind="overridden", files=(VALIDATION,),
         why="Ours brings the images in random order.", breaks="`yolograft explain` fails."),
+    Internal(
+        name="ultralytics.engine.validator:BaseValidator.__call__", kind="relied on", files=(IMAGE_LOSS,),
+        source=("batch = self.preprocess(batch)", 'preds = model(batch["img"], augment=augment)',
+                "preds = self.postprocess(preds)", "self.update_metrics(preds, batch)"),
+        why="It calls the hooks of a validator in this order; ours computes each image's loss between them.",
+        breaks="`yolograft screen` fails, or pairs predictions with the images of another batch."),
+    Internal(
+        name="ultralytics.models.yolo.detect.val:DetectionValidator.preprocess", kind="overridden", files=(IMAGE_LOSS,),
+        parameters=("batch",), why="Ours keeps the batch for the loss.", breaks="`yolograft screen` fails."),
+    Internal(
+        name="ultralytics.models.yolo.detect.val:DetectionValidator.postprocess", kind="overridden", files=(IMAGE_LOSS,),
+        parameters=("preds",), why="It gets the network's outputs before NMS; ours computes the loss of each image.",
+        breaks="`yolograft screen` fails."),
+    Internal(
+        name="ultralytics.utils:IterableSimpleNamespace", kind="relied on", files=(IMAGE_LOSS,),
+        why="The loss reads its gains as attributes of `args`.", breaks="`yolograft screen` fails."),
     Internal(
         name="ultralytics.models.rtdetr.val:RTDETRValidator", kind="relied on", files=(VALIDATION,),
         why="It validates an RT-DETR network that comes without a `YOLO`.", breaks="`yolograft explain` of RT-DETR fails."),
@@ -759,10 +778,10 @@ INTERNALS: tuple[Internal, ...] = (
         why="It runs images through `self.predict` and batches through `self.loss`.",
         breaks="Training is not faster, or its outputs are in bfloat16."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(CUDA_GRAPH, BF16),
-        either=('self.forward(batch["img"])', 'self.predict(batch["img"])'),
-        why="It calls the network with the images alone.",
-        breaks="Training is not faster, or its outputs are in bfloat16."),
+        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(CUDA_GRAPH, BF16, IMAGE_LOSS),
+        parameters=("batch", "preds"), either=('self.forward(batch["img"])', 'self.predict(batch["img"])'),
+        why="It calls the network with the images alone, or returns the loss of given predictions.",
+        breaks="Training is not faster, or its outputs are in bfloat16. `yolograft screen` fails."),
     Internal(
         name="ultralytics.nn.modules:Detect._inference", kind="patched", files=(BF16, CPU_SELECT),
         why="It decodes boxes, which must be in float32; the patch switches autocast off there.",

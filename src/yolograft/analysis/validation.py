@@ -42,7 +42,7 @@ from yolograft.language import tr
 from yolograft.patch import patched
 from yolograft.sites import is_yolo, network_of
 
-__all__ = ["RecordingValidator", "Validated", "class_metrics", "quiet", "validate"]
+__all__ = ["RecordingValidator", "Validated", "class_metrics", "quiet", "run_validator", "validate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,27 +195,44 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
     if getattr(network, "task", "detect") != "detect":
         raise HostError(tr("task={task}: only detection networks are validated with their detections.",
                            task=network.task))
-    if limit is not None and limit < 1:
-        raise HostError(tr("{key}={text} is not a positive whole number.", key="limit", text=limit))
-    check_download(data, split)
     if is_yolo(model):
         stock = model.task_map[model.task]["validator"]
     else:
         stock = RTDETRValidator if isinstance(network, RTDETRDetectionModel) else DetectionValidator
     cls = type(f"Recording{stock.__name__}", (RecordingValidator, stock), {
-        "limit": limit, "seed": seed, "is_shuffled": True,
-        "on_batch": staticmethod(on_batch) if on_batch else None})
+        "is_shuffled": True, "on_batch": staticmethod(on_batch) if on_batch else None})
+    validator = run_validator(cls, copy.deepcopy(network), data, task="detect", imgsz=imgsz, batch=batch, device=device,
+                              split=split, limit=limit, seed=seed)
+    detections = Detections.of(validator.arrays())
+    by_name = sorted(validator.image_files, key=lambda file: Path(file).name)
+    return Validated(metrics=_metrics(validator.metrics), classes=class_metrics(validator.metrics, network.names),
+                     detections=detections, files=tuple(by_name))
+
+
+def run_validator(cls: type[Any], network: Any, data: str | Path, *, task: str, imgsz: int, batch: int, device: str,
+                  split: str, limit: int | None, seed: int) -> Any:
+    """Run a validator of a class that has the mixin `RecordingValidator`, and return it. The network may be fused.
+
+    Raises:
+        HostError: `limit` is not positive.
+        DataError: the data set or its split does not exist, or has no images.
+    """
+    if limit is not None and limit < 1:
+        raise HostError(tr("{key}={text} is not a positive whole number.", key="limit", text=limit))
+    check_download(data, split)
     own = getattr(network, "args", None)
+    own = own if isinstance(own, Mapping) else vars(own) if own is not None else {}
     arguments = {"model": "", "data": str(data), "imgsz": imgsz, "batch": batch, "device": device, "split": split,
-                 "rect": True, "plots": False, "verbose": False, "workers": 0, "mode": "val", "task": "detect",
-                 "single_cls": bool(own.get("single_cls")) if isinstance(own, Mapping) else False}
+                 "rect": True, "plots": False, "verbose": False, "workers": 0, "mode": "val", "task": task,
+                 "single_cls": bool(own.get("single_cls"))}
     threads = torch.get_num_threads()
     # Ultralytics' own NMS stops at a time limit: on a busy machine, mAP would depend on the load
     with tempfile.TemporaryDirectory() as folder, quiet(), safe_label_cache(), patch_nms():
         validator = cls(args=arguments, save_dir=Path(folder))
+        validator.limit, validator.seed = limit, seed
         validator.callbacks["on_val_start"].append(lambda _: torch.set_num_threads(threads))  # Ultralytics changed it
         try:
-            validator(model=copy.deepcopy(network))
+            validator(model=network)
         except (FileNotFoundError, RuntimeError) as error:
             if validator.dataloader is not None:
                 raise
@@ -223,10 +240,7 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
                                error=error)) from error
         finally:
             torch.set_num_threads(threads)
-    detections = Detections.of(validator.arrays())
-    by_name = sorted(validator.image_files, key=lambda file: Path(file).name)
-    return Validated(metrics=_metrics(validator.metrics), classes=class_metrics(validator.metrics, network.names),
-                     detections=detections, files=tuple(by_name))
+    return validator
 
 
 def _metrics(metrics: Any) -> dict[str, float]:

@@ -24,6 +24,7 @@ from yolograft.cli import (
     mode_pages,
     models,
     modes,
+    screen,
     study,
     yamls,
 )
@@ -49,7 +50,7 @@ def _groups() -> list[tuple[str, list[Command]]]:
         (tr("Look inside a trained model:"), [*explain.commands(), *heatmap.commands(), *fold.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -161,6 +162,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo.run,
     "study": study.run,
     "status": study.status,
+    "screen": screen.run,
     "bench": models.bench,
     "heatmap": heatmap.run,
     "fold": fold.run,

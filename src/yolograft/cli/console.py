@@ -20,7 +20,7 @@ from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
 from yolograft.study.verdict import spoken
 
-__all__ = ["choose_folder", "run"]
+__all__ = ["choose_folder", "run", "sigterm_as_interrupt"]
 
 _PROJECT = Path("runs/study")
 
@@ -61,7 +61,7 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
         print(tr("WARNING: {warning}", warning=warning), flush=True)
     try:
-        with _sigterm_as_interrupt():
+        with sigterm_as_interrupt():
             if sys.stdout.isatty():
                 with LiveView() as view:
                     study = engine.run(requested, folder, view=view, **run_options)
@@ -146,7 +146,7 @@ def _parse_options(options: Mapping[str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM, with which a job scheduler ends a job, as Ctrl-C."""
 
     def interrupt(number: int, frame: object) -> None:
