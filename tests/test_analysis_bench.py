@@ -37,7 +37,7 @@ def test_memory_is_that_of_the_feature_maps_and_grows_with_the_batch() -> None:
     assert four == pytest.approx(4 * one, rel=0.01), "only the feature maps"
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torchscript", "ncnn"])
 def test_a_runtime_gives_the_output_of_pytorch(runtime: str, tmp_path: Path) -> None:
     if runtime == "openvino" and not hasattr(pytest.importorskip("openvino"), "runtime") and OLD:
         pytest.skip("Ultralytics 8.3.0 supports only OpenVINO before 2026")
@@ -47,7 +47,7 @@ def test_a_runtime_gives_the_output_of_pytorch(runtime: str, tmp_path: Path) -> 
     run = runtimes.export_and_load(str(tmp_path / "host.pt"), "se@8", runtime, tmp_path / "exported", imgsz=64, batch=2,
                                    threads=1)
     images = torch.rand(2, 3, 64, 64)
-    (found,) = run(images.numpy()) if runtime == "onnxruntime" else run(images.numpy()).values()
+    (found,) = run(images.numpy())
     bare = YOLO(tmp_path / "host.pt", graft="se@8").model.float().eval()
     with torch.no_grad():
         expected = bare(images)[0]
