@@ -11,7 +11,8 @@ import ultralytics
 
 from yolograft import YOLO, GraftError
 from yolograft.analysis import runtimes
-from yolograft.analysis.bench import _bootstrap_interval, bench
+from yolograft.analysis.bench import bench
+from yolograft.analysis.timing import median_interval
 from yolograft.cli import main
 
 OLD = ultralytics.__version__.startswith("8.3.")
@@ -71,8 +72,8 @@ def test_the_error_names_the_missing_package_of_a_runtime(monkeypatch: pytest.Mo
 
 
 def test_the_interval_contains_the_median_and_is_narrow_for_equal_values() -> None:
-    assert _bootstrap_interval([1.0] * 9) == (1.0, 1.0)
-    low, high = _bootstrap_interval([0.9, 1.0, 1.1, 1.2, 1.3])
+    assert median_interval([1.0] * 9) == (1.0, 1.0)
+    low, high = median_interval([0.9, 1.0, 1.1, 1.2, 1.3])
     assert 0.9 <= low < 1.1 < high <= 1.3
 
 
