@@ -7,7 +7,6 @@ Deviation: the paper's 32 groups do not divide the channels of the narrowest sit
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
