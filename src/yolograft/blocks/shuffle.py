@@ -59,7 +59,8 @@ class ShuffleAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Gate the halves of x: (B, C, H, W) and interleave the channels."""
         batch, channels, height, width = x.shape
-        one, two = x.reshape(batch * self.groups, 2, channels // (2 * self.groups), height, width).unbind(1)
+        # maps of four dimensions only: NCNN's converter takes the first of five for the batch
+        one, two = x.reshape(batch * self.groups, channels // self.groups, height, width).chunk(2, 1)
         z = self.channel_weight * average(one, 2, 3, keepdim=True) + self.channel_bias
         u = self.spatial_weight * self.norm(two) + self.spatial_bias
         y = torch.cat((one * z.sigmoid().to(x.dtype), two * u.sigmoid().to(x.dtype)), 1)
