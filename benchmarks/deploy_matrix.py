@@ -23,7 +23,7 @@ import torch
 
 from yolograft import YOLO, blocks
 from yolograft.analysis import targets
-from yolograft.analysis.deploy_check import _noise, check_networks, prepare
+from yolograft.analysis.deploy_check import check_networks, noise, prepare
 from yolograft.analysis.matrix import FILE, versions_of
 from yolograft.atomic import atomic_write
 from yolograft.cli.arguments import parse_pairs
@@ -39,16 +39,16 @@ def kinds(name: str) -> Iterable[tuple[int, bool]]:
 def main() -> None:
     torch.set_num_threads(1)
     arguments = parse_pairs(sys.argv[1:])
-    names = [one for one in arguments.get("blocks", ",".join(blocks.names())).split(",")]
+    names = arguments.get("blocks", ",".join(blocks.names())).split(",")
     sites = arguments.get("sites", "p3,p4,p5")
     matrix = {"blocks": {}} if arguments.get("fresh") == "True" or not FILE.is_file() else json.loads(FILE.read_text())
-    pictures = {size: _noise(size) for size in SIZES}
-    network = YOLO("yolo11n.yaml").model
+    pictures = {size: noise(size) for size in SIZES}
+    network = prepare(YOLO("yolo11n.yaml").model, "se@8", is_new=True)[0]  # settled, without a block
     for target in targets.parse_targets(arguments.get("targets", ",".join(targets.CHECKED))):
         todo = [name for name in names if target not in matrix["blocks"].get(name, {})]
         for first in range(0, len(todo), 4):  # the host is exported once for four blocks
             part = todo[first:first + 4]
-            prepared = [prepare(network, f"{name}@{sites}", is_new=True) for name in part]
+            prepared = [prepare(network, f"{name}@{sites}", is_new=False) for name in part]
             with tempfile.TemporaryDirectory() as folder:
                 found = check_networks(prepared[0][0], [one[1] for one in prepared], [target], folder=Path(folder),
                                        sizes=SIZES, pictures=pictures, kinds=kinds, threads=1,

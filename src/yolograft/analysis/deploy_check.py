@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -28,16 +29,17 @@ from torch import nn
 from yolograft import attach
 from yolograft.analysis import targets
 from yolograft.analysis.deploy_worker import largest_errors, reference_outputs
+from yolograft.analysis.matrix import nearest_passing
 from yolograft.analysis.timing import median_interval
 from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
 from yolograft.host import models
 from yolograft.host.half_precision import Peak, peaks
 from yolograft.host.open import open_model
-from yolograft.language import tr
+from yolograft.language import pad, tr, wrap
 from yolograft.spec import Graft
 
-__all__ = ["TOLERANCE", "Build", "DeployCheck", "TargetResult", "check_networks", "deploy_check", "prepare", "second_size"]
+__all__ = ["TOLERANCE", "Build", "DeployCheck", "TargetResult", "check_networks", "deploy_check", "noise", "prepare", "second_size", "suggestion"]
 
 TOLERANCE = 1e-3  # largest error relative to the largest value of a group of outputs; float32 arithmetic gives about 1e-5
 _HOST_FACTOR = 5  # a target that is inexact for the bare host may be this much more so for the grafted network
@@ -150,8 +152,69 @@ class DeployCheck:
         return any(result.status == "fails" for result in self.results)
 
     def json(self) -> str:
-        """Return all fields as JSON."""
-        return json.dumps(asdict(self), indent=1)
+        """Return all fields as JSON. A number that was not measured is null."""
+        return json.dumps(_without_nan(asdict(self)), indent=1)
+
+    def __str__(self) -> str:
+        lines = [f"{pad(tr('target'), 14)}{pad(tr('result'), 13)}{pad(tr('error'), 9, '>')}{pad(tr('host'), 9, '>')}"
+                 f"{'ms':>9}{pad(tr('x bare'), 8, '>')}   {tr('95% interval')}"]
+        for one in self.results:
+            title = targets.TARGETS[one.target].title
+            speed = "" if one.ratio is None else f"{one.latency_ms:>9.2f}{one.ratio[0]:>8.3f}   " + tr(
+                "{low:.3f} to {high:.3f}", low=one.ratio[1], high=one.ratio[2])
+            numbers = "" if one.error != one.error else f"{one.error:>9.1e}{one.host_error:>9.1e}"
+            lines.append(f"{pad(title, 14)}{pad(tr(one.status), 13)}{numbers}{speed}".rstrip())
+        lines.append("")
+        for one in self.results:
+            title = targets.TARGETS[one.target].title
+            if one.reason:
+                lines += wrap(f"{title}: {one.reason}")
+                lines += [f"  {line}" for block in self._blocks() if one.status == "fails"
+                          and (line := suggestion(block, one.target))]
+            if one.added:
+                listed = ", ".join(f"{count} {key}" for key, count in one.added.items() if key in one.new)
+                lines += wrap(tr("{title}: operators that the host does not have: {listed}", title=title,
+                                 listed=listed or tr("none")) + (
+                    tr("; {count} with five or more dimensions", count=one.deep) if one.deep > 0 else ""))
+        if self.half:
+            largest = max((peak for peak in self.half if peak.block), key=lambda peak: peak.magnitude, default=self.half[0])
+            over = [peak for peak in self.half if peak.overflows]
+            lines.append("")
+            if over:
+                lines += wrap(tr("float16: {part} gives values up to {magnitude} (in {operator}), and float16 ends at 65504. "
+                                 "Export without half=True, and train with amp=False.", part=over[0].part,
+                                 magnitude=f"{over[0].magnitude:.3g}", operator=over[0].operator))
+            else:
+                lines += wrap(tr("float16: no overflow. The largest value in a block is {magnitude} ({part}, in {operator}), "
+                                 "of at most 65504.", magnitude=f"{largest.magnitude:.3g}", part=largest.part,
+                                 operator=largest.operator))
+        if self.int8 is not None:
+            lines += ["", str(self.int8)]
+        lines += ["", *wrap(tr("{model} with {graft}: exported at {first} and {second} pixels, and with dynamic=True where the "
+                               "format has it. The error is the largest, relative to the largest box or score. The graft "
+                               "moves the outputs by {effect}. {threads} CPU threads.", model=self.model, graft=self.graft,
+                               first=self.sizes[0], second=self.sizes[1], effect=f"{self.effect:.1e}",
+                               threads=self.threads))]
+        if self.prepared:
+            lines += wrap(tr("New blocks return their input. For this check their parameters were changed at random."))
+        return "\n".join(lines)
+
+    def _blocks(self) -> list[str]:
+        return list(dict.fromkeys(part.block for part in Graft.parse(self.graft).parts))
+
+
+def suggestion(block: str, target: str) -> str:
+    """Return a sentence with the nearest block that passes on a target, from the published matrix; empty if none does."""
+    nearest = nearest_passing(block, target)
+    return tr("The nearest block to {block} that passes there: {nearest}.", block=block, nearest=nearest) if nearest else ""
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def second_size(imgsz: int, stride: int) -> int:
@@ -188,7 +251,7 @@ def deploy_check(model: str, graft: str | None = None, *, names: Sequence[str], 
         raise HostError(tr("imgsz={imgsz} is not a multiple of {stride}, the model's largest stride.", imgsz=imgsz,
                            stride=stride))
     sizes = (imgsz, second_size(imgsz, stride))
-    pictures = {size: _noise(size) if images is None else images(size) for size in sizes}
+    pictures = {size: noise(size) if images is None else images(size) for size in sizes}
     effect = max(largest_errors(reference_outputs(grafted, pictures[imgsz][:1])[0],
                                 [reference_outputs(host, pictures[imgsz][:1])[0]]))
     (found,) = check_networks(host, [grafted], names, folder=folder, sizes=sizes, pictures=pictures, repeats=repeats,
