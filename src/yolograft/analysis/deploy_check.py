@@ -311,7 +311,8 @@ def _settle(network: nn.Module, seed: int) -> None:
     network.eval()
 
 
-def _noise(size: int) -> NDArray[np.float32]:
+def noise(size: int) -> NDArray[np.float32]:
+    """Return one image of uniform noise, (1, 3, size, size) from 0 to 1."""
     return np.random.default_rng(0).random((1, 3, size, size), np.float32)
 
 

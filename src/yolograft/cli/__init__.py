@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yolograft import __version__
-from yolograft.cli import adopt, completion, data, data_pages, demo, mode_pages, models, modes, study, yamls
+from yolograft.cli import adopt, completion, data, data_pages, demo, deploy, mode_pages, models, modes, study, yamls
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
@@ -31,7 +31,7 @@ def descriptions() -> dict[str, Command]:
 def _groups() -> list[tuple[str, list[Command]]]:
     return [
         (tr("Train and use a model (all arguments of `yolo`, and graft=):"), mode_pages.commands(modes.MODES)),
-        (tr("Look at models and blocks:"), models.commands()),
+        (tr("Look at models and blocks:"), [*models.commands(), *deploy.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
         (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands()]),
@@ -136,6 +136,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "study": study.run,
     "status": study.status,
     "bench": models.bench,
+    "deploy-check": deploy.run,
     "completion": _completion,
     "report": study.report,
 }
