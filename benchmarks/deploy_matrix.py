@@ -62,7 +62,8 @@ def main() -> None:
                 print(f"{target} {name}: {result.status} {result.reason}", flush=True)
             matrix |= {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "sizes": SIZES, "sites": sites,
                        "versions": {**matrix.get("versions", {}), **versions_of([target])}}
-            atomic_write(FILE, lambda file: file.write_text(json.dumps(matrix, indent=1) + "\n", encoding="utf-8"))
+            text = json.dumps(matrix, indent=1) + "\n"
+            atomic_write(FILE, lambda file, text=text: file.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":

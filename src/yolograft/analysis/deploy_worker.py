@@ -191,7 +191,7 @@ def _refusals(log: Path) -> list[str]:
     return list(dict.fromkeys(line.strip() for line in lines if any(mark in line.lower() for mark in marks)))[:8]
 
 
-class _output_to:  # noqa: N801  # a context manager, as contextlib names them
+class _output_to:  # a context manager, as contextlib names them
     """Context manager: what this process and its libraries print goes to the end of a file."""
 
     def __init__(self, file: Path) -> None:

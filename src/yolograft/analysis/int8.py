@@ -1,7 +1,7 @@
 """INT8: quantise a grafted network and its bare host for OpenVINO, and measure what each loses in mAP.
 
-NNCF quantises the network that OpenVINO runs, after a calibration on images of the data set, through Ultralytics' own export.
-The gates of attention blocks are where INT8 is known to fail, so the host's own loss stands beside that of the graft.
+NNCF quantises the network that OpenVINO runs, after a calibration on images of the data set, through Ultralytics' own
+export. Gates of attention blocks are where INT8 is known to fail, so the host's own loss stands beside that of the graft.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `export(format="openvino", int8=True, data=...)`, which newer versions
 call `quantize=8`. A detection validator that is called with `model=PATH` runs the exported network.
@@ -73,9 +73,9 @@ class Int8:
             return tr("INT8: not checked: {reason}", reason=self.reason)
         names = {"host": tr("host"), "grafted": tr("grafted")}
         lines = [tr("INT8 (OpenVINO, NNCF), mAP50-95 on {count} images:", count=self.images)]
-        lines += [tr("  {network}: {before:.3f} -> {after:.3f}, change {change:+.3f} (95% interval {low:+.3f} to {high:+.3f})",
-                     network=names[one.network], before=one.before, after=one.after, change=one.change.estimate,
-                     low=one.change.low, high=one.change.high) for one in self.losses]
+        lines += [tr("  {network}: {before:.3f} -> {after:.3f}, change {change:+.3f} "
+                     "(95% interval {low:+.3f} to {high:+.3f})", network=names[one.network], before=one.before,
+                     after=one.after, change=one.change.estimate, low=one.change.low, high=one.change.high) for one in self.losses]
         return "\n".join([*lines, tr("  The host is {host}.", host=self.host)])
 
 
@@ -162,7 +162,8 @@ def check_int8(result: Any, data: str, folder: Path, *, host: str | None = None,
                 process.wait()
     if code:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return dataclasses.replace(result, int8=Int8(reason=tr("the run failed: {reason}", reason=lines[-1] if lines else code)))
+        reason = tr("the run failed: {reason}", reason=lines[-1] if lines else code)
+        return dataclasses.replace(result, int8=Int8(reason=reason))
     losses = []
     for number, network in enumerate(("host", "grafted")):
         before, after = (Detections.read(folder / "int8" / f"{number}-{kind}.npz") for kind in ("float", "int8"))

@@ -93,7 +93,7 @@ def load(runtime: str, exported: Path, *, threads: int, exact: bool = False) -> 
         runtime: one of `FORMATS`.
         exported: the file or folder that the export returned.
         threads: number of threads of the runtime. TorchScript uses PyTorch's own number.
-        exact: compute in float32, also where the runtime itself would choose bfloat16 (OpenVINO on CPUs that have it).
+        exact: compute in float32, also where the runtime itself would choose bfloat16 (OpenVINO) or float16 (NCNN).
     """
     return _LOADERS[runtime](exported, threads, exact)
 
@@ -140,6 +140,9 @@ def _load_ncnn(exported: Path, threads: int, exact: bool) -> Run:
     network = ncnn.Net()
     network.opt.use_vulkan_compute = False
     network.opt.num_threads = threads
+    if exact:  # NCNN stores weights of fully connected layers in float16 on CPUs that can convert it
+        network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
+        network.opt.use_bf16_storage = False
     (file,) = exported.glob("*.param")
     network.load_param(str(file))
     network.load_model(str(file.with_suffix(".bin")))

@@ -19,7 +19,8 @@ from ultralytics.engine.exporter import export_formats
 from yolograft.errors import HostError, nearest
 from yolograft.language import tr
 
-__all__ = ["CHECKED", "TARGETS", "Graph", "Target", "parse_targets", "read_graph", "takes_dynamic", "versions", "why_unchecked"]
+__all__ = ["CHECKED", "TARGETS", "Graph", "Target", "parse_targets", "read_graph", "takes_dynamic", "versions",
+           "why_unchecked"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,6 @@ class Target:
         runtime: which of `runtimes.FORMATS` runs it. Empty: yolograft does not run it.
         packages: the packages that the export and the runtime import.
         install: the command that installs them.
-        why: why yolograft does not run it.
     """
 
     name: str
@@ -40,7 +40,6 @@ class Target:
     runtime: str = ""
     packages: tuple[str, ...] = ()
     install: str = ""
-    why: str = ""
 
 
 TARGETS: Mapping[str, Target] = {target.name: target for target in (
@@ -49,18 +48,11 @@ TARGETS: Mapping[str, Target] = {target.name: target for target in (
            install="pip install 'yolograft[export]'"),
     Target(name="openvino", title="OpenVINO", runtime="openvino", packages=("openvino",),
            install="pip install 'yolograft[export]'"),
-    Target(name="ncnn", title="NCNN", runtime="ncnn", packages=("ncnn", "pnnx"), install="pip install 'yolograft[ncnn]'"),
-    Target(name="mnn", title="MNN", runtime="mnn", packages=("MNN", "onnx", "onnxslim"), install="pip install MNN"),
-    Target(name="engine", title="TensorRT", why="an engine is built and run on its own NVIDIA GPU; export there with "
-           "format=engine, then: yolograft val model=best.engine"),
-    Target(name="rknn", title="RKNN", install="pip install rknn-toolkit2", why="rknn-toolkit2 needs torch<=2.4 and "
-           "numpy<=1.26, in an environment of its own, and its runtime a Rockchip board"),
-    Target(name="imx", title="IMX500", why="its converter counts the modules of YOLOv8n and YOLO11n, and refuses every other "
-           "network"),
-    Target(name="coreml", title="CoreML", why="CoreML runs on macOS only"),
-    Target(name="litert", title="LiteRT", why="needs TensorFlow's converter; export with format=litert, then: yolograft val"),
-    Target(name="paddle", title="PaddlePaddle", why="needs PaddlePaddle; export with format=paddle, then: yolograft val"),
-    Target(name="executorch", title="ExecuTorch", why="needs ExecuTorch; export with format=executorch, then: yolograft val"),
+    Target(name="ncnn", title="NCNN", runtime="ncnn", packages=("ncnn", "pnnx"),
+           install="pip install 'yolograft[ncnn]'"),
+    *(Target(name=name, title=title) for name, title in (
+        ("mnn", "MNN"), ("engine", "TensorRT"), ("rknn", "RKNN"), ("imx", "IMX500"), ("coreml", "CoreML"),
+        ("litert", "LiteRT"), ("paddle", "PaddlePaddle"), ("executorch", "ExecuTorch"))),
 )}
 CHECKED = ("torchscript", "onnx", "openvino", "ncnn")  # the default
 
@@ -104,7 +96,13 @@ def parse_targets(text: str) -> list[str]:
 def why_unchecked(target: Target) -> str:
     """Return why this machine cannot check a target, with the command that helps; empty if it can."""
     if not target.runtime:
-        return tr(target.why)
+        own = {"engine": tr("a TensorRT engine is built for one NVIDIA GPU and runs on it alone"),
+               "rknn": tr("rknn-toolkit2 needs torch<=2.4 and numpy<=1.26, so an environment of its own, and its runtime a "
+                          "Rockchip board: pip install rknn-toolkit2"),
+               "imx": tr("Ultralytics' IMX500 export counts the modules of YOLOv8n and YOLO11n, and refuses others"),
+               "coreml": tr("CoreML runs on macOS only: pip install coremltools")}
+        return own.get(target.name) or tr("yolograft does not run {title}; export with format={name}, then: yolograft val",
+                                          title=target.title, name=target.name)
     missing = [package for package in target.packages if find_spec(package) is None]
     if missing:
         return tr("{packages} not installed: {command}", packages=", ".join(missing), command=target.install)

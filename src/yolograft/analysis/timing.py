@@ -1,4 +1,4 @@
-"""Interleaved timing: functions run one after another in each turn, so that other load on the machine affects all of them."""
+"""Interleaved timing: all functions run in each turn, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ def _describe() -> Command:
             Argument("model", "", tr("a grafted checkpoint; or any checkpoint or model YAML, with graft=")),
             Argument("graft", "", tr("the blocks to add, as in graft=se@8")),
             Argument("targets", "torchscript,onnx,openvino,ncnn", tr("the formats, or all")),
-            Argument("data", "", tr("a data YAML: its validation images are used for the comparison, and for INT8 with mAP")),
-            Argument("host", "", tr("the checkpoint of a bare host for the INT8 run; by default the model without its blocks")),
+            Argument("data", "", tr("a data YAML: the comparison uses its validation images, and so does INT8 with mAP")),
+            Argument("host", "", tr("the checkpoint of a bare host, for INT8; by default the model without its blocks")),
             Argument("limit", "", tr("number of validation images for INT8; by default all")),
             Argument("imgsz", "640", tr("image size in pixels; the second size is half of it")),
             Argument("repeats", "20", tr("number of timed forward passes; 0 leaves the timing out")),
@@ -47,7 +47,8 @@ def run(words: Sequence[str]) -> int:
     """Check a grafted model in each target, print the table and write result.json; returns 1 if a target fails."""
     arguments = _describe().read(words)
     if "model" not in arguments:
-        raise UsageError(tr("'{command}' needs model=, as in: {example}", command="deploy-check", example=_describe().example))
+        raise UsageError(tr("'{command}' needs model=, as in: {example}", command="deploy-check",
+                            example=_describe().example))
     numbers = {key: parse_positive_int(key, arguments[key]) for key in ("imgsz", "threads", "limit") if key in arguments}
     repeats = 0 if arguments["repeats"] == "0" else parse_positive_int("repeats", arguments["repeats"])
     from yolograft.analysis import targets

@@ -4,8 +4,8 @@ The network runs in bfloat16, which has float32's range, and the largest magnitu
 compared with float16's largest number. What a block computes in float32 on purpose, such as a sum of squares, has the type
 float32 here as in float16, and does not count. So the test needs neither a GPU nor kernels for float16 on the CPU.
 
-What this relies on in Ultralytics (8.3.0 to 8.4.x): a trainer has `amp`, `tloss` (the mean losses of the epoch), `metrics` and
-`test_loader`, whose data set gives {"img": (3, H, W) uint8, ...}. `on_fit_epoch_end` runs after each validation.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): a trainer has `amp`, `tloss` (the mean losses of the epoch), `metrics`
+and `test_loader`, whose data set gives {"img": (3, H, W) uint8, ...}. `on_fit_epoch_end` runs after each validation.
 """
 
 from __future__ import annotations
