@@ -42,7 +42,7 @@ _NOISE = 0.1  # standard deviation of the change of a new block, which would oth
 
 def second_size(imgsz: int, stride: int) -> int:
     """Return the second image size of a check: half of the first, as a multiple of the stride, and not the first."""
-    half = max(1, round(imgsz / 2 / stride)) * stride
+    half = max(1, int(imgsz / 2 / stride + 0.5)) * stride
     return half if half != imgsz else imgsz + stride
 
 

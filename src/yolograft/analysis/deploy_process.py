@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.analysis.deploy_result import Build
-from yolograft.atomic import atomic_write
 from yolograft.language import tr
 
 __all__ = ["run_worker"]
@@ -27,7 +26,7 @@ def run_worker(request: dict[str, Any], todo: list[dict[str, Any]], file: Path,
     repeats = request["repeats"]
     while todo:
         left = {**request, "builds": todo, "repeats": repeats if len(builds) == 0 else 0}
-        atomic_write(file, lambda part, left=left: part.write_text(json.dumps(left), encoding="utf-8"))
+        file.write_text(json.dumps(left), encoding="utf-8")
         started = events.stat().st_size if events.exists() else 0
         code = _wait(file, events, started, request["target"], say)
         lines = [json.loads(line) for line in events.read_text(encoding="utf-8")[started:].splitlines()]
@@ -43,7 +42,7 @@ def run_worker(request: dict[str, Any], todo: list[dict[str, Any]], file: Path,
         if not todo:
             say(f"  {request['target']}: {signal}")  # only the latency is missing
             break
-        last = next((line for line in reversed(lines) if line["event"] == "begin"), {})
+        last: dict[str, Any] = next((line for line in reversed(lines) if line["event"] == "begin"), {})
         builds.append(Build(**todo[0], step=last.get("step", "start"), failure=signal))
         todo = todo[1:]
     return builds, seconds

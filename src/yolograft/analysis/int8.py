@@ -73,9 +73,11 @@ class Int8:
             return tr("INT8: not checked: {reason}", reason=self.reason)
         names = {"host": tr("host"), "grafted": tr("grafted")}
         lines = [tr("INT8 (OpenVINO, NNCF), mAP50-95 on {count} images:", count=self.images)]
-        lines += [tr("  {network}: {before:.3f} -> {after:.3f}, change {change:+.3f} "
-                     "(95% interval {low:+.3f} to {high:+.3f})", network=names[one.network], before=one.before,
-                     after=one.after, change=one.change.estimate, low=one.change.low, high=one.change.high) for one in self.losses]
+        for one in self.losses:
+            change = one.change
+            lines.append(tr("  {network}: {before:.3f} -> {after:.3f}, change {change:+.3f} "
+                            "(95% interval {low:+.3f} to {high:+.3f})", network=names[one.network], before=one.before,
+                            after=one.after, change=change.estimate, low=change.low, high=change.high))
         return "\n".join([*lines, tr("  The host is {host}.", host=self.host)])
 
 

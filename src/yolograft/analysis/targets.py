@@ -140,11 +140,11 @@ def _read_onnx(exported: Path) -> Graph:
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(exported))).graph
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
     constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    open_reshapes = sum(node.op_type == "Reshape" and (constants.get(node.input[1]) == -1).any() for node in graph.node
-                        if len(node.input) > 1 and node.input[1] in constants)
+    open_reshapes = sum(bool((constants[node.input[1]] == -1).any()) for node in graph.node
+                        if node.op_type == "Reshape" and node.input[1] in constants)
     return Graph(operators=Counter(node.op_type for node in graph.node if node.op_type != "Constant"),
                  deep=sum(any(ranks.get(out, 0) > 4 for out in node.output) for node in graph.node),
-                 open_reshapes=int(open_reshapes))
+                 open_reshapes=open_reshapes)
 
 
 def _read_openvino(exported: Path) -> Graph:
