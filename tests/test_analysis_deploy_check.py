@@ -102,7 +102,7 @@ def build(network: int, error: float = 1e-6, **facts: Any) -> Build:
     ([build(0, 0.2), build(1, 0.5)], "passes", ""),
     ([build(0), build(1, 0.5, notes=["stack along batch axis 0 is not supported"])], "fails", r"\(stack along batch axis 0"),
     ([build(0), build(1, failure="boom", step="export")], "fails", "does not build at 64: boom"),
-    ([build(0), build(1, failure="boom", step="run", dynamic=True)], "fails", "does not run at 64 dynamic: boom"),
+    ([build(0), build(0, dynamic=True), build(1, failure="boom", step="run", dynamic=True)], "fails", "does not run at 64 dynamic: boom"),
     ([build(0, failure="old"), build(1, failure="old")], "not checked", "the bare host fails too: old"),
     ([build(0, failure="old"), build(0, dynamic=True), build(1, failure="old"), build(1, dynamic=True)], "passes", ""),
 ])
@@ -197,8 +197,9 @@ def test_the_table_names_the_failure_and_the_json_has_no_nan() -> None:
     (["model=yolo11n.yaml", "graft=se@8", "imgsz=100"], "not a multiple of 32"),
     (["model=yolo11n.yaml", "graft=se@8", "host=bare.pt"], "needs data="),
 ])
-def test_mistakes_are_one_line_and_leave_no_result(words: list[str], message: str, tmp_path: Path,
-                                                   capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_one_line_and_leave_no_result(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["deploy-check", *words]) == 2
     assert message in capsys.readouterr().err

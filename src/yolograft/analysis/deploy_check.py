@@ -35,7 +35,7 @@ from yolograft.spec import Graft
 
 __all__ = ["TOLERANCE", "check_networks", "deploy_check", "noise", "prepare", "second_size"]
 
-TOLERANCE = 1e-3  # largest error relative to the largest value of a group of outputs; float32 arithmetic gives about 1e-5
+TOLERANCE = 5e-3  # largest error relative to the largest value of a group of outputs: exact arithmetic gives 1e-6 to 1e-3
 _HOST_FACTOR = 5  # a target that is inexact for the bare host may be this much more so for the grafted network
 _NOISE = 0.1  # standard deviation of the change of a new block, which would otherwise return its input
 
