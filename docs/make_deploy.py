@@ -13,8 +13,8 @@ from yolograft.analysis.matrix import load_matrix
 FILES = {"en": Path(__file__).with_name("deploy.md"), "zh": Path(__file__).with_name("deploy.zh-CN.md")}
 BEGIN, END = "<!-- matrix -->", "<!-- end of matrix -->"
 WORDS = {
-    "en": ("block", "operators in ONNX that the host does not have", "{sizes} pixels, blocks on {sites}, {date}: {versions}.",
-           "fails"),
+    "en": ("block", "operators in ONNX that the host does not have",
+           "{sizes} pixels, blocks on {sites}, {date}: {versions}.", "fails"),
     "zh": ("模块", "宿主没有的 ONNX 算子", "{sizes} 像素，模块位于 {sites}，{date}：{versions}。", "失败"),
 }
 

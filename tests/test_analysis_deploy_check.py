@@ -102,7 +102,8 @@ def build(network: int, error: float = 1e-6, **facts: Any) -> Build:
     ([build(0, 0.2), build(1, 0.5)], "passes", ""),
     ([build(0), build(1, 0.5, notes=["stack along batch axis 0 is not supported"])], "fails", r"\(stack along batch axis 0"),
     ([build(0), build(1, failure="boom", step="export")], "fails", "does not build at 64: boom"),
-    ([build(0), build(0, dynamic=True), build(1, failure="boom", step="run", dynamic=True)], "fails", "does not run at 64 dynamic: boom"),
+    ([build(0), build(0, dynamic=True), build(1, failure="boom", step="run", dynamic=True)], "fails",
+     "does not run at 64 dynamic: boom"),
     ([build(0, failure="old"), build(1, failure="old")], "not checked", "the bare host fails too: old"),
     ([build(0, failure="old"), build(0, dynamic=True), build(1, failure="old"), build(1, dynamic=True)], "passes", ""),
 ])
