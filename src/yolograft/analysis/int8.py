@@ -191,7 +191,8 @@ def main(arguments: Sequence[str]) -> int:
             exported = YOLO(link).export(format="openvino", data=request["data"], imgsz=imgsz, **option)
         for kind, model in (("float", str(link)), ("int8", str(exported))):
             metrics[kind] = _validate(model, request["data"], imgsz, request["limit"], folder / f"{number}-{kind}.npz")
-            print(f"{'grafted' if number else 'host'}, {kind}: mAP50-95 {metrics[kind]:.3f}", flush=True)
+            print(tr("{network}, {kind}: mAP50-95 {value:.3f}", network=tr("grafted") if number else tr("host"), kind=kind,
+                     value=metrics[kind]), flush=True)
         (folder / f"{number}.json").write_text(json.dumps(metrics), encoding="utf-8")
     return 0
 
