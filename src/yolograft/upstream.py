@@ -866,11 +866,11 @@ INTERNALS: tuple[Internal, ...] = (
         why="It is the CPU's generator; seeding it leaves the GPU's alone.",
         breaks="A seeded context seeds the GPU too."),
     Internal(
-        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BLOCK_PAGE, BENCH),
+        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BLOCK_PAGE, BENCH, HALF_PRECISION),
         source=("_should_skip_dynamo",),
         why="It counts operators as they run.", breaks="FLOPs cannot be counted."),
     Internal(
-        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH,),
+        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH, HALF_PRECISION),
         why="It lists the tensors in nested arguments.", breaks="`bench` cannot measure memory."),
     Internal(
         name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE,),
