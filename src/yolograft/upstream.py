@@ -866,7 +866,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="It is the CPU's generator; seeding it leaves the GPU's alone.",
         breaks="A seeded context seeds the GPU too."),
     Internal(
-        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BLOCK_PAGE, BENCH, HALF_PRECISION),
+        name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden", files=(PROFILE, BLOCK_PAGE, BENCH,
+               HALF_PRECISION),
         source=("_should_skip_dynamo",),
         why="It counts operators as they run.", breaks="FLOPs cannot be counted."),
     Internal(

@@ -26,6 +26,7 @@ from yolograft.analysis import runtimes, targets
 from yolograft.analysis.profile import fused_copy
 from yolograft.analysis.timing import time_in_turns
 from yolograft.host.yolo import YOLO
+from yolograft.language import tr
 from yolograft.modules.plugin import load_own
 
 __all__ = ["largest_errors", "main", "reference_outputs"]
@@ -136,12 +137,12 @@ def largest_errors(found: Arrays, references: list[Arrays]) -> list[float]:
         if [one.shape for one in expected] == [one.shape for one in found]:
             break
     else:
-        raise ValueError(f"outputs of the shapes {[one.shape for one in found]}, where PyTorch gives "
-                         f"{[one.shape for one in references[0]]}")
+        raise ValueError(tr("outputs of the shapes {found}, where PyTorch gives {expected}",
+                            found=[one.shape for one in found], expected=[one.shape for one in references[0]]))
     errors = []
     for ours, theirs in zip(found, expected, strict=True):
         if not np.isfinite(ours).all():
-            raise ValueError("an output that is not finite")
+            raise ValueError(tr("an output that is not finite"))
         for part in _groups(theirs):
             scale = float(np.abs(theirs[part]).max())
             if _is_selection(theirs):
