@@ -34,7 +34,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.utils.loss import v8DetectionLoss
 
 import yolograft
-from yolograft.analysis.bench import _bootstrap_interval, _time_in_turns
+from yolograft.analysis.timing import median_interval, time_in_turns
 from yolograft.fast.cpu import assigner_loss, batchnorm_silu, nms, upsample
 from yolograft.fast.cpu.memory import keep_freed_memory, restore_threads
 from yolograft.patch import patched
@@ -147,9 +147,9 @@ def measure(arguments: dict[str, str]) -> None:
         if reason := module.KERNEL.unavailable_reason():
             print(f"| {name} | | | not available: {reason} | |")
             continue
-        turns = _time_in_turns(list(build_pair()), int(arguments.get("repeats", 30)), clock)
+        turns = time_in_turns(list(build_pair()), int(arguments.get("repeats", 30)), clock)
         ratios = [theirs / ours for theirs, ours in turns]
-        low, high = _bootstrap_interval(ratios)
+        low, high = median_interval(ratios)
         theirs, ours = (1000 * statistics.median(turn[side] for turn in turns) for side in (0, 1))
         report[name] = {"theirs": theirs, "ours": ours, "ratio": statistics.median(ratios), "low": low, "high": high}
         print(f"| {name} | {theirs:.2f} | {ours:.2f} | {report[name]['ratio']:.1f} | {low:.1f} to {high:.1f} |", flush=True)

@@ -35,7 +35,7 @@ from ultralytics.cfg import get_cfg
 
 import yolograft
 from yolograft.analysis import profile, runtimes
-from yolograft.analysis.bench import _bootstrap_interval, _time_in_turns
+from yolograft.analysis.timing import median_interval, time_in_turns
 from yolograft.blocks.se import SE
 from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import build, models
@@ -107,11 +107,11 @@ def step(file: Path, batch: int, imgsz: int) -> Callable[[], None]:
 def table(title: str, arms: list[str], runs: list[Callable[[], object]], repeats: int, threads: int) -> dict[str, Any]:
     """Run the arms in turns, print their rows, and return them."""
     torch.set_num_threads(threads)  # an export leaves fewer
-    turns = _time_in_turns(runs, repeats, time.process_time if threads == 1 else time.perf_counter)
+    turns = time_in_turns(runs, repeats, time.process_time if threads == 1 else time.perf_counter)
     found = {}
     for index, arm in enumerate(arms):
         ratios = [turn[index] / turn[0] for turn in turns]
-        low, high = _bootstrap_interval(ratios)
+        low, high = median_interval(ratios)
         found[arm] = {"ms": 1000 * statistics.median(turn[index] for turn in turns), "ratio": statistics.median(ratios),
                       "low": low, "high": high}
         print(f"| {title if not index else ''} | {arm} | {found[arm]['ms']:.2f} | {found[arm]['ratio']:.3f} "

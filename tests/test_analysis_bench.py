@@ -11,7 +11,8 @@ import ultralytics
 
 from yolograft import YOLO, GraftError
 from yolograft.analysis import runtimes
-from yolograft.analysis.bench import _bootstrap_interval, bench
+from yolograft.analysis.bench import bench
+from yolograft.analysis.timing import median_interval
 from yolograft.cli import main
 
 OLD = ultralytics.__version__.startswith("8.3.")
@@ -37,7 +38,7 @@ def test_memory_is_that_of_the_feature_maps_and_grows_with_the_batch() -> None:
     assert four == pytest.approx(4 * one, rel=0.01), "only the feature maps"
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torchscript", "ncnn"])
 def test_a_runtime_gives_the_output_of_pytorch(runtime: str, tmp_path: Path) -> None:
     if runtime == "openvino" and not hasattr(pytest.importorskip("openvino"), "runtime") and OLD:
         pytest.skip("Ultralytics 8.3.0 supports only OpenVINO before 2026")
@@ -47,7 +48,7 @@ def test_a_runtime_gives_the_output_of_pytorch(runtime: str, tmp_path: Path) -> 
     run = runtimes.export_and_load(str(tmp_path / "host.pt"), "se@8", runtime, tmp_path / "exported", imgsz=64, batch=2,
                                    threads=1)
     images = torch.rand(2, 3, 64, 64)
-    (found,) = run(images.numpy()) if runtime == "onnxruntime" else run(images.numpy()).values()
+    (found,) = run(images.numpy())
     bare = YOLO(tmp_path / "host.pt", graft="se@8").model.float().eval()
     with torch.no_grad():
         expected = bare(images)[0]
@@ -71,8 +72,8 @@ def test_the_error_names_the_missing_package_of_a_runtime(monkeypatch: pytest.Mo
 
 
 def test_the_interval_contains_the_median_and_is_narrow_for_equal_values() -> None:
-    assert _bootstrap_interval([1.0] * 9) == (1.0, 1.0)
-    low, high = _bootstrap_interval([0.9, 1.0, 1.1, 1.2, 1.3])
+    assert median_interval([1.0] * 9) == (1.0, 1.0)
+    low, high = median_interval([0.9, 1.0, 1.1, 1.2, 1.3])
     assert 0.9 <= low < 1.1 < high <= 1.3
 
 

@@ -35,6 +35,7 @@ COMPLETION = "cli/completion.py"
 CPU_SELECT = "fast/cpu/select.py"
 CUDA_GRAPH = "fast/gpu/cuda_graph.py"
 DATA_DOWNLOAD = "host/data_download.py"
+DEPLOY_TARGETS = "analysis/targets.py"
 DYSAMPLE = "modules/dysample.py"
 EVALUATE = "runner/evaluate.py"
 FINGERPRINT = "runner/fingerprint.py"
@@ -42,6 +43,8 @@ FOLD = "analysis/fold.py"
 GPU_SELECT = "fast/gpu/select.py"
 HEATMAP_FOLDER = "analysis/heatmap_folder.py"
 IMAGE_LOSS = "analysis/image_loss.py"
+HALF_PRECISION = "host/half_precision.py"
+INT8 = "analysis/int8.py"
 LOAD = "modelyaml/load.py"
 LAYER_TABLE = "host/layer_table.py"
 LABEL_CACHE = "host/label_cache.py"
@@ -198,7 +201,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER, BLOCK_TRAINING, IMAGE_LOSS),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER, BLOCK_TRAINING, IMAGE_LOSS, INT8),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -502,7 +505,7 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="Training on a CPU is slower."),
     Internal(
         name=f"{_ANY_TRAINER}._do_train", kind="overridden",
-        files=(TRAINER, TRIAL_TRAINER, MOSAIC, SAMPLER),
+        files=(TRAINER, TRIAL_TRAINER, MOSAIC, SAMPLER, HALF_PRECISION),
         source=('self.run_callbacks("on_train_start")', 'self.run_callbacks("on_train_epoch_start")',
                 'self.run_callbacks("on_train_batch_start")', 'self.run_callbacks("on_train_batch_end")',
                 'self.run_callbacks("on_train_epoch_end")', 'self.run_callbacks("on_fit_epoch_end")',
@@ -633,9 +636,18 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.utils.torch_utils:strip_optimizer", kind="relied on", files=(TRAIN,), parameters=("f", "s"),
         why="It removes the optimizer from a finished trial's checkpoint.", breaks="Checkpoints are larger."),
 
+    # Deployment
+    Internal(
+        name="ultralytics.engine.exporter:export_formats", kind="relied on", files=(DEPLOY_TARGETS,),
+        source=("torchscript", "openvino", "ncnn"), why="It lists the formats, and in newer versions their arguments.",
+        breaks="`deploy-check` does not export with dynamic=True."),
+    Internal(
+        name="ultralytics.models.yolo.detect:DetectionValidator", kind="relied on", files=(INT8, VALIDATION),
+        why="Called with `model=PATH` it validates an exported network.", breaks="`deploy-check` has no INT8 run."),
+
     # Data
     Internal(
-        name="ultralytics.data.utils:check_det_dataset", kind="relied on", files=(FINGERPRINT, TRAIN, DATA_DOWNLOAD),
+        name="ultralytics.data.utils:check_det_dataset", kind="relied on", files=(FINGERPRINT, TRAIN, DATA_DOWNLOAD, INT8),
         parameters=("dataset", "autodownload"), source=("if s and autodownload",),
         why="It resolves the YAML file of a data set. With `autodownload=False` it runs no `download:` key.",
         breaks="A study cannot fingerprint its data, or a data YAML of a stranger runs code."),
@@ -646,7 +658,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.data.utils:img2label_paths", kind="relied on", files=(FINGERPRINT,), parameters=("img_paths",),
         why="It says where an image's labels are.", breaks="Changed labels keep the same fingerprint."),
     Internal(
-        name="ultralytics.data.utils:IMG_FORMATS", kind="relied on", files=(FINGERPRINT,),
+        name="ultralytics.data.utils:IMG_FORMATS", kind="relied on", files=(FINGERPRINT, INT8),
         why="It lists the file endings of images.", breaks="Images are missing in the fingerprint."),
     Internal(
         name="ultralytics.data.base:BaseDataset.get_img_files", kind="relied on", files=(FINGERPRINT,),
@@ -907,10 +919,10 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A seeded context seeds the GPU too."),
     Internal(
         name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden",
-        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH), source=("_should_skip_dynamo",),
+        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION), source=("_should_skip_dynamo",),
         why="It counts and records operators as they run.", breaks="FLOPs cannot be counted; `fold` fails."),
     Internal(
-        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH, OPERATOR_GRAPH),
+        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH, OPERATOR_GRAPH, HALF_PRECISION),
         why="It lists the tensors in nested arguments.", breaks="`bench` cannot measure memory; `fold` fails."),
     Internal(
         name="torch.utils._pytree:tree_map", kind="relied on", files=(OPERATOR_GRAPH,), parameters=("func", "tree"),

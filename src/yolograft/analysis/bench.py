@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
-import random
 import statistics
 import tempfile
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from yolograft import attach
 from yolograft.analysis import profile, runtimes
+from yolograft.analysis.timing import WARM_UP, median_interval, time_in_turns
 from yolograft.errors import HostError
 from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import models
@@ -35,9 +34,6 @@ from yolograft.language import pad, tr
 from yolograft.spec import Graft, Swap
 
 __all__ = ["Bench", "Cost", "bench"]
-
-_WARM_UP = 3
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +108,7 @@ def bench(model: str, grafts: Sequence[str], *, swaps: Sequence[str] = (), imgsz
         imgsz: side of the square images, in pixels.
         batch: images per batch.
         repeats: number of turns.
-        runtime: `torch`, `onnxruntime` or `openvino`, for the latency.
+        runtime: one of `runtimes.RUNTIMES`, for the latency.
         threads: number of threads of the runtime. None: PyTorch's number.
         device: `cpu`, or the number of a CUDA device (only with `torch`).
 
@@ -161,19 +157,19 @@ def bench(model: str, grafts: Sequence[str], *, swaps: Sequence[str] = (), imgsz
                                                      batch=batch, threads=threads, swap=swap)
                             for arm, (text, swap) in enumerate(arms)]
                 runs = [lambda session=session: session(images.numpy()) for session in sessions]  # type: ignore[misc]
-            turns = _time_in_turns(runs, repeats)
+            turns = time_in_turns(runs, repeats)
     finally:
         torch.set_num_threads(previous_threads)
     costs = []
     for arm, label in enumerate(labels):
         ratios = [turn[arm] / turn[0] for turn in turns]
-        low, high = _bootstrap_interval(ratios)
+        low, high = median_interval(ratios)
         costs.append(Cost(graft=label, parameters=parameters[arm], gflops=gflops[arm],
                           memory_mib=memory[arm], latency_ms=1000 * statistics.median(turn[arm] for turn in turns),
                           ratio=statistics.median(ratios), low=low, high=high))
     return Bench(model=model, runtime=runtime, version=runtimes.describe(runtime), imgsz=imgsz, batch=batch, threads=threads,
                  device="cpu" if target.type == "cpu" else torch.cuda.get_device_name(target), repeats=repeats,
-                 warm_up=_WARM_UP, torch=torch.__version__, costs=tuple(costs))
+                 warm_up=WARM_UP, torch=torch.__version__, costs=tuple(costs))
 
 
 def _parse_device(device: str, runtime: str) -> torch.device:
@@ -241,28 +237,3 @@ class _PeakMemory(TorchDispatchMode):
     def _remove(self, address: int, size: int) -> None:
         self._storages.discard(address)
         self._current -= size
-
-
-def _time_in_turns(runs: Sequence[Callable[[], object]], repeats: int,
-           clock: Callable[[], float] = time.perf_counter) -> list[list[float]]:
-    """Return the seconds of each run in each turn, without the warm-up turns."""
-    order = list(range(len(runs)))
-    generator = random.Random(0)  # a random order, because a run is affected by the caches that the run before leaves
-    turns = []
-    for turn in range(_WARM_UP + repeats):
-        seconds = [0.0] * len(runs)
-        generator.shuffle(order)
-        for arm in order:
-            started = clock()
-            runs[arm]()
-            seconds[arm] = clock() - started
-        if turn >= _WARM_UP:
-            turns.append(seconds)
-    return turns
-
-
-def _bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95% bootstrap interval of the median."""
-    generator = random.Random(0)
-    medians = sorted(statistics.median(generator.choices(values, k=len(values))) for _ in range(_RESAMPLES))
-    return medians[int(0.025 * _RESAMPLES)], medians[int(0.975 * _RESAMPLES) - 1]

@@ -79,11 +79,14 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1), then by (B, 1, H, W)."""
-        z = torch.stack((average(x, 2, 3), x.amax((2, 3))))
-        channel = linear_1x1(self.fc2, F.relu(linear_1x1(self.fc1, z))).sum(0)
+        # one call per pooled vector: NCNN cannot stack them along a new first axis, and gives wrong results for it
+        channel = self._perceptron(average(x, 2, 3)) + self._perceptron(x.amax((2, 3)))
         x = x * unsqueeze_hw(gate(channel, self.init))
         spatial = self.norm(self.conv(torch.cat((average(x, 1, keepdim=True), x.amax(1, keepdim=True)), 1)))
         return x * gate(spatial, self.init)
+
+    def _perceptron(self, z: Tensor) -> Tensor:
+        return linear_1x1(self.fc2, F.relu(linear_1x1(self.fc1, z)))
 
     def extra_repr(self) -> str:
         """Return the settings that the repr of the child modules does not show."""

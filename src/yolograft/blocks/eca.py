@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from yolograft.blocks import block
 from yolograft.blocks._about import About
@@ -81,8 +83,12 @@ class ECA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
-        z = self.conv(average(x, 2, 3).unsqueeze(1)).squeeze(1)
-        return x * unsqueeze_hw(gate(z, self.init))
+        return x * unsqueeze_hw(gate(self._convolve(average(x, 2, 3)), self.init))
+
+    def _convolve(self, z: Tensor) -> Tensor:
+        """Convolve the averages (B, C) over the channels."""
+        y: Tensor = self.conv(z.unsqueeze(1)).squeeze(1)
+        return y
 
     def extra_repr(self) -> str:
         """Return the settings that the repr of the child modules does not show."""
@@ -100,6 +106,13 @@ class CECA(ECA):
                   use="ECA without zero padding at the ends of the channel axis")
     name = "ceca"
     padding_mode: Literal["zeros", "circular"] = "circular"
+
+    def _convolve(self, z: Tensor) -> Tensor:
+        # NCNN has no circular padding, and its converter writes zero padding without a message: pad with slices
+        half = self.conv.kernel_size[0] // 2
+        if half:
+            z = torch.cat((z[:, -half:], z, z[:, :half]), 1)
+        return F.conv1d(z.unsqueeze(1), self.conv.weight).squeeze(1)
 
 
 def odd_kernel(channels: int, gamma: float, beta: float) -> int:

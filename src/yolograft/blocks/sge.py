@@ -55,8 +55,8 @@ class SGE(nn.Module):
         grouped = x.unflatten(1, (self.groups, -1))
         wide = torch.promote_types(x.dtype, torch.float32)  # sums of products overflow float16
         c = (grouped * average(grouped, 3, 4, keepdim=True)).sum(2, dtype=wide)
-        variance, mean = torch.var_mean(c, (2, 3), keepdim=True, correction=0)
-        n = (c - mean) * (variance + 1e-5).rsqrt()
+        centred = c - average(c, 2, 3, keepdim=True)
+        n = centred * (average(centred.square(), 2, 3, keepdim=True) + 1e-5).rsqrt()  # var_mean has no operator in NCNN
         gates = gate(self.gamma * n + self.beta, self.init).to(x.dtype)
         return (grouped * gates[:, :, None]).flatten(1, 2)
 

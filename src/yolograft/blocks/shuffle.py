@@ -59,12 +59,26 @@ class ShuffleAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Gate the halves of x: (B, C, H, W) and interleave the channels."""
         batch, channels, height, width = x.shape
-        one, two = x.reshape(batch * self.groups, 2, channels // (2 * self.groups), height, width).unbind(1)
-        z = self.channel_weight * average(one, 2, 3, keepdim=True) + self.channel_bias
-        u = self.spatial_weight * self.norm(two) + self.spatial_bias
-        y = torch.cat((one * z.sigmoid().to(x.dtype), two * u.sigmoid().to(x.dtype)), 1)
+        # the groups stay beside each other: NCNN's converter cannot fold them into the batch
+        parts = x.chunk(2 * self.groups, 1)
+        one, two = torch.cat(parts[::2], 1), torch.cat(parts[1::2], 1)
+        z = self._of_all(self.channel_weight) * average(one, 2, 3, keepdim=True) + self._of_all(self.channel_bias)
+        wide = two.to(torch.promote_types(x.dtype, torch.float32))  # squares overflow float16
+        centred = wide - average(wide, 2, 3, keepdim=True)
+        normed = centred * (average(centred.square(), 2, 3, keepdim=True) + self.norm.eps).rsqrt()
+        # the two scales and shifts as one: norm has a weight per channel of half a group, as spatial_weight
+        scale = self.spatial_weight * self.norm.weight[:, None, None]
+        shift = self.spatial_weight * self.norm.bias[:, None, None] + self.spatial_bias
+        u = self._of_all(scale) * normed + self._of_all(shift)
+        gated = zip((one * z.sigmoid().to(x.dtype)).chunk(self.groups, 1),
+                    (two * u.sigmoid().to(x.dtype)).chunk(self.groups, 1), strict=True)
+        y = torch.cat([half for pair in gated for half in pair], 1)
         y = y.reshape(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
         return self.mix(x, match_memory_format(y, x))
+
+    def _of_all(self, shared: Tensor) -> Tensor:
+        """Repeat the parameters of one group, (w, 1, 1), for all groups."""
+        return shared.repeat(self.groups, 1, 1)
 
     def extra_repr(self) -> str:
         """Return the settings that the repr of the child modules does not show."""

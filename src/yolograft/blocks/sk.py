@@ -7,7 +7,6 @@ Deviation: the paper's 32 groups do not divide the channels of the narrowest sit
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -78,7 +77,9 @@ class SK(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the chosen mixture of convolutions of x: (B, C, H, W)."""
         paths = [path(x) for path in self.paths]
-        z = torch.stack([average(u, 2, 3, keepdim=True) for u in paths]).sum(0)
+        z = average(paths[0], 2, 3, keepdim=True)
+        for u in paths[1:]:  # added one by one: NCNN cannot stack maps along a new first axis
+            z = z + average(u, 2, 3, keepdim=True)
         logits = self.select(F.relu(self.norm(self.reduce(z))))
         weights = logits.unflatten(1, (len(paths), -1)).softmax(1).to(paths[0].dtype).unbind(1)
         y = paths[0] * weights[0]

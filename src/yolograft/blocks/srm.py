@@ -17,6 +17,7 @@ from yolograft.blocks._about import About
 from yolograft.blocks._birth import INITS, gate
 from yolograft.blocks._norm import BatchNorm
 from yolograft.blocks._settings import check_choice, check_number
+from yolograft.blocks._vector import average
 
 __all__ = ["SRM"]
 
@@ -52,7 +53,9 @@ class SRM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale x: (B, C, H, W) by (B, C, 1, 1)."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # squares overflow float16
-        variance, mean = torch.var_mean(wide, (2, 3), correction=0)
+        mean = average(wide, 2, 3, keepdim=True)
+        variance = average((wide - mean).square(), 2, 3)  # var_mean has no operator in NCNN
+        mean = mean.flatten(1)
         z = self.style[0] * mean + self.style[1] * (variance + self.epsilon).sqrt()
         return x * gate(self.norm(z.to(self.style.dtype)[:, :, None, None]), self.init).to(x.dtype)
 

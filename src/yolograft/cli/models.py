@@ -77,7 +77,8 @@ def _bench() -> Command:
                    Argument("imgsz", "640", tr("image size in pixels")),
                    Argument("batch", "1", tr("images per forward pass")),
                    Argument("repeats", "30", tr("number of timed forward passes")),
-                   Argument("runtime", "torch", tr("torch, onnxruntime or openvino, or several: runtime=torch,openvino")),
+                   Argument("runtime", "torch", tr("torch, onnxruntime, openvino, torchscript or ncnn, or several: "
+                                                   "runtime=torch,openvino")),
                    Argument("threads", "", tr("number of CPU threads; by default the runtime's own")),
                    Argument("device", "cpu", tr("cpu, or the number of a GPU")),
                    Argument("json", "", tr("True prints JSON")), *own_files()],

@@ -29,6 +29,7 @@ from yolograft.fast.acceleration import Acceleration
 from yolograft.host import layer_table, models, safetensors_file, swaps
 from yolograft.host.box_loss import patch_box_loss, read_iou
 from yolograft.host.checkpoint_guard import guard
+from yolograft.host.half_precision import say_overflow
 from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.log import warn
 from yolograft.host.mosaic import mosaic_warnings
@@ -80,7 +81,8 @@ class GraftTrainer:
             self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
         for event, callback in (("on_pretrain_routine_end", GraftTrainer._begin_box_loss),
                                 ("on_pretrain_routine_end", self.acceleration.begin),
-                                ("on_train_epoch_start", GraftTrainer._release_box_loss)):
+                                ("on_train_epoch_start", GraftTrainer._release_box_loss),
+                                ("on_fit_epoch_end", say_overflow)):
             self.add_callback(event, callback)  # type: ignore[attr-defined]
         if self.graft_text is not None and record.parent.is_dir():
             facts = {"graft": self.graft_text, **({"swap": self.swap_text} if self.swap_text else {}),
