@@ -22,11 +22,11 @@ OLD = ultralytics.__version__.startswith("8.3.")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Site -> whether a factor per channel there can be folded.
-KNOWN = {"8": True, "16": True, "p4": True, "2.m.0.cv2": False, "Bottleneck.cv2": False, "9.m": True, "10.m.0.attn.qkv": True,
-         "6.cv1": True, "13.cv2.bn": True, "23.cv3.0.0": True, "8/pre": True, "11": True}
+KNOWN = {"8": True, "16": True, "p4": True, "2.m.0.cv2": False, "Bottleneck.cv2": False, "9.m": True,
+         "10.m.0.attn.qkv": True, "6.cv1": True, "13.cv2.bn": True, "23.cv3.0.0": True, "8/pre": True, "11": True}
 # Blocks that are constants per channel when their weights are 0. The others mix positions or channels, or have no weights.
 CONSTANT = {"bam", "cbam", "ceca", "coordatt", "double", "eca", "ela", "ema", "ese", "fca", "gam", "gc", "gct", "ge", "lsk",
-            "lska", "mhsa", "mlca", "nonlocal", "pam", "psa", "scse", "se", "sge", "shuffle", "srm", "triplet"}
+            "lska", "mhsa", "mlca", "nonlocal", "pam", "psa", "scse", "se", "sge", "srm", "triplet"}
 ADDING = {"double", "gc", "mhsa", "nonlocal", "pam", "parnet", "sk"}  # with weights of 0 they add their biases
 
 
