@@ -554,7 +554,7 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="Validation on a CPU is slower."),
     Internal(
         name="ultralytics.engine.validator:BaseValidator.__call__", kind="relied on",
-        files=(ACCELERATION, CACHE, VALIDATION),
+        files=(ACCELERATION, CACHE, VALIDATION, IMAGE_LOSS),
         source=("len(self.dataloader)", "len(self.dataloader.dataset)",
                 'self.run_callbacks("on_val_start")', "self.update_metrics(preds, batch)",
                 "self.preprocess(batch)"),
@@ -737,12 +737,6 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.models.yolo.detect:DetectionValidator.get_dataloader", kind="overridden", files=(VALIDATION,),
         why="Ours brings the images in random order.", breaks="`yolograft explain` fails."),
-    Internal(
-        name="ultralytics.engine.validator:BaseValidator.__call__", kind="relied on", files=(IMAGE_LOSS,),
-        source=("batch = self.preprocess(batch)", 'preds = model(batch["img"], augment=augment)',
-                "preds = self.postprocess(preds)", "self.update_metrics(preds, batch)"),
-        why="It calls the hooks of a validator in this order; ours computes each image's loss between them.",
-        breaks="`yolograft screen` fails, or pairs predictions with the images of another batch."),
     Internal(
         name="ultralytics.models.yolo.detect.val:DetectionValidator.preprocess", kind="overridden", files=(IMAGE_LOSS,),
         parameters=("batch",), why="Ours keeps the batch for the loss.", breaks="`yolograft screen` fails."),

@@ -206,8 +206,8 @@ def _report(screening: Screening, study: Study, pairs: Mapping[str, str]) -> Non
     if not any(value.is_above_zero for value in screening.values):
         notes.append(tr("No place has an interval above 0: in this network, no single block matters measurably."))
     notes += [tr("{data}: Kendall's tau between such a ranking and a study of the same places was {tau:+.2f} (95% interval "
-                 "{low:+.2f} to {high:+.2f}); two halves of that study agreed with {repeated:+.2f}.", **vars(one))
-              for one in AGREEMENTS]
+                 "{low:+.2f} to {high:+.2f}); two halves of that study agreed with {repeated:+.2f}.",
+                 data=one.data, tau=one.tau, low=one.low, high=one.high, repeated=one.repeated) for one in AGREEMENTS]
     notes.append(tr("Do not choose a place by this ranking alone."))
     print(f"\n{screening}\n")
     for note in notes:
