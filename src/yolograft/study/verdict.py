@@ -228,6 +228,7 @@ class Decision:
     level: float = 0.0
     look: int = 0
     looks: int = 0
+    used: float = 0.0  # of the error rate, by this look and those before it
     skewed: bool = False
 
 
@@ -297,7 +298,7 @@ def _step(before: Decision, place: int, low: tuple[Array, Reading], high: tuple[
     if before.word in (Word.HELPS, Word.HURTS):
         kept = before.word is Word.HELPS
         return Decision(word=before.word, mean=worst, p=before.p, p_holm=before.p_holm, p_adjusted=before.p_adjusted,
-                        level=before.level, look=before.look, looks=before.looks,
+                        level=before.level, look=before.look, looks=before.looks, used=max(low[1].used, high[1].used),
                         interval=_one_side(interval, 1 if kept else -1), narrow=_one_side(narrow, 1 if kept else -1))
     reading = low[1] if worst + best >= 0 else high[1]
     word = Word.NONE
@@ -315,7 +316,7 @@ def _step(before: Decision, place: int, low: tuple[Array, Reading], high: tuple[
             word = Word.UNDECIDED
     return Decision(word=word, mean=worst, interval=interval, narrow=narrow, p=float(reading.singles[place]), p_holm=holm,
                     p_adjusted=float(reading.adjusted[place]), level=reading.level, look=seeds, looks=count,
-                    skewed=is_doubtful)
+                    used=max(low[1].used, high[1].used), skewed=is_doubtful)
 
 
 def _meet(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
@@ -372,7 +373,7 @@ def _race(table: Array, stopped: Sequence[bool], alpha: float, seeds: int, count
         side = {Word.HELPS: 1, Word.HURTS: -1}.get(word, 0)
         interval, narrow = (_one_side(one, side) if side else (min(one[0], 0.0), max(one[1], 0.0)) for one in ends)
         found.append(Decision(word=word, mean=mean, interval=interval, narrow=narrow, p=alone[place], p_holm=holm[place],
-                              p_adjusted=adjusted[place], level=alpha, look=seeds, looks=count))
+                              p_adjusted=adjusted[place], level=alpha, look=seeds, looks=count, used=alpha))
     return found
 
 
