@@ -21,7 +21,7 @@ from yolograft.language import tr
 from yolograft.sites import Place, Probe, is_yolo, light_copy, probe, resolve, rows, sites
 from yolograft.spec import Graft, Part
 
-__all__ = ["attach_block", "detach_blocks", "graft", "grafted", "grafts", "prune", "sites", "spelled"]
+__all__ = ["attach_block", "detach_blocks", "graft", "grafted", "grafts", "hooked_module", "prune", "sites", "spelled"]
 
 OUT, PRE, IN, SKIP = "graft", "graft_pre", "graft_in", "graft_skip"
 _NAMES = (OUT, PRE, IN, SKIP)
@@ -217,11 +217,14 @@ def _attach(host: nn.Module, plan: list[tuple[Place, nn.Module]]) -> None:
         elif place.side == "skip":
             _attach_to_skip(host.get_submodule(place.module), place.branch, block)
         else:
-            attach_block(_hooked_module(host.get_submodule(place.module), place), block, place.side)
+            attach_block(hooked_module(host.get_submodule(place.module), place), block, place.side)
 
 
-def _hooked_module(module: nn.Module, place: Place) -> nn.Module:
-    # A Sequential runs all its children, so it would run a block as well: its last (first) child gets the block.
+def hooked_module(module: nn.Module, place: Place) -> nn.Module:
+    """Return the module that gets the block of a place on the output or the input of `module`.
+
+    A `Sequential` runs all its children, so it would run a block as well: its last (first) child gets the block.
+    """
     while type(module).forward is nn.Sequential.forward and len(module):  # type: ignore[arg-type]
         module = module[-1 if place.side == "out" else 0]  # type: ignore[index]
     return module

@@ -66,6 +66,7 @@ TRANSFER = "host/transfer.py"
 MODEL_YAML = "runner/model_yaml.py"
 TRIAL_TRAINER = "runner/trainer.py"
 UPSAMPLE = "fast/cpu/upsample.py"
+VALIDATION = "analysis/validation.py"
 YOLO = "host/yolo.py"
 
 
@@ -184,7 +185,8 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
         files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
-               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP, LABEL_CACHE),
+               TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP, LABEL_CACHE,
+               VALIDATION),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
@@ -529,7 +531,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="It validates the averaged model; ours runs a copy in the chosen precision and layout.",
         breaks="Validation on a CPU is slower."),
     Internal(
-        name="ultralytics.engine.validator:BaseValidator.__call__", kind="relied on", files=(ACCELERATION, CACHE, EVALUATE),
+        name="ultralytics.engine.validator:BaseValidator.__call__", kind="relied on",
+        files=(ACCELERATION, CACHE, VALIDATION),
         source=("len(self.dataloader)", "len(self.dataloader.dataset)",
                 'self.run_callbacks("on_val_start")', "self.update_metrics(preds, batch)",
                 "self.preprocess(batch)"),
@@ -682,21 +685,39 @@ INTERNALS: tuple[Internal, ...] = (
 
     # Evaluation
     Internal(
-        name="ultralytics.models.yolo.detect:DetectionValidator.update_metrics", kind="overridden", files=(EVALUATE,),
+        name="ultralytics.models.yolo.detect:DetectionValidator.update_metrics", kind="overridden", files=(VALIDATION,),
         parameters=("preds", "batch"), source=("self._process_batch(",),
         why="It gets a batch's detections after NMS; ours records them.", breaks="images.npz is empty or wrong."),
     Internal(
-        name="ultralytics.models.yolo.detect:DetectionValidator._process_batch", kind="overridden", files=(EVALUATE,),
+        name="ultralytics.models.yolo.detect:DetectionValidator._process_batch", kind="overridden", files=(VALIDATION,),
         why="It says which detections are correct at each IoU; ours records that.",
         breaks="images.npz is empty or wrong."),
     Internal(
-        name="ultralytics.models.yolo.detect:DetectionValidator.__init__", kind="overridden", files=(EVALUATE,),
+        name="ultralytics.models.yolo.detect:DetectionValidator.__init__", kind="overridden", files=(VALIDATION,),
         why="The recorder takes whatever arguments it has.", breaks="The final validation of a trial fails."),
     Internal(
-        name="ultralytics.utils.ops:scale_boxes", kind="relied on", files=(EVALUATE,), parameters=("ratio_pad",),
+        name="ultralytics.models.yolo.detect:DetectionValidator.build_dataset", kind="overridden", files=(VALIDATION,),
+        parameters=("img_path",), why="It makes the data set of a split; ours makes one of some of its images.",
+        breaks="`limit=` of `yolograft explain` fails."),
+    Internal(
+        name="ultralytics.models.yolo.detect:DetectionValidator.get_dataloader", kind="overridden", files=(VALIDATION,),
+        why="Ours brings the images in random order.", breaks="`yolograft explain` fails."),
+    Internal(
+        name="ultralytics.models.rtdetr.val:RTDETRValidator", kind="relied on", files=(VALIDATION,),
+        why="It validates an RT-DETR network that comes without a `YOLO`.", breaks="`yolograft explain` of RT-DETR fails."),
+    Internal(
+        name="ultralytics.utils.metrics:compute_ap", kind="relied on", files=(VALIDATION,),
+        parameters=("recall", "precision"), source=("np.interp(",),
+        why="Our average precision ends its curve as this version does.",
+        breaks="Differences of average precision are measured with another curve than mAP."),
+    Internal(
+        name="ultralytics.utils:VERBOSE", kind="patched", files=(VALIDATION,),
+        why="In 8.3 a progress bar reads it when it is made.", breaks="`yolograft explain` prints progress bars of 8.3."),
+    Internal(
+        name="ultralytics.utils.ops:scale_boxes", kind="relied on", files=(VALIDATION,), parameters=("ratio_pad",),
         why="It maps boxes to the pixels of the image file.", breaks="Boxes in images.npz are displaced."),
     Internal(
-        name="ultralytics.utils.ops:xywh2xyxy", kind="relied on", files=(EVALUATE,),
+        name="ultralytics.utils.ops:xywh2xyxy", kind="relied on", files=(VALIDATION,),
         why="It converts ground-truth boxes.", breaks="Boxes in images.npz are displaced."),
 
     # Faster training
@@ -756,7 +777,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="Our loss calls its parts and takes its settings.",
         breaks="Our loss raises an AttributeError, or stock's loss is used."),
     Internal(
-        name="ultralytics.data.dataset:save_dataset_cache_file", kind="patched", files=(LABEL_CACHE,),
+        name="ultralytics.data.dataset:save_dataset_cache_file", kind="patched", files=(LABEL_CACHE, VALIDATION),
         parameters=("prefix", "path", "x", "version"),
         why="Several trainings that start at once must not write one label cache in place.",
         breaks="One of several trainings that start at once can fail."),
@@ -783,7 +804,7 @@ INTERNALS: tuple[Internal, ...] = (
         source=("self.bbox_loss = BboxLoss(",), why="It builds the box loss by its name in the module.",
         breaks="A training with `iou=NAME` trains with CIoU."),
     Internal(
-        name="ultralytics.nn.tasks:RTDETRDetectionModel", kind="relied on", files=(YOLO, TRAIN, MODEL_YAML),
+        name="ultralytics.nn.tasks:RTDETRDetectionModel", kind="relied on", files=(YOLO, TRAIN, MODEL_YAML, VALIDATION),
         why="Its box loss is another one, so `iou=NAME` is refused.", breaks="`iou=NAME` is ignored by RT-DETR."),
     Internal(
         name="ultralytics.utils.tal:TaskAlignedAssigner", kind="relied on", files=(ASSIGNER_LOSS,),

@@ -9,15 +9,14 @@ contain the variation between seeds. The interval over seeds describes other tra
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolograft.analysis.average_precision import Detections, average_precision, resampled_weights
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError
 from yolograft.language import tr
@@ -26,94 +25,12 @@ from yolograft.study.study import Study
 __all__ = ["Detections", "average_precision", "image_intervals", "resampled_ap", "store_resampled_ap"]
 
 FILE = "images.npz"
-RESAMPLED = "drawn.npy"  # the stored result of `resampled_ap`, which takes minutes to compute for many trials
+RESAMPLED = "drawn.npy"  # the stored result of `resampled_ap`
 _RESAMPLES = 200
 _METRICS = {"mAP50": slice(0, 1), "mAP50-95": slice(0, 10)}
-_GRID = np.linspace(0, 1, 101)
+_FORMULA = 2  # the version of `average_precision`; results of another one are computed again
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Detections:
-    """The detections of one trial's network in all validation images.
-
-    Attributes:
-        names: file names of the images.
-        image, kind, correct: for each detection, in order of decreasing confidence: index of its image, its class, and
-            whether it is a true positive at each IoU threshold 0.50, 0.55 ... 0.95.
-        truths: (images, classes) number of ground-truth objects.
-    """
-
-    names: tuple[str, ...]
-    image: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    correct: NDArray[np.bool_]
-    truths: NDArray[np.int64]
-
-    @classmethod
-    def read(cls, file: Path) -> Detections:
-        """Read a trial's file; raises `DataError` if it does not exist or is broken."""
-        try:
-            with np.load(file) as stored:
-                found, truths = stored["detections"], stored["truths"]
-                names, correct = tuple(map(str, stored["names"])), stored["correct"].astype(bool)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(tr("'{file}' is not a readable file of detections: {error}", file=file, error=error)) from error
-        order = np.argsort(-found[:, 5], kind="stable")
-        classes = int(max(found[:, 6].max(initial=-1), truths[:, 1].max(initial=-1))) + 1
-        counts = np.zeros((len(names), classes), np.int64)
-        np.add.at(counts, (truths[:, 0].astype(int), truths[:, 1].astype(int)), 1)
-        # sorted by name, so that an image has the same index in all trials
-        rank = np.empty(len(names), np.int64)
-        rank[np.argsort(names, kind="stable")] = np.arange(len(names))
-        back = np.argsort(rank)
-        return cls(tuple(np.array(names)[back]), rank[found[order, 0].astype(int)], found[order, 6].astype(int),
-                   correct[order], counts[back])
-
-
-def average_precision(one: Detections, weights: Array) -> Array:
-    """Compute the mean average precision of each resample, in which image i counts weights[resample, i] times.
-
-    As in Ultralytics and COCO: the precision envelope is interpolated at 101 recall values, and the result is averaged
-    over the classes that have objects.
-
-    Returns:
-        (resamples, IoU thresholds) array.
-    """
-    totals = weights @ one.truths  # (resamples, classes)
-    sums = np.zeros((len(weights), one.correct.shape[1]))
-    for kind in range(one.truths.shape[1]):
-        of_class = one.kind == kind
-        hits, mass = one.correct[of_class], weights[:, one.image[of_class]]
-        mass_so_far = np.cumsum(mass, axis=1)
-        for overlap in range(hits.shape[1]):
-            at = np.flatnonzero(hits[:, overlap])  # recall grows only at true positives
-            hits_so_far = np.cumsum(mass[:, at], axis=1)
-            sums[:, overlap] += _areas(hits_so_far, mass_so_far[:, at], mass_so_far[:, -1:], totals[:, kind])
-    classes = (totals > 0).sum(axis=1)
-    return sums / np.maximum(classes, 1)[:, None]
-
-
-def _areas(hits_so_far: Array, mass_so_far: Array, total_mass: Array, total: Array) -> Array:
-    """Return the area under the precision-recall curve of each resample."""
-    areas = np.zeros(len(hits_so_far))
-    if not hits_so_far.shape[1]:
-        return areas
-    precision = np.divide(hits_so_far, mass_so_far, out=np.zeros_like(hits_so_far), where=mass_so_far > 0)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    for resample in np.flatnonzero(total > 0):
-        recall = hits_so_far[resample] / total[resample]
-        index = np.searchsorted(recall, _GRID, side="left")
-        inside = index < len(recall)
-        precision_at = np.zeros(len(_GRID))
-        precision_at[inside] = envelope[resample, index[inside]]
-        last = recall[-1]
-        if last < 1:  # linear from the last point to precision 0 at recall 1
-            end = hits_so_far[resample, -1] / max(total_mass[resample, 0], 1e-12)
-            precision_at[~inside] = end * (1 - _GRID[~inside]) / (1 - last)
-        areas[resample] = (precision_at[1:] + precision_at[:-1]).sum() / 2 * (_GRID[1] - _GRID[0])
-    return areas
 
 
 def resampled_ap(file: Path, resamples: int = _RESAMPLES) -> tuple[str, Array]:
@@ -125,12 +42,12 @@ def resampled_ap(file: Path, resamples: int = _RESAMPLES) -> tuple[str, Array]:
         DataError: the file is broken.
     """
     with suppress(OSError, EOFError, ValueError, IndexError):  # no stored result, or a broken one: compute it
-        if resamples == _RESAMPLES and (stored := np.load(file.with_name(RESAMPLED)))["size"] == file.stat().st_size:
+        stored = np.load(file.with_name(RESAMPLED)) if resamples == _RESAMPLES else None
+        if stored is not None and stored["formula"] == _FORMULA and stored["size"] == file.stat().st_size:
             return str(stored["images"]), stored["values"]
     one = Detections.read(file)
-    equal = np.full(len(one.names), 1 / len(one.names))
-    weights = np.random.default_rng(0).multinomial(len(one.names), equal, resamples).astype(np.float64)
-    return hashlib.sha256("\0".join(one.names).encode()).hexdigest()[:20], average_precision(one, weights)
+    values = average_precision(one, resampled_weights(len(one.names), resamples))
+    return hashlib.sha256("\0".join(one.names).encode()).hexdigest()[:20], values
 
 
 def store_resampled_ap(folder: Path) -> None:
@@ -138,9 +55,9 @@ def store_resampled_ap(folder: Path) -> None:
     file = folder / FILE
     if file.is_file():
         images, values = resampled_ap(file)
-        # one record array: it is read four times faster than an archive of three arrays
-        form = [("images", "U20"), ("size", "i8"), ("values", values.dtype, values.shape)]
-        record = np.array((images, file.stat().st_size, values), form)
+        # one record array: it is read four times faster than an archive of several arrays
+        form = [("images", "U20"), ("formula", "i8"), ("size", "i8"), ("values", values.dtype, values.shape)]
+        record = np.array((images, _FORMULA, file.stat().st_size, values), form)
 
         def write(part: Path) -> None:
             with part.open("wb") as opened:  # an open file, since NumPy would add a suffix to a path
