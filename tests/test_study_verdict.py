@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from yolograft.study import statistics
-from yolograft.study.verdict import Word, adjust, choose, judge
+from yolograft.study.verdict import Word, decide, judge
 
 
 def scores(*rows):
@@ -33,12 +33,19 @@ def test_fewer_than_six_seeds_are_always_too_few(seeds):
     assert "at least 6" in verdict.why()
 
 
-def test_runs_without_a_paired_run_are_not_used():
-    table = scores(BASE, shifted(0.02))
+def test_a_failed_run_counts_against_the_word_and_is_no_dropped_pair():
+    table = scores([*BASE, *BASE], [*shifted(0.02), *shifted(0.02)])
     del table["arm0"][3]
     (verdict,) = judge(table, "arm0")
-    assert verdict.seeds == 5
+    assert verdict.seeds == 11
     assert 3 not in verdict.differences
+    assert verdict.failed == 1
+    assert verdict.word is Word.HELPS, "eleven large wins outweigh one loss of the same size"
+    for seed in (4, 5, 6):
+        del table["arm1"][seed]
+    (verdict,) = judge(table, "arm0")
+    assert verdict.word is Word.NONE
+    assert "4 of 12 pairs have a failed run" in verdict.why()
 
 
 def test_an_arm_identical_to_the_baseline_is_no_evidence():
@@ -69,8 +76,7 @@ def false_verdicts(rng, arms, seeds, draw, real=0, studies=1200):
 
 def quick_words(table):
     """The rule of the verdict without the slow intervals; the next test checks that both agree."""
-    p_values = adjust(table)[2]
-    return [choose(table.shape[1], d.mean(), p) for p, d in zip(p_values, table, strict=True)]
+    return [one.word for one in decide(table, [(table.shape[1], range(len(table)), 0.05)])]
 
 
 def test_the_quick_rule_equals_the_verdict():
@@ -82,8 +88,8 @@ def test_the_quick_rule_equals_the_verdict():
 
 
 def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):
-    flipped, real = [], statistics._statistics
-    monkeypatch.setattr(statistics, "_statistics", lambda table: flipped.append(table.shape) or real(table))
+    flipped, real = [], statistics.flip
+    monkeypatch.setattr(statistics, "flip", lambda table: flipped.append(table.shape) or real(table))
     judge(scores(*np.random.default_rng(3).normal(0.7, 0.01, (9, 6))), "arm0")
     assert flipped == [(8, 6)]
 

@@ -24,7 +24,7 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import DataError
 from yolograft.language import tr
 
-__all__ = ["Entry", "enter", "left", "path", "read"]
+__all__ = ["Entry", "enter", "find", "left", "path", "read"]
 
 _TIMEOUT = 30.0  # seconds to wait for another process that writes the register
 
@@ -84,13 +84,18 @@ def left(earlier: Sequence[Entry], alpha: float) -> float:
     return max(0.0, alpha - used)
 
 
-def enter(file: Path, entry: Entry) -> list[Entry]:
-    """Add a study to the register, or replace its entry; return the earlier studies of the same data and host."""
+def find(file: Path, entry: Entry) -> list[Entry]:
+    """Return the earlier studies of the same data and model as this one, whether it is in the register or not."""
+    entries = read(file)
+    place = next((at for at, one in enumerate(entries) if one.id == entry.id), len(entries))
+    return [one for one in entries[:place] if (one.data, one.model) == (entry.data, entry.model)]
+
+
+def enter(file: Path, entry: Entry) -> None:
+    """Add a study to the register, or replace its entry."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_name(f"{file.name}.lock"), timeout=_TIMEOUT):
         entries = read(file)
         place = next((at for at, one in enumerate(entries) if one.id == entry.id), len(entries))
-        earlier = [one for one in entries[:place] if (one.data, one.model) == (entry.data, entry.model)]
         text = json.dumps([asdict(one) for one in (*entries[:place], entry, *entries[place + 1:])], indent=1)
         atomic_write(file, lambda part: part.write_text(text, encoding="utf-8"))
-    return earlier

@@ -22,6 +22,7 @@ __all__ = [
     "as_large",
     "bca_interval",
     "detectable",
+    "excludable",
     "flip",
     "holm",
     "improvement",
@@ -30,6 +31,7 @@ __all__ = [
     "posterior",
     "rank_correlation",
     "seeds_needed",
+    "seeds_to_exclude",
     "seeds_to_resolve",
     "sign_flip",
     "sign_flips",
@@ -327,6 +329,39 @@ def seeds_needed(effect: float, spread: float, *, arms: int = 1, alpha: float = 
     while low < high:  # bisection: detectable() decreases as the number of seeds increases
         middle = (low + high) // 2
         if detectable(spread, middle, arms=arms, alpha=alpha, power=power) <= effect:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def excludable(spread: float, seeds: int, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Return the smallest margin that two one-sided t-tests (Schuirmann 1987) exclude with probability `power` at effect 0.
+
+    The arms share the error rate by Bonferroni's correction, which is slightly conservative.
+
+    >>> round(excludable(0.0096, 10), 4)
+    0.0098
+    """
+    if seeds < 2 or smallest_p(seeds) > 2 * alpha / arms or math.isnan(spread):
+        return math.inf
+    bounds = float(stats.t.ppf(1 - alpha / arms, seeds - 1)), float(stats.t.ppf((1 + power) / 2, seeds - 1))
+    return spread / math.sqrt(seeds) * sum(bounds)
+
+
+def seeds_to_exclude(margin: float, spread: float, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8,
+                     most: int = 10_000) -> int | None:
+    """Return the number of seeds for which `excludable` is at most `margin`; None if it is above `most`.
+
+    >>> seeds_to_exclude(0.01, 0.0096), seeds_to_exclude(0.005, 0.0096)
+    (10, 34)
+    """
+    low, high = 2, most
+    if excludable(spread, high, arms=arms, alpha=alpha, power=power) > margin:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if excludable(spread, middle, arms=arms, alpha=alpha, power=power) <= margin:
             high = middle
         else:
             low = middle + 1

@@ -20,7 +20,7 @@ from yolograft.study import statistics
 from yolograft.study.race import differences
 from yolograft.study.sequential import Look, Reading, intervals, read
 
-__all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose", "decide", "differences", "doubt", "judge",
+__all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose", "completed", "decide", "differences", "doubt", "judge",
            "spoken"]
 
 ALPHA = 0.05  # family-wise error rate of a study
@@ -65,6 +65,7 @@ class Verdict:
         level: the word is given if `p_adjusted` is at most this; 0.05 without other looks.
         look: number of seeds of the look at which the word was given, or of the last look; 0 before the first.
         looks: number of looks until then.
+        used: the part of the error rate that all looks so far have used.
         better: probability that a run of the arm is better than its paired baseline run, with its 95% interval.
         detectable: smallest true effect that this number of seeds detects with a power of 80%.
         margin: the largest difference that counts as none; None if the plan has no margin.
@@ -89,6 +90,7 @@ class Verdict:
     level: float
     look: int
     looks: int
+    used: float
     better: tuple[float, float, float]
     detectable: float
     margin: float | None = None
@@ -183,21 +185,23 @@ def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: fl
     places = {arm: place for place, arm in enumerate(arms)}
     counted = [([places[arm] for arm in look.arms if arm in places], look) for look in planned]
     out = stopped or {}
-
-    def is_settled(look: Look) -> bool:
-        return failed is None or all(
-            seed in scores[arm] or (arm, seed) in failed or arm in out
-            for arm in (*look.arms, baseline, *copies) if arm in scores for seed in order[:look.seeds])
-
-    ready = 0
-    while ready < len(counted) and is_settled(counted[ready][1]):
-        ready += 1
+    ready = len(planned) * bool(order) if failed is None else completed(
+        planned, {*((arm, seed) for arm, by_seed in scores.items() for seed in by_seed), *failed,
+                  *((arm, seed) for arm in out for seed in order)}, [baseline, *copies], order)
     decisions = decide(table, [(look.seeds, members, look.spent) for members, look in counted[:ready]],
                        stopped=None if stopped is None else [arm in out for arm in arms], margin=margin,
                        copies=[places[arm] for arm in copies if arm in places] if len(copies) > 1 else [])
     pending = counted[ready][1] if ready < len(counted) else None
     return [_verdict(arm, dict(_pairs(order, table[place])), len(arms), decisions[place], margin, pending, planned,
                      out.get(arm), arm in controls) for place, arm in enumerate(arms)]
+
+
+def completed(looks: Sequence[Look], ended: Collection[tuple[str, int]], bases: Sequence[str], seeds: Sequence[int]) -> int:
+    """Return how many of the looks are complete: all runs (arm, seed) of their arms and of the baselines have ended."""
+    for count, look in enumerate(looks):
+        if not all((arm, seed) in ended for arm in (*look.arms, *bases) for seed in seeds[:look.seeds]):
+            return count
+    return len(looks)
 
 
 def _table(scores: Mapping[str, Mapping[int, float]], baseline: str, arms: Sequence[str], seeds: Sequence[int],
@@ -416,7 +420,7 @@ def _verdict(arm: str, pairs: dict[int, float], arms: int, decision: Decision, m
     return Verdict(
         arm=arm, word=word, reason=reason, differences=pairs, mean=float(np.mean(values)) if values else math.nan,
         p=decision.p, p_holm=decision.p_holm, p_adjusted=decision.p_adjusted, level=decision.level, look=decision.look,
-        looks=decision.looks, interval=decision.interval, narrow=decision.narrow, stopped=stopped, margin=margin, failed=failed,
+        looks=decision.looks, used=decision.used, interval=decision.interval, narrow=decision.narrow, stopped=stopped, margin=margin, failed=failed,
         t_interval=statistics.t_interval(values), bca_interval=statistics.bca_interval(values),
         better=statistics.improvement(values), skew=statistics.skewness(values),
         posterior=statistics.posterior(values, margin) if margin is not None else (math.nan, math.nan, math.nan),
