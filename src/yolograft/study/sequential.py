@@ -78,7 +78,7 @@ def read(tables: Sequence[Array], spent: Sequence[float]) -> list[Reading]:
     for table, budget in zip(tables, spent, strict=True):
         flipped = statistics.flip(table)
         largest = flipped.max(axis=0, initial=0.0)
-        crossed = np.resize(crossed, len(largest))  # pattern i continues pattern i mod 2^k of k seeds
+        crossed = np.tile(crossed, len(largest) // len(crossed))  # pattern i continues pattern i mod 2^k of k seeds
         first = not crossed.any()
         new = _crossing(largest, crossed, budget)
         level = budget if first else float((largest >= largest[new].min() - statistics.TIE).mean()) if new.any() else 0.0
@@ -98,37 +98,46 @@ def _crossing(largest: Array, crossed: NDArray[np.bool_], budget: float) -> NDAr
     return np.asarray((largest > bar) & ~crossed)
 
 
-def intervals(table: Array, flipped: Array, level: float) -> list[tuple[float, float]]:
-    """Return a simultaneous confidence interval of each arm's mean difference, by inverting the single-step max-T test.
+def intervals(table: Array, flipped: Array, levels: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """Return for each level a simultaneous confidence interval of each arm's mean difference: the inverted max-T test.
 
-    The interval of an arm holds every shift that is not rejected at `level` if it is subtracted from the arm's differences.
-    A pattern that flips the seeds of a set is at least as extreme as the observed one, exactly if the shift lies between the
-    mean of this set and the mean of the other seeds, or if another arm's statistic is as large. Both conditions hold on an
-    interval around the arm's mean, so the ends are order statistics over the patterns, without a search.
+    The interval of an arm holds every shift that the single-step test does not reject if it is subtracted from the arm's
+    differences. A pattern that flips the seeds of a set is at least as extreme as the observed one, exactly if the shift lies
+    between the mean of this set and the mean of the other seeds, or if another arm's statistic is as large. Both conditions
+    hold on an interval around the arm's mean, so the ends are order statistics over the patterns, without a search.
 
     Args:
         table: differences (arms, seeds), without missing pairs.
         flipped: `statistics.flip(table)`.
-        level: 0.05 for 95% intervals.
+        levels: 0.05 for 95% intervals.
     """
-    patterns, n = statistics.signs(table.shape[1]), table.shape[1]
-    out = math.floor(level * len(patterns) + 1e-9)
+    n, whole = table.shape[1], flipped.shape[1]
+    half = whole // 2 if 0 < n <= statistics.EXACT else whole  # each other pattern is the negative of one of these
+    patterns, flipped = statistics.signs(n)[:half], flipped[:, :half]
+    outs = [math.floor(level * whole + 1e-9) * half // whole for level in levels]
+    kept = patterns @ table.T  # sum of the seeds that are not flipped, minus that of the flipped ones
     plus = (n + patterns.sum(axis=1)) / 2
-    whole = (plus == 0) | (plus == n)  # the observed signs, and all of them flipped
-    found = []
-    order = np.argsort(flipped, axis=0)[-2:] if len(table) > 1 else None
-    for arm, row in enumerate(table):
-        mean, kept = float(row.mean()), patterns @ row
+    others = _largest_of_others(flipped)
+    found: list[list[tuple[float, float]]] = [[] for _ in levels]
+    for row, signed, other in zip(table, kept.T, others, strict=True):
+        mean, square = float(row.mean()), np.minimum(other**2, n)
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = np.array([(row.sum() + kept) / 2 / plus, (row.sum() - kept) / 2 / (n - plus)])
-        low, high = np.where(whole, -math.inf, means.min(axis=0)), np.where(whole, math.inf, means.max(axis=0))
-        if order is not None:
-            top = np.where(order[-1] == arm, order[0], order[-1])
-            other = np.minimum(flipped[top, np.arange(len(patterns))] ** 2, n)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                reach = np.where(other > n * (1 - 1e-12), math.inf,
-                                 np.sqrt(other * ((row - mean) ** 2).sum() / (n * (n - other))))
-            low, high = np.minimum(low, mean - reach), np.maximum(high, mean + reach)
-        found.append((float(np.partition(low, out)[out]), float(-np.partition(-high, out)[out]))
-                     if out < len(low) else (mean, mean))
+            one, rest = (row.sum() + signed) / 2 / plus, (row.sum() - signed) / 2 / (n - plus)
+            reach = np.sqrt(square / (n - square) * ((row - mean) ** 2).sum() / n)
+        one[(plus == 0) | (plus == n)] = math.nan  # the observed signs: as extreme as themselves for any shift
+        never = np.isnan(one) | (square > n * (1 - 1e-12))
+        low = np.where(never, -math.inf, np.minimum(np.minimum(one, rest), mean - reach))
+        high = np.where(never, math.inf, np.maximum(np.maximum(one, rest), mean + reach))
+        for out, ends in zip(outs, found, strict=True):
+            inside = out < half
+            ends.append((float(np.partition(low, out)[out]), float(-np.partition(-high, out)[out])) if inside else (mean, mean))
     return found
+
+
+def _largest_of_others(flipped: Array) -> Array:
+    """Return for each arm and pattern the largest statistic of the other arms; 0 without other arms."""
+    if len(flipped) < 2:
+        return np.zeros_like(flipped)
+    first = flipped.argmax(axis=0)
+    second = np.partition(flipped, -2, axis=0)[-2]
+    return np.where(np.arange(len(flipped))[:, None] == first, second, flipped[first, np.arange(flipped.shape[1])])

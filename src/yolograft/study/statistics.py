@@ -235,7 +235,8 @@ def skewness(differences: ArrayLike) -> float:
     row = _finite(differences)
     if row.size < 3 or np.ptp(row) == 0:
         return math.nan
-    return float(stats.skew(row, bias=False))
+    apart, n = row - row.mean(), row.size
+    return float((apart**3).mean() / (apart**2).mean() ** 1.5 * math.sqrt(n * (n - 1)) / (n - 2))
 
 
 def improvement(differences: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:

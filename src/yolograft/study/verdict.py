@@ -267,8 +267,8 @@ def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, s
     for count, ((seeds, rows, _), low, high) in enumerate(zip(looks, zip(low_tables, lows, strict=True),
                                                               zip(high_tables, highs, strict=True), strict=True), 1):
         both = (low,) if low is high or not incomplete else (low, high)
-        reach = [[_hull(ends) for ends in zip(*(intervals(one, reading.flipped, times * reading.level)
-                                                for one, reading in both), strict=True)] for times in (1, 2)]
+        inverted = [intervals(one, reading.flipped, (reading.level, 2 * reading.level)) for one, reading in both]
+        reach = [[_hull(ends) for ends in zip(*of_level, strict=True)] for of_level in zip(*inverted, strict=True)]
         holm = statistics.holm(low[1].singles)
         skew = doubt(tables[count - 1], [place for place, row in enumerate(rows) if row in copies])
         for place, row in enumerate(rows):
@@ -354,8 +354,9 @@ def doubt(table: Array, copies: Sequence[int] = ()) -> float:
     arms = len(rows)
     if arms < 2 or rows.shape[1] < 3:
         return 0.0
-    correlation = np.corrcoef(rows)
-    shared = float((correlation.sum() - arms) / (arms * (arms - 1)))
+    apart = rows - rows.mean(axis=1, keepdims=True)
+    apart /= np.sqrt((apart**2).sum(axis=1, keepdims=True))
+    shared = float(((apart.sum(axis=0) ** 2).sum() - arms) / (arms * (arms - 1)))  # mean of the correlations
     skew = float(np.mean([statistics.skewness(row) for row in rows]))
     expected = 1 / (len(copies) + 2)
     return skew if abs(skew) > _SKEW and shared < _SHARED * expected else 0.0
@@ -372,8 +373,10 @@ def _race(table: Array, stopped: Sequence[bool], alpha: float, seeds: int, count
         word = choose(known.size, mean, adjusted[place], alpha=alpha, stopped=stopped[place])
         if word is Word.HURTS and np.isnan(table[place]).any():  # only failed runs may have made it so
             word = Word.UNDECIDED
-        ends = [intervals(known[None], statistics.flip(known[None]), times * alpha / len(table))[0] if known.size
-                else (-math.inf, math.inf) for times in (1, 2)]
+        ends = [(-math.inf, math.inf)] * 2
+        if known.size:
+            levels = alpha / len(table), 2 * alpha / len(table)
+            ends = [one for (one,) in intervals(known[None], statistics.flip(known[None]), levels)]
         side = {Word.HELPS: 1, Word.HURTS: -1}.get(word, 0)
         interval, narrow = (_one_side(one, side) if side else (min(one[0], 0.0), max(one[1], 0.0)) for one in ends)
         found.append(Decision(word=word, mean=mean, interval=interval, narrow=narrow, p=alone[place], p_holm=holm[place],
