@@ -25,7 +25,7 @@ __all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose",
 
 ALPHA = 0.05  # family-wise error rate of a study
 MARGIN = 0.01  # mAP50-95; docs/study.md gives the reason
-_SKEW, _SHARED = 0.45, 0.6  # see `doubt`
+_SKEW, _SHARED = 0.35, 0.6  # see `doubt`
 
 Array = NDArray[np.float64]
 
