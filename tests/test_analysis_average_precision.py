@@ -8,7 +8,13 @@ import pytest
 from detection_files import picture_file
 from ultralytics.utils.metrics import ap_per_class
 
-from yolograft.analysis.average_precision import Detections, average_precision, class_average_precision, difference
+from yolograft.analysis.average_precision import (
+    Bootstrap,
+    Detections,
+    average_precision,
+    class_average_precision,
+    difference,
+)
 from yolograft.analysis.validation import RecordingValidator, _goes_in_line_to_zero
 from yolograft.errors import DataError
 
@@ -100,11 +106,17 @@ def test_the_difference_is_paired(tmp_path):
 def test_the_difference_of_a_class_is_its_own(tmp_path):
     arrays = dict(np.load(picture_file(tmp_path / "images.npz")))
     worse = {**arrays, "correct": arrays["correct"] & (arrays["detections"][:, 6] != 1)[:, None]}
-    before, after = Detections.of(arrays), Detections.of(worse)
-    assert difference(after, before, kind=1, resamples=100).high < -0.2
-    assert difference(after, before, kind=0, resamples=100).estimate == 0
-    mean = np.mean([difference(after, before, kind=kind, resamples=1).estimate for kind in range(3)])
-    assert difference(after, before, resamples=1).estimate == pytest.approx(mean)
+    found = Bootstrap(Detections.of(arrays), resamples=100).difference(Detections.of(worse))
+    assert found.classes[1].high < -0.2
+    assert found.classes[0].estimate == found.classes[0].low == 0
+    assert found.mean.estimate == pytest.approx(np.mean([one.estimate for one in found.classes.values()]))
+
+
+def test_a_class_without_objects_has_no_difference(tmp_path):
+    arrays = dict(np.load(picture_file(tmp_path / "images.npz")))
+    kept = arrays["truths"][:, 1] != 2
+    one = Detections.of({**arrays, "truths": arrays["truths"][kept]})
+    assert set(Bootstrap(one, resamples=10).difference(one).classes) == {0, 1}
 
 
 def test_networks_with_other_images_are_not_compared(tmp_path):

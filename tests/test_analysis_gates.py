@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from yolograft import attach, blocks
 from yolograft.analysis.gates import change_of, gate_of, kind_of, mean_gates, observed, places, replaced
+from yolograft.errors import BlockError
 
 KINDS = {
     "channel": "eca ceca ese fca gct se srm",
@@ -64,7 +65,7 @@ def test_the_gate_of_se_is_its_own() -> None:
 
 
 def test_a_block_that_adds_has_no_gate() -> None:
-    with pytest.raises(ValueError, match="no gate"):
+    with pytest.raises(BlockError, match="no gate"):
         gate_of(torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 3), "none")
 
 
@@ -142,7 +143,7 @@ def test_a_block_without_a_gate_has_no_mean() -> None:
     with mean_gates(host, (place,)) as means:
         host(torch.rand(1, 3, 12, 12))
     assert means == {}
-    with pytest.raises(ValueError, match="the block at one has no gate"), replaced(host, {place: torch.ones(32, 1, 1)}):
+    with pytest.raises(BlockError, match="'mhsa@one' adds or mixes"), replaced(host, {place: torch.ones(32, 1, 1)}):
         pass
 
 

@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_absent_weights_are_not_downloaded(tmp_path, monkeypatch, yolo):
 def test_every_mark_is_drawn_with_its_tooltip(tmp_path, yolo):
     summary = Summary(study_of("yolo11n.yaml", tmp_path))
     summary.__dict__["network"] = yolo
-    text = style.inline(draw, "network", summary, Translator("en"))
+    text = style.inline(partial(draw, summary, Translator("en")), "network")
     for node in yolo.nodes:
         assert f'data-tip="{node.number} {node.kind}' in text
     for place, arm in enumerate(ARMS):
@@ -89,4 +90,4 @@ def test_more_arms_than_fit_above_a_row_are_counted(tmp_path):
     summary = Summary(study_of("yolo11n.yaml", tmp_path, arms=("none", *arms)))
     nodes = tuple(Node(n, "Conv", "backbone", (n - 1,), 2) for n in range(10))
     summary.__dict__["network"] = Network(nodes, {arm: {8: "se"} for arm in arms})
-    assert ">+5<" in style.inline(draw, "network", summary, Translator("en"))
+    assert ">+5<" in style.inline(partial(draw, summary, Translator("en")), "network")

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from yolograft.errors import DataError
 from yolograft.language import tr
 
-__all__ = ["IOU_THRESHOLDS", "Detections", "Interval", "average_precision", "class_average_precision", "difference",
-           "resampled_weights"]
+__all__ = ["IOU_THRESHOLDS", "Bootstrap", "Detections", "Differences", "Interval", "average_precision",
+           "class_average_precision", "difference", "resampled_weights"]
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 _GRID = np.linspace(0, 1, 101)
@@ -176,34 +176,67 @@ def _areas(hits_so_far: Array, mass_so_far: Array, mass: Array, total: Array, li
     return np.where(hits_so_far[:, -1] > 0, sums / (len(_GRID) - 1), 0)
 
 
-def difference(after: Detections, before: Detections, *, kind: int | None = None, resamples: int = 1000, seed: int = 0,
-               level: float = 0.95) -> Interval:
-    """Return the difference of mAP50-95 between two networks, with its paired bootstrap interval over the images.
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """The differences between two networks: of mAP50-95, and of AP50-95 by class (its number)."""
+
+    mean: Interval
+    classes: dict[int, Interval]
+
+
+class Bootstrap:
+    """Compares networks with one network on the same resamples of the images, which are computed once.
+
+    Args:
+        before: the detections of the network that the others are compared with.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples.
+        level: of the intervals.
+    """
+
+    def __init__(self, before: Detections, *, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> None:
+        images = len(before.names)
+        # the first row is the data set itself
+        self._weights = np.vstack((np.ones((1, images)), resampled_weights(images, resamples, seed)))
+        self._names, self._level = before.names, level
+        self._before = self._values(before)
+
+    def difference(self, after: Detections) -> Differences:
+        """Return a network's differences to `before`. A class's interval is that of the resamples with objects of it.
+
+        Raises:
+            DataError: the two have different images.
+        """
+        if after.names != self._names:
+            raise DataError(tr("The two networks were validated on different images: {count} and {other}.",
+                               count=len(after.names), other=len(self._names)))
+        (mean, classes), (mean_before, classes_before) = self._values(after), self._before
+        kinds = [kind for kind in classes_before if np.isfinite(classes_before[kind][0]) and kind in classes]
+        return Differences(mean=self._interval(mean - mean_before),
+                           classes={kind: self._interval(classes[kind] - classes_before[kind]) for kind in kinds})
+
+    def _values(self, one: Detections) -> tuple[Array, dict[int, Array]]:
+        values, has_objects = class_average_precision(one, self._weights)
+        mean = values.mean(axis=2).sum(axis=1) / np.maximum(has_objects.sum(axis=1), 1)
+        return mean, {kind: np.where(has_objects[:, kind], values[:, kind].mean(axis=1), np.nan)
+                      for kind in range(values.shape[1])}
+
+    def _interval(self, values: Array) -> Interval:
+        drawn = values[1:][np.isfinite(values[1:])]
+        tail = 0.5 - self._level / 2
+        low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (np.nan, np.nan)
+        return Interval(estimate=float(values[0]), low=float(low), high=float(high))
+
+
+def difference(after: Detections, before: Detections, *, resamples: int = 1000, seed: int = 0) -> Interval:
+    """Return the difference of mAP50-95 between two networks, with its paired 95% bootstrap interval over the images.
 
     Args:
         after, before: the networks' detections in the same images.
-        kind: a class, for the difference of its AP50-95 alone. Resamples without objects of it are left out.
         resamples: number of bootstrap resamples.
         seed: of the resamples.
-        level: of the interval.
 
     Raises:
         DataError: the two have different images.
     """
-    if after.names != before.names:
-        raise DataError(tr("The two networks were validated on different images: {count} and {other}.",
-                           count=len(after.names), other=len(before.names)))
-    images = len(after.names)
-    weights = np.vstack((np.ones((1, images)), resampled_weights(images, resamples, seed)))
-    if kind is None:
-        values = average_precision(after, weights).mean(axis=1) - average_precision(before, weights).mean(axis=1)
-    else:
-        values = _of_class(after, weights, kind) - _of_class(before, weights, kind)
-    drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2]) if len(drawn) else (np.nan, np.nan)
-    return Interval(estimate=float(values[0]), low=float(low), high=float(high))
-
-
-def _of_class(one: Detections, weights: Array, kind: int) -> Array:
-    values, has_objects = class_average_precision(one, weights)
-    return np.where(has_objects[:, kind], values[:, kind].mean(axis=1), np.nan)
+    return Bootstrap(before, resamples=resamples, seed=seed).difference(after).mean

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from yolograft import attach
+from yolograft.errors import BlockError
 from yolograft.host.models import short_text
+from yolograft.language import tr
 from yolograft.sites import Place as SitePlace
 from yolograft.sites import Probe, name_strides, probe, resolve, rows
 from yolograft.spec import Part, Site
@@ -151,10 +153,10 @@ def gate_of(x: Tensor, y: Tensor, kind: Kind) -> Tensor:
     (B, 1, H, W) for `spatial`, else (B, C, H, W). NaN where the input is 0 along the whole axes.
 
     Raises:
-        ValueError: the kind is `none`.
+        BlockError: the kind is `none`.
     """
     if kind == "none":
-        raise ValueError("a block of kind 'none' has no gate")
+        raise BlockError(tr("A block that adds or mixes has no gate."))
     axes: tuple[int, ...] = {"channel": (2, 3), "spatial": (1,), "both": ()}[kind]
     x, y = x.double(), y.double()
     if not axes:
@@ -226,11 +228,11 @@ def replaced(network: nn.Module, how: Mapping[Place, Replacement]) -> Iterator[N
             batch of one image, `other` keeps the image's own gate.
 
     Raises:
-        ValueError: a constant gate for a block that has none.
+        BlockError: a constant gate for a block that has none.
     """
     for place, one in how.items():
         if isinstance(one, Tensor) and place.kind == "none":
-            raise ValueError(f"the block at {place.name} has no gate that a constant could replace")
+            raise BlockError(tr("'{graft}' adds or mixes: it has no gate that a constant can replace.", graft=place.graft))
     handles = [place.block.register_forward_hook(_replacing(place, one)) for place, one in how.items()]
     try:
         yield

@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -65,6 +66,7 @@ class RecordingValidator:
     limit: int | None = None  # number of images, drawn with `seed`; None: all
     is_shuffled = False  # whether images of the same shape come in random order, from `seed`
     seed = 0
+    on_batch: Callable[[Mapping[str, Any]], object] | None = None  # called with each batch after the network ran
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -106,6 +108,8 @@ class RecordingValidator:
 
     def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
         """Record the detections of a batch, and update the metrics."""
+        if self.on_batch is not None:
+            self.on_batch(batch)
         detections = [_detection_rows(pred) for pred in preds]  # before the validator rescales the boxes in place
         self.batch_matches = []
         super().update_metrics(preds, batch)  # type: ignore[misc]
@@ -164,7 +168,8 @@ def _stack(image: int, *columns: Tensor) -> np.ndarray[Any, Any]:
 
 
 def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, device: str = "cpu", split: str = "val",
-             limit: int | None = None, seed: int = 0) -> Validated:
+             limit: int | None = None, seed: int = 0,
+             on_batch: Callable[[Mapping[str, Any]], object] | None = None) -> Validated:
     """Validate a detection network. It is not changed: a fused copy of it runs, with the hooks of its modules.
 
     The images come in random order, so that the next image in a batch is any image and not one of the same class.
@@ -178,6 +183,7 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
         split: `train`, `val` or `test`.
         limit: validate on this number of images of the split, drawn at random; None: on all.
         seed: of the random images.
+        on_batch: called with each batch of images (from 0 to 1) and labels, after the network ran.
 
     Raises:
         HostError: the model is no detection network.
@@ -193,8 +199,9 @@ def validate(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, devic
         stock = model.task_map[model.task]["validator"]
     else:
         stock = RTDETRValidator if isinstance(network, RTDETRDetectionModel) else DetectionValidator
-    cls = type(f"Recording{stock.__name__}", (RecordingValidator, stock), {"limit": limit, "seed": seed,
-                                                                              "is_shuffled": True})
+    cls = type(f"Recording{stock.__name__}", (RecordingValidator, stock), {
+        "limit": limit, "seed": seed, "is_shuffled": True,
+        "on_batch": staticmethod(on_batch) if on_batch else None})
     own = getattr(network, "args", None)
     arguments = {"model": "", "data": str(data), "imgsz": imgsz, "batch": batch, "device": device, "split": split,
                  "rect": True, "plots": False, "verbose": False, "workers": 0, "mode": "val", "task": "detect",
@@ -241,7 +248,9 @@ def quiet() -> Iterator[None]:
     level = LOGGER.level
     LOGGER.setLevel(logging.WARNING)
     try:
-        with patched((utils, "VERBOSE", False)):  # the progress bars of 8.3 read it, those of 8.4 the log's level
+        # the progress bars of 8.3 read VERBOSE, those of 8.4 the log's level
+        with patched((utils, "VERBOSE", False)), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'pin_memory'")  # 8.3 asks for it without a GPU, too
             yield
     finally:
         LOGGER.setLevel(level)

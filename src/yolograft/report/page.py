@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean, median
 
@@ -70,7 +70,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
                 _write(folder / "tables" / f"{name}.{format}", tables.render(table, format).encode())
         for figure, draw in FIGURES.items():
             for format in ("svg", "pdf"):
-                content = save(draw, summary, Translator("en"), format)
+                content = save(partial(draw, summary, Translator("en")), format)
                 if content is not None:
                     _write(folder / "figures" / f"{figure}.{format}", content)
         for path, say in pages.items():
@@ -99,7 +99,7 @@ def page(summary: Summary, say: Translator, images: Gallery, *, other: str | Non
         s=summary, plan=plan, say=say, requested=requested(), gallery=images, other=other, version=__version__,
         title=summary.study.folder.resolve().name,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
-        figures={name: inline(draw, name, summary, say) for name, draw in FIGURES.items()},
+        figures={name: inline(partial(draw, summary, say), name) for name, draw in FIGURES.items()},
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
         p_note="race_note" if plan.race else "p_note",
         costs=list(dict.fromkeys(name for row in summary.rows for name in row.costs)),

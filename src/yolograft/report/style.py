@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 from yolograft.report.summary import Summary
 from yolograft.study.verdict import Word
 
-__all__ = ["PAPER", "WORDS", "Draw", "Drawn", "Say", "Tips", "colour", "dash", "inline", "legend", "marker", "save", "short",
-           "text_colour", "tip"]
+__all__ = ["PAPER", "WORDS", "Draw", "Drawn", "Plain", "Say", "Tips", "colour", "dash", "inline", "legend", "marker", "save",
+           "short", "text_colour", "tip"]
 
 _TEXT, PAPER = "#123456", "#fefdfc"  # placeholders for the page's text and background colours
 WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.UNDECIDED: "#6b7079", Word.FEW: "#8a8f97"}
@@ -44,6 +44,7 @@ Say = Callable[..., str]
 Tips = list[tuple["int | None", str]]  # (index of the arm or None, text of the tooltip)
 Drawn = tuple[Figure, Tips]
 Draw = Callable[[Summary, Say], "Drawn | None"]
+Plain = Callable[[], "Drawn | None"]  # draws a figure in the current style
 
 
 def text_colour() -> str:
@@ -93,11 +94,11 @@ def legend(figure: Figure, tips: Tips, summary: Summary, arms: list[str], column
         tip(tips, handle, summary.places[arm], arm)
 
 
-def inline(draw: Draw, name: str, summary: Summary, say: Say) -> str | None:
+def inline(draw: Plain, name: str) -> str | None:
     """Return a figure as SVG for the page, with CSS colours, arms and tooltips; None if it has no data."""
     with mpl.rc_context({**_STYLE, **dict.fromkeys(_COLOUR_KEYS, _TEXT)}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # Chinese, which the fonts of the browser have
-        drawn = draw(summary, say)
+        drawn = draw()
         if drawn is None:
             return None
         figure, tips = drawn
@@ -119,17 +120,20 @@ def _marked(arm: int | None, text: str) -> str:
     return f'<g{owned} data-tip="{escape(text)}">'
 
 
-def save(draw: Draw, summary: Summary, say: Say, format: str) -> bytes | None:
-    """Return a figure as `svg` or `pdf`, black on a transparent background; None if it has no data."""
+def save(draw: Plain, format: str) -> bytes | None:
+    """Return a figure for a paper, in black, as `svg`, `pdf` or `png` (300 dpi, on white); None if it has no data."""
     with mpl.rc_context({**_STYLE, **dict.fromkeys(_COLOUR_KEYS, "black")}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a file of an arm can have a Chinese name
-        drawn = draw(summary, say)
+        drawn = draw()
         return _bytes(drawn[0], format) if drawn else None
 
 
 def _bytes(figure: Figure, format: str) -> bytes:
     FigureCanvasAgg(figure)
     file = io.BytesIO()
+    if format == "png":
+        figure.savefig(file, format=format, dpi=300, facecolor="white")
+        return file.getvalue()
     dateless = {"Date": None} if format == "svg" else {"CreationDate": None}
-    figure.savefig(file, format=format, transparent=True, metadata=dateless)
+    figure.savefig(file, format=format, dpi=300, transparent=True, metadata=dateless)  # the dpi of pictures in it
     return file.getvalue()

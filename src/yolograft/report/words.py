@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from yolograft.errors import GraftError, nearest
 from yolograft.language import tr
 
@@ -227,19 +229,23 @@ TEXTS = {
 
 
 class Translator:
-    """Translates the texts of the report, as in `Translator("zh")("helps")`. A text without a translation is unchanged.
+    """Translates the texts of a page, as in `Translator("zh")("helps")`. A text without a translation is unchanged.
+
+    Args:
+        language: `en` or `zh`.
+        texts: key -> (English, Chinese); by default the texts of the report of a study.
 
     Raises:
         GraftError: the report has no texts in this language.
     """
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, texts: Mapping[str, tuple[str, str]] = TEXTS) -> None:
         if language not in LANGUAGES:
             raise GraftError(tr("The report has no language '{language}'.{nearest} Expected one of: {languages}.",
                                 language=language, nearest=nearest(language, LANGUAGES), languages=", ".join(LANGUAGES)))
-        self.language = language
+        self.language, self.texts = language, texts
 
     def __call__(self, text: str, **values: object) -> str:
         """Return the text in the language, with the values inserted."""
-        translated = TEXTS[text][LANGUAGES.index(self.language)] if text in TEXTS else text
+        translated = self.texts[text][LANGUAGES.index(self.language)] if text in self.texts else text
         return translated.format(**values) if values else translated
