@@ -49,7 +49,7 @@ def looks(seeds, spent, arms):
 
 def found(differences, plan, rows=None, **more):
     """Whether any of these rows gets a word."""
-    decisions = decide(differences, plan, **more)
+    decisions = decide(differences, plan, words_only=True, **more)
     return any(decisions[row].word in WORDS for row in (range(len(differences)) if rows is None else rows))
 
 
@@ -88,7 +88,7 @@ def new_folders(rng, seeds, count=10):
     for number in range(count):
         data = table(rng, 1, seeds)
         old = old or old_rule(data)
-        (decision,) = decide(data, [(seeds, [0], register.left(past, ALPHA))])
+        (decision,) = decide(data, [(seeds, [0], register.left(past, ALPHA))], words_only=True)
         past.append(register.Entry(id=str(number), folder="", data="d", model="m", spent=decision.used,
                                    found=decision.word in WORDS))
         new = new or decision.word in WORDS
@@ -146,7 +146,7 @@ def copies_power(rng, copies, seeds, effect=1.0):
         rows += [(pool[place] - np.delete(pool, place, 0).mean(0))[None] for place in range(1, copies)]
     data = np.concatenate(rows)
     decisions = decide(data, looks((seeds,), (ALPHA,), len(data)),
-                       copies=range(4, 3 + copies) if copies > 2 else [])
+                       copies=range(4, 3 + copies) if copies > 2 else [], words_only=True)
     return False, decisions[0].word is Word.HELPS
 
 
@@ -154,7 +154,7 @@ def helps(rng, arms, counts, effect):
     """Whether an arm with this effect helps, by the old rule with all seeds, and by planned looks."""
     data = table(rng, arms, counts[-1], effects=[effect] + [0] * (arms - 1))
     old = bool(statistics.max_t(data)[0] <= ALPHA and data[0].mean() > 0)
-    return old, decide(data, looks(counts, spend(counts), arms))[0].word is Word.HELPS
+    return old, decide(data, looks(counts, spend(counts), arms), words_only=True)[0].word is Word.HELPS
 
 
 def coverage(rng, arms, seeds):
@@ -241,6 +241,23 @@ def _simulate(title: str, name: str, seed: int, studies: int) -> list[int]:
     return [int(one) for one in np.sum([simulate(rng) for _ in range(studies)], axis=0)]
 
 
+def _text(rows, tasks, done, studies, seed) -> str:
+    """Return the page with the rows that are finished."""
+    keys = {(title, name): key for key, (title, name, *_) in tasks.items()}
+    lines = ["# Calibration of the verdicts", "",
+             f"`python benchmarks/study_calibration.py --studies {studies} --seed {seed}`: {studies:,} simulated studies in each "
+             "row, with the functions that judge a real study; ± two standard errors. Effects are in standard deviations of a "
+             f"paired difference. {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}. *Old rule*: "
+             "version 0.1.0, which took every look as the only one."]
+    for title, names in rows.items():
+        found = [(name, done[keys[title, name]]) for name in names if keys[title, name] in done]
+        if found:
+            lines += ["", f"## {title}", "", "| | old rule | today |", "|---|---:|---:|"]
+        for name, (old, new) in found:
+            lines.append(f"| {name} | {percentage(old, studies) if old else ''} | {percentage(new, studies)} |")
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--studies", type=int, default=4000)
@@ -251,7 +268,7 @@ def main() -> None:
     args = options.parse_args()
     store = args.out.with_suffix(".json") if args.out else None
     done: dict[str, list[int]] = json.loads(store.read_text()) if store and store.exists() else {}
-    begun, lines = time.perf_counter(), []
+    begun = time.perf_counter()
     rows = {title: [name for name, _ in found if args.only in name] for title, found in _rows().items()}
     tasks = {f"{args.seed} {args.studies} {title} {name}": (title, name, args.seed, args.studies)
              for title, names in rows.items() for name in names}
@@ -262,19 +279,7 @@ def main() -> None:
             print(waiting[ended], done[waiting[ended]], flush=True)
             if store:
                 store.write_text(json.dumps(done, indent=1))
-    for title, names in rows.items():
-        lines += ["", f"## {title}", "", "| | old rule | today |", "|---|---:|---:|"]
-        for name in names:
-            counts = done[f"{args.seed} {args.studies} {title} {name}"]
-            old, new = (percentage(count, args.studies) for count in counts)
-            lines.append(f"| {name} | {old if counts[0] else ''} | {new} |")
-    head = ["# Calibration of the verdicts", "",
-            f"`python benchmarks/study_calibration.py --studies {args.studies} --seed {args.seed}`: {args.studies:,} simulated "
-            "studies in each row, with the functions that judge a real study; ± two standard errors. Effects are in standard "
-            f"deviations of a paired difference. {platform.system()}, Python {platform.python_version()}, NumPy "
-            f"{np.__version__}. *Old rule*: version 0.1.0, which took every look as the only one."]
-    if args.out:
-        args.out.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
+                args.out.write_text(_text(rows, tasks, done, args.studies, args.seed), encoding="utf-8")
     print(f"{time.perf_counter() - begun:.0f} s")
 
 

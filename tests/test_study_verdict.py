@@ -103,7 +103,7 @@ def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):
 @pytest.mark.parametrize(("arms", "real"), [(1, 0), (4, 0), (4, 2)])
 def test_the_family_wise_error_rate_is_at_most_five_percent(draw, arms, real):
     """Family-wise error rate, with and without arms that have an effect."""
-    studies = 1200
+    studies = 600
     helps, either = false_verdicts(np.random.default_rng(20), arms, 6, draw, real, studies)
     limit = stats.binom.ppf(0.9999, studies, 0.05)  # 99.99% quantile at a true rate of 5%
     assert either <= limit
@@ -112,5 +112,5 @@ def test_the_family_wise_error_rate_is_at_most_five_percent(draw, arms, real):
 
 def test_a_large_effect_is_found_with_high_power():
     rng = np.random.default_rng(21)
-    found = sum(quick_words(rng.normal(0.03, 0.01, (3, 6)))[0] is Word.HELPS for _ in range(200))
-    assert found > 190
+    found = sum(quick_words(rng.normal(0.03, 0.01, (3, 6)) - rng.normal(0, 0.01, (1, 6)))[0] is Word.HELPS for _ in range(200))
+    assert found > 150
