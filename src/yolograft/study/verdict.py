@@ -447,8 +447,8 @@ def _explained(decision: Decision, seeds: int, failed: int, pending: Look | None
         return word, ""
     if pending is not None:
         if not decision.look:
-            return Word.NONE, tr("no verdict before the planned look after {seeds} seeds.", seeds=pending.seeds)
-        return Word.NONE, tr("no verdict at the look after {seeds} seeds; the next planned look is after {next} seeds.",
+            return Word.NONE, tr("the first planned look is after {seeds} seeds.", seeds=pending.seeds)
+        return Word.NONE, tr("undecided at the look after {seeds} seeds; the next planned look is after {next} seeds.",
                              seeds=decision.look, next=pending.seeds)
     if decision.skewed:
         return Word.NONE, tr("the differences are skewed and the baseline varies less than the arms, so the sign-flip test is "
