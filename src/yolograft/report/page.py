@@ -133,16 +133,13 @@ def headline(summary: Summary, say: Translator) -> str:
     alarms = [row.name for row in summary.rows if row.control == "aa" and row.verdict is not None
               and row.verdict.word is Word.DIFFERS]
     if alarms:
-        return say("alarm", arms=comma.join(alarms), size=_effect(summary.verdicts[alarms[0]], say))
+        return say("alarm", arms=comma.join(alarms), size=_effect(summary, alarms[0], say))
     clauses = []
-    for word, plural in ((Word.HELPS, "help"), (Word.HURTS, "hurt")):
+    for word in (Word.HELPS, Word.HURTS):
         arms = by_word[word]
         if arms:
-            sizes = [_effect(summary.verdicts[arm], say) for arm in arms[:6]]
-            named = comma.join(f"{arm} ({size})" for arm, size in zip(arms[1:6], sizes[1:], strict=True)) \
-                if len(arms) > 1 else ""
-            named = comma.join(filter(None, [f"{arms[0]} ({sizes[0]} {summary.metric})", named]))
-            clauses.append(f"{named}{' …' if len(arms) > 6 else ''} {say(str(word) if len(arms) == 1 else plural)}")
+            named = comma.join(f"{arm} {say(str(word))} ({_effect(summary, arm, say)})" for arm in arms[:6])
+            clauses.append(named + (" …" if len(arms) > 6 else ""))
     if by_word[Word.EQUIVALENT]:
         arms = by_word[Word.EQUIVALENT]
         clauses.append(f"{comma.join(arms[:6])}{' …' if len(arms) > 6 else ''}{'：' if chinese else ': '}"
@@ -159,12 +156,11 @@ def headline(summary: Summary, say: Translator) -> str:
     return semicolon.join(clauses) + stop
 
 
-def _effect(verdict: Verdict, say: Translator) -> str:
+def _effect(summary: Summary, arm: str, say: Translator) -> str:
     """Return an effect with its interval."""
-    low, high = verdict.interval
-    size = _number(verdict.mean, sign=True)
-    return f"{size}, {_number(low, sign=True)} {'至' if say.language == 'zh' else 'to'} {_number(high, sign=True)}" \
-        if math.isfinite(low + high) else size
+    verdict = summary.verdicts[arm]
+    low, high = (_number(end, sign=True) for end in verdict.interval)
+    return say("effect", size=_number(verdict.mean, sign=True), metric=summary.metric, low=low, high=high)
 
 
 def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:

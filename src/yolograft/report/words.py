@@ -22,8 +22,7 @@ TEXTS = {
     "baseline": ("baseline", "基线"),
     "control": ("control", "对照"),
     # headline
-    "help": ("help", "有提升"),
-    "hurt": ("hurt", "有下降"),
+    "effect": ("{size} {metric}, 95% interval {low} to {high}", "{size} {metric}，95% 区间 {low} 至 {high}"),
     "nothing": ("No arm is shown to help or to hurt.", "没有方案被证实有提升或下降。"),
     "too few": ("There are too few runs for a verdict.", "运行次数太少，尚无法下结论。"),
     "alone": ("There is only the baseline and nothing to compare it with.", "只有基线，没有可比较的方案。"),
