@@ -114,3 +114,42 @@ def test_a_large_effect_is_found_with_high_power():
     rng = np.random.default_rng(21)
     found = sum(quick_words(rng.normal(0.03, 0.01, (3, 6)) - rng.normal(0, 0.01, (1, 6)))[0] is Word.HELPS for _ in range(200))
     assert found > 150
+
+
+def test_a_control_differs_and_never_helps():
+    table = scores(BASE, shifted(0.02), shifted(0.02))
+    helped, control = judge(table, "arm0", controls=["arm2"])
+    assert helped.word is Word.HELPS
+    assert control.word is Word.DIFFERS
+
+
+def test_an_arm_close_to_the_baseline_has_no_difference_larger_than_the_margin():
+    rng = np.random.default_rng(2)
+    base = rng.normal(0.7, 0.01, 12)
+    (verdict,) = judge(scores(base, base + rng.normal(0, 0.002, 12)), "arm0", margin=0.01)
+    assert verdict.word is Word.EQUIVALENT
+    assert "90% interval" in verdict.why()
+    assert sum(verdict.posterior) == pytest.approx(1)
+    assert verdict.posterior[1] > 0.95
+
+
+def test_arms_are_compared_with_the_mean_of_all_copies_of_the_baseline():
+    table = {"none": dict.fromkeys(range(6), 0.5), "se": dict.fromkeys(range(6), 0.6), "aa": dict.fromkeys(range(6), 0.4),
+             "aa2": dict.fromkeys(range(6), 0.6)}
+    by_arm = {one.arm: one for one in judge(table, "none", copies=["aa", "aa2"], controls=["aa", "aa2"])}
+    assert by_arm["se"].mean == pytest.approx(0.1)
+    assert by_arm["aa"].mean == pytest.approx(-0.15)
+    del table["aa2"][3]
+    assert judge(table, "none", copies=["aa", "aa2"])[0].seeds == 5, "a pair needs all copies"
+
+
+def test_skewed_arms_beside_a_quiet_baseline_get_no_word_against_their_tail():
+    rng = np.random.default_rng(5)
+    wrong = kept = 0
+    for _ in range(300):
+        table = rng.exponential(1, (4, 10)) - 1
+        decisions = decide(table, [(10, range(4), 0.05)])
+        wrong += any(one.word is Word.HURTS for one in decisions)
+        kept += any(one.skewed for one in decisions)
+    assert wrong <= stats.binom.ppf(0.9999, 300, 0.05)
+    assert kept > 20
