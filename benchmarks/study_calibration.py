@@ -1,13 +1,13 @@
 """Measure the error rates, power and coverage of a study's verdicts by simulation.
 
-    nice -n 10 python benchmarks/study_calibration.py [--studies 4000] [--seed 2024] [--out docs/results/study-calibration.md]
+    nice -n 10 python benchmarks/study_calibration.py [--studies 4000] [--seed 2024] [--out results.md] [--processes 1]
 
-A simulated study has one baseline and some arms, each run once per seed. A score is the effect of the seed, which is the same
-in all arms, plus independent noise of each run with standard deviation 1 / sqrt(2), so that a paired difference has 1. Null
-arms have the baseline's mean. A row counts the studies that give a word (helps or hurts) to any null arm, which may happen in
-5% at most. The rows are what people do with a study. The simulation calls the functions that judge a real study. Thresholds
-were chosen with seed 1; the published table has another seed. A finished row is stored beside the table (.json) and not
-repeated by a second call.
+A simulated study has one baseline and some arms, each run once per seed. A score is the effect of the seed, which is the
+same in all arms, plus independent noise of each run with standard deviation 1 / sqrt(2), so that a paired difference has 1.
+Null arms have the baseline's mean. A row counts the studies that give a word (helps or hurts) to any null arm, which may
+happen in 5% at most. The rows are what people do with a study. The simulation calls the functions that judge a real study.
+Thresholds were chosen with other seeds than that of the published table. A finished row is stored beside the table (.json)
+and not repeated by a second call.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def coverage(rng, arms, seeds):
     alone = any(not low <= effect <= high for (low, high), effect in
                 zip(map(statistics.t_interval, data), effects, strict=True))
     decisions = decide(data, looks((seeds,), (ALPHA,), arms))
-    return alone, any(not one.interval[0] <= effect <= one.interval[1] for one, effect in zip(decisions, effects, strict=True))
+    return alone, any(not one.interval[0] <= effect <= one.interval[1]
+                      for one, effect in zip(decisions, effects, strict=True))
 
 
 Row = tuple[str, Callable[[np.random.Generator], tuple[bool, bool]]]
@@ -181,23 +182,28 @@ def _rows() -> dict[str, list[Row]]:
         people.append((f"the same, planned (seeds=6..12); {arms} arm(s)", lambda r, a=arms: every_seed(r, a, planned=True)))
         people.append((f"planned looks=6,8,10,12; {arms} arm(s)", lambda r, a=arms: planned_looks(r, a)))
     for seeds in (6, 8):
-        people.append((f"ten arms one after another in one study; {seeds} seeds", lambda r, s=seeds: one_after_another(r, s)))
+        people.append((f"ten arms one after another in one study; {seeds} seeds",
+                       lambda r, s=seeds: one_after_another(r, s)))
     for seeds in (6, 8):
-        people.append((f"ten arms in ten folders, with the register; {seeds} seeds", lambda r, s=seeds: new_folders(r, s)))
+        people.append((f"ten arms in ten folders, with the register; {seeds} seeds",
+                       lambda r, s=seeds: new_folders(r, s)))
     for arms, seeds in ((1, 6), (4, 8)):
         people.append((f"the metric picked among four afterwards; {arms} arm(s), {seeds} seeds",
                        lambda r, a=arms, s=seeds: metric_afterwards(r, a, s)))
     for arms, seeds in ((1, 8), (1, 10), (4, 8), (4, 10)):
         people.append((f"an arm's worst fifth of runs fails; {arms} arm(s), {seeds} seeds",
                        lambda r, a=arms, s=seeds: failures(r, a, s)))
-    for arms, seeds, quiet in ((4, 6, 0.0), (4, 8, 0.0), (4, 10, 0.0), (4, 12, 0.0), (4, 8, 0.3), (4, 12, 0.3), (4, 8, 0.5), (4, 12, 0.5),
-                               (1, 6, 0.0), (1, 8, 0.0), (1, 12, 0.0)):
-        (people if quiet < 0.5 and arms > 1 else beyond).append((f"skewed differences with mean 0, the baseline's noise {quiet:g} times as large; {arms} arm(s), "
-                       f"{seeds} seeds", lambda r, a=arms, s=seeds, q=quiet: skewed(r, a, s, q)))
+    for arms, seeds, quiet in (
+            (4, 6, 0.0), (4, 8, 0.0), (4, 10, 0.0), (4, 12, 0.0), (4, 8, 0.3), (4, 12, 0.3), (4, 8, 0.5), (4, 12, 0.5),
+            (1, 6, 0.0), (1, 8, 0.0), (1, 12, 0.0)):
+        name = f"skewed differences with mean 0, the baseline's noise {quiet:g} times as large; {arms} arm(s), {seeds} seeds"
+        (people if quiet < 0.5 and arms > 1 else beyond).append(
+            (name, lambda r, a=arms, s=seeds, q=quiet: skewed(r, a, s, q)))
     plain: list[Row] = []
     for noise in NOISES:
         for arms, seeds in ((1, 6), (4, 6), (12, 6), (4, 10)):
-            plain.append((f"{noise}; {arms} arm(s), {seeds} seeds", lambda r, n=noise, a=arms, s=seeds: noise_of(r, n, a, s)))
+            plain.append((f"{noise}; {arms} arm(s), {seeds} seeds",
+                          lambda r, n=noise, a=arms, s=seeds: noise_of(r, n, a, s)))
         plain.append((f"{noise}; two arms that help by 3, two null arms; 8 seeds",
                       lambda r, n=noise: noise_of(r, n, 4, 8, [3, 3, 0, 0], (2, 3))))
     plain.append(("normal; two arms that help by 3, two null arms; looks=6,8,10,12", _partial))
@@ -218,11 +224,13 @@ def _rows() -> dict[str, list[Row]]:
                         for arms, seeds in ((1, 6), (4, 6), (1, 10), (4, 10))]
     return {
         "What people do: studies with a word for a null arm": people,
-        "What the rule does not see: skewed arms whose baseline is hardly quieter, and skewed differences of one arm": beyond,
+        "What the rule does not see: skewed arms whose baseline is hardly quieter, and skewed differences of one arm":
+            beyond,
         "Planned studies of other noises: the same": plain,
         "Power: studies in which the arm with the effect helps (old rule: the same seeds, one look)": power,
         "No difference larger than 0.01: studies that say so of any arm (true difference 0.01: an error)": same,
-        "Simultaneous 95% intervals: studies in which any true difference is outside (old rule: Student's, each alone)": cover,
+        "Simultaneous 95% intervals: studies in which any true difference is outside (old rule: Student's, each alone)":
+            cover,
     }
 
 
@@ -245,10 +253,10 @@ def _text(rows, tasks, done, studies, seed) -> str:
     """Return the page with the rows that are finished."""
     keys = {(title, name): key for key, (title, name, *_) in tasks.items()}
     lines = ["# Calibration of the verdicts", "",
-             f"`python benchmarks/study_calibration.py --studies {studies} --seed {seed}`: {studies:,} simulated studies in each "
-             "row, with the functions that judge a real study; ± two standard errors. Effects are in standard deviations of a "
-             f"paired difference. {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}. *Old rule*: "
-             "version 0.1.0, which took every look as the only one."]
+             f"`python benchmarks/study_calibration.py --studies {studies} --seed {seed}`: {studies:,} simulated studies in "
+             "each row, with the functions that judge a real study; ± two standard errors. Effects are in standard deviations "
+             f"of a paired difference. {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}. *Old "
+             "rule*: version 0.1.0, which took every look as the only one."]
     for title, names in rows.items():
         found = [(name, done[keys[title, name]]) for name in names if keys[title, name] in done]
         if found:

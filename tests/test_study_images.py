@@ -9,7 +9,6 @@ from detection_files import picture_file
 from yolograft.errors import GraftError
 from yolograft.study import run
 from yolograft.study.images import (
-    crossed_interval,
     RESAMPLED,
     Detections,
     crossed_interval, image_intervals,

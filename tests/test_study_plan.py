@@ -217,7 +217,8 @@ def test_the_dummy_loads_and_hashes_the_user_s_files(tmp_path):
 
 @pytest.mark.parametrize(("more", "seeds", "looks"), [
     ({"seeds": "6..9"}, 9, (6, 7, 8, 9)), ({"seeds": None, "looks": "6,8,10,12"}, 12, (6, 8, 10, 12)),
-    ({"seeds": 10, "looks": [6, 8]}, 10, (6, 8, 10)), ({"seeds": 6, "looks": "6"}, 6, ()), ({"seeds": 8, "looks": "8"}, 8, ())])
+    ({"seeds": 10, "looks": [6, 8]}, 10, (6, 8, 10)), ({"seeds": 6, "looks": "6"}, 6, ()),
+    ({"seeds": 8, "looks": "8"}, 8, ())])
 def test_looks_are_read(more, seeds, looks, tmp_path):
     made = plan(**more)
     assert len(made.seeds) == seeds
@@ -230,7 +231,8 @@ def test_looks_are_read(more, seeds, looks, tmp_path):
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    ({"looks": "8,6"}, "increasing numbers"), ({"looks": "6,x"}, "increasing numbers"), ({"looks": "0,6"}, "increasing numbers"),
+    ({"looks": "8,6"}, "increasing numbers"), ({"looks": "6,x"}, "increasing numbers"),
+    ({"looks": "0,6"}, "increasing numbers"),
     ({"looks": "6,12", "seeds": 8}, "the study has 8"), ({"seeds": "12..6"}, "must be a number of seeds"),
     ({"seeds": "6..12", "looks": "6"}, "leave out looks="), ({"looks": "6,8", "seeds": 8, "race": True}, "has one look"),
     ({"margin": 0}, "margin=0 must be"), ({"margin": "large"}, "margin=large must be"), ({"margin": -0.01}, "margin=-0.01"),

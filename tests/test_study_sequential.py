@@ -33,7 +33,7 @@ def test_the_error_rate_over_all_looks_is_exact_for_any_sizes_of_the_differences
     data = np.random.default_rng(state).standard_t(2, (3, looks[-1]))
     found = rate(data, looks, spent)
     assert found <= spent[-1] + 1e-12
-    assert found == pytest.approx(read(tables(data, looks), spent)[-1].used), "which `used` counts without trying every pattern"
+    assert found == pytest.approx(read(tables(data, looks), spent)[-1].used), "`used` counts it without trying all patterns"
     assert found > spent[-1] - 0.05, "and hardly less than what may be spent"
 
 
@@ -84,7 +84,7 @@ def test_the_interval_excludes_zero_exactly_if_the_arm_helps_or_hurts(arms, seed
                 assert high <= 0 > low
             elif not one.skewed:
                 assert low <= 0 <= high
-            assert (one.word is Word.EQUIVALENT) <= (-0.5 < one.narrow[0] and one.narrow[1] < 0.5)
+            assert (one.word is Word.EQUIVALENT) <= (one.narrow[0] > -0.5 and one.narrow[1] < 0.5)
 
 
 @pytest.mark.parametrize("state", range(3))

@@ -78,8 +78,8 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     intervals = image_intervals(study)
     for verdict in study.verdicts():
         interval = intervals.get(verdict.arm)
-        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=interval[0], high=interval[1]) \
-            if interval else ""
+        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=interval[0],
+                    high=interval[1]) if interval else ""
         print(f"{verdict.arm}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)

@@ -32,8 +32,8 @@ def _study() -> Command:
             Argument("modules", "", tr("a Python file whose classes rows of the model YAML name")),
             Argument("seeds", "6", tr("number of seeds, or a list such as 0,1,2. Fewer than 6 cannot give an answer. "
                                       "seeds=6..12 has a look after each number of seeds from 6 to 12")),
-            Argument("looks", "", tr("numbers of seeds after which verdicts are given, as in looks=6,8,10,12: the study ends "
-                                     "as soon as every arm has one, and the error rate stays 5%")),
+            Argument("looks", "", tr("numbers of seeds after which verdicts are given, as in looks=6,8,10,12: the study "
+                                     "ends as soon as every arm has one, and the error rate stays 5%")),
             Argument("margin", "0.01", tr("a difference of the metric up to this counts as none; None for no such verdict")),
             Argument("plan", "False", tr("True prints what these seeds can find and exclude, and runs nothing")),
             Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "

@@ -45,8 +45,10 @@ def verdicts(summary: Summary) -> Table:
                       interval(*verdict.t_interval, sign=True), interval(*verdict.bca_interval, sign=True),
                       interval(*summary.over_images.get(row.name, (math.nan, math.nan)), sign=True),
                       *(number(p) if verdict.seeds else "" for p in (verdict.p, verdict.p_holm, verdict.p_adjusted)),
-                      *(number(part, 2) for part in verdict.posterior), number(verdict.better[0], 2), number(verdict.detectable) if decided else "", size,
-                      f"no difference larger than {verdict.margin:g}" if verdict.word is Word.EQUIVALENT else str(verdict.word)])
+                      *(number(part, 2) for part in verdict.posterior), number(verdict.better[0], 2),
+                      number(verdict.detectable) if decided else "", size,
+                      f"no difference larger than {verdict.margin:g}" if verdict.word is Word.EQUIVALENT else
+                      str(verdict.word)])
     return table
 
 

@@ -28,7 +28,8 @@ TEXTS = {
     "alone": ("There is only the baseline and nothing to compare it with.", "只有基线，没有可比较的方案。"),
     "open arms": ("{n} more: no evidence either way", "另有 {n} 个方案没有证据表明有变化"),
     "none arms": ("{n} more: no verdict", "另有 {n} 个方案不下结论"),
-    "no word": ("There is no verdict yet, or none can be given: see the notes.", "目前没有结论，或者无法下结论：见下方说明。"),
+    "no word": ("There is no verdict yet, or none can be given: see the notes.",
+                "目前没有结论，或者无法下结论：见下方说明。"),
     "alarm": (
         "The A/A control {arms} differs from the baseline ({size}) although nothing was changed: do not trust the other "
         "verdicts of this study.",
@@ -106,10 +107,10 @@ TEXTS = {
         "未对多个方案或多次查看作校正。"),
     "posterior": ("worse / same / better", "更差 / 相同 / 更好"),
     "looks_note": (
-        "Looks planned or taken after {planned} seeds, taken so far: {taken}. They share one error rate: {used}% of {alpha}% "
-        "is used. Verdicts change at looks only.",
-        "计划或已进行的查看：{planned} 个种子之后；已进行：{taken}。各次查看共用同一错误率：{alpha}% 中已用 {used}%。结论只在"
-        "查看时给出。"),
+        "Looks planned or taken after {planned} seeds, taken so far: {taken}. They share one error rate: {used}% of "
+        "{alpha}% is used. Verdicts change at looks only.",
+        "计划或已进行的查看：{planned} 个种子之后；已进行：{taken}。各次查看共用同一错误率：{alpha}% 中已用 {used}%。结论"
+        "只在查看时给出。"),
     "added_note": (
         "Seeds or arms were added after the planned verdicts had been read. They are judged by what was left of the error "
         "rate, which is little. Plan looks before you start: looks=6,8,10,12.",
@@ -131,7 +132,8 @@ TEXTS = {
         "Smaller than what these seeds usually detect, so probably overestimated: {arms}.",
         "小于此种子数通常能检出的差值，因此很可能被高估：{arms}。"),
     "skew_note": (
-        "The differences of {arms} are strongly skewed. The test assumes that +d is as likely as −d; look at the single seeds.",
+        "The differences of {arms} are strongly skewed. The test assumes that +d is as likely as −d; look at the single "
+        "seeds.",
         "{arms} 的差值分布明显偏斜。检验假定 +d 与 −d 的可能性相同；请查看各个种子的结果。"),
     "failed_note": (
         "Pairs with a failed run count as the largest loss against “helps” and as the largest win against “hurts”: {arms}.",
@@ -154,10 +156,11 @@ TEXTS = {
         "Click a column header to sort. Point at an arm to highlight it in every figure.",
         "点击列标题可排序；将鼠标移到某个方案上，各图中会突出显示该方案。"),
     "forest_note": (
-        "Each tick is one seed, the dot is the mean, and the bar is its 95% interval, simultaneous over all arms. An arm helps "
-        "or hurts exactly if its bar excludes 0. The band is the interval of the A/A control: what no change looks like.",
-        "短竖线表示各个种子，圆点表示均值，横线表示对全部方案同时成立的 95% 置信区间。当且仅当横线不含 0 时，方案有提升或有下降。"
-        "色带为 A/A 对照的区间：没有任何改动时的样子。"),
+        "Each tick is one seed, the dot is the mean, and the bar is its 95% interval, simultaneous over all arms. An arm "
+        "helps or hurts exactly if its bar excludes 0. The band is the interval of the A/A control: what no change "
+        "looks like.",
+        "短竖线表示各个种子，圆点表示均值，横线表示对全部方案同时成立的 95% 置信区间。当且仅当横线不含 0 时，方案有提升"
+        "或有下降。色带为 A/A 对照的区间：没有任何改动时的样子。"),
     "cost_note": (
         "The dashed line is the Pareto front. For every arm below it, there is another arm that is at least as "
         "accurate and does not cost more.",

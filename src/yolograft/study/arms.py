@@ -134,7 +134,9 @@ def _split_items(text: str) -> list[str]:
 def _starts_arm(text: str) -> bool:
     call = _CALL.match(text)
     name = call["name"] if call else ""
-    return name in ("none", *CONTROLS, *_HELPERS) or bool(_COPY.fullmatch(name)) or len(split_outside(text, "@")) > 1 or bool(_YAML.search(text))
+    if name in ("none", *CONTROLS, *_HELPERS) or _COPY.fullmatch(name):
+        return True
+    return len(split_outside(text, "@")) > 1 or bool(_YAML.search(text))
 
 
 def read_value(text: str) -> Any:

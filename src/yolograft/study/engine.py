@@ -138,8 +138,8 @@ def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
     """Merge a plan with the recorded plan, log the looks that are complete, write the result, and return it.
 
     The caller holds the folder's lock. A server that several machines share holds the record. It is read, merged and written
-    in one transaction that locks the study for other machines, and `plan.yaml` in the folder is a copy. The looks are those of
-    the recorded plan: what the merged plan adds comes after them.
+    in one transaction that locks the study for other machines, and `plan.yaml` in the folder is a copy. The looks are those
+    of the recorded plan: what the merged plan adds comes after them.
     """
     rows = storage.rows()
     if not storage.shared:
@@ -188,8 +188,8 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
 def _looks(earlier: Plan, plan: Plan, seeds: int, where: str) -> tuple[int, ...]:
     """Return the looks of a plan that is merged with an earlier one; raises `GraftError` if it changes what was planned."""
     if plan.margin not in (earlier.margin, MARGIN):  # the default, if the command names no margin
-        raise GraftError(tr("{where} holds this study with margin={margin}, which is fixed before the first run. Use another "
-                            "folder for another margin.", where=where, margin=earlier.margin))
+        raise GraftError(tr("{where} holds this study with margin={margin}, which is fixed before the first run. Use "
+                            "another folder for another margin.", where=where, margin=earlier.margin))
     done = earlier.taken[-1].seeds if earlier.taken else 0
     planned = plan.looks or earlier.looks
     if planned and planned == plan.looks and done and [look for look in planned if look <= done] != [
@@ -217,7 +217,8 @@ def take_looks(plan: Plan, folder: Path, rows: Sequence[Row]) -> Plan:
     if file is not None and not plan.taken:
         earlier = register.find(file, entry)
         if earlier or plan.registered:
-            plan = replace(plan, registered={"id": entry.id, "alpha": register.left(earlier, ALPHA), "earlier": len(earlier)})
+            plan = replace(plan, registered={"id": entry.id, "alpha": register.left(earlier, ALPHA),
+                                             "earlier": len(earlier)})
     study = Study(folder, plan, tuple(rows))
     if study.taken == plan.taken:
         return plan

@@ -39,7 +39,9 @@ def pooled_spread(verdicts: Sequence[Verdict]) -> tuple[float, int]:
     """Return the pooled standard deviation of the arms' differences, and their number; (nan, 0) without two pairs."""
     parts = [(verdict.spread**2 * (verdict.seeds - 1), verdict.seeds - 1) for verdict in verdicts if verdict.seeds > 1]
     freedom = sum(count for _, count in parts)
-    return (math.sqrt(sum(square for square, _ in parts) / freedom), freedom + len(parts)) if freedom else (math.nan, 0)
+    if not freedom:
+        return math.nan, 0
+    return math.sqrt(sum(square for square, _ in parts) / freedom), freedom + len(parts)
 
 
 def foresee(plan: Plan, verdicts: Sequence[Verdict] = ()) -> Foresight:
@@ -48,7 +50,8 @@ def foresee(plan: Plan, verdicts: Sequence[Verdict] = ()) -> Foresight:
     if not spread > 0:
         spread, pairs = PUBLISHED, 0
     arms, seeds = max(1, len(plan.arms) - 1), len(plan.seeds)
-    return Foresight(spread=spread, pairs=pairs, detectable=statistics.detectable(spread, seeds, arms=arms, alpha=plan.alpha),
+    return Foresight(spread=spread, pairs=pairs,
+                     detectable=statistics.detectable(spread, seeds, arms=arms, alpha=plan.alpha),
                      excludable=statistics.excludable(spread, seeds, arms=arms, alpha=plan.alpha),
                      seeds=None if plan.margin is None else statistics.seeds_to_exclude(plan.margin, spread, arms=arms,
                                                                                         alpha=plan.alpha))
@@ -63,15 +66,16 @@ def sentences(plan: Plan, found: Foresight) -> list[str]:
     if math.isinf(found.detectable):
         lines.append(tr("{seeds} seeds cannot find any effect.", seeds=seeds))
     else:
-        lines.append(tr("{seeds} seeds and {arms} arms find a true effect of {effect:.4f} {metric} in four of five studies, and "
-                        "usually miss smaller ones.", seeds=seeds, arms=arms, effect=found.detectable, metric=plan.metric))
+        lines.append(tr("{seeds} seeds and {arms} arms find a true effect of {effect:.4f} {metric} in four of five studies, "
+                        "and usually miss smaller ones.", seeds=seeds, arms=arms, effect=found.detectable,
+                        metric=plan.metric))
     if not math.isinf(found.excludable):
-        lines.append(tr("For an arm without effect they exclude differences larger than {margin:.4f} in four of five studies.",
-                        margin=found.excludable))
+        lines.append(tr("For an arm without effect they exclude differences larger than {margin:.4f} in four of "
+                        "five studies.", margin=found.excludable))
     if plan.margin is not None:
         need = found.seeds
-        lines.append(tr("The margin is {margin:g}: {need} seeds are needed to exclude larger differences.", margin=plan.margin,
-                        need=need if need is not None else tr("more than 10000")))
+        lines.append(tr("The margin is {margin:g}: {need} seeds are needed to exclude larger differences.",
+                        margin=plan.margin, need=need if need is not None else tr("more than 10000")))
     if len(plan.schedule) > 1:
         lines.append(tr("Looks, with the error rate that is spent up to each: {looks}.", looks="; ".join(
             tr("{seeds} seeds {spent:.2f}%", seeds=look.seeds, spent=100 * look.spent) for look in plan.schedule)))

@@ -1,10 +1,10 @@
 """Crossed bootstrap over seeds and validation images: an interval of the mean difference for other trainings and images.
 
 Seeds and validation images are two samples, and every trained network is evaluated on every image. Both are resampled
-with replacement, independently of each other (Owen and Eckles 2012), the same for the arm and the baseline. Each arm's average
-precision is computed again from the stored detections of its trials (`images.npz`, see `runner.evaluate`). The interval
-describes other trainings that are validated on other images of the same source. A bootstrap of few seeds is too narrow, so
-the interval is Student's, with n - 1 degrees of freedom for n seeds, around the mean difference.
+with replacement, independently of each other (Owen and Eckles 2012), the same for the arm and the baseline. Each arm's
+average precision is computed again from the stored detections of its trials (`images.npz`, see `runner.evaluate`). The
+interval describes other trainings that are validated on other images of the same source. A bootstrap of few seeds is too
+narrow, so the interval is Student's, with n - 1 degrees of freedom for n seeds, around the mean difference.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def image_intervals(study: Study, *, metric: str | None = None, resamples: int =
 def crossed_interval(pairs: Array, level: float = 0.95) -> tuple[float, float]:
     """Return the interval of the mean difference from the differences (seeds, resamples of the images) of one arm.
 
-    Each resample of the images gets a resample of the seeds. The spread of their means, which misses the factor (n - 1) / n of
-    the seeds' variance, gives the standard error of a Student's interval around the mean.
+    Each resample of the images gets a resample of the seeds. The spread of their means, which misses the factor (n - 1) / n
+    of the seeds' variance, gives the standard error of a Student's interval around the mean.
     """
     seeds, resamples = pairs.shape
     weights = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), resamples).T / seeds

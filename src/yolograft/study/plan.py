@@ -26,7 +26,8 @@ __all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race", "looks", "margin", "register")
-_RECORD_KEYS = ("taken", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
+_RECORD_KEYS = ("taken", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command",
+                "yolograft")
 _HOST = "ultralytics"
 _SPAN = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -48,8 +49,8 @@ class Plan:
         margin: the largest difference of the metric that counts as none; None in plans of version 0.1.0, which had none.
         register: whether the study shares its error rate with this user's other studies of the same data (see `register`).
         taken: the looks that were taken.
-        registered: of a study in the register: its `id`, the error rate `alpha` that it may spend, and the number of `earlier`
-            studies of the same data and model.
+        registered: of a study in the register: its `id`, the error rate `alpha` that it may spend, and the number of
+            `earlier` studies of the same data and model.
         spelled: arm -> its graft with all settings written out, so that a changed default is detected.
         pictures, fingerprints, versions, hardware: description of the data, file hashes, package versions and machine
             at the start of the study.

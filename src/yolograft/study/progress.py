@@ -100,13 +100,14 @@ def look_sentences(study: Study) -> list[str]:
     if len(plan.schedule) > 1:
         looks = ", ".join(str(look.seeds) for look in taken) or "-"
         left = [str(look.seeds) for look in plan.schedule[len(taken):]]
-        found.append(tr("Looks taken after {looks} seeds; {used:.1f}% of the error rate of {alpha:.1f}% is used.", looks=looks,
-                        used=100 * study.spent, alpha=100 * plan.alpha))
+        found.append(tr("Looks taken after {looks} seeds; {used:.1f}% of the error rate of {alpha:.1f}% is used.",
+                        looks=looks, used=100 * study.spent, alpha=100 * plan.alpha))
         if left and study.needed == len(plan.seeds):
-            found[-1] += " " + tr("Planned looks: after {looks} seeds. Verdicts appear at looks only.", looks=", ".join(left))
+            found[-1] += " " + tr("Planned looks: after {looks} seeds. Verdicts appear at looks only.",
+                                  looks=", ".join(left))
     if plan.registered.get("earlier"):
-        found.append(tr("Study {number} of this data and model here: the earlier ones have left {alpha:.1f}% of the error rate "
-                        "of 5% (register=False counts this study alone).", number=plan.registered["earlier"] + 1,
+        found.append(tr("Study {number} of this data and model here: the earlier ones have left {alpha:.1f}% of the error "
+                        "rate of 5% (register=False counts this study alone).", number=plan.registered["earlier"] + 1,
                         alpha=100 * plan.alpha))
     return found
 

@@ -84,7 +84,8 @@ def read(tables: Sequence[Array], spent: Sequence[float]) -> list[Reading]:
         level = budget if first else float((largest >= largest[new].min() - statistics.TIE).mean()) if new.any() else 0.0
         crossed = crossed | new
         singles, adjusted = statistics.step_down(flipped)
-        readings.append(Reading(level=level, used=float(crossed.mean()), singles=singles, adjusted=adjusted, flipped=flipped))
+        readings.append(Reading(level=level, used=float(crossed.mean()), singles=singles, adjusted=adjusted,
+                                flipped=flipped))
     return readings
 
 
@@ -102,9 +103,10 @@ def intervals(table: Array, flipped: Array, levels: Sequence[float]) -> list[lis
     """Return for each level a simultaneous confidence interval of each arm's mean difference: the inverted max-T test.
 
     The interval of an arm holds every shift that the single-step test does not reject if it is subtracted from the arm's
-    differences. A pattern that flips the seeds of a set is at least as extreme as the observed one, exactly if the shift lies
-    between the mean of this set and the mean of the other seeds, or if another arm's statistic is as large. Both conditions
-    hold on an interval around the arm's mean, so the ends are order statistics over the patterns, without a search.
+    differences. A pattern that flips the seeds of a set is at least as extreme as the observed one, exactly if the shift
+    lies between the mean of this set and the mean of the other seeds, or if another arm's statistic is as large. Both
+    conditions hold on an interval around the arm's mean, so the ends are order statistics over the patterns, without a
+    search.
 
     Args:
         table: differences (arms, seeds), without missing pairs.
@@ -129,8 +131,8 @@ def intervals(table: Array, flipped: Array, levels: Sequence[float]) -> list[lis
         low = np.where(never, -math.inf, np.minimum(np.minimum(one, rest), mean - reach))
         high = np.where(never, math.inf, np.maximum(np.maximum(one, rest), mean + reach))
         for out, ends in zip(outs, found, strict=True):
-            inside = out < half
-            ends.append((float(np.partition(low, out)[out]), float(-np.partition(-high, out)[out])) if inside else (mean, mean))
+            ends.append((float(np.partition(low, out)[out]), float(-np.partition(-high, out)[out]))
+                        if out < half else (mean, mean))
     return found
 
 

@@ -216,8 +216,9 @@ def _takes_rng() -> bool:
 def posterior(differences: ArrayLike, margin: float) -> tuple[float, float, float]:
     """Return the posterior probabilities that the mean difference is below -margin, within the margin, and above it.
 
-    The Bayesian t-test of Benavoli et al. (2017) with the margin as the region of practical equivalence. Its correlation is 0,
-    since every seed is a training of its own on the same data. Student's t posterior of the mean has n - 1 degrees of freedom.
+    The Bayesian t-test of Benavoli et al. (2017) with the margin as the region of practical equivalence. Its correlation is
+    0, since every seed is a training of its own on the same data. Student's t posterior of the mean has n - 1 degrees of
+    freedom.
     """
     row = _finite(differences)
     if row.size < 2:

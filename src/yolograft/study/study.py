@@ -97,7 +97,8 @@ class Study:
     def taken(self) -> tuple[Look, ...]:
         """The looks that are complete, which are those at which verdicts have been given."""
         plan = self.plan
-        ended = {which for which, row in self.latest.items() if row.state == "complete" or (row.state == "failed" and row.reason)}
+        ended = {which for which, row in self.latest.items()
+                 if row.state == "complete" or (row.state == "failed" and row.reason)}
         ended |= {(arm, seed) for arm in self.stopped for seed in plan.seeds}
         bases = [plan.baseline, *(plan.copies if len(plan.copies) > 1 else ())]
         return plan.schedule[:completed(plan.schedule, ended, bases, plan.seeds)]
@@ -109,7 +110,7 @@ class Study:
 
     @cached_property
     def needed(self) -> int:
-        """Number of seeds after which every arm but the controls has its final word: all seeds, or those of an early look."""
+        """Number of seeds after which every arm but the controls has its final word: all, or those of an early look."""
         arms = {arm.name for arm in self.plan.arms if not arm.role} - {self.plan.baseline}
         decided = [one.decided for one in self.verdicts() if one.arm in arms]
         if self.taken and self.plan.looks and decided and all(decided):

@@ -1,8 +1,8 @@
 """Verdicts: for each arm one word about its difference from the baseline, and the statistics behind it.
 
-A word is given at a planned look only, and it stays: see `sequential`. The null hypothesis is that an arm and the baseline are
-exchangeable, so that a difference of +d is as likely as -d. Runs that failed count against every word. Where the differences
-themselves speak against the null hypothesis of symmetry, a word is withheld (see `doubt`).
+A word is given at a planned look only, and it stays: see `sequential`. The null hypothesis is that an arm and the baseline
+are exchangeable, so that a difference of +d is as likely as -d. Runs that failed count against every word. Where the
+differences themselves speak against the null hypothesis of symmetry, a word is withheld (see `doubt`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from yolograft.study import statistics
 from yolograft.study.race import differences
 from yolograft.study.sequential import Look, Reading, intervals, read
 
-__all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose", "completed", "decide", "differences", "doubt", "judge",
-           "spoken"]
+__all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose", "completed", "decide", "differences",
+           "doubt", "judge", "spoken"]
 
 ALPHA = 0.05  # family-wise error rate of a study
 MARGIN = 0.01  # mAP50-95; docs/study.md gives the reason
@@ -142,8 +142,8 @@ class Verdict:
         if -self.margin < self.narrow[0] and self.narrow[1] < self.margin:
             return tr("{text} The difference is not larger than {margin:g}.", text=text, margin=self.margin)
         if abs(self.mean) < self.detectable:
-            return tr("{text} The effect is smaller than what these seeds usually find ({effect:.4f}): effects that are found "
-                      "with low power are overestimated.", text=text, effect=self.detectable)
+            return tr("{text} The effect is smaller than what these seeds usually find ({effect:.4f}): effects that are "
+                      "found with low power are overestimated.", text=text, effect=self.detectable)
         return text
 
 
@@ -206,7 +206,7 @@ def completed(looks: Sequence[Look], ended: Collection[tuple[str, int]], bases: 
 
 def _table(scores: Mapping[str, Mapping[int, float]], baseline: str, arms: Sequence[str], seeds: Sequence[int],
            copies: Collection[str]) -> Array:
-    """Return the differences (arms, seeds); with several copies of the baseline, to the mean of the baseline and its copies."""
+    """Return the differences (arms, seeds); with copies of the baseline, to the mean of the baseline and its copies."""
     if len(copies) < 2:
         return differences(scores, baseline, arms, seeds)
     pool = {name: {seed: scores[name].get(seed, math.nan) for seed in seeds} for name in (baseline, *copies)}
@@ -253,8 +253,8 @@ def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, s
     decisions = [Decision(word=Word.NONE) for _ in table]
     if stopped is not None:
         for count, (seeds, rows, spent) in enumerate(looks, 1):
-            for place, one in zip(rows, _race(table[list(rows), :seeds], [stopped[row] for row in rows], spent, seeds, count),
-                                  strict=True):
+            outcome = _race(table[list(rows), :seeds], [stopped[row] for row in rows], spent, seeds, count)
+            for place, one in zip(rows, outcome, strict=True):
                 if decisions[place].word not in (Word.HELPS, Word.HURTS):
                     decisions[place] = one
         return decisions
@@ -342,11 +342,11 @@ def _one_side(interval: tuple[float, float], side: int) -> tuple[float, float]:
 def doubt(table: Array, copies: Sequence[int] = ()) -> float:
     """Return the pooled skewness of the differences if they speak against exchangeable arms; 0 otherwise.
 
-    If an arm and the baseline are exchangeable, the differences are symmetric, and since all arms share the baseline's noise,
-    the differences of two arms have a correlation of 1/2. Long tails on one side together with arms that hardly correlate show
-    a baseline that is quieter than the arms, and skewed arms. Most of such an arm's differences then have the sign opposite to
-    the tail though their mean is 0, and a word in this direction is not to be trusted. One arm alone shows no correlation, so
-    its skewness is only reported.
+    If an arm and the baseline are exchangeable, the differences are symmetric, and since all arms share the baseline's
+    noise, the differences of two arms have a correlation of 1/2. Long tails on one side together with arms that hardly
+    correlate show a baseline that is quieter than the arms, and skewed arms. Most of such an arm's differences then have the
+    sign opposite to the tail though their mean is 0, and a word in this direction is not to be trusted. One arm alone shows
+    no correlation, so its skewness is only reported.
 
     Args:
         table: differences (arms, seeds).
@@ -427,8 +427,8 @@ def _verdict(arm: str, pairs: dict[int, float], arms: int, decision: Decision, m
     return Verdict(
         arm=arm, word=word, reason=reason, differences=pairs, mean=float(np.mean(values)) if values else math.nan,
         p=decision.p, p_holm=decision.p_holm, p_adjusted=decision.p_adjusted, level=decision.level, look=decision.look,
-        looks=decision.looks, used=decision.used, interval=decision.interval, narrow=decision.narrow, stopped=stopped, margin=margin, failed=failed,
-        t_interval=statistics.t_interval(values), bca_interval=statistics.bca_interval(values),
+        looks=decision.looks, used=decision.used, interval=decision.interval, narrow=decision.narrow, stopped=stopped,
+        margin=margin, failed=failed, t_interval=statistics.t_interval(values), bca_interval=statistics.bca_interval(values),
         better=statistics.improvement(values), skew=statistics.skewness(values),
         posterior=statistics.posterior(values, margin) if margin is not None else (math.nan, math.nan, math.nan),
         detectable=statistics.detectable(spread, len(values), arms=arms),
@@ -451,15 +451,16 @@ def _explained(decision: Decision, seeds: int, failed: int, pending: Look | None
         return Word.NONE, tr("undecided at the look after {seeds} seeds; the next planned look is after {next} seeds.",
                              seeds=decision.look, next=pending.seeds)
     if decision.skewed:
-        return Word.NONE, tr("the differences are skewed and the baseline varies less than the arms, so the sign-flip test is "
-                             "not valid here (adjusted p {p:.3g}). Look at the single seeds, or run more.",
+        return Word.NONE, tr("the differences are skewed and the baseline varies less than the arms, so the sign-flip test "
+                             "is not valid here (adjusted p {p:.3g}). Look at the single seeds, or run more.",
                              p=decision.p_adjusted)
     if failed:
         return Word.NONE, tr("{failed} of {seeds} pairs have a failed run, and counted as losses (or as wins) they leave no "
                              "verdict. retry=True runs them again.", failed=failed, seeds=failed + seeds)
     if word is Word.FEW:
-        return Word.NONE, tr("earlier looks or studies have used the error rate: {level:.2g} of it is left, and {seeds} seeds "
-                             "cannot reach a smaller p than {smallest:.2g}. A look after {need} seeds could give a verdict.",
+        return Word.NONE, tr("earlier looks or studies have used the error rate: {level:.2g} of it is left, and {seeds} "
+                             "seeds cannot reach a smaller p than {smallest:.2g}. A look after {need} seeds could give "
+                             "a verdict.",
                              level=decision.level, seeds=decision.look, smallest=statistics.smallest_p(decision.look),
                              need=statistics.seeds_to_resolve(decision.level) if decision.level else "-")
     return word, ""
