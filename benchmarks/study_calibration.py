@@ -254,9 +254,9 @@ def _text(rows, tasks, done, studies, seed) -> str:
     keys = {(title, name): key for key, (title, name, *_) in tasks.items()}
     lines = ["# Calibration of the verdicts", "",
              f"`python benchmarks/study_calibration.py --studies {studies} --seed {seed}`: {studies:,} simulated studies in "
-             "each row, with the functions that judge a real study; ± two standard errors. Effects are in standard deviations "
-             f"of a paired difference. {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}. *Old "
-             "rule*: version 0.1.0, which took every look as the only one."]
+             "each row, with the functions that judge a real study; ± two standard errors. Effects are in standard "
+             f"deviations of a paired difference. {platform.system()}, Python {platform.python_version()}, NumPy "
+             f"{np.__version__}. *Old rule*: version 0.1.0, which took every look as the only one."]
     for title, names in rows.items():
         found = [(name, done[keys[title, name]]) for name in names if keys[title, name] in done]
         if found:

@@ -11,7 +11,8 @@ from yolograft.study import run
 from yolograft.study.images import (
     RESAMPLED,
     Detections,
-    crossed_interval, image_intervals,
+    crossed_interval,
+    image_intervals,
     resampled_ap,
     store_resampled_ap,
 )

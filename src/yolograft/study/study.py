@@ -111,10 +111,11 @@ class Study:
     @cached_property
     def needed(self) -> int:
         """Number of seeds after which every arm but the controls has its final word: all, or those of an early look."""
-        arms = {arm.name for arm in self.plan.arms if not arm.role} - {self.plan.baseline}
-        decided = [one.decided for one in self.verdicts() if one.arm in arms]
-        if self.taken and self.plan.looks and decided and all(decided):
-            return self.taken[-1].seeds
+        if self.plan.looks and self.taken:
+            arms = {arm.name for arm in self.plan.arms if not arm.role} - {self.plan.baseline}
+            decided = [one.decided for one in self.verdicts() if one.arm in arms]
+            if decided and all(decided):
+                return self.taken[-1].seeds
         return len(self.plan.seeds)
 
     @cached_property

@@ -252,8 +252,10 @@ def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, s
     """
     decisions = [Decision(word=Word.NONE) for _ in table]
     if stopped is not None:
+        before = 0.0
         for count, (seeds, rows, spent) in enumerate(looks, 1):
-            outcome = _race(table[list(rows), :seeds], [stopped[row] for row in rows], spent, seeds, count)
+            level, before = spent - before, spent  # what is added to a finished race has nothing left
+            outcome = _race(table[list(rows), :seeds], [stopped[row] for row in rows], level, seeds, count)
             for place, one in zip(rows, outcome, strict=True):
                 if decisions[place].word not in (Word.HELPS, Word.HURTS):
                     decisions[place] = one
@@ -405,7 +407,7 @@ def choose(seeds: int, mean: float, p_adjusted: float, *, alpha: float = ALPHA, 
     """Return the word for an arm of a race, given its number of paired seeds, mean difference and adjusted p-value."""
     if stopped:
         return Word.UNDECIDED
-    if seeds < statistics.seeds_to_resolve(alpha):
+    if statistics.smallest_p(seeds) > alpha:
         return Word.FEW
     if p_adjusted > alpha:
         return Word.UNDECIDED
