@@ -152,7 +152,7 @@ def test_lines_are_broken_by_their_width_on_the_screen(width: int) -> None:
                  "在 backbone 之后 use se@8 即可，" * 7):
         lines = language.wrap(text.strip(), width)
         assert len(lines) > 1
-        assert all(language._width(line) <= width + 2 for line in lines)  # a punctuation mark may stand beyond
+        assert all(language.width_of(line) <= width + 2 for line in lines)  # a punctuation mark may stand beyond
         assert not any(line[0] in "，。、" for line in lines)
         assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 

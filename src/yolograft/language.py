@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "pad", "requested", "tr", "translate", "wrap"]
+__all__ = ["LANGUAGES", "pad", "requested", "tr", "translate", "width_of", "wrap"]
 
 LANGUAGES = ("en", "zh")
 # The order in which GNU gettext reads them; YOLOGRAFT_LANG overrides all of them.
@@ -55,7 +55,7 @@ def translate(text: str) -> str:
 
 def pad(text: str, width: int, align: str = "<") -> str:
     """Return a text with spaces up to `width` columns, after it (`<`) or before it (`>`). A Chinese character takes two."""
-    spaces = " " * (width - _width(text))
+    spaces = " " * (width - width_of(text))
     return spaces + text if align == ">" else text + spaces
 
 
@@ -70,7 +70,7 @@ def wrap(text: str, width: int = 100) -> list[str]:
     lines = [""]
     for piece in pieces:
         # a full stop or a comma never starts a line
-        if lines[-1] and _width(lines[-1] + piece) > width and unicodedata.category(piece[0]) not in ("Po", "Pe", "Pf"):
+        if lines[-1] and width_of(lines[-1] + piece) > width and unicodedata.category(piece[0]) not in ("Po", "Pe", "Pf"):
             lines.append("")
         lines[-1] += piece if lines[-1] else piece.lstrip()
     return [line.rstrip() for line in lines if line.strip()]
@@ -100,5 +100,6 @@ def _is_wide(character: str) -> bool:
     return unicodedata.east_asian_width(character) in ("W", "F")
 
 
-def _width(text: str) -> int:
+def width_of(text: str) -> int:
+    """Return the number of columns of a text. A Chinese character takes two."""
     return sum(2 if _is_wide(character) else 1 for character in text)

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from yolograft import blocks
+from yolograft.analysis.block_training import new_block
 from yolograft.analysis.gates import Place, change_of, gate_of
-from yolograft.spec import Graft
 
 __all__ = ["BoxGates", "ClassGates", "Collector", "Example", "GateSummary"]
 
@@ -133,7 +132,7 @@ class _PlaceStatistics:
 
     def __init__(self, place: Place) -> None:
         channels = place.channels if place.kind in ("channel", "both") else 1
-        self.place, self.born = place, _new_block(place)
+        self.place, self.born = place, new_block(place)
         self.all, self.pairs = _Moments(channels), _Moments(channels)
         self.classes: dict[int, _Moments] = {}
         self.class_images: dict[int, int] = {}
@@ -144,6 +143,7 @@ class _PlaceStatistics:
         self.minimum, self.maximum = math.inf, -math.inf
         self.gate, self.changed, self.moved = (torch.empty(0),) * 3  # of the last batch
 
+    @torch.no_grad()
     def observe(self, x: Tensor, y: Tensor) -> None:
         """Keep the gate of a batch until its classes are known. Shapes (B, C, H, W)."""
         born = self.born.to(x.device)(x)
@@ -265,11 +265,3 @@ def _nanmean(values: Array, axis: int) -> Array:
     is_known = np.isfinite(values)
     count = is_known.sum(axis=axis)
     return np.where(count > 0, np.where(is_known, values, 0).sum(axis=axis) / np.maximum(count, 1), np.nan)
-
-
-def _new_block(place: Place) -> nn.Module:
-    """Return a new block with the settings of a place, as it was before the training."""
-    (part,) = Graft.parse(place.graft).parts
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return blocks.create(part.block, place.channels, **dict(part.settings)).eval()

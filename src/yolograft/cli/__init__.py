@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from yolograft import __version__
-from yolograft.cli import adopt, completion, data, data_pages, demo, mode_pages, models, modes, study, yamls
+from yolograft.cli import adopt, completion, data, data_pages, demo, explain, mode_pages, models, modes, study, yamls
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
@@ -34,7 +34,7 @@ def _groups() -> list[tuple[str, list[Command]]]:
         (tr("Look at models and blocks:"), models.commands()),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *study.commands(), *explain.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -138,4 +138,5 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": models.bench,
     "completion": _completion,
     "report": study.report,
+    "explain": explain.run,
 }

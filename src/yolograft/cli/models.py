@@ -9,7 +9,7 @@ from yolograft.cli.arguments import parse_bool, parse_positive_int
 from yolograft.cli.command import Argument, Command
 from yolograft.language import tr
 
-__all__ = ["bench", "blocks", "commands", "load_own_blocks", "modules", "show", "sites", "swap_argument"]
+__all__ = ["bench", "blocks", "commands", "load_own_blocks", "modules", "own_files", "show", "sites", "swap_argument"]
 
 
 def commands() -> list[Command]:
@@ -21,7 +21,8 @@ def _own_blocks() -> Argument:
     return Argument("blocks", "", tr("a Python file that defines your own blocks"))
 
 
-def _own_files() -> list[Argument]:
+def own_files() -> list[Argument]:
+    """Return the descriptions of the arguments `blocks` and `modules`."""
     return [_own_blocks(), Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))]
 
 
@@ -36,7 +37,7 @@ def _sites() -> Command:
         usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
                    Argument("graft", "", tr("the blocks to mark in the list, as in graft=se@8")), swap_argument(),
-                   Argument("imgsz", "640", tr("image size in pixels, for the sizes of the feature maps")), *_own_files()],
+                   Argument("imgsz", "640", tr("image size in pixels, for the sizes of the feature maps")), *own_files()],
         example="yolograft sites model=yolo11n.yaml")
 
 
@@ -46,7 +47,7 @@ def _show() -> Command:
         usage="model=MODEL [graft=BLOCK@SITE] [key=value ...]",
         arguments=[Argument("model", "yolo11n.yaml", tr("a model YAML or a checkpoint")),
                    Argument("graft", "", tr("the blocks to add, as in graft=se@8")), swap_argument(),
-                   Argument("imgsz", "640", tr("image size in pixels, for the GFLOPs")), *_own_files()],
+                   Argument("imgsz", "640", tr("image size in pixels, for the GFLOPs")), *own_files()],
         example="yolograft show model=yolo11n.yaml graft=se@8")
 
 
@@ -79,7 +80,7 @@ def _bench() -> Command:
                    Argument("runtime", "torch", tr("torch, onnxruntime or openvino, or several: runtime=torch,openvino")),
                    Argument("threads", "", tr("number of CPU threads; by default the runtime's own")),
                    Argument("device", "cpu", tr("cpu, or the number of a GPU")),
-                   Argument("json", "", tr("True prints JSON")), *_own_files()],
+                   Argument("json", "", tr("True prints JSON")), *own_files()],
         example='yolograft bench model=yolo11n.yaml graft="se@8; se@C3k2"')
 
 

@@ -33,7 +33,7 @@ from yolograft.modules.plugin import load_own
 from yolograft.patch import patched
 from yolograft.spec import Graft, Swap
 
-__all__ = ["run"]
+__all__ = ["check_device", "find_data", "run"]
 
 _OWN = ("graft", "swap", "blocks", "modules", "speed", "replace")
 _TEXTS = ("graft", "swap", "blocks", "modules", "name", "project")  # never read as a number: a run can be named 2024_08
@@ -78,9 +78,9 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         raise HostError(tr("imgsz={text}: expected a number of pixels, such as 640, or height and width, such as 480,640.",
                            text=sizes))
     if "device" in arguments:
-        arguments["device"] = _check_device(arguments["device"])
+        arguments["device"] = check_device(arguments["device"])
     if mode in ("train", "val", "tune", "benchmark") and arguments.get("data") is not None:
-        arguments["data"] = _find_data(arguments["data"], arguments.get("task"))
+        arguments["data"] = find_data(arguments["data"], arguments.get("task"))
     name = _model_name(arguments)
     try:
         model = open_model(name, arguments.pop("task", None))
@@ -243,7 +243,7 @@ def _add_defaults(mode: str, task: str, arguments: dict[str, Any]) -> None:
     arguments.update(added)
 
 
-def _check_device(device: Any) -> Any:
+def check_device(device: Any) -> Any:
     """Return a device as Ultralytics names it: `gpu` is the first GPU.
 
     Raises:
@@ -262,14 +262,14 @@ def _check_device(device: Any) -> Any:
     return device
 
 
-def _find_data(data: Any, task: Any) -> Any:
+def find_data(data: Any, task: Any) -> Any:
     """Return the data with each name completed: `coco8` is coco8.yaml, and a folder with one data YAML is that file.
 
     Raises:
         HostError: a data YAML does not exist.
     """
     if isinstance(data, (list, tuple)):
-        return [_find_data(item, task) for item in data]
+        return [find_data(item, task) for item in data]
     # Ultralytics looks for the data only after it has made the run folder, and its message is less helpful
     text, found = str(data), str(data)
     path = Path(text)

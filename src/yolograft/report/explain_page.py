@@ -35,7 +35,7 @@ def write(sections: Sequence[Build], folder: str | Path, *, title: str, headline
         sections: the functions that make the sections, in the order of the page.
         folder: where to write. It is created.
         title: the name at the top of the page.
-        headline: makes the first sentence of the page.
+        headline: makes the first sentence of the page, and below it a line for each other line of the text.
         facts: key of a text -> value, in the line below the headline.
         languages: `en`, `zh` or both.
         texts: texts of the sections, besides those of `explain_words`: key -> (English, Chinese).

@@ -9,8 +9,9 @@ A section is made by a function of a `Translator`, so that one function makes it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from yolograft.language import pad, width_of
 from yolograft.report.style import Plain
 from yolograft.report.words import Translator
 
@@ -56,6 +57,13 @@ class Table:
         """Return the texts of all cells, the columns' first."""
         return [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in (self.head, *self.rows)]
 
+    def lines(self) -> list[str]:
+        """Return the table as lines of text in columns, for the console."""
+        rows = self.plain()
+        widths = [max(width_of(row[column]) for row in rows) for column in range(len(self.head))]
+        return ["  ".join(pad(cell, width, "<" if column in (0, *self.left) else ">")
+                          for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
@@ -74,19 +82,21 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One section of a page. The page shows paragraphs, tables and figures in this order.
+    """One section of a page. The page shows paragraphs, tables, figures and code in this order.
 
     Attributes:
         title: the heading.
         paragraphs: texts below the heading.
         figures: the figures.
         tables: the tables.
+        code: a command line or a file's content, below all others.
     """
 
     title: str
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Drawing, ...] = ()
-    tables: tuple[Table, ...] = field(default=())
+    tables: tuple[Table, ...] = ()
+    code: str = ""
 
 
 Build = Callable[[Translator], Section]

@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 from yolograft.report.summary import Summary
 from yolograft.study.verdict import Word
 
-__all__ = ["PAPER", "WORDS", "Draw", "Drawn", "Plain", "Say", "Tips", "colour", "dash", "inline", "legend", "marker", "save",
-           "short", "text_colour", "tip"]
+__all__ = ["COLOURS", "PAPER", "WORDS", "Draw", "Drawn", "Plain", "Say", "Tips", "colour", "dash", "inline", "legend",
+           "marker", "save", "short", "text_colour", "tip"]
 
 _TEXT, PAPER = "#123456", "#fefdfc"  # placeholders for the page's text and background colours
 WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.DIFFERS: "#9a6300", Word.EQUIVALENT: "#1d63a8",
@@ -30,7 +30,7 @@ WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.DIFFERS: "#9a6300", 
 _PAGE = {_TEXT: "currentColor", PAPER: "var(--paper)", WORDS[Word.HELPS]: "var(--helps)",
          WORDS[Word.HURTS]: "var(--hurts)", WORDS[Word.DIFFERS]: "var(--warn)", WORDS[Word.EQUIVALENT]: "var(--accent)",
          WORDS[Word.NONE]: "var(--few)", WORDS[Word.UNDECIDED]: "var(--open)", WORDS[Word.FEW]: "var(--few)"}
-_COLOURS = ("#3b82c4", "#e0781e", "#1f9e77", "#c4629b", "#a88a14", "#8a6fd1", "#2aa5c0")  # legible on white and black
+COLOURS = ("#3b82c4", "#e0781e", "#1f9e77", "#c4629b", "#a88a14", "#8a6fd1", "#2aa5c0")  # legible on white and black
 _BASELINE = "#7d828b"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))  # for arms that share a colour
 _MARKERS = "osD^"
@@ -57,17 +57,17 @@ def text_colour() -> str:
 def colour(summary: Summary, arm: str) -> str:
     """Return an arm's colour. With more than seven arms, `dash` and `marker` distinguish arms of one colour."""
     place = summary.places[arm]
-    return _COLOURS[(place - 1) % len(_COLOURS)] if place else _BASELINE
+    return COLOURS[(place - 1) % len(COLOURS)] if place else _BASELINE
 
 
 def dash(summary: Summary, arm: str) -> Any:
     """Return an arm's line style."""
-    return _DASHES[(summary.places[arm] - 1) // len(_COLOURS) % len(_DASHES)] if summary.places[arm] else "-"
+    return _DASHES[(summary.places[arm] - 1) // len(COLOURS) % len(_DASHES)] if summary.places[arm] else "-"
 
 
 def marker(summary: Summary, arm: str) -> str:
     """Return an arm's marker."""
-    return _MARKERS[(summary.places[arm] - 1) // len(_COLOURS) % len(_MARKERS)] if summary.places[arm] else "o"
+    return _MARKERS[(summary.places[arm] - 1) // len(COLOURS) % len(_MARKERS)] if summary.places[arm] else "o"
 
 
 def short(text: str, most: int = 34) -> str:

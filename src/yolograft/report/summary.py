@@ -16,7 +16,7 @@ from yolograft.errors import DataError
 from yolograft.report import network
 from yolograft.report.network import Network
 from yolograft.study import Study, holdout
-from yolograft.study.images import image_intervals
+from yolograft.study.images import FILE, coco_ap, image_intervals
 from yolograft.study.statistics import pairing_gain, seeds_needed, t_interval
 from yolograft.study.verdict import Verdict, Word
 
@@ -272,6 +272,19 @@ class Summary:
             return image_intervals(self.study)
         except DataError:  # `gallery` reports the error in the section of the images
             return {}
+
+    @cached_property
+    def coco(self) -> dict[str, Spread]:
+        """Arm -> mAP50-95 by COCO's rule, of the trials with stored detections; empty if these cannot be read."""
+        found: dict[str, list[float]] = {}
+        try:
+            for (arm, _), row in self.study.latest.items():
+                file = self.study.folder_of(row.key) / FILE
+                if row.state == "complete" and file.is_file():
+                    found.setdefault(arm, []).append(float(coco_ap(file).mean()))
+        except DataError:  # `gallery` reports the error in the section of the images
+            return {}
+        return {arm: Spread.of(values) for arm, values in found.items()}
 
     @cached_property
     def network(self) -> Network:

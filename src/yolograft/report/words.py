@@ -144,6 +144,11 @@ TEXTS = {
         "to any arm.",
         "p：对配对差值作精确符号翻转检验；被竞速（racing）提前淘汰的方案种子较少，因此用 Holm 法对全部方案作多重比较"
         "校正。结论以此 p 值为准：至多 5% 的研究会把某个方案误判为“有提升”。"),
+    "coco_note": (
+        "The same matched boxes by COCO's rule: interpolated precision at 101 recall values, at most 100 detections in an "
+        "image. Ultralytics integrates the curve and counts up to 300.",
+        "相同的匹配框按 COCO 的规则计算：在 101 个召回率处取插值精度，每幅图像至多计 100 个检测框。Ultralytics 则对曲线"
+        "积分，至多计 300 个。"),
     "better_note": (
         "Probability that a run of the arm is better than the baseline's run with the same seed, with its 95% "
         "interval (Bouthillier et al. 2021).",
