@@ -113,7 +113,7 @@ def image_intervals(study: Study, *, metric: str | None = None, resamples: int =
         means[which] = values[:, _METRICS[name]].mean(axis=1)
     plan = study.plan
     bases = [plan.baseline, *(plan.copies if len(plan.copies) > 1 else ())]
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for arm in plan.arms:
         others = [name for name in bases if name != arm.name]
         pairs = [means[arm.name, seed] - np.mean([means[name, seed] for name in others], axis=0) for seed in plan.seeds
