@@ -160,6 +160,8 @@ def coco_average_precision(one: Detections) -> Array:
     Returns:
         (IoU thresholds,) array.
     """
+    if not len(one.image):
+        return np.zeros(len(IOU_THRESHOLDS))
     by_image = np.argsort(one.image, kind="stable")  # each image's detections in order of decreasing confidence
     starts = np.searchsorted(one.image[by_image], one.image[by_image], side="left")
     counted = np.zeros(len(one.image), dtype=bool)
@@ -172,7 +174,7 @@ def coco_average_precision(one: Detections) -> Array:
         recall = hits / totals[kind]
         found.append([envelope[np.searchsorted(recall[:, at], _GRID - 1e-9, side="left"), at].mean()
                       for at in range(hits.shape[1])])
-    return np.mean(found, axis=0) if found else np.zeros(one.correct.shape[1])
+    return np.mean(found, axis=0) if found else np.zeros(len(IOU_THRESHOLDS))
 
 
 def _areas(hits_so_far: Array, mass_so_far: Array, mass: Array, total: Array, line_to_zero: bool) -> Array:
