@@ -503,6 +503,13 @@ def test_seeds_and_arms_that_are_added_to_a_finished_study_are_looks(tmp_path):
         run(words(seeds=9, margin=0.02, epochs=1), tmp_path / "s")
 
 
+def test_a_pilot_of_few_seeds_is_no_look(tmp_path):
+    run(words(seeds=2, epochs=1), tmp_path / "s")
+    study = run(words(seeds=8, looks="6,8", epochs=1), tmp_path / "s", budget=0)
+    assert study.plan.taken == ()
+    assert study.plan.looks == (6, 8)
+
+
 def test_only_the_metric_of_the_plan_gets_a_word(tmp_path):
     study = run(words(arms="none; se@8 effect=0.3", seeds=6, epochs=1), tmp_path / "s", workers=2)
     (verdict,) = study.verdicts("mAP50")

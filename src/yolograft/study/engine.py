@@ -220,9 +220,11 @@ def take_looks(plan: Plan, folder: Path, rows: Sequence[Row]) -> Plan:
             plan = replace(plan, registered={"id": entry.id, "alpha": register.left(earlier, ALPHA),
                                              "earlier": len(earlier)})
     study = Study(folder, plan, tuple(rows))
-    if study.taken == plan.taken:
+    # a pilot of so few seeds that no word is possible is no look
+    taken = tuple(look for look in study.taken if look.seeds >= statistics.seeds_to_resolve())
+    if taken == plan.taken:
         return plan
-    plan = replace(plan, taken=study.taken)
+    plan = replace(plan, taken=taken)
     if file is not None:
         plan = replace(plan, registered=plan.registered or {"id": entry.id, "alpha": ALPHA, "earlier": 0})
         words = [one.word for one in study.verdicts()]
