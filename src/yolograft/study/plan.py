@@ -367,7 +367,7 @@ def _margin(value: Any) -> float | None:
     return float(read)
 
 
-def _numbers(value: Any) -> list[Any] | Any:
+def _numbers(value: Any) -> Any:
     """Parse `6..12`, a list with commas, or one value."""
     raw = read_value(value) if isinstance(value, str) else value
     if isinstance(raw, str) and (span := _SPAN.fullmatch(raw.strip())):
@@ -383,12 +383,12 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
         if looks is not None:
             raise SpecError(tr("seeds={seeds} is a look after each of these numbers of seeds: leave out looks=, or write "
                                "seeds={last}.", seeds=seeds, last=seeds.split("..")[-1]))
-        counts = _numbers(seeds)
-        if not counts:
+        spanned = _numbers(seeds)
+        if not spanned:
             raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
                                value=seeds))
-        looks, seeds = counts, counts[-1]
-    counts = _numbers(looks) if looks is not None else []
+        looks, seeds = spanned, spanned[-1]
+    counts: Any = _numbers(looks) if looks is not None else []
     counts = [counts] if isinstance(counts, int) and not isinstance(counts, bool) else counts
     whole = isinstance(counts, list) and all(type(one) is int and one > 0 for one in counts)
     if not whole or counts != sorted(set(counts)):
@@ -403,10 +403,10 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
 
 def _seeds(value: Any) -> tuple[int, ...]:
     """Parse a number of seeds (6 means 0 to 5) or a list of seeds."""
-    raw = _numbers(value)
+    raw: Any = _numbers(value)
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = list(range(raw))
-    whole = isinstance(raw, list) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
+    whole: bool = isinstance(raw, list) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
     if not whole or not raw or len(set(raw)) < len(raw):
         raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
                            value=value))

@@ -261,12 +261,12 @@ def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, s
                     decisions[place] = one
         return decisions
     tables = [table[list(rows), :seeds] for seeds, rows, _ in looks]
-    spent = [budget for _, _, budget in looks]
+    budgets = [budget for _, _, budget in looks]
     low_tables = [_filled(one, -1) for one in tables]
-    lows = read(low_tables, spent)
+    lows = read(low_tables, budgets)
     incomplete = any(np.isnan(one).any() for one in tables)
     high_tables = [_filled(one, 1) for one in tables] if incomplete else low_tables
-    highs = read(high_tables, spent) if incomplete else lows
+    highs = read(high_tables, budgets) if incomplete else lows
     for count, ((seeds, rows, _), low, high) in enumerate(zip(looks, zip(low_tables, lows, strict=True),
                                                               zip(high_tables, highs, strict=True), strict=True), 1):
         both = (low,) if low is high or not incomplete else (low, high)
