@@ -51,7 +51,7 @@ def compare(tables):
         seen, out = race(table)
         used = ~np.isnan(seen)
         runs += table.size + table.shape[1], used.sum() + used.any(axis=0).sum()
-        full = [choose(table.shape[1], table[i].mean(), p) for i, p in enumerate(adjust(table)[2])]
+        full = [choose(table.shape[1], table[i].mean(), p) for i, p in enumerate(statistics.max_t(table))]
         grid = {i for i, word in enumerate(full) if word is Word.HELPS}
         losers += full.count(Word.HURTS)
         raced = {i for i, p in enumerate(adjust(seen, out)[2])

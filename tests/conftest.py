@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("YOLO_OFFLINE", "True")
+os.environ["YOLOGRAFT_REGISTER"] = "off"  # no test writes to the register of the person who runs it
 os.environ["YOLOGRAFT_LANG"] = "en"  # the tests compare English messages, on a machine with any locale
 
 DATA = Path(os.environ.get("YOLOGRAFT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")

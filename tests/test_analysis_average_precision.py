@@ -13,6 +13,7 @@ from yolograft.analysis.average_precision import (
     Detections,
     average_precision,
     class_average_precision,
+    coco_average_precision,
     difference,
 )
 from yolograft.analysis.validation import RecordingValidator, _goes_in_line_to_zero
@@ -154,3 +155,25 @@ def test_the_recorder_says_how_the_curve_ends():
     one = Empty()
     one.tables = {key: [np.zeros((0, 7))] for key in one.tables}
     assert one.arrays()["line_to_zero"] == _goes_in_line_to_zero()
+
+
+def test_coco_rule_equals_its_definition(tmp_path):
+    """Precision at a recall is the largest precision at that recall or above, as loops over 101 recall values."""
+    one = Detections.read(picture_file(tmp_path / "images.npz", skill=0.6))
+    expected = np.zeros((one.truths.shape[1], 10))
+    for kind in range(one.truths.shape[1]):
+        for at in range(10):
+            hits = one.correct[one.kind == kind, at].cumsum()
+            points = [(hit / one.truths[:, kind].sum(), hit / (place + 1)) for place, hit in enumerate(hits)]
+            expected[kind, at] = np.mean([max((p for recall, p in points if recall >= wanted - 1e-9), default=0)
+                                          for wanted in np.linspace(0, 1, 101)])
+    np.testing.assert_allclose(coco_average_precision(one), expected[one.truths.sum(axis=0) > 0].mean(axis=0))
+
+
+def test_coco_counts_a_hundred_detections_in_an_image(tmp_path):
+    arrays = {"names": np.array(["a.jpg"]), "shapes": np.array([[64, 64]]), "truths": np.zeros((1, 6), np.float32),
+              "detections": np.column_stack([np.zeros((150, 5)), np.linspace(1, 0.1, 150), np.zeros(150)]),
+              "correct": np.arange(150)[:, None].repeat(10, 1) == 120}
+    assert coco_average_precision(Detections.of(arrays)).tolist() == [0.0] * 10
+    arrays["correct"] = np.arange(150)[:, None].repeat(10, 1) == 0
+    assert coco_average_precision(Detections.of(arrays)).tolist() == [1.0] * 10

@@ -465,3 +465,55 @@ def test_wrong_arms_leave_no_files(tmp_path, arms, says):
     with pytest.raises(GraftError, match=re.escape(says)):
         run(words(arms=arms), tmp_path / "s")
     assert not (tmp_path / "s").exists()
+
+
+def test_a_study_with_looks_ends_as_soon_as_every_arm_has_a_word(tmp_path):
+    study = run(words(arms="none; se@8 effect=0.3; aa", seeds=10, looks="6,8,10", epochs=1), tmp_path / "s", workers=2)
+    helped, control = study.verdicts()
+    assert helped.word is Word.HELPS
+    assert helped.look == 8, "no p of six seeds is small enough for what the first look may spend"
+    assert control.word is Word.NONE
+    assert len(study.scores()["none"]) == 8
+    assert study.needed == 8
+    assert [look.seeds for look in study.plan.taken] == [6, 8]
+    assert "complete; 24 of 24" in status(tmp_path / "s")
+    assert Study.load(tmp_path / "s").plan.taken == study.plan.taken
+
+
+def test_no_word_is_given_between_looks(tmp_path):
+    study = run(words(arms="none; se@8 effect=0.3", seeds=12, looks="8,12", epochs=1, pause=0.01), tmp_path / "s", budget=0)
+    assert not study.scores()["none"]
+    (verdict,) = study.verdicts()
+    assert verdict.word is Word.NONE
+    assert "first planned look is after 8 seeds" in verdict.why()
+    assert study.plan.taken == ()
+
+
+def test_seeds_and_arms_that_are_added_to_a_finished_study_are_looks(tmp_path):
+    run(words(seeds=6, epochs=1), tmp_path / "s", workers=2)
+    run(words(seeds=7, epochs=1), tmp_path / "s", workers=2)
+    study = run(words(arms="none; cbam@8 effect=0.5", seeds=7, epochs=1), tmp_path / "s", workers=2)
+    assert [(look.seeds, look.arms) for look in study.plan.taken] == [
+        (6, ("se@8",)), (7, ("se@8",)), (7, ("cbam@8 effect=0.5",))]
+    added = study.verdicts()[1]
+    assert added.word is Word.NONE
+    assert "have used the error rate" in added.why()
+    assert study.spent <= 0.05
+    with pytest.raises(GraftError, match="cannot be changed"):
+        run(words(seeds=9, looks="5,9", epochs=1), tmp_path / "s")
+    with pytest.raises(GraftError, match="fixed before the first run"):
+        run(words(seeds=9, margin=0.02, epochs=1), tmp_path / "s")
+
+
+def test_a_pilot_of_few_seeds_is_no_look(tmp_path):
+    run(words(seeds=2, epochs=1), tmp_path / "s")
+    study = run(words(seeds=8, looks="6,8", epochs=1), tmp_path / "s", budget=0)
+    assert study.plan.taken == ()
+    assert study.plan.looks == (6, 8)
+
+
+def test_only_the_metric_of_the_plan_gets_a_word(tmp_path):
+    study = run(words(arms="none; se@8 effect=0.3", seeds=6, epochs=1), tmp_path / "s", workers=2)
+    (verdict,) = study.verdicts("mAP50")
+    assert verdict.word is Word.NONE
+    assert "mAP50 is not the metric of the plan" in verdict.why()

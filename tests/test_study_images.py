@@ -11,6 +11,7 @@ from yolograft.study import run
 from yolograft.study.images import (
     RESAMPLED,
     Detections,
+    crossed_interval,
     image_intervals,
     resampled_ap,
     store_resampled_ap,
@@ -47,7 +48,7 @@ def test_missing_and_broken_files_of_detections(tmp_path):
     study = study_with_pictures(tmp_path / "s")
     files = {which: study.folder_of(row.key) / "images.npz" for which, row in study.latest.items()}
     files["se@8", 1].unlink()
-    assert "se@8" in image_intervals(study), "the interval uses the pair that is left"
+    assert image_intervals(study) == {}, "one pair has no spread over seeds"
     picture_file(files["se@8", 0], names=[f"other{i}.jpg" for i in range(40)])
     with pytest.raises(GraftError, match="other images"):
         image_intervals(study)
@@ -81,3 +82,19 @@ def test_the_stored_resampled_ap_equals_the_computed_one(tmp_path, monkeypatch):
     picture_file(tmp_path / "images.npz", images=30, seed=4)
     assert not np.array_equal(resampled_ap(file)[1], values), "a result of older detections is not reused"
     store_resampled_ap(tmp_path / "nothing there")
+
+
+def test_the_crossed_interval_covers_the_noise_of_seeds_and_of_images():
+    """Null studies of six seeds: image effects are shared by all seeds, and each seed has its own noise."""
+    rng = np.random.default_rng(3)
+    wrong = alone = 0
+    for _ in range(300):
+        images, noise = rng.normal(0, 1, 60), rng.normal(0, 0.3, (6, 1))
+        drawn = rng.multinomial(60, np.full(60, 1 / 60), 200) / 60
+        pairs = (drawn @ images)[None] + noise
+        low, high = crossed_interval(pairs)
+        wrong += not low <= 0 <= high
+        low, high = np.quantile(pairs.mean(axis=0), [0.025, 0.975])
+        alone += not low <= 0 <= high
+    assert wrong <= 25
+    assert alone > 50, "resampling the images alone leaves the noise of the seeds out"

@@ -213,3 +213,57 @@ def test_the_dummy_loads_and_hashes_the_user_s_files(tmp_path):
     for key in ("blocks", "modules"):
         with pytest.raises(GraftError, match=r"gone\.py"):
             plan(**{key: str(tmp_path / "gone.py")})
+
+
+@pytest.mark.parametrize(("more", "seeds", "looks"), [
+    ({"seeds": "6..9"}, 9, (6, 7, 8, 9)), ({"seeds": None, "looks": "6,8,10,12"}, 12, (6, 8, 10, 12)),
+    ({"seeds": 10, "looks": [6, 8]}, 10, (6, 8, 10)), ({"seeds": 6, "looks": "6"}, 6, ()),
+    ({"seeds": 8, "looks": "8"}, 8, ())])
+def test_looks_are_read(more, seeds, looks, tmp_path):
+    made = plan(**more)
+    assert len(made.seeds) == seeds
+    assert made.looks == looks
+    assert [look.seeds for look in made.schedule] == list(looks or (seeds,))
+    assert made.schedule[-1].spent == 0.05
+    made.write(tmp_path / "plan.yaml")
+    assert Plan.read(tmp_path / "plan.yaml") == made
+    assert Plan.read(tmp_path / "plan.yaml", recorded=True).schedule == made.schedule
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    ({"looks": "8,6"}, "increasing numbers"), ({"looks": "6,x"}, "increasing numbers"),
+    ({"looks": "0,6"}, "increasing numbers"),
+    ({"looks": "6,12", "seeds": 8}, "the study has 8"), ({"seeds": "12..6"}, "must be a number of seeds"),
+    ({"seeds": "6..12", "looks": "6"}, "leave out looks="), ({"looks": "6,8", "seeds": 8, "race": True}, "has one look"),
+    ({"margin": 0}, "margin=0 must be"), ({"margin": "large"}, "margin=large must be"), ({"margin": -0.01}, "margin=-0.01"),
+    ({"register": "maybe"}, "must be True or False"), ({"arms": "none; aa(0)"}, "'aa\\(3\\)' are three"),
+    ({"arms": "none; aa(x)"}, "'aa\\(3\\)' are three")])
+def test_wrong_looks_margins_and_copies_are_refused(more, message):
+    with pytest.raises(GraftError, match=message):
+        plan(**more)
+
+
+def test_copies_of_the_baseline_are_arms():
+    made = plan(arms="none; se@8; aa(3)")
+    assert [arm.name for arm in made.arms] == ["none", "se@8", "aa", "aa2", "aa3"]
+    assert made.copies == ("aa", "aa2", "aa3")
+    assert {arm.role for arm in made.arms[2:]} == {"aa"}
+    assert plan(arms=[arm.name for arm in made.arms]).arms == made.arms
+    assert plan(arms="none; se@8; aa(3)", baseline="se@8").copies == (), "they are copies of the bare host"
+    assert len({trial.key for trial in made.trials()}) == 15
+
+
+def test_the_margin_is_recorded_and_a_plan_of_before_has_none(tmp_path):
+    made = plan()
+    assert made.margin == 0.01
+    assert plan(margin="None").margin is None
+    assert Plan.recorded({key: value for key, value in made.words().items() if key != "margin"}).margin is None
+
+
+def test_added_seeds_and_arms_are_looks_that_get_what_is_left():
+    made = plan(arms="none; se@8; cbam@8", seeds=6)
+    (first,) = made.schedule
+    more = replace(made, taken=(replace(first, arms=("se@8",)),), looks=(6, 8), seeds=tuple(range(8)))
+    assert [(look.seeds, look.arms) for look in more.schedule] == [
+        (6, ("se@8",)), (6, ("cbam@8",)), (8, ("se@8", "cbam@8"))]
+    assert [look.spent for look in more.schedule] == [0.05] * 3

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from yolograft.study import statistics
-from yolograft.study.verdict import Word, adjust, choose, judge
+from yolograft.study.verdict import Word, decide, judge
 
 
 def scores(*rows):
@@ -33,12 +33,19 @@ def test_fewer_than_six_seeds_are_always_too_few(seeds):
     assert "at least 6" in verdict.why()
 
 
-def test_runs_without_a_paired_run_are_not_used():
-    table = scores(BASE, shifted(0.02))
+def test_a_failed_run_counts_against_the_word_and_is_no_dropped_pair():
+    table = scores([*BASE, *BASE], [*shifted(0.02), *shifted(0.02)])
     del table["arm0"][3]
     (verdict,) = judge(table, "arm0")
-    assert verdict.seeds == 5
+    assert verdict.seeds == 11
     assert 3 not in verdict.differences
+    assert verdict.failed == 1
+    assert verdict.word is Word.HELPS, "eleven large wins outweigh one loss of the same size"
+    for seed in (4, 5, 6):
+        del table["arm1"][seed]
+    (verdict,) = judge(table, "arm0")
+    assert verdict.word is Word.NONE
+    assert "4 of 12 pairs have a failed run" in verdict.why()
 
 
 def test_an_arm_identical_to_the_baseline_is_no_evidence():
@@ -69,8 +76,7 @@ def false_verdicts(rng, arms, seeds, draw, real=0, studies=1200):
 
 def quick_words(table):
     """The rule of the verdict without the slow intervals; the next test checks that both agree."""
-    p_values = adjust(table)[2]
-    return [choose(table.shape[1], d.mean(), p) for p, d in zip(p_values, table, strict=True)]
+    return [one.word for one in decide(table, [(table.shape[1], range(len(table)), 0.05)])]
 
 
 def test_the_quick_rule_equals_the_verdict():
@@ -82,8 +88,8 @@ def test_the_quick_rule_equals_the_verdict():
 
 
 def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):
-    flipped, real = [], statistics._statistics
-    monkeypatch.setattr(statistics, "_statistics", lambda table: flipped.append(table.shape) or real(table))
+    flipped, real = [], statistics.flip
+    monkeypatch.setattr(statistics, "flip", lambda table: flipped.append(table.shape) or real(table))
     judge(scores(*np.random.default_rng(3).normal(0.7, 0.01, (9, 6))), "arm0")
     assert flipped == [(8, 6)]
 
@@ -97,7 +103,7 @@ def test_a_study_flips_its_signs_once_for_all_arms(monkeypatch):
 @pytest.mark.parametrize(("arms", "real"), [(1, 0), (4, 0), (4, 2)])
 def test_the_family_wise_error_rate_is_at_most_five_percent(draw, arms, real):
     """Family-wise error rate, with and without arms that have an effect."""
-    studies = 1200
+    studies = 600
     helps, either = false_verdicts(np.random.default_rng(20), arms, 6, draw, real, studies)
     limit = stats.binom.ppf(0.9999, studies, 0.05)  # 99.99% quantile at a true rate of 5%
     assert either <= limit
@@ -106,5 +112,45 @@ def test_the_family_wise_error_rate_is_at_most_five_percent(draw, arms, real):
 
 def test_a_large_effect_is_found_with_high_power():
     rng = np.random.default_rng(21)
-    found = sum(quick_words(rng.normal(0.03, 0.01, (3, 6)))[0] is Word.HELPS for _ in range(200))
-    assert found > 190
+    tables = (rng.normal(0.03, 0.01, (3, 6)) - rng.normal(0, 0.01, (1, 6)) for _ in range(200))
+    found = sum(quick_words(table)[0] is Word.HELPS for table in tables)
+    assert found > 150
+
+
+def test_a_control_differs_and_never_helps():
+    table = scores(BASE, shifted(0.02), shifted(0.02))
+    helped, control = judge(table, "arm0", controls=["arm2"])
+    assert helped.word is Word.HELPS
+    assert control.word is Word.DIFFERS
+
+
+def test_an_arm_close_to_the_baseline_has_no_difference_larger_than_the_margin():
+    rng = np.random.default_rng(2)
+    base = rng.normal(0.7, 0.01, 12)
+    (verdict,) = judge(scores(base, base + rng.normal(0, 0.002, 12)), "arm0", margin=0.01)
+    assert verdict.word is Word.EQUIVALENT
+    assert "90% interval" in verdict.why()
+    assert sum(verdict.posterior) == pytest.approx(1)
+    assert verdict.posterior[1] > 0.95
+
+
+def test_arms_are_compared_with_the_mean_of_all_copies_of_the_baseline():
+    table = {"none": dict.fromkeys(range(6), 0.5), "se": dict.fromkeys(range(6), 0.6), "aa": dict.fromkeys(range(6), 0.4),
+             "aa2": dict.fromkeys(range(6), 0.6)}
+    by_arm = {one.arm: one for one in judge(table, "none", copies=["aa", "aa2"], controls=["aa", "aa2"])}
+    assert by_arm["se"].mean == pytest.approx(0.1)
+    assert by_arm["aa"].mean == pytest.approx(-0.15)
+    del table["aa2"][3]
+    assert judge(table, "none", copies=["aa", "aa2"])[0].seeds == 5, "a pair needs all copies"
+
+
+def test_skewed_arms_beside_a_quiet_baseline_get_no_word_against_their_tail():
+    rng = np.random.default_rng(5)
+    wrong = kept = 0
+    for _ in range(300):
+        table = rng.exponential(1, (4, 10)) - 1
+        decisions = decide(table, [(10, range(4), 0.05)])
+        wrong += any(one.word is Word.HURTS for one in decisions)
+        kept += any(one.skewed for one in decisions)
+    assert wrong <= stats.binom.ppf(0.9999, 300, 0.05)
+    assert kept > 20

@@ -25,10 +25,11 @@ from yolograft.errors import DataError
 from yolograft.language import tr
 
 __all__ = ["IOU_THRESHOLDS", "Bootstrap", "Detections", "Differences", "Interval", "average_precision",
-           "class_average_precision", "difference", "resampled_weights"]
+           "class_average_precision", "coco_average_precision", "difference", "resampled_weights"]
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 _GRID = np.linspace(0, 1, 101)
+_COCO_DETECTIONS = 100  # in an image
 # sum of 1 - recall over the grid points from a number on
 _TAIL_SUMS = np.append(np.cumsum((1 - _GRID)[::-1])[::-1], 0.0)
 
@@ -148,6 +149,32 @@ def class_average_precision(one: Detections, weights: Array) -> tuple[Array, NDA
             hits_so_far = np.cumsum(weights[:, image[points[at]]], axis=1)
             values[:, kind, threshold] = _areas(hits_so_far, mass[:, at], mass[:, -1], totals[:, kind], one.line_to_zero)
     return values, totals > 0
+
+
+def coco_average_precision(one: Detections) -> Array:
+    """Return the mean average precision at each IoU threshold by COCO's rule, from the same matches of boxes.
+
+    COCO (Lin et al. 2014) takes the mean of the interpolated precision at 101 recall values, 0 beyond the last recall, and
+    counts at most 100 detections in an image. Ultralytics integrates the curve and counts up to 300.
+
+    Returns:
+        (IoU thresholds,) array.
+    """
+    if not len(one.image):
+        return np.zeros(len(IOU_THRESHOLDS))
+    by_image = np.argsort(one.image, kind="stable")  # each image's detections in order of decreasing confidence
+    starts = np.searchsorted(one.image[by_image], one.image[by_image], side="left")
+    counted = np.zeros(len(one.image), dtype=bool)
+    counted[by_image] = np.arange(len(by_image)) - starts < _COCO_DETECTIONS
+    totals, found = one.truths.sum(axis=0), []
+    for kind in np.flatnonzero(totals):
+        hits = np.cumsum(one.correct[counted & (one.kind == kind)], axis=0)  # (detections, thresholds)
+        precision = hits / np.arange(1, len(hits) + 1)[:, None]
+        envelope = np.vstack([np.maximum.accumulate(precision[::-1], axis=0)[::-1], np.zeros(hits.shape[1])])
+        recall = hits / totals[kind]
+        found.append([envelope[np.searchsorted(recall[:, at], _GRID - 1e-9, side="left"), at].mean()
+                      for at in range(hits.shape[1])])
+    return np.mean(found, axis=0) if found else np.zeros(len(IOU_THRESHOLDS))
 
 
 def _areas(hits_so_far: Array, mass_so_far: Array, mass: Array, total: Array, line_to_zero: bool) -> Array:

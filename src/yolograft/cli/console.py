@@ -14,11 +14,12 @@ from yolograft.errors import SpecError
 from yolograft.language import tr
 from yolograft.modules.plugin import load_own
 from yolograft.study import engine, holdout
+from yolograft.study.foresight import foresee, sentences
 from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
-from yolograft.study.verdict import spoken
+from yolograft.study.verdict import Verdict, spoken
 
 __all__ = ["choose_folder", "run", "sigterm_as_interrupt"]
 
@@ -41,7 +42,7 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
         GraftError: the plan or an option is invalid. No file has changed.
     """
     run_options = _parse_options(options)
-    score_test = run_options.pop("test", False)
+    score_test, foresee_only = run_options.pop("test", False), run_options.pop("plan", False)
     from_file: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     merged = {**from_file, **words}
     for key in ("modules", "blocks"):
@@ -52,6 +53,8 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     folder = choose_folder(file, merged, location)
     print(tr("Study {folder}: checking the data, the model and each arm ...", folder=folder), flush=True)
     requested = Plan.of(merged, folder)
+    if foresee_only:
+        return _foresee(requested, folder, run_options.get("storage"))
     plan = engine.begin(requested, folder)
     print(tr("{arms} arms x {seeds} seeds = {trials} trials; verdicts compare {metric} with the baseline '{baseline}'.",
              arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
@@ -75,14 +78,26 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     intervals = image_intervals(study)
     for verdict in study.verdicts():
         interval = intervals.get(verdict.arm)
-        images = tr(" 95% interval over validation images: {low:+.4f} to {high:+.4f}.", low=interval[0], high=interval[1]) \
-            if interval else ""
-        print(f"{verdict.arm}: {spoken(verdict.word)}. {verdict.why()}{images}")
+        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=interval[0],
+                    high=interval[1]) if interval else ""
+        print(f"{verdict.arm}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)
     command = shell.command("report", folder, *_storage_words(run_options))
     print(tr("Write the report, one page with tables and figures:\n  {command}", command=command))
     return 1 if study.failures() else 0
+
+
+def _foresee(plan: Plan, folder: Path, storage: str | None) -> int:
+    """Print what a plan can find and exclude; runs and writes nothing."""
+    pilot: list[Verdict] = []
+    if (folder / "plan.yaml").exists():
+        plan = engine.begin(plan, folder)
+        if storage is not None or (folder / "study.db").exists():
+            pilot = Study.load(folder, storage=storage).verdicts()
+    for line in sentences(plan, foresee(plan, pilot)):
+        print(line)
+    return 0
 
 
 def _storage_words(options: Mapping[str, Any]) -> list[str]:
@@ -137,7 +152,7 @@ def _parse_options(options: Mapping[str, str]) -> dict[str, Any]:
             if not options[key].isdecimal() or not int(options[key]):
                 raise SpecError(tr("{key}={value} must be a whole number of at least 1.", key=key, value=options[key]))
             parsed[key] = int(options[key])
-    for key in ("retry", "test"):
+    for key in ("retry", "test", "plan"):
         if key in options:
             if options[key].lower() not in ("true", "false"):
                 raise SpecError(tr("{key}={value} must be True or False.", key=key, value=options[key]))

@@ -30,10 +30,16 @@ def _study() -> Command:
                                     "and scale")),
             Argument("blocks", "", tr("a Python file that defines your own blocks")),
             Argument("modules", "", tr("a Python file whose classes rows of the model YAML name")),
-            Argument("seeds", "6", tr("number of seeds, or a list such as 0,1,2. Fewer than 6 cannot give an answer")),
+            Argument("seeds", "6", tr("number of seeds, or a list such as 0,1,2. Fewer than 6 cannot give an answer. "
+                                      "seeds=6..12 has a look after each number of seeds from 6 to 12")),
+            Argument("looks", "", tr("numbers of seeds after which verdicts are given, as in looks=6,8,10,12: the study "
+                                     "ends as soon as every arm has one, and the error rate stays 5%")),
+            Argument("margin", "0.01", tr("a difference of the metric up to this counts as none; None for no such verdict")),
+            Argument("plan", "False", tr("True prints what these seeds can find and exclude, and runs nothing")),
             Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "
                                               "accuracy, fitness")),
             Argument("baseline", "none", tr("the arm that the others are compared with")),
+            Argument("register", "True", tr("False counts this study alone, and not with your others of the same data")),
             Argument("race", "False", tr("True stops an arm that can no longer win")),
             Argument("name", "", tr("name of the study's folder; by default from data and model")),
             Argument("project", "runs/study", tr("the folder of the studies")),
@@ -77,7 +83,7 @@ def _report() -> Command:
         example="yolograft report runs/study/NAME")
 
 
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test")  # how to run, not what
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test", "plan")  # how to run, not what
 
 
 def run(words: Sequence[str]) -> int:

@@ -42,12 +42,17 @@ def forest(summary: Summary, say: Say) -> Drawn | None:
         return None
     figure, tips = Figure(figsize=(9, 0.8 + 0.4 * len(shown))), Tips()
     axes = figure.add_subplot()
+    floor = [one.interval for one in shown if summary.controls[one.arm] == "aa" and math.isfinite(one.interval[0])]
+    if floor:
+        axes.axvspan(min(low for low, _ in floor), max(high for _, high in floor), color=text_colour(), alpha=0.07,
+                     linewidth=0, zorder=0)
     for place, verdict in enumerate(reversed(shown)):
         colour, values = WORDS[verdict.word], list(verdict.differences.values())
-        low, high = verdict.t_interval
+        low, high = verdict.interval
         finite = math.isfinite(low)
         numbers = f"{verdict.mean:+.4f}" + (f"  [{low:+.4f}, {high:+.4f}]" if finite else "")
-        text = f"{verdict.arm}: {say(str(verdict.word))}\n{numbers}" + (f"\np = {verdict.p_adjusted:.3g}" if finite else "")
+        word = say(str(verdict.word), margin=f"{verdict.margin or 0:g}")
+        text = f"{verdict.arm}: {word}\n{numbers}" + (f"\np = {verdict.p_adjusted:.3g}" if finite else "")
         where = summary.places[verdict.arm], text
         tip(tips, axes.plot(values, [place - 0.24] * len(values), "|", color=colour, alpha=0.75, markersize=6)[0], *where)
         if finite:

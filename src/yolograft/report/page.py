@@ -24,12 +24,15 @@ from yolograft.report.summary import Summary
 from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
-from yolograft.study.verdict import Word
+from yolograft.study.verdict import Verdict, Word
 
 __all__ = ["page", "write"]
 
-_SIGNS = {Word.HELPS: "▲", Word.HURTS: "▼", Word.UNDECIDED: "●", Word.FEW: "○"}
-_CLASSES = {Word.HELPS: "helps", Word.HURTS: "hurts", Word.UNDECIDED: "open", Word.FEW: "few"}
+_SIGNS = {Word.HELPS: "▲", Word.HURTS: "▼", Word.DIFFERS: "◆", Word.EQUIVALENT: "＝", Word.UNDECIDED: "●", Word.FEW: "○",
+          Word.NONE: "○"}
+_CLASSES = {Word.HELPS: "helps", Word.HURTS: "hurts", Word.DIFFERS: "differs", Word.EQUIVALENT: "equivalent",
+            Word.UNDECIDED: "open", Word.FEW: "few", Word.NONE: "few"}
+_SKEWED = 1.5  # skewness of the differences that is worth a note
 _EFFECTS = (0.005, 0.01, 0.02)  # differences in mAP that papers report
 
 
@@ -112,7 +115,7 @@ def page(summary: Summary, say: Translator, images: Gallery, *, other: str | Non
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures={name: inline(partial(draw, summary, say), name) for name, draw in FIGURES.items()},
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
-        p_note="race_note" if plan.race else "p_note",
+        p_note="race_note" if plan.race else "p_note", spoken=lambda verdict: spoken(verdict, say),
         costs=list(dict.fromkeys(name for row in summary.rows for name in row.costs)),
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
         seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
@@ -129,26 +132,46 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
+def spoken(verdict: Verdict, say: Translator) -> str:
+    """Return the word of a verdict in the language of the page."""
+    return say(str(verdict.word), margin=f"{verdict.margin or 0:g}")
+
+
 def headline(summary: Summary, say: Translator) -> str:
-    """Return the study's result in one sentence."""
+    """Return the study's result in one sentence: an alarm of the A/A control, or effects with their intervals."""
     by_word, chinese = summary.headline, say.language == "zh"
     comma, semicolon, stop = ("、", "；", "。") if chinese else (", ", "; ", ".")
+    alarms = [row.name for row in summary.rows if row.control == "aa" and row.verdict is not None
+              and row.verdict.word is Word.DIFFERS]
+    if alarms:
+        return say("alarm", arms=comma.join(alarms), size=_effect(summary, alarms[0], say))
     clauses = []
-    for word, plural in ((Word.HELPS, "help"), (Word.HURTS, "hurt")):
+    for word in (Word.HELPS, Word.HURTS):
         arms = by_word[word]
         if arms:
-            named = comma.join(arms[:6]) + (" …" if len(arms) > 6 else "")
-            size = _number(summary.verdicts[arms[0]].mean, sign=True) if len(arms) == 1 else ""
-            verb = say(str(word) if len(arms) == 1 else plural)
-            clauses.append(f"{named} {verb}" + (f" ({size} {summary.metric})" if size else ""))
+            named = comma.join(f"{arm} {say(str(word))} ({_effect(summary, arm, say)})" for arm in arms[:6])
+            clauses.append(named + (" …" if len(arms) > 6 else ""))
+    if by_word[Word.EQUIVALENT]:
+        arms = by_word[Word.EQUIVALENT]
+        clauses.append(f"{comma.join(arms[:6])}{' …' if len(arms) > 6 else ''}{'：' if chinese else ': '}"
+                       + spoken(summary.verdicts[arms[0]], say))
     if not clauses:
         if not summary.verdicts:
             return say("alone")
+        if by_word[Word.NONE] and not by_word[Word.UNDECIDED]:
+            return say("no word")
         return say("too few" if by_word[Word.FEW] and not by_word[Word.UNDECIDED] else "nothing")
-    for word, key in ((Word.UNDECIDED, "open arms"), (Word.FEW, "few arms")):
+    for word, key in ((Word.UNDECIDED, "open arms"), (Word.FEW, "few arms"), (Word.NONE, "none arms")):
         if by_word[word]:
             clauses.append(say(key, n=len(by_word[word])))
     return semicolon.join(clauses) + stop
+
+
+def _effect(summary: Summary, arm: str, say: Translator) -> str:
+    """Return an effect with its interval."""
+    verdict = summary.verdicts[arm]
+    low, high = (_number(end, sign=True) for end in verdict.interval)
+    return say("effect", size=_number(verdict.mean, sign=True), metric=summary.metric, low=low, high=high)
 
 
 def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
@@ -157,10 +180,26 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     need = seeds_to_resolve()
     if len(plan.seeds) < need:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
-    for row in summary.rows:
-        if row.control == "aa" and row.verdict is not None and row.verdict.word is not Word.FEW:
-            passed = row.verdict.word is Word.UNDECIDED
-            texts.append(("plain" if passed else "warn", say("aa_ok" if passed else "aa_bad")))
+    texts += _look_notes(summary, say)
+    checked = [row.verdict.word for row in summary.rows if row.control == "aa" and row.verdict is not None
+               and row.verdict.word not in (Word.FEW, Word.NONE)]
+    if checked:
+        passed = Word.DIFFERS not in checked
+        texts.append(("plain" if passed else "warn", say("aa_ok" if passed else "aa_bad")))
+    if len(plan.copies) > 1:
+        texts.append(("plain", say("copies_note", n=len(plan.copies) + 1)))
+    claims = [verdict for verdict in summary.verdicts.values() if verdict.word in (Word.HELPS, Word.HURTS)]
+    weak = [verdict.arm for verdict in claims if abs(verdict.mean) < verdict.detectable]
+    if claims:
+        texts.append(("plain", say("winner_note")))
+    if weak:
+        texts.append(("warn", say("weak_note", arms=", ".join(weak))))
+    skewed = [verdict.arm for verdict in summary.verdicts.values() if abs(verdict.skew) > _SKEWED and verdict.seeds > 5]
+    if skewed:
+        texts.append(("warn", say("skew_note", arms=", ".join(skewed))))
+    failed = [f"{verdict.arm} ({verdict.failed})" for verdict in summary.verdicts.values() if verdict.failed]
+    if failed:
+        texts.append(("warn", say("failed_note", arms=", ".join(failed))))
     gains = [gain for gain in summary.pairing.values() if math.isfinite(gain)]
     if gains:
         gain = median(gains)
@@ -171,8 +210,8 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
                                    seeds=" / ".join(map(str, needed.values())))))
     if summary.test is not None:
         test, verdict = summary.test, summary.test.verdict()
-        low, high = (_number(one, sign=True) if math.isfinite(one) else "?" for one in verdict.t_interval)
-        texts.append(("plain", say("test_note", arm=test.arm, among=test.among, word=say(str(verdict.word)),
+        low, high = (_number(one, sign=True) if math.isfinite(one) else "?" for one in verdict.interval)
+        texts.append(("plain", say("test_note", arm=test.arm, among=test.among, word=spoken(verdict, say),
                                    size=_number(verdict.mean, sign=True), low=low, high=high, p=f"{verdict.p:.3f}")))
     elif len(summary.verdicts) > 1:
         texts.append(("plain", say("select_note")))
@@ -183,6 +222,22 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("plain", say("epochs_note", arms=len(plan.arms), taus=comma.join(taus))))
     if summary.cheaper is not None:
         texts.append(_cheaper(summary.study, summary.cheaper, say))
+    return texts
+
+
+def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
+    """Return the notes on the looks of the study and on the other studies of its data."""
+    study, texts = summary.study, list[tuple[str, str]]()
+    plan, taken, comma = study.plan, study.taken, "、" if say.language == "zh" else ", "
+    if len(plan.schedule) > 1:
+        texts.append(("plain", say("looks_note", taken=comma.join(str(look.seeds) for look in taken) or "–",
+                                   planned=comma.join(str(look.seeds) for look in plan.schedule),
+                                   used=f"{100 * study.spent:.1f}", alpha=f"{100 * plan.alpha:.1f}")))
+    if taken and taken[-1].spent >= plan.alpha and any(look.spent >= plan.alpha for look in taken[:-1]):
+        texts.append(("warn", say("added_note")))
+    earlier = plan.registered.get("earlier", 0)
+    if earlier:
+        texts.append(("warn", say("register_note", number=earlier + 1, alpha=f"{100 * plan.alpha:.1f}")))
     return texts
 
 

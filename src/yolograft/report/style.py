@@ -25,9 +25,11 @@ __all__ = ["COLOURS", "PAPER", "WORDS", "Draw", "Drawn", "Plain", "Say", "Tips",
            "marker", "save", "short", "text_colour", "tip"]
 
 _TEXT, PAPER = "#123456", "#fefdfc"  # placeholders for the page's text and background colours
-WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.UNDECIDED: "#6b7079", Word.FEW: "#8a8f97"}
+WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.DIFFERS: "#9a6300", Word.EQUIVALENT: "#1d63a8",
+         Word.UNDECIDED: "#6b7079", Word.FEW: "#8a8f97", Word.NONE: "#8b9098"}
 _PAGE = {_TEXT: "currentColor", PAPER: "var(--paper)", WORDS[Word.HELPS]: "var(--helps)",
-         WORDS[Word.HURTS]: "var(--hurts)", WORDS[Word.UNDECIDED]: "var(--open)", WORDS[Word.FEW]: "var(--few)"}
+         WORDS[Word.HURTS]: "var(--hurts)", WORDS[Word.DIFFERS]: "var(--warn)", WORDS[Word.EQUIVALENT]: "var(--accent)",
+         WORDS[Word.NONE]: "var(--few)", WORDS[Word.UNDECIDED]: "var(--open)", WORDS[Word.FEW]: "var(--few)"}
 COLOURS = ("#3b82c4", "#e0781e", "#1f9e77", "#c4629b", "#a88a14", "#8a6fd1", "#2aa5c0")  # legible on white and black
 _BASELINE = "#7d828b"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))  # for arms that share a colour

@@ -16,7 +16,7 @@ from yolograft.errors import DataError
 from yolograft.report import network
 from yolograft.report.network import Network
 from yolograft.study import Study, holdout
-from yolograft.study.images import image_intervals
+from yolograft.study.images import FILE, coco_ap, image_intervals
 from yolograft.study.statistics import pairing_gain, seeds_needed, t_interval
 from yolograft.study.verdict import Verdict, Word
 
@@ -141,6 +141,11 @@ class Summary:
         return {row.name: place for place, row in enumerate(self.rows)}
 
     @cached_property
+    def controls(self) -> dict[str, str]:
+        """Arm -> name of the control that it is; empty if it is none."""
+        return {arm.name: arm.role for arm in self.study.plan.arms}
+
+    @cached_property
     def shown(self) -> list[str]:
         """The arms in figures: all, or, if there are too many, the baseline and the arms with the smallest p."""
         if len(self.rows) <= _MAX_ARMS:
@@ -182,7 +187,7 @@ class Summary:
         for name in self.places:
             failed: dict[str, tuple[int, ...]] = {}
             others: dict[str, list[int]] = {"running": [], "waiting": []}
-            for seed in self.study.plan.seeds:
+            for seed in self.study.plan.seeds[:self.study.needed]:
                 row = self.study.latest.get((name, seed))
                 if row is not None and row.state == "failed" and row.reason:
                     failed[row.reason] = (*failed.get(row.reason, ()), seed)
@@ -199,8 +204,8 @@ class Summary:
 
     @property
     def planned(self) -> int:
-        """Number of trials in the plan."""
-        return len(self.study.plan.arms) * len(self.study.plan.seeds)
+        """Number of trials in the plan, without those that an early look has made needless."""
+        return len(self.study.plan.arms) * self.study.needed
 
     @cached_property
     def class_metric(self) -> str | None:
@@ -267,6 +272,19 @@ class Summary:
             return image_intervals(self.study)
         except DataError:  # `gallery` reports the error in the section of the images
             return {}
+
+    @cached_property
+    def coco(self) -> dict[str, Spread]:
+        """Arm -> mAP50-95 by COCO's rule, of the trials with stored detections; empty if these cannot be read."""
+        found: dict[str, list[float]] = {}
+        try:
+            for (arm, _), row in self.study.latest.items():
+                file = self.study.folder_of(row.key) / FILE
+                if row.state == "complete" and file.is_file():
+                    found.setdefault(arm, []).append(float(coco_ap(file).mean()))
+        except DataError:  # `gallery` reports the error in the section of the images
+            return {}
+        return {arm: Spread.of(values) for arm, values in found.items()}
 
     @cached_property
     def network(self) -> Network:

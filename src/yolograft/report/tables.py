@@ -29,22 +29,25 @@ def interval(low: float, high: float, *, sign: bool = False) -> str:
 
 def verdicts(summary: Summary) -> Table:
     """Return the main table: means, paired differences and verdicts of the arms."""
-    table = [["arm", "runs", summary.metric, "95% interval", "difference", "difference 95% interval (t)",
-              "difference 95% interval (BCa)", "difference 95% interval (images)", "p", "p (Holm)", "p (max-T)",
-              "P(better)", "smallest detectable", "parameters", "verdict"]]
+    table = [["arm", "runs", summary.metric, "95% interval", "difference", "difference 95% interval",
+              "difference 95% interval (t, alone)", "difference 95% interval (BCa, alone)",
+              "difference 95% interval (seeds and images)", "p", "p (Holm)", "p (max-T)",
+              "P(worse)", "P(same)", "P(better by more)", "P(better)", "smallest detectable", "parameters", "verdict"]]
     for row in summary.rows:
         spread, verdict = row.metrics[summary.metric], row.verdict
         start = [row.name, str(spread.runs), number(spread.mean), interval(spread.low, spread.high)]
         size = f"{row.costs['parameters']:.0f}" if "parameters" in row.costs else ""
         if verdict is None:
-            table.append([*start, *[""] * 9, size, "baseline"])
+            table.append([*start, *[""] * 13, size, "baseline"])
             continue
         decided = verdict.word is not Word.FEW
-        table.append([*start, number(verdict.mean, sign=True), interval(*verdict.t_interval, sign=True),
-                      interval(*verdict.bca_interval, sign=True),
+        table.append([*start, number(verdict.mean, sign=True), interval(*verdict.interval, sign=True),
+                      interval(*verdict.t_interval, sign=True), interval(*verdict.bca_interval, sign=True),
                       interval(*summary.over_images.get(row.name, (math.nan, math.nan)), sign=True),
                       *(number(p) if verdict.seeds else "" for p in (verdict.p, verdict.p_holm, verdict.p_adjusted)),
-                      number(verdict.better[0], 2), number(verdict.detectable) if decided else "", size,
+                      *(number(part, 2) for part in verdict.posterior), number(verdict.better[0], 2),
+                      number(verdict.detectable) if decided else "", size,
+                      f"no difference larger than {verdict.margin:g}" if verdict.word is Word.EQUIVALENT else
                       str(verdict.word)])
     return table
 

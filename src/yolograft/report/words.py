@@ -16,15 +16,24 @@ TEXTS = {
     "hurts": ("hurts", "有下降"),
     "no evidence either way": ("no evidence either way", "没有证据表明有变化"),
     "too few runs to say": ("too few runs to say", "运行次数太少，无法判断"),
+    "differs": ("differs", "有差异"),
+    "no difference larger than the margin": ("no difference larger than {margin}", "差异不超过 {margin}"),
+    "no verdict": ("no verdict", "不下结论"),
     "baseline": ("baseline", "基线"),
     "control": ("control", "对照"),
     # headline
-    "help": ("help", "有提升"),
-    "hurt": ("hurt", "有下降"),
+    "effect": ("{size} {metric}, 95% interval {low} to {high}", "{size} {metric}，95% 区间 {low} 至 {high}"),
     "nothing": ("No arm is shown to help or to hurt.", "没有方案被证实有提升或下降。"),
     "too few": ("There are too few runs for a verdict.", "运行次数太少，尚无法下结论。"),
     "alone": ("There is only the baseline and nothing to compare it with.", "只有基线，没有可比较的方案。"),
     "open arms": ("{n} more: no evidence either way", "另有 {n} 个方案没有证据表明有变化"),
+    "none arms": ("{n} more: no verdict", "另有 {n} 个方案不下结论"),
+    "no word": ("There is no verdict yet, or none can be given: see the notes.",
+                "目前没有结论，或者无法下结论：见下方说明。"),
+    "alarm": (
+        "The A/A control {arms} differs from the baseline ({size}) although nothing was changed: do not trust the other "
+        "verdicts of this study.",
+        "A/A 对照 {arms} 与基线有差异（{size}），而实际上没有任何改动：本研究的其他结论不可信。"),
     "few arms": ("{n} more: too few runs to say", "另有 {n} 个方案运行次数太少，无法判断"),
     # headings
     "Paired differences": ("Paired differences", "配对差值"),
@@ -45,7 +54,7 @@ TEXTS = {
     "runs": ("runs", "运行次数"),
     "difference": ("difference", "差值"),
     "95% interval": ("95% interval", "95% 置信区间"),
-    "over images": ("over images", "按图像重采样"),
+    "over images": ("seeds and images", "种子与图像重采样"),
     "adjusted p": ("adjusted p", "校正后 p"),
     "better in": ("P(better)", "优于基线的概率"),
     "detectable": ("detectable", "可检出差值"),
@@ -86,26 +95,72 @@ TEXTS = {
     "other language": ("中文", "English"),
     # sentences
     "interval_note": (
-        "95% interval (Student's t) of the mean paired difference, for each arm separately, without a correction for "
-        "several arms.",
-        "配对差值均值的 95% t 置信区间，各方案单独计算，未作多重比较校正。"),
+        "95% interval of the mean paired difference, simultaneous over all arms and looks: the test of the verdict, "
+        "inverted. It excludes 0 exactly if the arm helps or hurts.",
+        "配对差值均值的 95% 同时置信区间，对全部方案和各次查看同时成立，由判定所用的检验反演得到。当且仅当方案有提升或有"
+        "下降时，区间不含 0。"),
     "images_note": (
-        "95% interval of the same mean difference over other validation images of this kind: a bootstrap over the "
-        "images, with the same images for all arms and seeds, and without new trainings.",
-        "换用另一批同类验证图像时，同一差值均值的 95% 置信区间：对图像作自助法（bootstrap）重采样，各方案和种子使用相"
-        "同的重采样，不重新训练。"),
+        "95% interval of the same mean difference for other trainings and other validation images of this kind: seeds and "
+        "images are resampled together (crossed bootstrap, Owen and Eckles 2012).",
+        "换用另一批同类验证图像并重新训练时，同一差值均值的 95% 置信区间：对种子和图像同时重采样（交叉自助法，Owen 和 "
+        "Eckles，2012）。"),
     "p_note": (
-        "p: exact sign-flip test on the paired differences, corrected over all arms by Westfall and Young's max-T. "
-        "The verdict uses this p. The family-wise error rate is 5%: at most 5% of studies give a wrong “helps” or "
-        "“hurts” to any arm.",
-        "p：对配对差值作精确符号翻转检验，并用 Westfall–Young max-T 方法对全部方案作多重比较校正。结论以此 p 值为准，"
-        "总体错误率（FWER）为 5%：至多 5% 的研究会把某个方案误判为“有提升”或“有下降”。"),
+        "p: exact sign-flip test on the paired differences, corrected over all arms by Westfall and Young's max-T. Its null "
+        "hypothesis: an arm and the baseline are exchangeable, so +d is as likely as −d. The verdict uses this p. The "
+        "family-wise error rate over all arms and looks is 5%: at most 5% of studies give a wrong “helps” or “hurts” to "
+        "any arm.",
+        "p：对配对差值作精确符号翻转检验，并用 Westfall–Young max-T 方法对全部方案作多重比较校正。零假设：方案与基线可交换，"
+        "即差值为 +d 与 −d 的可能性相同。结论以此 p 值为准，全部方案和各次查看的总体错误率（FWER）为 5%：至多 5% 的研究会把"
+        "某个方案误判为“有提升”或“有下降”。"),
+    "posterior_note": (
+        "Bayesian reading beside the test: posterior probability that the true difference is below −{margin}, within "
+        "±{margin}, and above +{margin} (Benavoli et al. 2017). It is not corrected for several arms or looks.",
+        "检验之外的贝叶斯解读：真实差值低于 −{margin}、在 ±{margin} 以内、高于 +{margin} 的后验概率（Benavoli 等，2017）。"
+        "未对多个方案或多次查看作校正。"),
+    "posterior": ("worse / same / better", "更差 / 相同 / 更好"),
+    "looks_note": (
+        "Looks planned or taken after {planned} seeds, taken so far: {taken}. They share one error rate: {used}% of "
+        "{alpha}% is used. Verdicts change at looks only.",
+        "计划或已进行的查看：{planned} 个种子之后；已进行：{taken}。各次查看共用同一错误率：{alpha}% 中已用 {used}%。结论"
+        "只在查看时给出。"),
+    "added_note": (
+        "Seeds or arms were added after the planned verdicts had been read. They are judged by what was left of the error "
+        "rate, which is little. Plan looks before you start: looks=6,8,10,12.",
+        "在读取计划内的结论之后又追加了种子或方案。追加的部分只能使用剩余的错误率，而剩余很少。请在开始之前计划好查看："
+        "looks=6,8,10,12。"),
+    "register_note": (
+        "This is study {number} of this data and model on this machine. Together they may give a wrong word in 5% of cases, "
+        "so this study is judged at {alpha}%, which the earlier ones have left (register=False judges it alone).",
+        "这是本机上针对该数据集和模型的第 {number} 个研究。这些研究合计至多在 5% 的情况下误判，因此本研究按前面的研究剩余的 "
+        "{alpha}% 判定（register=False 则单独判定）。"),
+    "copies_note": (
+        "The baseline was run {n} times per seed (A/A copies included). Every arm is compared with the mean of these runs.",
+        "每个种子下基线运行 {n} 次（含 A/A 副本），各方案与这些运行的均值比较。"),
+    "winner_note": (
+        "An effect that is found is overestimated on average, the more so the lower the power was. Take the end of the "
+        "interval near 0 for planning.",
+        "被检出的效应平均而言会被高估，检验功效越低高估越多。做计划时请取区间靠近 0 的一端。"),
+    "weak_note": (
+        "Smaller than what these seeds usually detect, so probably overestimated: {arms}.",
+        "小于此种子数通常能检出的差值，因此很可能被高估：{arms}。"),
+    "skew_note": (
+        "The differences of {arms} are strongly skewed. The test assumes that +d is as likely as −d; look at the single "
+        "seeds.",
+        "{arms} 的差值分布明显偏斜。检验假定 +d 与 −d 的可能性相同；请查看各个种子的结果。"),
+    "failed_note": (
+        "Pairs with a failed run count as the largest loss against “helps” and as the largest win against “hurts”: {arms}.",
+        "含失败运行的配对在判定“有提升”时按最大损失计，在判定“有下降”时按最大收益计：{arms}。"),
     "race_note": (
         "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, because arms that "
         "racing stopped early have fewer seeds. The verdict uses this p: at most 5% of studies give a wrong “helps” "
         "to any arm.",
         "p：对配对差值作精确符号翻转检验；被竞速（racing）提前淘汰的方案种子较少，因此用 Holm 法对全部方案作多重比较"
         "校正。结论以此 p 值为准：至多 5% 的研究会把某个方案误判为“有提升”。"),
+    "coco_note": (
+        "The same matched boxes by COCO's rule: interpolated precision at 101 recall values, at most 100 detections in an "
+        "image. Ultralytics integrates the curve and counts up to 300.",
+        "相同的匹配框按 COCO 的规则计算：在 101 个召回率处取插值精度，每幅图像至多计 100 个检测框。Ultralytics 则对曲线"
+        "积分，至多计 300 个。"),
     "better_note": (
         "Probability that a run of the arm is better than the baseline's run with the same seed, with its 95% "
         "interval (Bouthillier et al. 2021).",
@@ -118,9 +173,11 @@ TEXTS = {
         "Click a column header to sort. Point at an arm to highlight it in every figure.",
         "点击列标题可排序；将鼠标移到某个方案上，各图中会突出显示该方案。"),
     "forest_note": (
-        "Each tick is one seed, the dot is the mean, and the bar is its 95% interval. A bar that does not cross zero "
-        "is not necessarily significant: the corrected p decides.",
-        "短竖线表示各个种子，圆点表示均值，横线表示 95% 置信区间。横线不跨过零并不代表显著，以校正后的 p 值为准。"),
+        "Each tick is one seed, the dot is the mean, and the bar is its 95% interval, simultaneous over all arms. An arm "
+        "helps or hurts exactly if its bar excludes 0. The band is the interval of the A/A control: what no change "
+        "looks like.",
+        "短竖线表示各个种子，圆点表示均值，横线表示对全部方案同时成立的 95% 置信区间。当且仅当横线不含 0 时，方案有提升"
+        "或有下降。色带为 A/A 对照的区间：没有任何改动时的样子。"),
     "cost_note": (
         "The dashed line is the Pareto front. For every arm below it, there is another arm that is at least as "
         "accurate and does not cost more.",

@@ -19,7 +19,8 @@ from yolograft.sites import probe
 
 __all__ = ["CONTROLS", "Plain", "apply"]
 
-CONTROLS = ("", "aa", "params", "gate1")
+COPIES = ("aa", *(f"aa{number}" for number in range(2, 10)))  # copies of the baseline, each with other noise
+CONTROLS = ("", *COPIES, "params", "gate1")
 _RELATIVE_NOISE = 1e-6  # standard deviation
 
 
@@ -65,8 +66,8 @@ def apply(network: nn.Module, control: str, seed: int) -> list[nn.Parameter]:
     if control not in CONTROLS:
         raise HostError(tr("No control is named '{control}'. Known: {controls}.", control=control,
                            controls=", ".join(CONTROLS[1:])))
-    if control == "aa":
-        _perturb_weights(network, seed)
+    if control in COPIES:
+        _perturb_weights(network, control, seed)
     elif control == "params":
         _replace_blocks(network, seed)
     elif control == "gate1":
@@ -74,8 +75,8 @@ def apply(network: nn.Module, control: str, seed: int) -> list[nn.Parameter]:
     return []
 
 
-def _perturb_weights(network: nn.Module, seed: int) -> None:
-    generator = torch.Generator().manual_seed(derive_seed("aa", seed))
+def _perturb_weights(network: nn.Module, control: str, seed: int) -> None:
+    generator = torch.Generator().manual_seed(derive_seed(control, seed))
     with torch.no_grad():
         for parameter in network.parameters():
             noise = torch.randn(parameter.shape, generator=generator).to(parameter)

@@ -8,6 +8,8 @@
              | ratios(BLOCK, SITE)        one arm per ratio (2, 4, 8, 16, 32) of one block at one site
              | aa | params | gate1 | scale     a control; `params` and `gate1` use the graft of the arm before
                                                them, or the one in parentheses: `params(GRAFT)`
+             | aa(3)                           three copies of the baseline, `aa`, `aa2` and `aa3`, with which every
+                                               arm is compared as well
 
 A path with spaces, commas, semicolons, `+` or brackets stands in quotes: `"my models/bifpn v2.yaml" + se@8`. An arm is named
 by the file's name alone, so that a report shows no folders.
@@ -40,6 +42,7 @@ _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<inside>.*)\))?", re.DOTAL
 _SCALE = re.compile(r"(?P<family>yolo[a-z]*-?v?\d+)(?P<scale>[tnsml])(?=$|[-.])")
 _YAML = re.compile(r"\.ya?ml[\"']?$", re.IGNORECASE)
 _PLAIN_PATH = re.compile(r"[\w.\-/\\:~]+")  # needs no quotes in the text of an arm
+_COPY = re.compile(r"aa[2-9]")
 _NEXT = {"t": "s", "n": "s", "s": "m", "m": "l", "l": "x"}
 
 
@@ -61,7 +64,7 @@ class Arm:
     def role(self) -> str:
         """Name of the control that this arm is, `scale` included; empty if the arm is no control."""
         word = re.split(r"[ (]", self.name)[0]
-        return word if word in CONTROLS else ""
+        return "aa" if _COPY.fullmatch(word) else word if word in CONTROLS else ""
 
     @property
     def bare(self) -> bool:
@@ -131,7 +134,9 @@ def _split_items(text: str) -> list[str]:
 def _starts_arm(text: str) -> bool:
     call = _CALL.match(text)
     name = call["name"] if call else ""
-    return name in ("none", *CONTROLS, *_HELPERS) or len(split_outside(text, "@")) > 1 or bool(_YAML.search(text))
+    if name in ("none", *CONTROLS, *_HELPERS) or _COPY.fullmatch(name):
+        return True
+    return len(split_outside(text, "@")) > 1 or bool(_YAML.search(text))
 
 
 def read_value(text: str) -> Any:
@@ -154,7 +159,9 @@ def _expand(item: str, previous: Sequence[Arm], host: Host | None, model: str) -
     call = _CALL.fullmatch(name_part)
     if not name_part:
         name_part = "none"  # "lr0=0.005" alone is the bare host with this train argument
-    elif call and call["name"] in CONTROLS:
+    elif call and call["name"] == "aa" and call["inside"] is not None:
+        return _copies(call["inside"], settings, suffix)
+    elif call and (call["name"] in CONTROLS or _COPY.fullmatch(call["name"])):
         return [_control(call["name"], call["inside"], settings, suffix, previous, model)]
     elif call and call["name"] in _HELPERS and host is not None:
         grafts = _helper(call["name"], call["inside"] or "", host, model)
@@ -229,11 +236,8 @@ def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: st
                                "letters {next}. Name the larger model: 'none model=LARGER'.", model=model,
                                next=", ".join(_NEXT)))
         return Arm(name=f"scale{suffix}", settings={"model": larger, **settings})
-    if name == "aa":
-        if inside:
-            raise SpecError(tr("'aa({inside})' is not a control: 'aa' is a copy of the baseline and takes no argument.",
-                               inside=inside))
-        return Arm(name=f"aa{suffix}", control="aa", settings=settings)
+    if name.startswith("aa"):
+        return Arm(name=f"{name}{suffix}", control=name, settings=settings)
     grafted = [arm for arm in previous if arm.graft != "none" and not arm.control]
     target = _configuration(inside, previous) if inside else grafted[-1] if grafted else Arm(name="none")
     if target.graft == "none" and not target.yaml:
@@ -242,6 +246,14 @@ def _control(name: str, inside: str | None, settings: dict[str, Any], suffix: st
     bare_name = target.name if inside or not target.yaml else f"{_quoted(target.yaml)} + {target.graft}"
     label = bare_name if target.yaml else target.graft  # without the train arguments of the arm before
     return replace(target, name=f"{name}({label}){suffix}", control=name, settings=settings)
+
+
+def _copies(inside: str, settings: dict[str, Any], suffix: str) -> list[Arm]:
+    if not re.fullmatch(r"[1-9]", inside.strip()):
+        raise SpecError(tr("'aa({inside})' is not a control: 'aa' is a copy of the baseline, and 'aa(3)' are three.",
+                           inside=inside))
+    names = ["aa", *(f"aa{number}" for number in range(2, int(inside) + 1))]
+    return [Arm(name=f"{name}{suffix}", control=name, settings=settings) for name in names]
 
 
 def _helper(name: str, inside: str, host: Host, model: str) -> list[str]:

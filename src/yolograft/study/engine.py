@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -23,12 +24,13 @@ from filelock import FileLock, Timeout
 
 from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
-from yolograft.study import statistics
+from yolograft.study import register, statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
 from yolograft.study.plan import Plan
 from yolograft.study.storage import HEARTBEAT, Row, Storage
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
+from yolograft.study.verdict import ALPHA, MARGIN, Word
 
 __all__ = ["Running", "View", "begin", "host_warnings", "lock_name", "power_warnings", "read_duration", "run"]
 
@@ -88,11 +90,14 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
             resources.enter_context(FileLock(folder / lock_name(storage), timeout=0))
             # open the server before writing the plan, so that a failed connection leaves no plan
             server = resources.enter_context(closing(Storage(folder, storage, create=True))) if storage else None
-            plan = _record(plan, folder, server)
+            if server is None:
+                begin(plan, folder)  # again, now with the lock
+            if server is None and not (folder / "plan.yaml").exists():
+                plan.write(folder / "plan.yaml")  # before the data base, as a folder with a data base alone is no study
             opened = server or resources.enter_context(closing(Storage(folder, create=True)))
+            plan = _record(plan, folder, opened)
             _Run(plan, folder, opened, engine, limit, racing, retry, view or (lambda *_: None)).go()
-            if server:  # other machines may have added arms and seeds
-                plan = _record(plan, folder, server)
+            plan = _record(plan, folder, opened)
             return Study(folder, plan, tuple(opened.rows()))
     except Timeout:
         raise GraftError(tr("The study in '{folder}' is being run by another process. Show its progress: yolograft "
@@ -129,22 +134,27 @@ def begin(plan: Plan, folder: Path) -> Plan:
     return _merged(Plan.read(folder / "plan.yaml", recorded=True), plan, tr("The folder '{folder}'", folder=folder))
 
 
-def _record(plan: Plan, folder: Path, server: Storage | None) -> Plan:
-    """Merge a plan with the recorded plan, write the result, and return it; the caller holds the folder's lock.
+def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
+    """Merge a plan with the recorded plan, log the looks that are complete, write the result, and return it.
 
-    With a server, the server holds the record. It is read, merged and written in one transaction that locks the study for
-    other machines, and `plan.yaml` in the folder is a copy.
+    The caller holds the folder's lock. A server that several machines share holds the record. It is read, merged and written
+    in one transaction that locks the study for other machines, and `plan.yaml` in the folder is a copy. The looks are those
+    of the recorded plan: what the merged plan adds comes after them.
     """
-    if server is None:
-        plan = begin(plan, folder)
-        plan.write(folder / "plan.yaml")
+    rows = storage.rows()
+    if not storage.shared:
+        file = folder / "plan.yaml"
+        earlier = take_looks(Plan.read(file, recorded=True), folder, rows)
+        plan = _merged(earlier, plan, tr("The folder '{folder}'", folder=folder))
+        plan.write(file)
         return plan
-    with server.locked() as connection:
+    with storage.locked() as connection:
         plan = begin(plan, folder)
-        text = server.plan(connection)
+        text = storage.plan(connection)
         if text is not None:
-            plan = _merged(Plan.recorded(yaml.safe_load(text)), plan, tr("The storage of '{folder}'", folder=folder))
-        server.write_plan(connection, plan.text())
+            earlier = take_looks(Plan.recorded(yaml.safe_load(text)), folder, rows)
+            plan = _merged(earlier, plan, tr("The storage of '{folder}'", folder=folder))
+        storage.write_plan(connection, plan.text())
         plan.write(folder / "plan.yaml")  # before the lock is released, since machines can share the folder
     return plan
 
@@ -162,14 +172,64 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
     plan.compare(earlier.words())
     # never remove arms or seeds: leaving out disappointing ones would invalidate the error rate
     names = {arm.name for arm in earlier.arms}
+    seeds = tuple(dict.fromkeys([*earlier.seeds, *plan.seeds]))
     merged = replace(plan, arms=(*earlier.arms, *(arm for arm in plan.arms if arm.name not in names)),
-                     seeds=tuple(dict.fromkeys([*earlier.seeds, *plan.seeds])), race=earlier.race or plan.race,
+                     seeds=seeds, race=earlier.race or plan.race, looks=_looks(earlier, plan, len(seeds), where),
+                     margin=earlier.margin, register=earlier.register and plan.register, taken=earlier.taken,
+                     registered=earlier.registered,
                      spelled={**earlier.spelled, **plan.spelled}, yamls={**plan.yamls, **earlier.yamls},
                      fingerprints={**earlier.fingerprints, **plan.fingerprints})
     if len({trial.key for trial in merged.trials()}) < len(merged.trials()):
         raise GraftError(tr("Two arms of this study are the same under different names. Its arms: {arms}.",
                             arms="; ".join(arm.name for arm in earlier.arms)))
     return merged
+
+
+def _looks(earlier: Plan, plan: Plan, seeds: int, where: str) -> tuple[int, ...]:
+    """Return the looks of a plan that is merged with an earlier one; raises `GraftError` if it changes what was planned."""
+    if plan.margin not in (earlier.margin, MARGIN):  # the default, if the command names no margin
+        raise GraftError(tr("{where} holds this study with margin={margin}, which is fixed before the first run. Use "
+                            "another folder for another margin.", where=where, margin=earlier.margin))
+    done = earlier.taken[-1].seeds if earlier.taken else 0
+    planned = plan.looks or earlier.looks
+    if planned and planned == plan.looks and done and [look for look in planned if look <= done] != [
+            look for look in (earlier.looks or (len(earlier.seeds),)) if look <= done]:
+        raise GraftError(tr("{where} holds a study whose verdicts were looked at after {done} seeds, by other looks than "
+                            "looks={looks}. Looks that were taken cannot be changed: plan looks after more seeds, or use "
+                            "another folder.", where=where, done=done, looks=",".join(map(str, plan.looks))))
+    if done and not planned and seeds > done:  # seeds that were added to a finished study are a further look
+        planned = (done,)
+    counts = tuple(dict.fromkeys([*(look for look in planned if look < seeds), seeds]))
+    return counts if len(counts) > 1 else ()
+
+
+def take_looks(plan: Plan, folder: Path, rows: Sequence[Row]) -> Plan:
+    """Return the plan with the looks that are complete now: a word may have been read at each of them.
+
+    A study with a look is entered in the register. Before its first look it has an error rate that holds if no other study
+    of the same data takes a look until then; at its first look the rate is settled.
+    """
+    file = register.path() if plan.register else None
+    prints = plan.fingerprints.get(plan.baseline, {})
+    entry = register.Entry(id=plan.registered.get("id") or secrets.token_hex(8), folder=str(folder.resolve()),
+                           data=prints.get("data", str(plan.settings["data"])),
+                           model=prints.get("model", str(plan.settings["model"])))
+    if file is not None and not plan.taken:
+        earlier = register.find(file, entry)
+        if earlier or plan.registered:
+            plan = replace(plan, registered={"id": entry.id, "alpha": register.left(earlier, ALPHA),
+                                             "earlier": len(earlier)})
+    study = Study(folder, plan, tuple(rows))
+    # a pilot of so few seeds that no word is possible is no look
+    taken = tuple(look for look in study.taken if look.seeds >= statistics.seeds_to_resolve())
+    if taken == plan.taken:
+        return plan
+    plan = replace(plan, taken=taken)
+    if file is not None:
+        plan = replace(plan, registered=plan.registered or {"id": entry.id, "alpha": ALPHA, "earlier": 0})
+        words = [one.word for one in study.verdicts()]
+        register.enter(file, replace(entry, spent=study.spent, found=Word.HELPS in words or Word.HURTS in words))
+    return plan
 
 
 def host_warnings(plan: Plan) -> list[str]:
@@ -308,7 +368,12 @@ class _Run:
                 self._start(row, slot)
 
     def _is_stopped(self, row: Row) -> bool:
-        if not self.racing or row.state == "running":
+        if row.state == "running":
+            return False
+        if self.plan.looks:  # once a look has decided every arm, further seeds change nothing
+            study = self._study()
+            return self.plan.seeds.index(row.seed) >= study.needed
+        if not self.racing:
             return False
         out = self._study().stopped
         # once all arms are stopped, the baseline needs no further runs either

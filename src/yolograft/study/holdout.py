@@ -68,7 +68,7 @@ def score(study: Study) -> Holdout:
     if holdout is not None:
         return holdout
     baseline, metric = study.plan.baseline, study.plan.metric
-    scores = {arm: by for arm, by in study.scores().items() if len(by) == len(study.plan.seeds)}
+    scores = {arm: by for arm, by in study.scores().items() if len(by) >= study.needed}
     if len(scores) + len(study.stopped) < len(study.plan.arms) or baseline not in scores or len(study.plan.arms) < 2:
         raise GraftError(tr("The held-out test split is scored once, at the end: the study must be complete first."))
     arms = [arm for arm in study.plan.arms if arm.name != baseline]
@@ -76,7 +76,7 @@ def score(study: Study) -> Holdout:
     arm = max((one for one in candidates if one in scores), key=lambda one: mean(scores[one].values()), default="")
     if not arm:
         raise GraftError(tr("The held-out test split is scored for the best arm, but the race stopped all arms."))
-    test_scores = {name: {seed: _score_trial(study, name, seed, metric) for seed in study.plan.seeds}
+    test_scores = {name: {seed: _score_trial(study, name, seed, metric) for seed in study.plan.seeds[:study.needed]}
                    for name in (baseline, arm)}
     holdout = Holdout(arm=arm, among=len(candidates), metric=metric, baseline=baseline, scores=test_scores)
     text = json.dumps(asdict(holdout))

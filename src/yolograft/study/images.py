@@ -1,34 +1,42 @@
-"""Paired bootstrap over validation images: a confidence interval of the mean difference for other validation sets.
+"""Crossed bootstrap over seeds and validation images: an interval of the mean difference for other trainings and images.
 
-A validation set is a sample, too. Its images are resampled with replacement, with the same resamples for every arm and
-seed, and each arm's average precision is computed again from the stored detections of its trials (`images.npz`, see
-`runner.evaluate`). The interval describes other validation sets of this size with the same trained networks. It does not
-contain the variation between seeds. The interval over seeds describes other trainings on the same validation set.
+Seeds and validation images are two samples, and every trained network is evaluated on every image. Both are resampled
+with replacement, independently of each other (Owen and Eckles 2012), the same for the arm and the baseline. Each arm's
+average precision is computed again from the stored detections of its trials (`images.npz`, see `runner.evaluate`). The
+interval describes other trainings that are validated on other images of the same source. A bootstrap of few seeds is too
+narrow, so the interval is Student's, with n - 1 degrees of freedom for n seeds, around the mean difference.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from yolograft.analysis.average_precision import Detections, average_precision, resampled_weights
+from yolograft.analysis.average_precision import (
+    Detections,
+    average_precision,
+    coco_average_precision,
+    resampled_weights,
+)
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError
 from yolograft.language import tr
 from yolograft.study.study import Study
 
-__all__ = ["Detections", "average_precision", "image_intervals", "resampled_ap", "store_resampled_ap"]
+__all__ = ["Detections", "average_precision", "coco_ap", "crossed_interval", "image_intervals", "resampled_ap",
+           "store_resampled_ap"]
 
 FILE = "images.npz"
 RESAMPLED = "drawn.npy"  # the stored result of `resampled_ap`
 _RESAMPLES = 200
 _METRICS = {"mAP50": slice(0, 1), "mAP50-95": slice(0, 10)}
-_FORMULA = 2  # the version of `average_precision`; results of another one are computed again
+_FORMULA = 3  # the version of `average_precision`; results of another one are computed again
 
 Array = NDArray[np.float64]
 
@@ -41,13 +49,27 @@ def resampled_ap(file: Path, resamples: int = _RESAMPLES) -> tuple[str, Array]:
     Raises:
         DataError: the file is broken.
     """
-    with suppress(OSError, EOFError, ValueError, IndexError):  # no stored result, or a broken one: compute it
-        stored = np.load(file.with_name(RESAMPLED)) if resamples == _RESAMPLES else None
-        if stored is not None and stored["formula"] == _FORMULA and stored["size"] == file.stat().st_size:
-            return str(stored["images"]), stored["values"]
+    stored = _stored(file) if resamples == _RESAMPLES else None
+    if stored is not None:
+        return str(stored["images"]), stored["values"]
     one = Detections.read(file)
     values = average_precision(one, resampled_weights(len(one.names), resamples))
     return hashlib.sha256("\0".join(one.names).encode()).hexdigest()[:20], values
+
+
+def _stored(file: Path) -> NDArray[np.void] | None:
+    """Return what `store_resampled_ap` stored for a trial; None if there is nothing, or it is broken or outdated."""
+    with suppress(OSError, EOFError, ValueError, IndexError):
+        stored: NDArray[np.void] = np.load(file.with_name(RESAMPLED))
+        if stored["formula"] == _FORMULA and stored["size"] == file.stat().st_size:
+            return stored
+    return None
+
+
+def coco_ap(file: Path) -> Array:
+    """Return a trial's average precision by COCO's rule at each IoU threshold; raises `DataError` if the file is broken."""
+    stored = _stored(file)
+    return stored["coco"] if stored is not None else coco_average_precision(Detections.read(file))
 
 
 def store_resampled_ap(folder: Path) -> None:
@@ -56,8 +78,9 @@ def store_resampled_ap(folder: Path) -> None:
     if file.is_file():
         images, values = resampled_ap(file)
         # one record array: it is read four times faster than an archive of several arrays
-        form = [("images", "U20"), ("formula", "i8"), ("size", "i8"), ("values", values.dtype, values.shape)]
-        record = np.array((images, _FORMULA, file.stat().st_size, values), form)
+        form = [("images", "U20"), ("formula", "i8"), ("size", "i8"), ("values", values.dtype, values.shape),
+                ("coco", "f8", values.shape[1:])]
+        record = np.array((images, _FORMULA, file.stat().st_size, values, coco_ap(file)), form)
 
         def write(part: Path) -> None:
             with part.open("wb") as opened:  # an open file, since NumPy would add a suffix to a path
@@ -68,9 +91,9 @@ def store_resampled_ap(folder: Path) -> None:
 
 def image_intervals(study: Study, *, metric: str | None = None, resamples: int = _RESAMPLES,
                     level: float = 0.95) -> dict[str, tuple[float, float]]:
-    """Return arm -> percentile bootstrap interval of its mean difference from the baseline, over validation images.
+    """Return arm -> interval of its mean difference from the baseline, over seeds and validation images.
 
-    Empty for a metric that is no average precision. Arms without stored detections are left out.
+    Empty for a metric that is no average precision. Arms with stored detections of fewer than two pairs are left out.
 
     Raises:
         DataError: a trial's file is broken, or two trials have different validation images.
@@ -89,16 +112,25 @@ def image_intervals(study: Study, *, metric: str | None = None, resamples: int =
             raise DataError(tr("'{file}' has other images than the other trials of the study.", file=file))
         means[which] = values[:, _METRICS[name]].mean(axis=1)
     plan = study.plan
-    found = {arm.name: _interval(means, arm.name, plan.baseline, plan.seeds, level)
-             for arm in plan.arms if arm.name != plan.baseline}
-    return {arm: interval for arm, interval in found.items() if interval is not None}
+    bases = [plan.baseline, *(plan.copies if len(plan.copies) > 1 else ())]
+    found: dict[str, tuple[float, float]] = {}
+    for arm in plan.arms:
+        others = [name for name in bases if name != arm.name]
+        pairs = [means[arm.name, seed] - np.mean([means[name, seed] for name in others], axis=0) for seed in plan.seeds
+                 if all((name, seed) in means for name in (arm.name, *others))]
+        if arm.name != plan.baseline and len(pairs) > 1:
+            found[arm.name] = crossed_interval(np.array(pairs), level)
+    return found
 
 
-def _interval(means: Mapping[tuple[str, int], Array], arm: str, baseline: str, seeds: Sequence[int],
-              level: float) -> tuple[float, float] | None:
-    pairs = [means[arm, seed] - means[baseline, seed] for seed in seeds
-             if (arm, seed) in means and (baseline, seed) in means]
-    if not pairs:
-        return None
-    low, high = np.quantile(np.mean(pairs, axis=0), [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
+def crossed_interval(pairs: Array, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the mean difference from the differences (seeds, resamples of the images) of one arm.
+
+    Each resample of the images gets a resample of the seeds. The spread of their means, which misses the factor (n - 1) / n
+    of the seeds' variance, gives the standard error of a Student's interval around the mean.
+    """
+    seeds, resamples = pairs.shape
+    weights = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), resamples).T / seeds
+    error = float((weights * pairs).sum(axis=0).std(ddof=1)) * math.sqrt(seeds / (seeds - 1))
+    reach = float(stats.t.ppf(0.5 + level / 2, seeds - 1)) * error
+    return float(pairs.mean()) - reach, float(pairs.mean()) + reach

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,14 +18,18 @@ from yolograft.language import tr
 from yolograft.study.arms import Arm, parse_arms, raise_all, read_value
 from yolograft.study.model_yaml import ModelYaml, digest, read_yaml, recorded_yamls
 from yolograft.study.race import seeds_to_race
+from yolograft.study.sequential import Look, spend
 from yolograft.study.trial import Host, Trial, host_name, load_host
+from yolograft.study.verdict import ALPHA, MARGIN
 
 __all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
-_STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race")
-_RECORD_KEYS = ("yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command", "yolograft")
+_STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race", "looks", "margin", "register")
+_RECORD_KEYS = ("taken", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command",
+                "yolograft")
 _HOST = "ultralytics"
+_SPAN = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,12 @@ class Plan:
         baseline: the name of the arm that the others are compared with.
         host: the stored name of the host (see `trial.load_host`).
         race: whether arms that can hardly win are stopped early (see `race`); once true, it stays true in the record.
+        looks: numbers of seeds after which verdicts are given (see `sequential`); empty for one look after all seeds.
+        margin: the largest difference of the metric that counts as none; None in plans of version 0.1.0, which had none.
+        register: whether the study shares its error rate with this user's other studies of the same data (see `register`).
+        taken: the looks that were taken.
+        registered: of a study in the register: its `id`, the error rate `alpha` that it may spend, and the number of
+            `earlier` studies of the same data and model.
         spelled: arm -> its graft with all settings written out, so that a changed default is detected.
         pictures, fingerprints, versions, hardware: description of the data, file hashes, package versions and machine
             at the start of the study.
@@ -54,6 +65,11 @@ class Plan:
     baseline: str = "none"
     host: str = _HOST
     race: bool = False
+    looks: tuple[int, ...] = ()
+    margin: float | None = None
+    register: bool = True
+    taken: tuple[Look, ...] = ()
+    registered: Mapping[str, Any] = field(default_factory=dict)
     spelled: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -66,7 +82,8 @@ class Plan:
     def of(cls, words: Mapping[str, Any], folder: Path | None = None) -> Plan:
         """Read a plan from the keys and values of a command line or a YAML file, and check it.
 
-        All keys except those of the study (arms, seeds, metric, baseline, host, race) are train arguments of all arms.
+        All keys except those of the study (arms, seeds, looks, margin, metric, baseline, host, race, register) are train
+        arguments of all arms.
 
         Args:
             words: the keys and values.
@@ -134,17 +151,18 @@ class Plan:
         settings = {**getattr(host, "DEFAULTS", {}), **settings}
         arms = parse_arms(study_keys["arms"], host, model=str(settings["model"]))
         arms, baseline = _with_baseline(arms, study_keys.get("baseline"))
-        race = study_keys.get("race", False)
-        race = read_value(race) if isinstance(race, str) else race
-        if not isinstance(race, bool):
-            raise SpecError(tr("race={race} must be True or False.", race=race))
-        seeds = _seeds(study_keys.get("seeds", 6))
+        race, register = (_flag(key, study_keys.get(key, default)) for key, default in (("race", False), ("register", True)))
+        seeds, looks = _seeds_and_looks(study_keys.get("seeds"), study_keys.get("looks"))
+        if race and looks:
+            raise SpecError(tr("race=True has one look, after the last seed: leave out looks={looks}, or race.",
+                               looks=",".join(map(str, looks))))
         if race and not recorded and len(seeds) < seeds_to_race(len(arms) - 1):
             raise SpecError(tr("A race of {arms} arms over {seeds} seeds cannot have a winner: with Holm's "
                                "correction no arm can reach p <= 0.05. Use seeds={need} or more, or "
                                "race=False.", arms=len(arms) - 1, seeds=len(seeds),
                                need=seeds_to_race(len(arms) - 1)))
-        return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_key, race=race)
+        return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_key, race=race,
+                   looks=looks, register=register, margin=_margin(study_keys.get("margin", None if recorded else MARGIN)))
 
     @classmethod
     def read(cls, path: str | Path, *, recorded: bool = False) -> Plan:
@@ -159,7 +177,10 @@ class Plan:
     @classmethod
     def recorded(cls, words: Mapping[str, Any]) -> Plan:
         """Return the plan that an earlier run recorded, without checking that it can run on this machine."""
-        return replace(cls._parse(words, recorded=True), spelled=words.get("spelled") or {},
+        plan = cls._parse(words, recorded=True)
+        return replace(plan, taken=tuple(Look(seeds=one["seeds"], arms=tuple(one["arms"]), spent=one["spent"])
+                                         for one in words.get("taken") or ()),
+                       registered=words.get("registered") or {}, spelled=words.get("spelled") or {},
                        pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
                        hardware=words.get("hardware") or {}, yamls=recorded_yamls(words))
@@ -180,12 +201,47 @@ class Plan:
             **{key: _plain(value) for key, value in self.settings.items()},
             "arms": [arm.name for arm in self.arms], "seeds": list(self.seeds), "metric": self.metric,
             "baseline": self.baseline, "host": self.host, "race": self.race,
+            **({"looks": list(self.looks)} if self.looks else {}),
+            **({"margin": self.margin} if self.margin is not None else {}), **({} if self.register else {"register": False}),
+            **({"taken": [{"seeds": look.seeds, "arms": list(look.arms), "spent": look.spent} for look in self.taken]}
+               if self.taken else {}),
+            **({"registered": dict(self.registered)} if self.registered else {}),
             **({"yamls": {name: {"file": one.file, "text": one.text} for name, one in self.yamls.items()}}
                if self.yamls else {}),
             "spelled": dict(self.spelled), "pictures": dict(self.pictures),
             "fingerprints": {arm: dict(found) for arm, found in self.fingerprints.items()},
             "versions": dict(self.versions), "hardware": dict(self.hardware),
         }
+
+    @property
+    def alpha(self) -> float:
+        """The error rate of the study: 5%, or what earlier studies of the same data have left (see `register`)."""
+        return float(self.registered.get("alpha", ALPHA))
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """The names of the arms that are copies of the baseline (`aa`), without those with train arguments of their own."""
+        if not next(arm.bare for arm in self.arms if arm.name == self.baseline):
+            return ()
+        return tuple(arm.name for arm in self.arms if arm.role == "aa" and not arm.settings)
+
+    @property
+    def schedule(self) -> tuple[Look, ...]:
+        """All looks: those that were taken, then those that are planned.
+
+        Arms or seeds that were added after a look get looks of their own, which may spend what the earlier ones have left.
+        """
+        names = tuple(arm.name for arm in self.arms if arm.name != self.baseline)
+        counts = tuple(dict.fromkeys([*self.looks, len(self.seeds)]))
+        found = list(self.taken)
+        done, spent = (found[-1].seeds, found[-1].spent) if found else (0, 0.0)
+        tested = {arm for look in found if look.seeds == done for arm in look.arms}
+        added = tuple(name for name in names if name not in tested)
+        if found and added:
+            found.append(Look(seeds=done, arms=added, spent=spent))
+        found += [Look(seeds=count, arms=names, spent=max(spent, share))
+                  for count, share in zip(counts, spend(counts, self.alpha), strict=True) if count > done]
+        return tuple(found)
 
     def trials(self) -> list[Trial]:
         """Return all trials, ordered by seed, so that a study that stops early has as many complete pairs as possible."""
@@ -294,14 +350,63 @@ def _with_baseline(arms: tuple[Arm, ...], requested: str | None) -> tuple[tuple[
     return (Arm(name="none"), *arms), "none"  # every study needs a baseline
 
 
+def _flag(key: str, value: Any) -> bool:
+    read = read_value(value) if isinstance(value, str) else value
+    if not isinstance(read, bool):
+        raise SpecError(tr("{key}={value} must be True or False.", key=key, value=value))
+    return read
+
+
+def _margin(value: Any) -> float | None:
+    read = read_value(value) if isinstance(value, str) else value
+    if read is None or read is False:
+        return None
+    if isinstance(read, bool) or not isinstance(read, (int, float)) or not 0 < read < 1:
+        raise SpecError(tr("margin={value} must be the largest difference of the metric that counts as none, such as "
+                           "margin=0.01, or None.", value=value))
+    return float(read)
+
+
+def _numbers(value: Any) -> Any:
+    """Parse `6..12`, a list with commas, or one value."""
+    raw = read_value(value) if isinstance(value, str) else value
+    if isinstance(raw, str) and (span := _SPAN.fullmatch(raw.strip())):
+        return list(range(int(span[1]), int(span[2]) + 1))
+    if isinstance(raw, str):
+        return [read_value(piece) for piece in raw.split(",")]
+    return list(raw) if isinstance(raw, (list, tuple)) else raw
+
+
+def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Parse the seeds, and the looks at them: `seeds=6..12` has a look after each number of seeds from 6 to 12."""
+    if isinstance(seeds, str) and _SPAN.fullmatch(seeds.strip()):
+        if looks is not None:
+            raise SpecError(tr("seeds={seeds} is a look after each of these numbers of seeds: leave out looks=, or write "
+                               "seeds={last}.", seeds=seeds, last=seeds.split("..")[-1]))
+        spanned = _numbers(seeds)
+        if not spanned:
+            raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
+                               value=seeds))
+        looks, seeds = spanned, spanned[-1]
+    counts: Any = _numbers(looks) if looks is not None else []
+    counts = [counts] if isinstance(counts, int) and not isinstance(counts, bool) else counts
+    whole = isinstance(counts, list) and all(type(one) is int and one > 0 for one in counts)
+    if not whole or counts != sorted(set(counts)):
+        raise SpecError(tr("looks={value} must be increasing numbers of seeds, such as looks=6,8,10,12.", value=looks))
+    found = _seeds(seeds if seeds is not None else max(counts, default=6))
+    if counts and counts[-1] > len(found):
+        raise SpecError(tr("looks={value}: a look after {last} seeds needs as many seeds, and the study has {seeds}.",
+                           value=looks, last=counts[-1], seeds=len(found)))
+    counts += [len(found)] if counts and counts[-1] < len(found) else []
+    return found, tuple(counts) if len(counts) > 1 else ()
+
+
 def _seeds(value: Any) -> tuple[int, ...]:
     """Parse a number of seeds (6 means 0 to 5) or a list of seeds."""
-    raw = read_value(value) if isinstance(value, str) else value
-    if isinstance(raw, str):
-        raw = [read_value(piece) for piece in raw.split(",")]
+    raw: Any = _numbers(value)
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = list(range(raw))
-    whole = isinstance(raw, (list, tuple)) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
+    whole: bool = isinstance(raw, list) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
     if not whole or not raw or len(set(raw)) < len(raw):
         raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
                            value=value))

@@ -23,11 +23,15 @@ from yolograft.study.verdict import Word, spoken
 
 __all__ = ["Lines", "LiveView", "line", "standing", "status"]
 
-_STYLES = {Word.HELPS: "bold green", Word.HURTS: "bold red", Word.UNDECIDED: "", Word.FEW: "dim"}
+_STYLES = {Word.HELPS: "bold green", Word.HURTS: "bold red", Word.DIFFERS: "bold yellow", Word.EQUIVALENT: "bold",
+           Word.UNDECIDED: "", Word.FEW: "dim", Word.NONE: "dim"}
 
 
 def standing(study: Study) -> Table:
-    """Return a table of the arms: finished runs, mean, mean paired difference, interval, p-value and verdict so far."""
+    """Return a table of the arms: finished runs, mean, mean paired difference, and from the first look on the verdicts.
+
+    Interval, p-value and word are those of the last complete look: see `sequential`.
+    """
     plan, verdicts = study.plan, {verdict.arm: verdict for verdict in study.verdicts()}
     table = Table(title=tr("{metric}, against {baseline}", metric=plan.metric, baseline=plan.baseline), title_justify="left")
     columns = (tr("arm"), tr("runs"), tr("failed"), tr("mean"), tr("difference"), tr("95% interval"), tr("adjusted p"),
@@ -43,22 +47,22 @@ def standing(study: Study) -> Table:
         if verdict is None or not verdict.seeds:
             table.add_row(*cells, "", "", "", tr("baseline") if arm == plan.baseline else "")
             continue
-        low, high = verdict.t_interval
+        low, high = verdict.interval
         interval = tr("{low:+.4f} to {high:+.4f}", low=low, high=high) if math.isfinite(low) else ""
-        table.add_row(*cells, f"{verdict.mean:+.4f}", interval,
-                      f"{verdict.p_adjusted:.3g}", Text(spoken(verdict.word), style=_STYLES[verdict.word]))
+        table.add_row(*cells, f"{verdict.mean:+.4f}", interval, f"{verdict.p_adjusted:.3g}" if verdict.look else "",
+                      Text(spoken(verdict.word, verdict.margin), style=_STYLES[verdict.word]))
     return table
 
 
 def status(folder: str | Path, *, storage: str | None = None) -> str:
     """Return the state of a study as text: whether it runs, its finished trials, the table of arms, and failures."""
     study = Study.load(folder, storage=storage)
-    total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
+    total, done = study.needed * len(study.plan.arms), sum(len(by_seed) for by_seed in study.results.values())
     started = {which: row for which, row in study.latest.items() if row.state == "running"}
     locked = _is_running(study.folder)
     active = [which for which, row in started.items() if locked or (storage and not row.lost)]
     alive = locked or bool(active)
-    state = tr("complete") if done == total else tr("running") if alive else tr("not running")
+    state = tr("complete") if done >= total else tr("running") if alive else tr("not running")
     counts = [(tr(", {count} running", count=len(active)), len(active)),
               (tr(", {count} interrupted", count=len(started) - len(active)), len(started) - len(active)),
               (tr(", {count} failed", count=len(study.failures())), len(study.failures()))]
@@ -74,6 +78,8 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
     for (arm, reason), seeds in _grouped(study.failures()).items():
         console.print(tr("failed: {arm}, seed {seeds}: {reason}", arm=arm, seeds=", ".join(map(str, seeds)), reason=reason),
                       highlight=False)
+    for sentence in look_sentences(study):
+        console.print(sentence, highlight=False)
     for warning in power_warnings(study.plan):
         console.print(warning, highlight=False)
     early = [tr("{tau:+.2f} after epoch {epoch} ({percent:.0f}%)", tau=tau, epoch=epoch, percent=100 * share)
@@ -86,6 +92,24 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
         command = shell.command("study", study.folder / "plan.yaml", *words)
         console.print(tr("Resume: {command}", command=command), highlight=False)
     return console.export_text()
+
+
+def look_sentences(study: Study) -> list[str]:
+    """Return sentences about the looks: those that were taken, the next one, and the studies of the same data."""
+    plan, taken, found = study.plan, study.taken, list[str]()
+    if len(plan.schedule) > 1:
+        looks = ", ".join(str(look.seeds) for look in taken) or "-"
+        left = [str(look.seeds) for look in plan.schedule[len(taken):]]
+        found.append(tr("Looks taken after {looks} seeds; {used:.1f}% of the error rate of {alpha:.1f}% is used.",
+                        looks=looks, used=100 * study.spent, alpha=100 * plan.alpha))
+        if left and study.needed == len(plan.seeds):
+            found[-1] += " " + tr("Planned looks: after {looks} seeds. Verdicts appear at looks only.",
+                                  looks=", ".join(left))
+    if plan.registered.get("earlier"):
+        found.append(tr("Study {number} of this data and model here: the earlier ones have left {alpha:.1f}% of the error "
+                        "rate of 5% (register=False counts this study alone).", number=plan.registered["earlier"] + 1,
+                        alpha=100 * plan.alpha))
+    return found
 
 
 def _grouped(failures: Mapping[tuple[str, int], str]) -> dict[tuple[str, str], list[int]]:
@@ -107,7 +131,7 @@ def _is_running(folder: Path) -> bool:
 
 def line(study: Study, left: float) -> str:
     """Return the progress of a study in one line."""
-    total, done = len(study.plan.trials()), sum(len(by_seed) for by_seed in study.results.values())
+    total, done = study.needed * len(study.plan.arms), sum(len(by_seed) for by_seed in study.results.values())
     failed = len(study.failures())
     text = tr("{done} of {total} trials", done=done, total=total)
     if failed:

@@ -22,23 +22,30 @@ __all__ = [
     "as_large",
     "bca_interval",
     "detectable",
+    "excludable",
+    "flip",
     "holm",
     "improvement",
     "max_t",
     "pairing_gain",
+    "posterior",
     "rank_correlation",
     "seeds_needed",
+    "seeds_to_exclude",
     "seeds_to_resolve",
     "sign_flip",
     "sign_flips",
+    "signs",
+    "skewness",
     "smallest_p",
+    "step_down",
     "t_interval",
 ]
 
 Array = NDArray[np.float64]
 EXACT = 16  # largest number of seeds with exact tests (all 2^n sign patterns); with more, 2^16 sampled patterns
 _SIMULATED = 10  # largest number of seeds for which power is simulated
-_TIE = 1e-9  # tolerance for ties, relative to the root sum of squares: equal sums can differ by rounding
+TIE = 1e-9  # tolerance for ties, relative to the root sum of squares: equal sums can differ by rounding
 
 
 def smallest_p(seeds: int) -> float:
@@ -59,19 +66,23 @@ def seeds_to_resolve(alpha: float = 0.05) -> int:
     return max(1, math.ceil(1 - math.log2(alpha) - 1e-12))
 
 
-@lru_cache(maxsize=8)
-def _signs(n: int) -> Array:
-    """Return sign patterns as (patterns, n), all ones first: all 2^n patterns, or a fixed random sample of 2^16."""
-    if n <= EXACT:
-        bits = np.arange(2**n)[:, None] >> np.arange(n)[None, :] & 1
-        return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+@lru_cache(maxsize=12)
+def signs(n: int) -> Array:
+    """Return sign patterns as (patterns, n), all ones first: all 2^n patterns, or 2^16 patterns of more than 16 seeds.
+
+    Pattern i of n seeds starts with pattern i mod 2^k of k seeds, which `sequential` uses to follow a pattern from look to
+    look. The 2^16 patterns of more than 16 seeds are all patterns of the first 16, each continued by random signs.
+    """
+    exact = min(n, EXACT)
+    bits = np.arange(2**exact)[:, None] >> np.arange(exact)[None, :] & 1
     # a sampled p-value is valid if the sample contains the observed pattern (Phipson and Smyth 2010)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(2**EXACT, n))
-    signs[0] = 1.0
-    return signs
+    sampled = [np.random.default_rng(seed).integers(0, 2, 2**exact) for seed in range(exact, n)]
+    found = 1.0 - 2.0 * np.column_stack([bits, *sampled]).astype(np.float64)
+    found[0] = 1.0
+    return np.asarray(found, dtype=np.float64)
 
 
-def _statistics(table: Array) -> Array:
+def flip(table: Array) -> Array:
     """Return the test statistic, (arms, patterns): |sum of the flipped differences| / root of their sum of squares.
 
     It is an increasing function of |Student's t| of the same differences, so both rank the patterns equally.
@@ -79,7 +90,7 @@ def _statistics(table: Array) -> Array:
     filled = np.nan_to_num(table, nan=0.0)
     scale = np.sqrt((filled**2).sum(axis=1))
     unit = np.divide(filled, scale[:, None], out=np.zeros_like(filled), where=scale[:, None] > 0)
-    flipped = _signs(table.shape[1]) @ unit.T
+    flipped = signs(table.shape[1]) @ unit.T
     return np.ascontiguousarray(np.abs(flipped, out=flipped).T)
 
 
@@ -115,8 +126,8 @@ def as_large(differences: ArrayLike) -> int:
     row = _finite(differences)
     if not row.size:
         return 1
-    slack = _TIE * float(np.abs(row).sum())
-    return int((_signs(row.size) @ row >= row.sum() - slack).sum())
+    slack = TIE * float(np.abs(row).sum())
+    return int((signs(row.size) @ row >= row.sum() - slack).sum())
 
 
 def max_t(differences: ArrayLike) -> Array:
@@ -133,13 +144,19 @@ def sign_flips(differences: ArrayLike) -> tuple[Array, Array]:
     table = _table(differences)
     if not table.size:
         return np.ones(len(table)), np.ones(len(table))
-    flipped = _statistics(table)
-    observed = flipped[:, 0]
-    threshold = observed - _TIE
-    singles = (flipped >= threshold[:, None]).mean(axis=1)
+    flipped = flip(table)
+    singles, adjusted = step_down(flipped)
     for arm in np.flatnonzero(np.isnan(table).any(axis=1)):  # an arm with missing pairs has fewer patterns
         singles[arm] = sign_flip(table[arm])
-    adjusted, best = np.empty(len(table)), np.zeros(flipped.shape[1])
+    return singles, adjusted
+
+
+def step_down(flipped: Array) -> tuple[Array, Array]:
+    """Return the p-value of each arm and its max-T adjusted one, from the statistics of all sign patterns (see `flip`)."""
+    observed = flipped[:, 0]
+    threshold = observed - TIE
+    singles = (flipped >= threshold[:, None]).mean(axis=1)
+    adjusted, best = np.empty(len(flipped)), np.zeros(flipped.shape[1])
     order = np.argsort(-observed, kind="stable")
     for arm in order[::-1]:  # step-down: compare each arm with the arms whose statistic is not larger
         np.maximum(best, flipped[arm], out=best)
@@ -196,6 +213,33 @@ def _takes_rng() -> bool:
     return tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 15)  # scipy 1.15 renamed `random_state` to `rng`
 
 
+def posterior(differences: ArrayLike, margin: float) -> tuple[float, float, float]:
+    """Return the posterior probabilities that the mean difference is below -margin, within the margin, and above it.
+
+    The Bayesian t-test of Benavoli et al. (2017) with the margin as the region of practical equivalence. Its correlation is
+    0, since every seed is a training of its own on the same data. Student's t posterior of the mean has n - 1 degrees of
+    freedom.
+    """
+    row = _finite(differences)
+    if row.size < 2:
+        return math.nan, math.nan, math.nan
+    scale = float(row.std(ddof=1)) / math.sqrt(row.size)
+    if not scale:
+        inside = abs(float(row.mean())) <= margin
+        return float(not inside and row.mean() < 0), float(inside), float(not inside and row.mean() > 0)
+    low, high = (float(stats.t.cdf((bound - row.mean()) / scale, row.size - 1)) for bound in (-margin, margin))
+    return low, high - low, 1 - high
+
+
+def skewness(differences: ArrayLike) -> float:
+    """Return the adjusted Fisher-Pearson skewness G1 (Joanes and Gill 1998); NaN for fewer than three or equal values."""
+    row = _finite(differences)
+    if row.size < 3 or np.ptp(row) == 0:
+        return math.nan
+    apart, n = row - row.mean(), row.size
+    return float((apart**3).mean() / (apart**2).mean() ** 1.5 * math.sqrt(n * (n - 1)) / (n - 2))
+
+
 def improvement(differences: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """Return the probability of improvement P(arm > baseline) of a paired run, and its confidence interval.
 
@@ -239,14 +283,14 @@ def _detectable(seeds: int, arms: int, alpha: float, power: float) -> float:
     studies = max(100, 2000 * 2**6 // 2**seeds // min(arms, 8))
     noise = np.random.default_rng(0).normal(size=(studies, arms + 1, seeds))
     null = (noise[:, 1:] - noise[:, :1]) / math.sqrt(2)
-    signs = _signs(seeds)[: 2 ** (seeds - 1)]  # each other pattern is the negative of one of these
+    half = signs(seeds)[: 2 ** (seeds - 1)]  # each other pattern is the negative of one of these
 
     def power_at(effect: float) -> float:
         table = null.copy()
         table[:, 0] += effect
         unit = table / np.sqrt((table**2).sum(axis=2, keepdims=True))
-        flipped = np.abs(unit @ signs.T)  # studies x arms x patterns
-        p = (flipped.max(axis=1) >= flipped[:, 0, :1] - _TIE).mean(axis=1)
+        flipped = np.abs(unit @ half.T)  # studies x arms x patterns
+        p = (flipped.max(axis=1) >= flipped[:, 0, :1] - TIE).mean(axis=1)
         return float(((p <= alpha) & (table[:, 0].sum(axis=1) > 0)).mean())
 
     low, high = 0.0, 50.0
@@ -287,6 +331,39 @@ def seeds_needed(effect: float, spread: float, *, arms: int = 1, alpha: float = 
     while low < high:  # bisection: detectable() decreases as the number of seeds increases
         middle = (low + high) // 2
         if detectable(spread, middle, arms=arms, alpha=alpha, power=power) <= effect:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def excludable(spread: float, seeds: int, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Return the smallest margin that two one-sided t-tests (Schuirmann 1987) exclude with probability `power` at effect 0.
+
+    The arms share the error rate by Bonferroni's correction, which is slightly conservative.
+
+    >>> round(excludable(0.0096, 10), 4)
+    0.0098
+    """
+    if seeds < 2 or smallest_p(seeds) > 2 * alpha / arms or math.isnan(spread):
+        return math.inf
+    bounds = float(stats.t.ppf(1 - alpha / arms, seeds - 1)), float(stats.t.ppf((1 + power) / 2, seeds - 1))
+    return spread / math.sqrt(seeds) * sum(bounds)
+
+
+def seeds_to_exclude(margin: float, spread: float, *, arms: int = 1, alpha: float = 0.05, power: float = 0.8,
+                     most: int = 10_000) -> int | None:
+    """Return the number of seeds for which `excludable` is at most `margin`; None if it is above `most`.
+
+    >>> seeds_to_exclude(0.01, 0.0096), seeds_to_exclude(0.005, 0.0096)
+    (10, 34)
+    """
+    low, high = 2, most
+    if excludable(spread, high, arms=arms, alpha=alpha, power=power) > margin:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if excludable(spread, middle, arms=arms, alpha=alpha, power=power) <= margin:
             high = middle
         else:
             low = middle + 1

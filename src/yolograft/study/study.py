@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
 
 import yaml
 
+from yolograft.language import tr
 from yolograft.study import race, statistics
 from yolograft.study.plan import Plan
+from yolograft.study.sequential import Look
 from yolograft.study.storage import Row, Storage
 from yolograft.study.trial import Result
-from yolograft.study.verdict import Verdict, judge
+from yolograft.study.verdict import Verdict, Word, completed, judge
 
 __all__ = ["Study"]
 
@@ -69,8 +71,52 @@ class Study:
                 for arm, by_seed in self.results.items()}
 
     def verdicts(self, metric: str | None = None) -> list[Verdict]:
-        """Return a verdict on each arm except the baseline, by default for the metric of the plan."""
-        return judge(self.scores(metric), self.plan.baseline, stopped=self.stopped if self.plan.race else None)
+        """Return a verdict on each arm except the baseline.
+
+        Only the metric of the plan gets words, since choosing the metric afterwards is a further selection. For another
+        `metric` the words are "no verdict" and the numbers are for exploration.
+        """
+        found = self._verdicts if metric in (None, self.plan.metric) else self._judge(self.scores(metric), margin=None)
+        if metric in (None, self.plan.metric):
+            return list(found)
+        reason = tr("{metric} is not the metric of the plan, which was fixed as {planned}.", metric=metric,
+                    planned=self.plan.metric)
+        return [replace(one, word=Word.NONE, reason=reason) for one in found]
+
+    @cached_property
+    def _verdicts(self) -> list[Verdict]:
+        return self._judge(self.scores(), margin=self.plan.margin)
+
+    def _judge(self, scores: Mapping[str, Mapping[int, float]], margin: float | None) -> list[Verdict]:
+        plan = self.plan
+        return judge(scores, plan.baseline, alpha=plan.alpha, stopped=self.stopped if plan.race else None, seeds=plan.seeds,
+                     looks=plan.schedule, failed=self.failures(), margin=margin, copies=plan.copies,
+                     controls=[arm.name for arm in plan.arms if arm.role])
+
+    @cached_property
+    def taken(self) -> tuple[Look, ...]:
+        """The looks that are complete, which are those at which verdicts have been given."""
+        plan = self.plan
+        ended = {which for which, row in self.latest.items()
+                 if row.state == "complete" or (row.state == "failed" and row.reason)}
+        ended |= {(arm, seed) for arm in self.stopped for seed in plan.seeds}
+        bases = [plan.baseline, *(plan.copies if len(plan.copies) > 1 else ())]
+        return plan.schedule[:completed(plan.schedule, ended, bases, plan.seeds)]
+
+    @property
+    def spent(self) -> float:
+        """The part of the error rate that the looks so far have used."""
+        return max((one.used for one in self.verdicts()), default=0.0)
+
+    @cached_property
+    def needed(self) -> int:
+        """Number of seeds after which every arm but the controls has its final word: all, or those of an early look."""
+        if self.plan.looks and self.taken:
+            arms = {arm.name for arm in self.plan.arms if not arm.role} - {self.plan.baseline}
+            decided = [one.decided for one in self.verdicts() if one.arm in arms]
+            if decided and all(decided):
+                return self.taken[-1].seeds
+        return len(self.plan.seeds)
 
     @cached_property
     def stopped(self) -> Mapping[str, int]:

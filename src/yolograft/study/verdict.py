@@ -1,8 +1,14 @@
-"""Verdicts: for each arm one of four words about its difference from the baseline, and the statistics behind it."""
+"""Verdicts: for each arm one word about its difference from the baseline, and the statistics behind it.
+
+A word is given at a planned look only, and it stays: see `sequential`. The null hypothesis is that an arm and the baseline
+are exchangeable, so that a difference of +d is as likely as -d. Runs that failed count against every word. Where the
+differences themselves speak against the null hypothesis of symmetry, a word is withheld (see `doubt`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,17 +18,28 @@ from numpy.typing import NDArray
 from yolograft.language import tr
 from yolograft.study import statistics
 from yolograft.study.race import differences
+from yolograft.study.sequential import Look, Reading, intervals, read
 
-__all__ = ["Verdict", "Word", "adjust", "choose", "differences", "judge"]
+__all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose", "completed", "decide", "differences",
+           "doubt", "judge", "spoken"]
+
+ALPHA = 0.05  # family-wise error rate of a study
+MARGIN = 0.01  # mAP50-95; docs/study.md gives the reason
+_SKEW, _SHARED = 0.35, 0.6  # see `doubt`
+
+Array = NDArray[np.float64]
 
 
 class Word(str, Enum):
-    """The four possible verdicts."""
+    """The possible verdicts."""
 
     HELPS = "helps"
     HURTS = "hurts"
+    DIFFERS = "differs"  # a control that would help or hurt
+    EQUIVALENT = "no difference larger than the margin"
     UNDECIDED = "no evidence either way"
     FEW = "too few runs to say"
+    NONE = "no verdict"  # no planned look yet, or withheld
 
     def __str__(self) -> str:
         return self.value
@@ -34,16 +51,28 @@ class Verdict:
 
     Attributes:
         arm: the arm's name.
-        word: helps, hurts, no evidence either way, or too few runs to say.
+        word: the verdict.
         differences: arm minus baseline, by seed.
         mean: the mean difference.
-        t_interval: Student's 95% confidence interval of the mean difference, not corrected for other arms.
+        t_interval: Student's 95% confidence interval of the mean difference, of this arm alone.
+        interval: 95% interval, simultaneous over all arms and looks. It excludes 0 exactly if the word is helps, hurts or
+            differs. (-inf, inf) before the first look, and while no word is possible.
+        narrow: the same at 90%. It lies within the margin if the word is EQUIVALENT (two one-sided tests at 5%).
         bca_interval: 95% BCa bootstrap interval of the mean difference.
         p: two-sided p-value of the paired sign-flip permutation test, not corrected for other arms.
         p_holm: `p` after Holm's correction over all arms of the study.
         p_adjusted: the p-value that determines the word: max-T (Westfall and Young) over all arms, or Holm's after a race.
+        level: the word is given if `p_adjusted` is at most this; 0.05 without other looks.
+        look: number of seeds of the look at which the word was given, or of the last look; 0 before the first.
+        looks: number of looks until then.
+        used: the part of the error rate that all looks so far have used.
         better: probability that a run of the arm is better than its paired baseline run, with its 95% interval.
         detectable: smallest true effect that this number of seeds detects with a power of 80%.
+        margin: the largest difference that counts as none; None if the plan has no margin.
+        posterior: probabilities that the mean difference is below -margin, within the margin and above it.
+        failed: number of pairs without a difference, because a run failed.
+        skew: skewness of the differences.
+        reason: why there is no verdict.
         stopped: number of pairs after which the race stopped the arm; None if it was not stopped.
     """
 
@@ -52,12 +81,23 @@ class Verdict:
     differences: Mapping[int, float]
     mean: float
     t_interval: tuple[float, float]
+    interval: tuple[float, float]
+    narrow: tuple[float, float]
     bca_interval: tuple[float, float]
     p: float
     p_holm: float
     p_adjusted: float
+    level: float
+    look: int
+    looks: int
+    used: float
     better: tuple[float, float, float]
     detectable: float
+    margin: float | None = None
+    posterior: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    failed: int = 0
+    skew: float = math.nan
+    reason: str = ""
     stopped: int | None = None
 
     @property
@@ -70,6 +110,11 @@ class Verdict:
         """The standard deviation of the paired differences."""
         return float(np.std(list(self.differences.values()), ddof=1)) if self.seeds > 1 else float("nan")
 
+    @property
+    def decided(self) -> bool:
+        """Whether further seeds cannot change the word."""
+        return self.word in (Word.HELPS, Word.HURTS, Word.DIFFERS, Word.EQUIVALENT)
+
     def why(self) -> str:
         """Return one sentence with the reason for the word."""
         if self.word is Word.FEW:
@@ -80,23 +125,41 @@ class Verdict:
         if self.stopped is not None:
             return tr("stopped after {seeds} paired seeds: it could not, or could hardly, have come out as helpful any more "
                       "(mean difference so far {mean:+.4f}).", seeds=self.stopped, mean=self.mean)
-        low, high = self.t_interval
-        text = tr("mean difference {mean:+.4f} (95% interval {low:+.4f} to {high:+.4f}), adjusted p {p:.3g}", mean=self.mean,
-                  low=low, high=high, p=self.p_adjusted)
+        if self.word is Word.NONE:
+            return self.reason
+        percent, (low, high) = (90, self.narrow) if self.word is Word.EQUIVALENT else (95, self.interval)
+        text = tr("mean difference {mean:+.4f} ({percent}% interval {low:+.4f} to {high:+.4f}), adjusted p {p:.3g}",
+                  mean=self.mean, percent=percent, low=low, high=high, p=self.p_adjusted)
+        if self.looks > 1 or self.level < ALPHA:
+            text = tr("{text} (level {level:.3g}, look {look} after {seeds} seeds)", text=text, level=self.level,
+                      look=self.looks, seeds=self.look)
         if self.word is Word.UNDECIDED:
             return tr("{text}; true effects below {effect:.4f} would usually be missed by {seeds} seeds.", text=text,
                       effect=self.detectable, seeds=self.seeds)
-        return tr("{text}, over {seeds} paired seeds.", text=text, seeds=self.seeds)
+        text = tr("{text}, over {seeds} paired seeds.", text=text, seeds=self.seeds)
+        if self.word is Word.EQUIVALENT or self.margin is None:
+            return text
+        if -self.margin < self.narrow[0] and self.narrow[1] < self.margin:
+            return tr("{text} The difference is not larger than {margin:g}.", text=text, margin=self.margin)
+        if abs(self.mean) < self.detectable:
+            return tr("{text} The effect is smaller than what these seeds usually find ({effect:.4f}): effects that are "
+                      "found with low power are overestimated.", text=text, effect=self.detectable)
+        return text
 
 
-def spoken(word: Word) -> str:
+def spoken(word: Word, margin: float | None = None) -> str:
     """Return the word of a verdict in the requested language. Files store the English one, `str(word)`."""
-    return {Word.HELPS: tr("helps"), Word.HURTS: tr("hurts"), Word.UNDECIDED: tr("no evidence either way"),
-            Word.FEW: tr("too few runs to say")}[word]
+    if word is Word.EQUIVALENT:
+        return tr("no difference larger than {margin:g}", margin=margin)
+    return {Word.HELPS: tr("helps"), Word.HURTS: tr("hurts"), Word.DIFFERS: tr("differs"),
+            Word.UNDECIDED: tr("no evidence either way"), Word.FEW: tr("too few runs to say"),
+            Word.NONE: tr("no verdict")}[word]
 
 
-def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: float = 0.05,
-          stopped: Mapping[str, int] | None = None) -> list[Verdict]:
+def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: float = ALPHA,
+          stopped: Mapping[str, int] | None = None, seeds: Sequence[int] = (), looks: Sequence[Look] = (),
+          failed: Collection[tuple[str, int]] | None = None, margin: float | None = None,
+          controls: Collection[str] = (), copies: Collection[str] = ()) -> list[Verdict]:
     """Return a verdict on every arm except the baseline, in the order of `scores`.
 
     The p-values are adjusted over all arms, including arms that were stopped early. The family-wise error rate is therefore
@@ -107,59 +170,299 @@ def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: fl
         baseline: the arm that the others are compared with.
         alpha: family-wise error rate of the study.
         stopped: for a race, arm -> number of pairs after which it was stopped; None if the study was no race.
+        seeds: all seeds in the order of the plan; by default all seeds of `scores`.
+        looks: the looks, taken and planned; by default one over all seeds and arms.
+        failed: the runs that failed; by default every run without a score. A look waits for all other runs.
+        margin: the largest difference that counts as none; None for no such verdict.
+        controls: the arms that are controls, which can only differ.
+        copies: two or more copies of the baseline (controls `aa`). The other arms are compared with the mean of the baseline
+            and its copies, and each copy with the mean of the others.
     """
     arms = [arm for arm in scores if arm != baseline]
-    seeds, stopped_after = sorted(scores.get(baseline, {})), stopped or {}
-    table = differences(scores, baseline, arms, seeds)
-    unadjusted, holm, adjusted = adjust(table, None if stopped is None else [arm in stopped_after for arm in arms])
-    return [_verdict(arm, dict(_pairs(seeds, row)), len(arms), alpha, (unadjusted[i], holm[i], adjusted[i]),
-                     stopped_after.get(arm))
-            for i, (arm, row) in enumerate(zip(arms, table, strict=True))]
+    order = list(seeds) or sorted({seed for by_seed in scores.values() for seed in by_seed})
+    planned = list(looks) or [Look(seeds=len(order), arms=tuple(arms), spent=alpha)]
+    table = _table(scores, baseline, arms, order, copies)
+    places = {arm: place for place, arm in enumerate(arms)}
+    counted = [([places[arm] for arm in look.arms if arm in places], look) for look in planned]
+    out = stopped or {}
+    ready = len(planned) * bool(order) if failed is None else completed(
+        planned, {*((arm, seed) for arm, by_seed in scores.items() for seed in by_seed), *failed,
+                  *((arm, seed) for arm in out for seed in order)}, [baseline, *copies], order)
+    decisions = decide(table, [(look.seeds, members, look.spent) for members, look in counted[:ready]],
+                       stopped=None if stopped is None else [arm in out for arm in arms], margin=margin,
+                       copies=[places[arm] for arm in copies if arm in places] if len(copies) > 1 else [])
+    pending = counted[ready][1] if ready < len(counted) else None
+    return [_verdict(arm, dict(_pairs(order, table[place])), len(arms), decisions[place], margin, pending, planned,
+                     out.get(arm), arm in controls) for place, arm in enumerate(arms)]
 
 
-def adjust(table: NDArray[np.float64],
-           stopped: Sequence[bool] | None = None) -> tuple[list[float], list[float], list[float]]:
-    """Return the p-values of each arm: unadjusted, after Holm's correction, and the one that determines its word.
+def completed(looks: Sequence[Look], ended: Collection[tuple[str, int]], bases: Sequence[str], seeds: Sequence[int]) -> int:
+    """Return how many of the looks are complete: all runs (arm, seed) of their arms and of the baselines have ended."""
+    for count, look in enumerate(looks):
+        if not all((arm, seed) in ended for arm in (*look.arms, *bases) for seed in seeds[:look.seeds]):
+            return count
+    return len(looks)
 
-    The last is max-T's, or Holm's after a race (`stopped` is not None). After a race max-T would be invalid, since the
-    stopped arms have few sign patterns and make the joint distribution too narrow. An arm that was not stopped has the same
-    unadjusted p-value as without a race. Holm's correction, with p = 1 for stopped arms, is therefore valid for any stopping
-    rule.
+
+def _table(scores: Mapping[str, Mapping[int, float]], baseline: str, arms: Sequence[str], seeds: Sequence[int],
+           copies: Collection[str]) -> Array:
+    """Return the differences (arms, seeds); with copies of the baseline, to the mean of the baseline and its copies."""
+    if len(copies) < 2:
+        return differences(scores, baseline, arms, seeds)
+    pool = {name: {seed: scores[name].get(seed, math.nan) for seed in seeds} for name in (baseline, *copies)}
+    found = []
+    for arm in arms:
+        others = [name for name in pool if name != arm]
+        mean = {seed: float(np.mean([pool[name][seed] for name in others])) for seed in seeds}  # NaN if one is missing
+        found.append(differences({arm: scores[arm], "": mean}, "", [arm], seeds))
+    return np.concatenate(found) if found else np.empty((0, len(seeds)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The outcome of the tests of one arm, over all looks so far; see `Verdict`."""
+
+    word: Word
+    mean: float = math.nan
+    interval: tuple[float, float] = (-math.inf, math.inf)
+    narrow: tuple[float, float] = (-math.inf, math.inf)
+    p: float = 1.0
+    p_holm: float = 1.0
+    p_adjusted: float = 1.0
+    level: float = 0.0
+    look: int = 0
+    looks: int = 0
+    used: float = 0.0  # of the error rate, by this look and those before it
+    skewed: bool = False
+
+
+def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, stopped: Sequence[bool] | None = None,
+           margin: float | None = None, copies: Collection[int] = (), words_only: bool = False) -> list[Decision]:
+    """Return the decision on each arm of a table of differences after these looks.
+
+    A missing pair of a failed run counts against the word: as the arm's worst seed for "helps", and as its best for "hurts".
+
+    Args:
+        table: arm minus baseline, (arms, seeds), NaN where a run failed or was not run.
+        looks: for each look its number of seeds, the rows of its arms, and the error rate that may be used up to it.
+        stopped: for a race, which arms were stopped; None if the study was no race.
+        margin: the largest difference that counts as none.
+        copies: the rows of copies of the baseline, if there are several.
+        words_only: leaves out the intervals, for simulations without a margin, which take half the time then.
     """
+    decisions = [Decision(word=Word.NONE) for _ in table]
     if stopped is not None:
-        unadjusted = [statistics.sign_flip(row) for row in table]
-        raced = [1.0 if out else p for p, out in zip(unadjusted, stopped, strict=True)]
-        holm = statistics.holm(raced).tolist()
-        return unadjusted, holm, holm
-    alone, adjusted = statistics.sign_flips(table)
-    return alone.tolist(), statistics.holm(alone).tolist(), adjusted.tolist()
+        before = 0.0
+        for count, (seeds, rows, spent) in enumerate(looks, 1):
+            level, before = spent - before, spent  # what is added to a finished race has nothing left
+            outcome = _race(table[list(rows), :seeds], [stopped[row] for row in rows], level, seeds, count)
+            for place, one in zip(rows, outcome, strict=True):
+                if decisions[place].word not in (Word.HELPS, Word.HURTS):
+                    decisions[place] = one
+        return decisions
+    tables = [table[list(rows), :seeds] for seeds, rows, _ in looks]
+    budgets = [budget for _, _, budget in looks]
+    low_tables = [_filled(one, -1) for one in tables]
+    lows = read(low_tables, budgets)
+    incomplete = any(np.isnan(one).any() for one in tables)
+    high_tables = [_filled(one, 1) for one in tables] if incomplete else low_tables
+    highs = read(high_tables, budgets) if incomplete else lows
+    for count, ((seeds, rows, _), low, high) in enumerate(zip(looks, zip(low_tables, lows, strict=True),
+                                                              zip(high_tables, highs, strict=True), strict=True), 1):
+        both = (low,) if low is high or not incomplete else (low, high)
+        reach = [[(-math.inf, math.inf)] * len(rows)] * 2
+        if not words_only:
+            inverted = [intervals(one, reading.flipped, (reading.level, 2 * reading.level)) for one, reading in both]
+            reach = [[_hull(ends) for ends in zip(*of_level, strict=True)] for of_level in zip(*inverted, strict=True)]
+        holm = statistics.holm(low[1].singles)
+        crossing = min(low[1].adjusted.min(initial=1), high[1].adjusted.min(initial=1)) <= max(low[1].level, high[1].level)
+        skew = doubt(tables[count - 1], [place for place, row in enumerate(rows) if row in copies]) if crossing else 0.0
+        for place, row in enumerate(rows):
+            decisions[row] = _step(decisions[row], place, low, high, (reach[0][place], reach[1][place]), float(holm[place]),
+                                   skew, margin, seeds, count)
+    return decisions
 
 
-def choose(seeds: int, mean: float, p_adjusted: float, *, alpha: float = 0.05, stopped: bool = False) -> Word:
-    """Return the word for an arm, given its number of paired seeds, mean difference and adjusted p-value."""
+def _filled(table: Array, sign: int) -> Array:
+    """Return the table with each missing pair as large a loss (-1) or win (1) as the largest difference of any arm."""
+    if not np.isnan(table).any():
+        return table
+    worst = np.nanmax(np.abs(table)) if not np.isnan(table).all() else 0.0
+    return np.where(np.isnan(table), sign * worst, table)
+
+
+def _hull(ends: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def _step(before: Decision, place: int, low: tuple[Array, Reading], high: tuple[Array, Reading],
+          reach: tuple[tuple[float, float], tuple[float, float]], holm: float, skew: float, margin: float | None,
+          seeds: int, count: int) -> Decision:
+    """Return the decision on an arm after one more look; a word that was given stays."""
+    worst, best = float(low[0][place].mean()), float(high[0][place].mean())
+    is_helpful = low[1].adjusted[place] <= low[1].level and worst > 0
+    is_harmful = high[1].adjusted[place] <= high[1].level and best < 0
+    side = 1 if is_helpful else -1
+    is_doubtful = (is_helpful or is_harmful) and skew * side < 0
+    interval, narrow = (_meet(old, new) for old, new in zip((before.interval, before.narrow), reach, strict=True))
+    if before.word in (Word.HELPS, Word.HURTS):
+        kept = before.word is Word.HELPS
+        return Decision(word=before.word, mean=worst, p=before.p, p_holm=before.p_holm, p_adjusted=before.p_adjusted,
+                        level=before.level, look=before.look, looks=before.looks, used=max(low[1].used, high[1].used),
+                        interval=_one_side(interval, 1 if kept else -1), narrow=_one_side(narrow, 1 if kept else -1))
+    reading = low[1] if worst + best >= 0 else high[1]
+    word = Word.NONE
+    if (is_helpful or is_harmful) and not is_doubtful:
+        word = Word.HELPS if is_helpful else Word.HURTS
+        interval, narrow = _one_side(interval, side), _one_side(narrow, side)
+    else:
+        if not is_doubtful:  # step-down can be clearer than the single-step interval, never the other way
+            interval = min(interval[0], 0.0), max(interval[1], 0.0)
+        if before.word is Word.EQUIVALENT or (margin is not None and -margin < narrow[0] and narrow[1] < margin):
+            word = Word.EQUIVALENT
+        elif reading.level < statistics.smallest_p(seeds):
+            word = Word.FEW
+        elif not is_doubtful:
+            word = Word.UNDECIDED
+    return Decision(word=word, mean=worst, interval=interval, narrow=narrow, p=float(reading.singles[place]), p_holm=holm,
+                    p_adjusted=float(reading.adjusted[place]), level=reading.level, look=seeds, looks=count,
+                    used=max(low[1].used, high[1].used), skewed=is_doubtful)
+
+
+def _meet(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return the intersection of two intervals: intervals of several looks hold together (Jennison and Turnbull 1989)."""
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    return (low, high) if low <= high else other
+
+
+def _one_side(interval: tuple[float, float], side: int) -> tuple[float, float]:
+    """Return the part of an interval above 0 (side 1) or below it (-1), where a step-down test has found the arm to be."""
+    low, high = interval
+    return (max(low, 0.0), max(high, 0.0)) if side > 0 else (min(low, 0.0), min(high, 0.0))
+
+
+def doubt(table: Array, copies: Sequence[int] = ()) -> float:
+    """Return the pooled skewness of the differences if they speak against exchangeable arms; 0 otherwise.
+
+    If an arm and the baseline are exchangeable, the differences are symmetric, and since all arms share the baseline's
+    noise, the differences of two arms have a correlation of 1/2. Long tails on one side together with arms that hardly
+    correlate show a baseline that is quieter than the arms, and skewed arms. Most of such an arm's differences then have the
+    sign opposite to the tail though their mean is 0, and a word in this direction is not to be trusted. One arm alone shows
+    no correlation, so its skewness is only reported.
+
+    Args:
+        table: differences (arms, seeds).
+        copies: the rows of copies of the baseline, which are left out; with k copies the correlation is 1 / (k + 2).
+    """
+    rows = np.delete(table, list(copies), axis=0)
+    rows = rows[~np.isnan(rows).any(axis=1)] if rows.size else rows
+    rows = rows[np.ptp(rows, axis=1) > 0] if rows.size else rows
+    arms = len(rows)
+    if arms < 2 or rows.shape[1] < 3:
+        return 0.0
+    apart = rows - rows.mean(axis=1, keepdims=True)
+    apart /= np.sqrt((apart**2).sum(axis=1, keepdims=True))
+    shared = float(((apart.sum(axis=0) ** 2).sum() - arms) / (arms * (arms - 1)))  # mean of the correlations
+    skew = float(np.mean([statistics.skewness(row) for row in rows]))
+    expected = 1 / (len(copies) + 2)
+    return skew if abs(skew) > _SKEW and shared < _SHARED * expected else 0.0
+
+
+def _race(table: Array, stopped: Sequence[bool], alpha: float, seeds: int, count: int) -> list[Decision]:
+    """Return the decisions of a race, which has one look; Holm's correction does not depend on the stopping."""
+    full = np.where(np.asarray(stopped, dtype=bool)[:, None], table, _filled(table, -1))  # a failed run is a loss
+    alone, holm, adjusted = adjust(full, stopped)
+    found = []
+    for place, row in enumerate(full):
+        known = row[~np.isnan(row)]
+        mean = float(known.mean()) if known.size else math.nan
+        word = choose(known.size, mean, adjusted[place], alpha=alpha, stopped=stopped[place])
+        if word is Word.HURTS and np.isnan(table[place]).any():  # only failed runs may have made it so
+            word = Word.UNDECIDED
+        ends = [(-math.inf, math.inf)] * 2
+        if known.size:
+            levels = alpha / len(table), 2 * alpha / len(table)
+            ends = [one for (one,) in intervals(known[None], statistics.flip(known[None]), levels)]
+        side = {Word.HELPS: 1, Word.HURTS: -1}.get(word, 0)
+        interval, narrow = (_one_side(one, side) if side else (min(one[0], 0.0), max(one[1], 0.0)) for one in ends)
+        found.append(Decision(word=word, mean=mean, interval=interval, narrow=narrow, p=alone[place], p_holm=holm[place],
+                              p_adjusted=adjusted[place], level=alpha, look=seeds, looks=count, used=alpha))
+    return found
+
+
+def adjust(table: Array, stopped: Sequence[bool]) -> tuple[list[float], list[float], list[float]]:
+    """Return the p-values of each arm of a race: unadjusted, after Holm's correction, and the one that determines its word.
+
+    After a race max-T would be invalid, since the stopped arms have few sign patterns and make the joint distribution too
+    narrow. An arm that was not stopped has the same unadjusted p-value as without a race. Holm's correction, with p = 1 for
+    stopped arms, is therefore valid for any stopping rule.
+    """
+    unadjusted = [statistics.sign_flip(row) for row in table]
+    raced = [1.0 if out else p for p, out in zip(unadjusted, stopped, strict=True)]
+    holm = statistics.holm(raced).tolist()
+    return unadjusted, holm, holm
+
+
+def choose(seeds: int, mean: float, p_adjusted: float, *, alpha: float = ALPHA, stopped: bool = False) -> Word:
+    """Return the word for an arm of a race, given its number of paired seeds, mean difference and adjusted p-value."""
     if stopped:
         return Word.UNDECIDED
-    if seeds < statistics.seeds_to_resolve(alpha):
+    if statistics.smallest_p(seeds) > alpha:
         return Word.FEW
     if p_adjusted > alpha:
         return Word.UNDECIDED
     return Word.HELPS if mean > 0 else Word.HURTS
 
 
-def _pairs(seeds: list[int], row: NDArray[np.float64]) -> list[tuple[int, float]]:
+def _pairs(seeds: Sequence[int], row: Array) -> list[tuple[int, float]]:
     return [(seed, float(value)) for seed, value in zip(seeds, row, strict=True) if not np.isnan(value)]
 
 
-def _verdict(arm: str, pairs: dict[int, float], arms: int, alpha: float, p_values: tuple[float, float, float],
-             stopped: int | None) -> Verdict:
+def _verdict(arm: str, pairs: dict[int, float], arms: int, decision: Decision, margin: float | None, pending: Look | None,
+             looks: Sequence[Look], stopped: int | None, is_control: bool) -> Verdict:
     values = list(pairs.values())
-    mean = float(np.mean(values)) if values else float("nan")
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    p, p_holm, p_adjusted = p_values
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    failed = max(0, decision.look - len(values)) if stopped is None else 0
+    word, reason = _explained(decision, len(values), failed, pending, looks, stopped is not None)
+    if is_control and word in (Word.HELPS, Word.HURTS):
+        word = Word.DIFFERS
     return Verdict(
-        arm=arm, word=choose(len(values), mean, p_adjusted, alpha=alpha, stopped=stopped is not None),
-        differences=pairs, mean=mean, p=p, p_holm=p_holm, p_adjusted=p_adjusted, stopped=stopped,
-        t_interval=statistics.t_interval(values), bca_interval=statistics.bca_interval(values),
-        better=statistics.improvement(values),
-        detectable=statistics.detectable(spread, len(values), arms=arms, alpha=alpha),
+        arm=arm, word=word, reason=reason, differences=pairs, mean=float(np.mean(values)) if values else math.nan,
+        p=decision.p, p_holm=decision.p_holm, p_adjusted=decision.p_adjusted, level=decision.level, look=decision.look,
+        looks=decision.looks, used=decision.used, interval=decision.interval, narrow=decision.narrow, stopped=stopped,
+        margin=margin, failed=failed, t_interval=statistics.t_interval(values), bca_interval=statistics.bca_interval(values),
+        better=statistics.improvement(values), skew=statistics.skewness(values),
+        posterior=statistics.posterior(values, margin) if margin is not None else (math.nan, math.nan, math.nan),
+        detectable=statistics.detectable(spread, len(values), arms=arms),
     )
+
+
+def _explained(decision: Decision, seeds: int, failed: int, pending: Look | None, looks: Sequence[Look],
+               is_stopped: bool) -> tuple[Word, str]:
+    """Return the word of a decision, and the reason where there is no verdict."""
+    word = decision.word
+    if is_stopped or word in (Word.HELPS, Word.HURTS):
+        return (Word.UNDECIDED if is_stopped else word), ""
+    if looks[-1].seeds < statistics.seeds_to_resolve():
+        return Word.FEW, ""
+    if word is Word.EQUIVALENT:
+        return word, ""
+    if pending is not None:
+        if not decision.look:
+            return Word.NONE, tr("the first planned look is after {seeds} seeds.", seeds=pending.seeds)
+        return Word.NONE, tr("undecided at the look after {seeds} seeds; the next planned look is after {next} seeds.",
+                             seeds=decision.look, next=pending.seeds)
+    if decision.skewed:
+        return Word.NONE, tr("the differences are skewed and the baseline varies less than the arms, so the sign-flip test "
+                             "is not valid here (adjusted p {p:.3g}). Look at the single seeds, or run more.",
+                             p=decision.p_adjusted)
+    if failed:
+        return Word.NONE, tr("{failed} of {seeds} pairs have a failed run, and counted as losses (or as wins) they leave no "
+                             "verdict. retry=True runs them again.", failed=failed, seeds=failed + seeds)
+    if word is Word.FEW:
+        return Word.NONE, tr("earlier looks or studies have used the error rate: {level:.2g} of it is left, and {seeds} "
+                             "seeds cannot reach a smaller p than {smallest:.2g}. A look after {need} seeds could give "
+                             "a verdict.",
+                             level=decision.level, seeds=decision.look, smallest=statistics.smallest_p(decision.look),
+                             need=statistics.seeds_to_resolve(decision.level) if decision.level else "-")
+    return word, ""
