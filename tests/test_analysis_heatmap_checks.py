@@ -103,5 +103,6 @@ def test_random_weights_change_the_copy_alone_and_each_stage_more_of_it(images: 
     changed = {key.split(".")[1] for key, value in detector.network.state_dict().items()
                if not torch.equal(value, copied[key])}
     assert changed == {"0", "1", "2", "3", "4", "5", "8", "9"}  # all rows with weights
-    assert cascade.correlations(images, target, heat, BOX, seed=3) == found
-    assert cascade.correlations(images, target, heat, BOX, seed=4) != found
+    # as texts, since nan is not equal to itself
+    assert repr(cascade.correlations(images, target, heat, BOX, seed=3)) == repr(found)
+    assert repr(cascade.correlations(images, target, heat, BOX, seed=4)) != repr(found)
