@@ -133,7 +133,7 @@ class TestWithThePackage:
                           for name, one in model.model.named_modules()}
 
     def test_a_module_that_runs_several_times_is_refused(self) -> None:
-        with pytest.raises(SiteError, match="'model.0.act' cannot be grafted|runs several times"):
+        with pytest.raises(SiteError, match=r"'model\.0\.act' cannot be grafted|runs several times"):
             tap_layers(Detector(tiny()), ["model.0.act"])
 
     def test_a_site_that_does_not_exist_is_refused(self) -> None:

@@ -73,8 +73,8 @@ def test_a_picture_without_a_detection_is_one_line(models: list[str], tiny_set: 
     ("source=nowhere", "does not exist"), ("conf=2", "is no number from 0 to 1"), ("limit=0", "not a positive whole number"),
     ("model=none.pt", "none.pt"), ("metod=gradcam", "Did you mean 'method'"),
 ])
-def test_a_mistake_is_one_line_and_writes_nothing(word: str, expected: str, models: list[str], tiny_set: Path, tmp_path: Path,
-                                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_line_and_writes_nothing(word: str, expected: str, models: list[str], tiny_set: Path,
+                                                  tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = {"model": models[0], "source": str(tiny_set.parent / "images" / "val" / "0.png")}
     key, _, value = word.partition("=")
     arguments[key] = value

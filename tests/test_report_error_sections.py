@@ -16,8 +16,8 @@ from yolograft.report.words import Translator
 def build(tmp_path: Path, count: int) -> dict[str, str]:
     """Write a page of the errors of some networks, and return its files' texts."""
     base = random_detections(0)
-    detections = [base, *(dataclasses.replace(random_detections(seed), truth_image=base.truth_image,
-                                              truth_kind=base.truth_kind, truth_box=base.truth_box) for seed in (7, 8))][:count]
+    truths = {"truth_image": base.truth_image, "truth_kind": base.truth_kind, "truth_box": base.truth_box}
+    detections = [base, *(dataclasses.replace(random_detections(seed), **truths) for seed in (7, 8))][:count]
     found = [analyse_errors(f"net{number}", one, [str(tmp_path / name) for name in one.names], {0: "a", 1: "b", 2: "c"})
              for number, one in enumerate(detections)]
     flips = [find_flips(found[0].detections, one.detections) for one in found[1:]]

@@ -91,7 +91,8 @@ def _changes(found: Sequence[ErrorAnalysis], flips: Sequence[Flips], say: Transl
               ("false alarm", "none"), ("none", "false alarm")]
     rows = tuple((say(f"{before} to {after}"), *(str(one.count(before, after)) for one in flips))
                  for before, after in states)
-    table = Table(name="changed-boxes", head=(say("changed boxes"), *(f"{first.name} → {one.name}" for one in others)), rows=rows)
+    pairs = (f"{first.name} → {one.name}" for one in others)
+    table = Table(name="changed-boxes", head=(say("changed boxes"), *pairs), rows=rows)
     listed = Table(
         name="list-of-changed-boxes", left=(1, 2, 3, 4),
         head=(say("image"), say("class"), say("box"), say("before"), say("after"), say("confidences")),
