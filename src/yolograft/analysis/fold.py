@@ -135,12 +135,14 @@ class Folding:
 
     def __str__(self) -> str:
         words = {"exact": tr("folded exactly"), "tolerance": tr("folded within tolerance"), "kept": tr("kept")}
-        lines = [f"{pad(tr('place'), 18)}{pad(tr('result'), 24)}{pad(tr('error'), 9, '>')}  {pad(tr('factors'), 20)}"
+        lines = [f"{pad(tr('place'), 18)}{pad(tr('result'), 25)}{pad(tr('error'), 9, '>')}  {pad(tr('factors'), 20)}"
                  f"{tr('change of mAP50-95 if replaced alone')}"]
         for one in self.places:
             low, _, high = one.factors
             change = _format_interval(one.difference) if one.difference else "-"
-            lines.append(f"{one.place:<18}{pad(words[one.result], 24)}{one.error:>9.2g}  {f'{low:.3f} .. {high:.3f}':<20}"
+            is_dropped = one.result == "tolerance" and one.replaced_by == "one"
+            result = tr("dropped within tolerance") if is_dropped else words[one.result]
+            lines.append(f"{one.place:<18}{pad(result, 25)}{one.error:>9.2g}  {f'{low:.3f} .. {high:.3f}':<20}"
                          f"{change}")
             if one.reason:
                 lines.append(f"  {one.reason}")
