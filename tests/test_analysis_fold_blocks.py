@@ -87,8 +87,10 @@ def test_every_constant_block_is_folded(yolo11n: nn.Module) -> None:
     assert len(found) == len(blocks.names())
     for number, place in enumerate(found):
         make_constant(place.block, number)
+    model.double()  # the blocks that stay amplify float32's rounding
     with observe_constants(model, found) as observation, torch.no_grad():
-        model(torch.rand(2, 3, 96, 96))
+        image = torch.rand(2, 3, 96, 96).double()
+        model(image)
         observation.commit()
     constants = {place: one for place, one in observation.constants().items() if one.error <= EXACT}
     names = {place.graft.partition("(")[0].partition("@")[0] for place in constants}
@@ -97,8 +99,8 @@ def test_every_constant_block_is_folded(yolo11n: nn.Module) -> None:
     folded = fold_blocks(model, constants)
     assert not folded.blocked
     assert len(attach.grafts(folded.network)) == len(found) - len(constants)
-    image = torch.rand(1, 3, 64, 64)
-    assert largest_error(folded.network, model, image) < 1e-3
+    # on the same images: the factor of a channel that is 0 in all of them is unknown
+    assert largest_error(folded.network, model, image) < 1e-5
 
 
 @pytest.mark.parametrize("host", ["yolov10n.yaml", "yolov8n.yaml", pytest.param("yolov5n.yaml", marks=pytest.mark.slow),
