@@ -185,7 +185,7 @@ def _rows() -> dict[str, list[Row]]:
         people.append((f"ten arms one after another in one study; {seeds} seeds",
                        lambda r, s=seeds: one_after_another(r, s)))
     for seeds in (6, 8):
-        people.append((f"ten arms in ten folders, with the register; {seeds} seeds",
+        people.append((f"ten arms in ten folders, counted together; {seeds} seeds",
                        lambda r, s=seeds: new_folders(r, s)))
     for arms, seeds in ((1, 6), (4, 8)):
         people.append((f"the metric picked among four afterwards; {arms} arm(s), {seeds} seeds",

@@ -6,6 +6,7 @@ import pytest
 
 from yolograft.errors import DataError
 from yolograft.study import Study, register, run
+from yolograft.study.progress import look_sentences
 from yolograft.study.register import Entry, enter, find, left, read
 
 WORDS = {"data": "somewhere", "model": "m", "host": "yolograft.study.dummy", "epochs": 1}
@@ -76,14 +77,30 @@ def test_a_second_study_pays_for_the_first_and_says_so(file, tmp_path):
     assert one["spent"] == 2 / 64
     second = run({**WORDS, "arms": "none; cbam@8", "seeds": 6}, tmp_path / "second")
     assert second.plan.registered["earlier"] == 1
-    assert second.plan.alpha == pytest.approx(0.05 - 2 / 64)
-    (verdict,) = second.verdicts()
-    assert str(verdict.word) == "no verdict"
-    assert "earlier looks or studies have used the error rate" in verdict.why()
-    assert Study.load(tmp_path / "second").plan.alpha == second.plan.alpha, "which the plan records"
-    alone = run({**WORDS, "arms": "none; eca@8", "seeds": 6, "register": False}, tmp_path / "third")
-    assert alone.plan.alpha == 0.05
+    assert second.plan.alpha == 0.05
+    assert second.plan.shared_alpha == pytest.approx(0.05 - 2 / 64)
+    (alone,), (shared,) = second.verdicts(), second.shared_verdicts
+    assert str(alone.word) != "no verdict"
+    assert str(shared.word) == "no verdict"
+    assert "earlier looks or studies have used the error rate" in shared.why()
+    (sentence,) = look_sentences(second)
+    assert "Study 2 of this data and model here" in sentence
+    assert "cbam@8: no verdict" in sentence
+    assert Study.load(tmp_path / "second").plan.shared_alpha == second.plan.shared_alpha, "which the plan records"
+    third = run({**WORDS, "arms": "none; eca@8", "seeds": 6, "register": False}, tmp_path / "third")
+    assert not look_sentences(third)
     assert len(read(file)) == 2
+
+
+def test_the_page_gives_both_verdicts(file, tmp_path):
+    from yolograft.report import write
+
+    run({**WORDS, "arms": "none; se@8", "seeds": 6}, tmp_path / "first")
+    second = run({**WORDS, "arms": "none; cbam@8", "seeds": 6}, tmp_path / "second")
+    english, chinese = (page.read_text(encoding="utf-8") for page in write(second))
+    assert "This is study 2 of this data and model on this machine" in english
+    assert "cbam@8: no verdict" in english
+    assert "第 2 个研究" in chinese
 
 
 def test_a_study_without_a_look_costs_nothing(file, tmp_path):

@@ -39,7 +39,7 @@ def _study() -> Command:
             Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "
                                               "accuracy, fitness")),
             Argument("baseline", "none", tr("the arm that the others are compared with")),
-            Argument("register", "True", tr("False counts this study alone, and not with your others of the same data")),
+            Argument("register", "True", tr("False leaves this study out of the count of your studies of the same data")),
             Argument("race", "False", tr("True stops an arm that can no longer win")),
             Argument("name", "", tr("name of the study's folder; by default from data and model")),
             Argument("project", "runs/study", tr("the folder of the studies")),

@@ -237,7 +237,9 @@ def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("warn", say("added_note")))
     earlier = plan.registered.get("earlier", 0)
     if earlier:
-        texts.append(("warn", say("register_note", number=earlier + 1, alpha=f"{100 * plan.alpha:.1f}")))
+        words = ("；" if say.language == "zh" else "; ").join(
+            f"{one.arm}: {say(str(one.word), margin=f'{one.margin or 0:g}')}" for one in study.shared_verdicts)
+        texts.append(("warn", say("register_note", number=earlier + 1, alpha=f"{100 * plan.shared_alpha:.1f}", words=words)))
     return texts
 
 

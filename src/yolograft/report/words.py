@@ -129,10 +129,11 @@ TEXTS = {
         "在读取计划内的结论之后又追加了种子或方案。追加的部分只能使用剩余的错误率，而剩余很少。请在开始之前计划好查看："
         "looks=6,8,10,12。"),
     "register_note": (
-        "This is study {number} of this data and model on this machine. Together they may give a wrong word in 5% of cases, "
-        "so this study is judged at {alpha}%, which the earlier ones have left (register=False judges it alone).",
-        "这是本机上针对该数据集和模型的第 {number} 个研究。这些研究合计至多在 5% 的情况下误判，因此本研究按前面的研究剩余的 "
-        "{alpha}% 判定（register=False 则单独判定）。"),
+        "This is study {number} of this data and model on this machine. The verdicts in the table count this study alone. "
+        "If all these studies together may give a wrong word in 5% of cases, {alpha}% are left for this one, and its "
+        "verdicts are: {words}.",
+        "这是本机上针对该数据集和模型的第 {number} 个研究。表中的结论只计本研究。如果要求所有这些研究合计至多在 5% 的情况下"
+        "误判，则留给本研究的是 {alpha}%，结论为：{words}。"),
     "copies_note": (
         "The baseline was run {n} times per seed (A/A copies included). Every arm is compared with the mean of these runs.",
         "每个种子下基线运行 {n} 次（含 A/A 副本），各方案与这些运行的均值比较。"),

@@ -206,8 +206,8 @@ def _looks(earlier: Plan, plan: Plan, seeds: int, where: str) -> tuple[int, ...]
 def take_looks(plan: Plan, folder: Path, rows: Sequence[Row]) -> Plan:
     """Return the plan with the looks that are complete now: a word may have been read at each of them.
 
-    A study with a look is entered in the register. Before its first look it has an error rate that holds if no other study
-    of the same data takes a look until then; at its first look the rate is settled.
+    A study with a look is entered in the register. Before its first look its shared error rate holds if no other study of
+    the same data takes a look until then; at its first look the rate is settled.
     """
     file = register.path() if plan.register else None
     prints = plan.fingerprints.get(plan.baseline, {})
@@ -227,8 +227,10 @@ def take_looks(plan: Plan, folder: Path, rows: Sequence[Row]) -> Plan:
     plan = replace(plan, taken=taken)
     if file is not None:
         plan = replace(plan, registered=plan.registered or {"id": entry.id, "alpha": ALPHA, "earlier": 0})
-        words = [one.word for one in study.verdicts()]
-        register.enter(file, replace(entry, spent=study.spent, found=Word.HELPS in words or Word.HURTS in words))
+        shared = Study(folder, plan, tuple(rows)).shared_verdicts
+        words = [one.word for one in shared]
+        register.enter(file, replace(entry, spent=max((one.used for one in shared), default=0.0),
+                                     found=Word.HELPS in words or Word.HURTS in words))
     return plan
 
 

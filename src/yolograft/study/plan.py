@@ -49,7 +49,7 @@ class Plan:
         margin: the largest difference of the metric that counts as none; None in plans of version 0.1.0, which had none.
         register: whether the study shares its error rate with this user's other studies of the same data (see `register`).
         taken: the looks that were taken.
-        registered: of a study in the register: its `id`, the error rate `alpha` that it may spend, and the number of
+        registered: of a study in the register: its `id`, the error rate `alpha` that the others have left, and the number of
             `earlier` studies of the same data and model.
         spelled: arm -> its graft with all settings written out, so that a changed default is detected.
         pictures, fingerprints, versions, hardware: description of the data, file hashes, package versions and machine
@@ -215,7 +215,12 @@ class Plan:
 
     @property
     def alpha(self) -> float:
-        """The error rate of the study: 5%, or what earlier studies of the same data have left (see `register`)."""
+        """The error rate of the study's own verdicts."""
+        return ALPHA
+
+    @property
+    def shared_alpha(self) -> float:
+        """What the earlier studies of the same data and model have left of the error rate (see `register`)."""
         return float(self.registered.get("alpha", ALPHA))
 
     @property

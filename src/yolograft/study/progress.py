@@ -106,9 +106,10 @@ def look_sentences(study: Study) -> list[str]:
             found[-1] += " " + tr("Planned looks: after {looks} seeds. Verdicts appear at looks only.",
                                   looks=", ".join(left))
     if plan.registered.get("earlier"):
-        found.append(tr("Study {number} of this data and model here: the earlier ones have left {alpha:.1f}% of the error "
-                        "rate of 5% (register=False counts this study alone).", number=plan.registered["earlier"] + 1,
-                        alpha=100 * plan.alpha))
+        words = [f"{one.arm}: {spoken(one.word, one.margin)}" for one in study.shared_verdicts]
+        found.append(tr("Study {number} of this data and model here. Counted together with the earlier ones, which have "
+                        "left {alpha:.1f}% of the error rate of 5%, its verdicts are: {words}.",
+                        number=plan.registered["earlier"] + 1, alpha=100 * plan.shared_alpha, words="; ".join(words)))
     return found
 
 

@@ -1,9 +1,10 @@
 """The register of studies: which studies of the same data and host this user has looked at, and what they have spent.
 
 An arm that does nothing gets a word in 5% of studies. Who tries ten arms in ten folders therefore finds something in every
-third try. The register makes the studies of one data set and one host share one error rate, as in alpha investing (Foster
-and Stine 2008): a study may spend what the earlier ones have left, and a study that gives a word restores the full rate. So
-the probability of a wrong word before the first right one is at most 5%, over all studies together.
+third try. With the register, `status` and the report name the earlier studies of the same data and host, and give a second
+verdict beside that of the study alone. For it, the studies share one error rate, as in alpha investing (Foster and Stine
+2008): a study may spend what the earlier ones have left, and a study that gives a word restores the full rate. So the
+probability of a wrong word before the first right one is at most 5%, over all studies together.
 
 The register is one small file of this user. `register=False` in a plan, or YOLOGRAFT_REGISTER=off, leaves a study out, and
 YOLOGRAFT_REGISTER=FILE names another file. A study that has given no word and had no look is not in it.

@@ -87,9 +87,16 @@ class Study:
     def _verdicts(self) -> list[Verdict]:
         return self._judge(self.scores(), margin=self.plan.margin)
 
-    def _judge(self, scores: Mapping[str, Mapping[int, float]], margin: float | None) -> list[Verdict]:
+    @cached_property
+    def shared_verdicts(self) -> list[Verdict]:
+        """The verdicts at the error rate that the earlier studies of the same data and model have left (see `register`)."""
+        return self._judge(self.scores(), margin=self.plan.margin, alpha=self.plan.shared_alpha)
+
+    def _judge(self, scores: Mapping[str, Mapping[int, float]], margin: float | None, alpha: float | None = None
+               ) -> list[Verdict]:
         plan = self.plan
-        return judge(scores, plan.baseline, alpha=plan.alpha, stopped=self.stopped if plan.race else None, seeds=plan.seeds,
+        alpha = plan.alpha if alpha is None else alpha
+        return judge(scores, plan.baseline, alpha=alpha, stopped=self.stopped if plan.race else None, seeds=plan.seeds,
                      looks=plan.schedule, failed=self.failures(), margin=margin, copies=plan.copies,
                      controls=[arm.name for arm in plan.arms if arm.role])
 
