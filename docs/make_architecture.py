@@ -16,11 +16,11 @@ FILE = Path(__file__).with_name("architecture.svg")
 GROUND = "ground"
 ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in two lines, and its place: column, row
     "cli": (("cli",), ("the commands of", "yolograft"), (1.5, 0)),
-    "data": (("data",), ("VOC, COCO, LabelMe,", "check, steel set"), (0, 1)),
+    "data": (("data",), ("VOC, COCO, LabelMe,", "check, steel set"), (2.95, 4.5)),
     "report": (("report",), ("a finished study", "as one page"), (1.25, 1)),
     "runner": (("runner",), ("train and evaluate", "one trial"), (2.6, 2)),
     "study": (("study",), ("arms x seeds,", "statistics, verdicts"), (0.35, 2)),
-    "analysis": (("analysis",), ("FLOPs, parameters,", "latency"), (2.9, 3)),
+    "analysis": (("analysis",), ("gates, heat maps,", "fold, latency"), (2.9, 3)),
     "host": (("host",), ("grafted models,", "trainers, YOLO"), (1.7, 4)),
     "fast": (("fast",), ("the same training", "in less time"), (1.7, 5)),
     "modelyaml": (("modelyaml",), ("read, write and check", "model YAML files"), (1.25, 6)),

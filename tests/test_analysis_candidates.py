@@ -84,7 +84,7 @@ def test_detections_are_those_of_predict(name: str, one_thread: None) -> None:
         np.testing.assert_allclose(clipped, expected.cpu().numpy(), atol=0.05)
     else:
         np.testing.assert_allclose(sorted(map(tuple, found.outlines[number].round(1))),
-                                   sorted(map(tuple, boxes.xyxyxyxy[0].cpu().numpy().round(1))), atol=0.11)
+                                   sorted(map(tuple, boxes.xyxyxyxy[0].cpu().numpy().round(1))), atol=0.3)
 
 
 @pytest.mark.parametrize("name", ["yolo11n", "yolov10n"])

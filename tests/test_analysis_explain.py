@@ -114,7 +114,7 @@ def test_a_run_gives_the_name() -> None:
 def test_the_command_writes_the_page(checkpoint: Path, varied_set: Path, tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["explain", f"model={checkpoint}", f"data={varied_set}", "imgsz=64", "limit=6", "lang=en"]
+    words = ["explain", f"model={checkpoint}", f"data={varied_set}", "imgsz=64", "limit=6", "heatmaps=0", "lang=en"]
     assert main(words) == 0
     printed = capsys.readouterr()
     assert "collapsed to 0.5" in printed.out

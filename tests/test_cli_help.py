@@ -18,7 +18,8 @@ from yolograft.host import commands as host_commands
 from yolograft.study import plan
 
 PAGES = descriptions()
-OWN = {name: page for name, page in PAGES.items() if name not in MODES and name != "study"}
+TRAINING = ("study", "screen")  # commands that also take each train argument
+OWN = {name: page for name, page in PAGES.items() if name not in (*MODES, *TRAINING)}
 FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"],
                **{f"data {kind}": list("ab")[:len(paths)] for kind, paths in data._PATHS.items()}}
 
@@ -56,7 +57,7 @@ def test_the_example_uses_arguments_of_its_command(name: str) -> None:
     words = shlex.split(PAGES[name].example)
     if name != "completion":
         assert " ".join(words[1:]).startswith(name)
-    trains = accepted(PAGES["train"]) if name == "study" else []
+    trains = accepted(PAGES["train"]) if name in TRAINING else []
     assert {word.partition("=")[0] for word in words if "=" in word} <= {*accepted(PAGES[name]), *trains}
 
 

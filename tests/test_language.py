@@ -89,6 +89,7 @@ FORMATS = {
     "host/swaps.py": "a text that the checkpoint stores",
     "host/trainer.py": "the docstring of a class",
     "modelyaml/writer.py": "a comment in the model YAML that is written",
+    "report/tables.py": "a verdict in the tables for papers, which are English",
     "runner/fingerprint.py": "a stored fingerprint",
     "runner/trainer.py": "the stored reason of a failed trial",
     "study/cluster.py": "the stored reason of a failed trial",

@@ -64,6 +64,6 @@ def test_the_report_shows_the_gates_of_each_arm(study, monkeypatch) -> None:
     assert "saturated near 1 ×1, class-dependent ×1</td>" in english
     assert 'title="se@8: 1 saturated near 1, 1 class-dependent"' in english
     assert "饱和在 1 附近" in chinese
-    heads = english[english.index('<table class="sortable" id="verdicts">'):].partition("</thead>")[0].count("<th")
+    heads = english[english.index('<table class="sortable" id="verdicts">'):].partition("</thead>")[0].count("<th") - 1
     rows = english[english.index('id="verdicts"'):].partition("<tbody>")[2].partition("</tbody>")[0].split("<tr ")[1:]
     assert {row.count("<td") for row in rows} == {heads}, "every row has a cell for each column"

@@ -84,7 +84,7 @@ def test_a_report_opens_each_file_of_a_trial_once(study, pictures, tmp_path, mon
         store_resampled_ap(folder)
     monkeypatch.setattr(np, "load", counted)
     text = write(study, tmp_path, pictures=pictures)[0].read_text()
-    assert "over images" in text
+    assert "seeds and images" in text
     assert "data:image/jpeg" in text
     assert set(opened.values()) == {1}
     assert {path for path in opened if path.name == RESAMPLED} == {folder / RESAMPLED for folder in folders}

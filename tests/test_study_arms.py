@@ -61,7 +61,7 @@ def test_scale_names_the_next_larger_model(model, larger):
     ("", "no arms"), (" ; ", "no arms"),
     ("positions", "incomplete"), ("ratios(se)", "ratios(se, 8)"), ("blocks()", "incomplete"),
     ("position(se)", "Did you mean 'positions'"), ("prams", "Did you mean 'params'"),
-    ("params", "after that graft"), ("aa(se@8)", "takes no argument"),
+    ("params", "after that graft"), ("aa(se@8)", "is a copy of the baseline"),
     ("sse@8", "Did you mean 'se'"), ("se@", "not a site"), ("se@8; (", "lacks"),
     ("none; none", "are the same"), ("se@8; se(ratio=16)@8", "se(ratio=16)@8"), ("aa; aa", "are the same"),
     ("se@8 lr0=0.1; se@8 lr0=0.10", "are the same"),

@@ -745,8 +745,9 @@ INTERNALS: tuple[Internal, ...] = (
         parameters=("preds",), why="It gets the network's outputs before NMS; ours computes the loss of each image.",
         breaks="`yolograft screen` fails."),
     Internal(
-        name="ultralytics.utils:IterableSimpleNamespace", kind="relied on", files=(IMAGE_LOSS,),
-        why="The loss reads its gains as attributes of `args`.", breaks="`yolograft screen` fails."),
+        name="ultralytics.utils:IterableSimpleNamespace", kind="relied on", files=(IMAGE_LOSS, BLOCK_TRAINING),
+        why="The loss reads its gains as attributes of such an object.",
+        breaks="`yolograft screen` fails, and `yolograft explain` after its first validation."),
     Internal(
         name="ultralytics.models.rtdetr.val:RTDETRValidator", kind="relied on", files=(VALIDATION,),
         why="It validates an RT-DETR network that comes without a `YOLO`.", breaks="`yolograft explain` of RT-DETR fails."),
@@ -755,13 +756,6 @@ INTERNALS: tuple[Internal, ...] = (
         parameters=("recall", "precision"), source=("np.interp(",),
         why="Our average precision ends its curve as this version does.",
         breaks="Differences of average precision are measured with another curve than mAP."),
-    Internal(
-        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(BLOCK_TRAINING,), parameters=("batch",),
-        source=("self.criterion",), why="It gives the loss of one batch, whose gradient tells whether a block is trained.",
-        breaks="`yolograft explain` fails after its first validation."),
-    Internal(
-        name="ultralytics.utils:IterableSimpleNamespace", kind="relied on", files=(BLOCK_TRAINING,),
-        why="The loss reads its gains from such an object.", breaks="`yolograft explain` fails after its first validation."),
     Internal(
         name="ultralytics.utils:VERBOSE", kind="patched", files=(VALIDATION,),
         why="In 8.3 a progress bar reads it when it is made.", breaks="`yolograft explain` prints progress bars of 8.3."),
@@ -784,10 +778,11 @@ INTERNALS: tuple[Internal, ...] = (
         why="It runs images through `self.predict` and batches through `self.loss`.",
         breaks="Training is not faster, or its outputs are in bfloat16."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(CUDA_GRAPH, BF16, IMAGE_LOSS),
-        parameters=("batch", "preds"), either=('self.forward(batch["img"])', 'self.predict(batch["img"])'),
+        name="ultralytics.nn.tasks:BaseModel.loss", kind="relied on", files=(CUDA_GRAPH, BF16, IMAGE_LOSS, BLOCK_TRAINING),
+        parameters=("batch", "preds"), source=("self.criterion",),
+        either=('self.forward(batch["img"])', 'self.predict(batch["img"])'),
         why="It calls the network with the images alone, or returns the loss of given predictions.",
-        breaks="Training is not faster, or its outputs are in bfloat16. `yolograft screen` fails."),
+        breaks="Training is not faster, or its outputs are in bfloat16. `yolograft screen` and `explain` fail."),
     Internal(
         name="ultralytics.nn.modules:Detect._inference", kind="patched", files=(BF16, CPU_SELECT),
         why="It decodes boxes, which must be in float32; the patch switches autocast off there.",
@@ -891,6 +886,9 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A resumed trial averages in another way."),
 
     # PyTorch
+    Internal(
+        name="torch.nn:Module.forward", kind="overridden", files=(CANDIDATES, OPERATOR_GRAPH),
+        why="A module's own computation.", breaks="`yolograft heatmap` and `fold` fail."),
     Internal(
         name="torch.nn:Module.add_module", kind="relied on", files=(ATTACH,), source=("self._modules[name]",),
         why="A block is a child of the module at its site, found and removed in `_modules`.",

@@ -208,13 +208,13 @@ class Detector(nn.Module):
         return self.network.model[-1]
 
     @property
-    def device(self) -> torch.device:
+    def _device(self) -> torch.device:
         """The device of the weights."""
         return next(self.network.parameters()).device
 
     def example(self, size: int = 64) -> Tensor:
         """Return images of zeros (1, C, size, size), to learn shapes."""
-        return torch.zeros(1, self.channels, size, size, device=self.device)
+        return torch.zeros(1, self.channels, size, size, device=self._device)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the class logits of all candidates: (B, C, H, W) in 0 to 1 -> (B, anchor points, classes)."""
@@ -232,7 +232,7 @@ class Detector(nn.Module):
         grey = picture if self.channels == 3 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[..., None]
         pixels = letterbox.pixels(np.asarray(grey, np.uint8))
         ordered = np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1))
-        return torch.from_numpy(ordered)[None].to(self.device).float() / 255
+        return torch.from_numpy(ordered)[None].to(self._device).float() / 255
 
     @torch.no_grad()
     def candidates(self, images: Tensor, letterbox: Letterbox, *, conf: float = 0.25, iou: float = 0.7) -> Candidates:

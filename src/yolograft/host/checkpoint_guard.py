@@ -63,7 +63,13 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
         raise HostError(_explain(weight))
     classes = _classes_of_script(weight)
     with patched(*classes):
-        check_pickle(weight)
+        try:
+            check_pickle(weight)
+        except HostError as error:
+            text = _explain(weight)
+            if text:  # it could not be opened with trust=True either
+                raise HostError(text) from error
+            raise
     with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False), *classes):
         try:
             return _STOCK(weight, *args, **kwargs)

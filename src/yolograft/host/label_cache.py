@@ -71,10 +71,14 @@ def _load(path: Path) -> Any:
             with _no_garbage_collection():
                 return _PlainUnpickler(file).load().item()
     except Exception as error:  # NumPy and pickle raise many types for half a file
-        if isinstance(error, pickle.UnpicklingError) and "is not allowed" in str(error):
-            warn(tr("{path} is no label cache of Ultralytics: {problem}. It is not used, and the labels are read again.",
-                    path=path, problem=error))
+        if isinstance(error, _NotPlainError):
+            warn(tr("{path} is no label cache of Ultralytics: it names {what}. It is not used, and the labels are read "
+                    "again.", path=path, what=error))
         raise FileNotFoundError(path) from error
+
+
+class _NotPlainError(pickle.UnpicklingError):
+    """A pickle names a function or a class, which is the text of this error."""
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -84,7 +88,7 @@ class _PlainUnpickler(pickle.Unpickler):
         """Return one of the functions with which NumPy rebuilds its arrays."""
         if (module.replace("numpy._core", "numpy.core"), name) in _ARRAYS or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        raise _NotPlainError(f"{module}.{name}")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 A section is made by a function of a `Translator`, so that one function makes it in each language:
 
     def flips(say: Translator) -> Section:
-        return Section(title=say("Boxes that change"), paragraphs=(say("flips_note"),), tables=(table,))
+        return Section(title=say("Boxes that change"), paragraphs=(say("sort_note"),), tables=(table,))
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ TEXTS = {
     "coco_note": (
         "The same matched boxes by COCO's rule: interpolated precision at 101 recall values, at most 100 detections in an "
         "image. Ultralytics integrates the curve and counts up to 300.",
-        "相同的匹配框按 COCO 的规则计算：在 101 个召回率处取插值精度，每幅图像至多计 100 个检测框。Ultralytics 则对曲线"
+        "相同的匹配框按 COCO 的规则计算：在 101 个召回率处取插值精度，每张图像至多计 100 个检测框。Ultralytics 则对曲线"
         "积分，至多计 300 个。"),
     "better_note": (
         "Probability that a run of the arm is better than the baseline's run with the same seed, with its 95% "

@@ -115,10 +115,12 @@ def image_intervals(study: Study, *, metric: str | None = None, resamples: int =
     bases = [plan.baseline, *(plan.copies if len(plan.copies) > 1 else ())]
     found: dict[str, tuple[float, float]] = {}
     for arm in plan.arms:
+        if arm.name == plan.baseline:
+            continue
         others = [name for name in bases if name != arm.name]
         pairs = [means[arm.name, seed] - np.mean([means[name, seed] for name in others], axis=0) for seed in plan.seeds
                  if all((name, seed) in means for name in (arm.name, *others))]
-        if arm.name != plan.baseline and len(pairs) > 1:
+        if len(pairs) > 1:
             found[arm.name] = crossed_interval(np.array(pairs), level)
     return found
 

@@ -90,15 +90,18 @@ class Study:
     @cached_property
     def shared_verdicts(self) -> list[Verdict]:
         """The verdicts at the error rate that the earlier studies of the same data and model have left (see `register`)."""
-        return self._judge(self.scores(), margin=self.plan.margin, alpha=self.plan.shared_alpha)
-
-    def _judge(self, scores: Mapping[str, Mapping[int, float]], margin: float | None, alpha: float | None = None
-               ) -> list[Verdict]:
         plan = self.plan
-        alpha = plan.alpha if alpha is None else alpha
-        return judge(scores, plan.baseline, alpha=alpha, stopped=self.stopped if plan.race else None, seeds=plan.seeds,
-                     looks=plan.schedule, failed=self.failures(), margin=margin, copies=plan.copies,
-                     controls=[arm.name for arm in plan.arms if arm.role])
+        share = plan.shared_alpha / plan.alpha  # what a look may spend is proportional to the error rate
+        return self._judge(self.scores(), margin=plan.margin, alpha=plan.shared_alpha,
+                           looks=tuple(replace(look, spent=look.spent * share) for look in plan.schedule))
+
+    def _judge(self, scores: Mapping[str, Mapping[int, float]], margin: float | None, alpha: float | None = None,
+               looks: tuple[Look, ...] | None = None) -> list[Verdict]:
+        plan = self.plan
+        return judge(scores, plan.baseline, alpha=plan.alpha if alpha is None else alpha,
+                     stopped=self.stopped if plan.race else None, seeds=plan.seeds,
+                     looks=plan.schedule if looks is None else looks, failed=self.failures(), margin=margin,
+                     copies=plan.copies, controls=[arm.name for arm in plan.arms if arm.role])
 
     @cached_property
     def taken(self) -> tuple[Look, ...]:
