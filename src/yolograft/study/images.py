@@ -39,6 +39,8 @@ _METRICS = {"mAP50": slice(0, 1), "mAP50-95": slice(0, 10)}
 _FORMULA = 3  # the version of `average_precision`; results of another one are computed again
 
 Array = NDArray[np.float64]
+# file -> its time of change, and its average precision by COCO's rule, which stands beside the resamples that were read
+_coco_of: dict[Path, tuple[int, Array]] = {}
 
 
 def resampled_ap(file: Path, resamples: int = _RESAMPLES) -> tuple[str, Array]:
@@ -51,6 +53,7 @@ def resampled_ap(file: Path, resamples: int = _RESAMPLES) -> tuple[str, Array]:
     """
     stored = _stored(file) if resamples == _RESAMPLES else None
     if stored is not None:
+        _coco_of[file] = file.stat().st_mtime_ns, stored["coco"]
         return str(stored["images"]), stored["values"]
     one = Detections.read(file)
     values = average_precision(one, resampled_weights(len(one.names), resamples))
@@ -68,6 +71,9 @@ def _stored(file: Path) -> NDArray[np.void] | None:
 
 def coco_ap(file: Path) -> Array:
     """Return a trial's average precision by COCO's rule at each IoU threshold; raises `DataError` if the file is broken."""
+    time, found = _coco_of.get(file, (0, None))
+    if found is not None and time == file.stat().st_mtime_ns:
+        return found
     stored = _stored(file)
     return stored["coco"] if stored is not None else coco_average_precision(Detections.read(file))
 
