@@ -164,6 +164,7 @@ def _find_file(name: str, folder: Path) -> str:
 
 
 def _exists(module: str, name: str) -> bool:
+    module = IMPORT_MAPPING.get(module, module)  # PyTorch writes Python 2's names
     if module.partition(".")[0] in _INSTALLED or module.startswith("yolograft."):
         try:
             return hasattr(import_module(module), name.partition(".")[0])
