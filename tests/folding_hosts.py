@@ -27,6 +27,7 @@ def settled(name: str, **settings: Any) -> Any:
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None
+        norm.reset_running_stats()  # 8.3.0 has run an image of zeros through them already
         nn.init.uniform_(norm.weight, 0.8, 1.2)
         nn.init.normal_(norm.bias, 0, 0.2)
     with torch.no_grad():

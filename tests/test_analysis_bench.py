@@ -14,6 +14,7 @@ from yolograft.analysis import runtimes
 from yolograft.analysis.bench import bench
 from yolograft.analysis.timing import median_interval
 from yolograft.cli import main
+from yolograft.errors import HostError
 
 OLD = ultralytics.__version__.startswith("8.3.")
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -43,6 +44,10 @@ def test_a_runtime_gives_the_output_of_pytorch(runtime: str, tmp_path: Path) -> 
     if runtime == "openvino" and not hasattr(pytest.importorskip("openvino"), "runtime") and OLD:
         pytest.skip("Ultralytics 8.3.0 supports only OpenVINO before 2026")
     pytest.importorskip(runtime)
+    if runtime == "ncnn" and (problem := runtimes.pnnx_problem()):
+        with pytest.raises(HostError, match="downloads the converter PNNX"):
+            runtimes.check("ncnn")
+        pytest.skip(problem)
     model = YOLO("yolo11n.yaml", graft="se(init=paper)@8")
     model.save(tmp_path / "host.pt")
     run = runtimes.export_and_load(str(tmp_path / "host.pt"), "se@8", runtime, tmp_path / "exported", imgsz=64, batch=2,

@@ -638,6 +638,10 @@ INTERNALS: tuple[Internal, ...] = (
 
     # Deployment
     Internal(
+        name="ultralytics.engine:exporter", kind="relied on", files=(RUNTIMES,),
+        why="Older versions download the program PNNX for NCNN, which the source of this module says.",
+        breaks="`bench` and `deploy-check` download a program."),
+    Internal(
         name="ultralytics.engine.exporter:export_formats", kind="relied on", files=(DEPLOY_TARGETS,),
         source=("torchscript", "openvino", "ncnn"), why="It lists the formats, and in newer versions their arguments.",
         breaks="`deploy-check` does not export with dynamic=True."),

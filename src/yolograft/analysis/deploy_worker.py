@@ -115,6 +115,7 @@ def reference_outputs(network: nn.Module, images: NDArray[np.float32]) -> list[A
     fused: Any = fused_copy(network)
     head = fused.model[-1]
     head.export = True  # the outputs that exporters see
+    head.format = getattr(head, "format", None)  # 8.3.0 sets it at an export only, and reads it then
     found = []
     for end2end in ((False, True) if getattr(head, "end2end", False) else (False,)):
         if hasattr(head, "one2one_cv2") or end2end:

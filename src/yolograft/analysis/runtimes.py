@@ -7,6 +7,7 @@ FILE_openvino_model/*.xml or FILE_ncnn_model/*.param to the folder of the file, 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -19,13 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ultralytics.engine import exporter
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError, nearest
 from yolograft.host.yolo import YOLO
 from yolograft.language import tr
 
-__all__ = ["FORMATS", "RUNTIMES", "Run", "check", "describe", "export_and_load", "load", "quiet"]
+__all__ = ["FORMATS", "RUNTIMES", "Run", "check", "describe", "export_and_load", "load", "pnnx_problem", "quiet"]
 
 # runtime -> the packages that it needs
 RUNTIMES = {"torch": (), "onnxruntime": ("onnx", "onnxslim", "onnxruntime"), "openvino": ("openvino",), "torchscript": (),
@@ -39,8 +41,16 @@ _TENSORRT = ("tensorrt", "trt", "engine")
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 
+def pnnx_problem() -> str:
+    """Return why an export to NCNN would download a program; empty if Ultralytics uses the installed package `pnnx`."""
+    if 'repo="pnnx/pnnx"' not in inspect.getsource(exporter):
+        return ""
+    return tr("Ultralytics {version} downloads the converter PNNX at the first export, and yolograft downloads nothing. Newer "
+              "versions use the package pnnx: pip install -U ultralytics", version=version("ultralytics"))
+
+
 def check(runtime: str) -> None:
-    """Raise `HostError` if the runtime is unknown or its packages are not installed."""
+    """Raise `HostError` if the runtime is unknown, its packages are not installed, or its export would download a program."""
     if runtime not in RUNTIMES:
         hint = tr(" TensorRT is not supported: measure an engine with its trtexec.") if runtime.lower() in _TENSORRT else ""
         raise HostError(tr("runtime={runtime} is not known: {known}.{near}{hint}", runtime=runtime,
@@ -49,6 +59,8 @@ def check(runtime: str) -> None:
     if missing:
         raise HostError(tr("runtime={runtime} needs {packages}: pip install 'yolograft[{extra}]'", runtime=runtime,
                            packages=", ".join(missing), extra="ncnn" if runtime == "ncnn" else "export"))
+    if runtime == "ncnn" and (problem := pnnx_problem()):
+        raise HostError(tr("runtime={runtime}: {problem}", runtime=runtime, problem=problem))
 
 
 def describe(runtime: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ultralytics.engine.exporter import export_formats
 
+from yolograft.analysis.runtimes import pnnx_problem
 from yolograft.errors import HostError, nearest
 from yolograft.language import tr
 
@@ -106,7 +107,7 @@ def why_unchecked(target: Target) -> str:
     missing = [package for package in target.packages if find_spec(package) is None]
     if missing:
         return tr("{packages} not installed: {command}", packages=", ".join(missing), command=target.install)
-    return ""
+    return pnnx_problem() if target.name == "ncnn" else ""
 
 
 def takes_dynamic(name: str) -> bool:

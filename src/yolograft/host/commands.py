@@ -89,11 +89,7 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
         if mode == "benchmark" and arguments.get("task") != "classify":  # the other modes check it themselves
             check_download(arguments["data"])
     name = _model_name(arguments)
-    try:
-        model = open_model(name, arguments.pop("task", None))
-    except OSError as error:  # with 8.3, a file that does not exist is looked for on the network
-        raise HostError(tr("model={name} does not exist, and cannot be downloaded: {error}", name=name,
-                           error=error)) from error
+    model = open_model(name, arguments.pop("task", None))
     if mode != "train":
         set_swap(model, swap, replace=replace)
         set_graft(model, graft, replace=replace)

@@ -31,3 +31,6 @@ def open_model(name: str | Path, task: str | None = None) -> Any:
         hint = nearest(str(name), [Path(file).name for file in files if Path(file).name != Path(name).name])
         raise HostError(tr("model={name} cannot be opened: {error}.{hint}", name=name, error=str(error).rstrip("."),
                            hint=hint)) from error
+    except OSError as error:  # with 8.3, a file that does not exist is looked for on the network
+        raise HostError(tr("model={name} does not exist, and cannot be downloaded: {error}", name=name,
+                           error=error)) from error
