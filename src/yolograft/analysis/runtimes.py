@@ -45,12 +45,12 @@ def pnnx_problem() -> str:
     """Return why an export to NCNN would download a program; empty if Ultralytics uses the installed package `pnnx`."""
     if 'repo="pnnx/pnnx"' not in inspect.getsource(exporter):
         return ""
-    return tr("Ultralytics {version} downloads the converter PNNX at the first export, and yolograft downloads nothing. Newer "
-              "versions use the package pnnx: pip install -U ultralytics", version=version("ultralytics"))
+    return tr("Ultralytics {version} downloads the converter PNNX at the first export, and yolograft downloads nothing. "
+              "Newer versions use the package pnnx: pip install -U ultralytics", version=version("ultralytics"))
 
 
 def check(runtime: str) -> None:
-    """Raise `HostError` if the runtime is unknown, its packages are not installed, or its export would download a program."""
+    """Raise `HostError` if the runtime is unknown, its packages are missing, or its export would download a program."""
     if runtime not in RUNTIMES:
         hint = tr(" TensorRT is not supported: measure an engine with its trtexec.") if runtime.lower() in _TENSORRT else ""
         raise HostError(tr("runtime={runtime} is not known: {known}.{near}{hint}", runtime=runtime,
