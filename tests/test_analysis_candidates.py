@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import ultralytics
 from torch import nn
 from ultralytics.data.augment import LetterBox
 
@@ -15,6 +16,12 @@ from yolograft.errors import HostError
 
 HEADS = ("yolo11n", "yolo11n-seg", "yolo11n-pose", "yolo11n-obb", "yolov8n", "yolov10n", "yolov5n", "yolov9t", "yolo26n",
          "yolo26n-obb")
+# Where the `predict` of 8.3.0 cannot be compared, and why.
+OTHER_PREDICT = {
+    "yolo11n-pose": "8.3.0 cannot predict with a pose model that was never trained (no kpt_shape)",
+    "yolo11n-obb": "8.3.0 cuts rotated boxes at the picture's edge as if they were upright",
+    "yolov10n": "8.3.0 keeps other boxes of an end-to-end head; only the best is the same",
+}
 
 
 def opened(name: str, graft: str = "none") -> Any:
@@ -61,6 +68,8 @@ def test_boxes_return_to_the_pixels_of_the_picture() -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_detections_are_those_of_predict(name: str, one_thread: None) -> None:
+    if ultralytics.__version__ == "8.3.0" and name in OTHER_PREDICT:
+        pytest.skip(OTHER_PREDICT[name])
     model = opened(name)
     picture = np.random.default_rng(1).integers(0, 256, (64, 80, 3), dtype=np.uint8)
     letterbox = Letterbox.of(picture.shape, 64)

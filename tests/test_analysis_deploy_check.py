@@ -210,7 +210,8 @@ def test_mistakes_are_one_line_and_leave_no_result(
 def sigmoid_scope(network: nn.Module) -> tuple[str, int]:
     """Return the scope that Ultralytics takes for the head's, and how many sigmoids there are."""
     ov = pytest.importorskip("openvino")
-    network.model[-1].export = True
+    head = network.model[-1]
+    head.export, head.format = True, "openvino"
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         network(x)
