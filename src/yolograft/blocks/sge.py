@@ -58,7 +58,7 @@ class SGE(nn.Module):
         centred = c - average(c, 2, 3, keepdim=True)
         n = centred * (average(centred.square(), 2, 3, keepdim=True) + 1e-5).rsqrt()  # var_mean has no operator in NCNN
         gates = gate(self.gamma * n + self.beta, self.init).to(x.dtype)
-        return (grouped * gates[:, :, None]).flatten(1, 2)
+        return (grouped * gates[:, :, None]).reshape(x.shape)  # flatten loses the dynamic size in ONNX
 
     def extra_repr(self) -> str:
         """Return the settings that the repr of the child modules does not show."""
