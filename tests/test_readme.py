@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import DATA
 
+from yolograft.analysis import explain, fold
 from yolograft.cli import COMMANDS, main
 from yolograft.cli.modes import MODES
 from yolograft.host import commands
@@ -21,6 +22,7 @@ from yolograft.host import commands
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 READMES = ["README.md", "README.zh-CN.md"]
+OPENING: dict[str, Any] = {"explain": explain, "fold": fold}  # commands that open a trained checkpoint
 PAGES = [*READMES, *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))]
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 
@@ -82,8 +84,8 @@ def test_the_commands_of_the_readme_run_in_order(
     assert {line[1] for line in lines} >= {"data", "train", "val", "predict", "export", "study", "status",
                                             "report", "blocks"}
     for _, *words in lines:
-        if words[0] in MODES:
-            monkeypatch.setattr(commands, "open_model", open_model)
+        if words[0] in (*MODES, *OPENING):
+            monkeypatch.setattr(OPENING.get(words[0], commands), "open_model", open_model)
             with pytest.raises(Opened):
                 main([word.replace("$PWD", str(folder)) for word in words])
             monkeypatch.undo()
