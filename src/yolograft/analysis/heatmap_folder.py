@@ -33,7 +33,7 @@ from yolograft.atomic import atomic_write
 from yolograft.data import data_yaml
 from yolograft.data.pictures import IMAGE_SUFFIXES
 from yolograft.errors import DataError, nearest
-from yolograft.host.run_folder import check_writable
+from yolograft.host.run_folder import new_folder
 from yolograft.language import pad, tr, width_of
 
 __all__ = ["find_pictures", "write_heat_maps"]
@@ -69,8 +69,7 @@ def write_heat_maps(models: Sequence[str], source: str | None, settings: Setting
     if choice.rule == "truth" and known is None:
         raise DataError(tr("box=truth needs the labels of the pictures: give the data YAML with data="))
     subjects = open_subjects(models, settings)
-    check_writable(Path(project).absolute(), tr("Choose another folder: project=FOLDER"))
-    folder = _new_folder(Path(project), name)
+    folder = new_folder(project, name)
     explained = explain_pictures(subjects, files, settings, choice, known)
     found: list[Explained] = []
     try:
@@ -137,15 +136,6 @@ def _validation_images(data: data_yaml.DataYaml | None) -> list[Path]:
         raise DataError(tr("data={data} has no validation images: {problems}", data=data.file,
                            problems="; ".join(map(str, data.problems))))
     return found
-
-
-def _new_folder(project: Path, name: str) -> Path:
-    """Return the first folder NAME, NAME2, NAME3, ... that does not exist."""
-    folder, number = project / name, 1
-    while folder.exists():
-        number += 1
-        folder = project / f"{name}{number}"
-    return folder
 
 
 def _line(one: Explained, subjects: Sequence[Subject]) -> str:

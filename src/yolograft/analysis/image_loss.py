@@ -27,7 +27,6 @@ from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 from yolograft.analysis.average_precision import Detections
 from yolograft.analysis.validation import RecordingValidator, run_validator
 from yolograft.errors import HostError
-from yolograft.fast.cpu.nms import patch_nms
 from yolograft.language import tr
 
 __all__ = ["Measured", "measure"]
@@ -144,9 +143,8 @@ def measure(model: Any, data: str | Path, *, imgsz: int, batch: int = 16, device
                            "out."))
     stock = model.task_map[model.task]["validator"]
     cls = type(f"Loss{stock.__name__}", (_LossValidator, stock), {"network": network})
-    with patch_nms():  # on a busy machine, Ultralytics' own stops at a time limit, and drops the boxes of the other images
-        validator = run_validator(cls, network, data, task=model.task, imgsz=imgsz, batch=batch, device=device, split=split,
-                                  limit=limit, seed=seed)
+    validator = run_validator(cls, network, data, task=model.task, imgsz=imgsz, batch=batch, device=device, split=split,
+                              limit=limit, seed=seed)
     files = sorted(validator.losses, key=lambda file: Path(file).name)
     return Measured(names=tuple(Path(file).name for file in files),
                     losses=np.array([validator.losses[file] for file in files]),

@@ -31,9 +31,8 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolograft.analysis import runtimes
 from yolograft.analysis.average_precision import Detections, Interval, difference
-from yolograft.analysis.validation import RecordingValidator, quiet
+from yolograft.analysis.validation import RecordingValidator, validating
 from yolograft.errors import DataError
-from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.yolo import YOLO
 from yolograft.language import tr
 
@@ -202,7 +201,7 @@ def _validate(model: str, data: str, imgsz: int, limit: int | None, file: Path) 
     cls = type("Recorder", (RecordingValidator, DetectionValidator), {"limit": limit})
     arguments = {"model": model, "data": data, "imgsz": imgsz, "batch": 1, "device": "cpu", "split": "val", "rect": False,
                  "plots": False, "verbose": False, "workers": 0, "mode": "val", "task": "detect"}
-    with tempfile.TemporaryDirectory() as folder, quiet(), safe_label_cache():
+    with tempfile.TemporaryDirectory() as folder, validating():
         validator: Any = cls(args=arguments, save_dir=Path(folder))
         validator(model=model)
     validator.write(file)

@@ -42,7 +42,7 @@ from yolograft.language import tr
 from yolograft.patch import patched
 from yolograft.sites import is_yolo, network_of
 
-__all__ = ["RecordingValidator", "Validated", "class_metrics", "quiet", "run_validator", "validate"]
+__all__ = ["RecordingValidator", "Validated", "class_metrics", "quiet", "run_validator", "validate", "validating"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +226,7 @@ def run_validator(cls: type[Any], network: Any, data: str | Path, *, task: str, 
                  "rect": True, "plots": False, "verbose": False, "workers": 0, "mode": "val", "task": task,
                  "single_cls": bool(own.get("single_cls"))}
     threads = torch.get_num_threads()
-    # Ultralytics' own NMS stops at a time limit: on a busy machine, mAP would depend on the load
-    with tempfile.TemporaryDirectory() as folder, quiet(), safe_label_cache(), patch_nms():
+    with tempfile.TemporaryDirectory() as folder, validating():
         validator = cls(args=arguments, save_dir=Path(folder))
         validator.limit, validator.seed = limit, seed
         validator.callbacks["on_val_start"].append(lambda _: torch.set_num_threads(threads))  # Ultralytics changed it
@@ -241,6 +240,16 @@ def run_validator(cls: type[Any], network: Any, data: str | Path, *, task: str, 
         finally:
             torch.set_num_threads(threads)
     return validator
+
+
+@contextmanager
+def validating() -> Iterator[None]:
+    """Inside this context, validators log warnings only, read label caches safely, and have no time limit for NMS.
+
+    Ultralytics' own NMS stops at a time limit and drops boxes, so mAP would depend on the load of the machine.
+    """
+    with quiet(), safe_label_cache(), patch_nms():
+        yield
 
 
 def _metrics(metrics: Any) -> dict[str, float]:

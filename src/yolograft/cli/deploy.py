@@ -8,7 +8,7 @@ from typing import Any
 
 from yolograft.cli.arguments import UsageError, parse_positive_int
 from yolograft.cli.command import Argument, Command
-from yolograft.cli.models import load_own_blocks
+from yolograft.cli.models import load_own_blocks, own_files
 from yolograft.language import tr
 
 __all__ = ["commands", "run"]
@@ -36,8 +36,7 @@ def _describe() -> Command:
             Argument("threads", "", tr("number of CPU threads; by default PyTorch's own")),
             Argument("project", "runs/deploy-check", tr("the folder of the results")),
             Argument("name", "", tr("the results' name in that folder; by default that of the graft")),
-            Argument("blocks", "", tr("a Python file that defines your own blocks")),
-            Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))],
+            *own_files()],
         example="yolograft deploy-check model=runs/detect/train/weights/best.pt targets=onnx,ncnn imgsz=640",
         notes=[tr("Exit code 1: a target fails. 'not checked' means that a package is missing or that the bare host fails "
                   "too. Nothing is installed.")])
@@ -55,6 +54,7 @@ def run(words: Sequence[str]) -> int:
     from yolograft.analysis.deploy_check import deploy_check
     from yolograft.analysis.int8 import check_data, check_int8, validation_images
     from yolograft.atomic import atomic_write
+    from yolograft.host.run_folder import new_folder
 
     names = targets.parse_targets(arguments["targets"])
     load_own_blocks(arguments)
@@ -64,7 +64,7 @@ def run(words: Sequence[str]) -> int:
     if data:
         check_data(data)
     images: Callable[[int], Any] | None = (lambda size: validation_images(data, size)) if data else None
-    folder = _new_folder(Path(arguments["project"]), arguments.get("name") or _default_name(arguments))
+    folder = new_folder(arguments["project"], arguments.get("name") or _default_name(arguments), separator="-")
     result = deploy_check(arguments["model"], arguments.get("graft"), names=names, folder=folder, imgsz=numbers["imgsz"],
                           repeats=repeats, threads=numbers.get("threads"), images=images, say=_say,
                           own_files={key: arguments[key] for key in ("blocks", "modules") if key in arguments})
@@ -88,14 +88,3 @@ def _default_name(arguments: dict[str, str]) -> str:
         return file_name_part(Graft.parse(arguments["graft"]))
     path = Path(arguments["model"])
     return path.parent.parent.name if path.parent.name == "weights" and path.parent.parent.name else path.stem
-
-
-def _new_folder(project: Path, name: str) -> Path:
-    """Return a folder that does not exist yet: NAME, NAME-2, ..."""
-    from yolograft.host.run_folder import check_writable
-
-    check_writable(project, tr("Choose another folder: project=FOLDER"))
-    folder, number = project / name, 2
-    while folder.exists():
-        folder, number = project / f"{name}-{number}", number + 1
-    return folder

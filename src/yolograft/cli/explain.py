@@ -55,18 +55,16 @@ def run(words: Sequence[str]) -> int:
             raise UsageError(tr("'{command}' needs {key}=, as in: {example}", command="explain", key=key,
                                 example=_explain().example))
     numbers = {key: parse_positive_int(key, arguments[key]) for key in ("imgsz", "batch", "limit") if key in arguments}
-    if not arguments["heatmaps"].isdecimal():
-        raise UsageError(tr("{key}={text}: expected a whole number, such as 0.", key="heatmaps", text=arguments["heatmaps"]))
-    heatmaps = int(arguments["heatmaps"])
-    seed = int(arguments["seed"]) if arguments["seed"].isdecimal() else None
-    if seed is None:
-        raise UsageError(tr("{key}={text}: expected a whole number, such as 0.", key="seed", text=arguments["seed"]))
+    for key in ("heatmaps", "seed"):
+        if not arguments[key].isdecimal():
+            raise UsageError(tr("{key}={text}: expected a whole number, such as 0.", key=key, text=arguments[key]))
+    heatmaps, seed = int(arguments["heatmaps"]), int(arguments["seed"])
     from yolograft.analysis.error_analysis import analyse_errors
     from yolograft.analysis.explain import explain
     from yolograft.analysis.flips import find_flips
     from yolograft.atomic import atomic_write
     from yolograft.host.commands import check_device, find_data
-    from yolograft.host.run_folder import check_writable
+    from yolograft.host.run_folder import check_writable, new_folder
     from yolograft.report import error_words, explain_page, explain_words, gate_sections
     from yolograft.report.error_sections import error_sections
     from yolograft.report.words import LANGUAGES, Translator
@@ -86,7 +84,7 @@ def run(words: Sequence[str]) -> int:
     errors = [analyse_errors(one.name, one.validated.detections, one.validated.files, one.classes) for one in found]
     flips = [find_flips(errors[0].detections, one.detections) for one in errors[1:]]
     maps = _heat_maps(found[0], models, heatmaps, seed) if heatmaps else []
-    folder = _new_folder(project, arguments.get("name") or "-".join(one.name for one in found))
+    folder = new_folder(project, arguments.get("name") or "-".join(one.name for one in found))
     folder.mkdir(parents=True)
     changes = [None, *(errors[0].changes_json(one, each) for one, each in zip(errors[1:], flips, strict=True))]
     content = json.dumps([{**one.json(), "errors": each.json(), "changes_from_first_model": change} for one, each, change in
@@ -145,11 +143,3 @@ class _Progress:
         name = what or tr("the gates")
         print(tr("{model}: validation {number} of {total}, {what}", model=model, number=done + 1, total=total, what=name)
               + (tr("; about {minutes} min left", minutes=max(1, round(left / 60))) if done else ""), file=sys.stderr)
-
-
-def _new_folder(project: Path, name: str) -> Path:
-    """Return the first folder of this name that does not exist: NAME, NAME2, NAME3 ..., as Ultralytics names them."""
-    folder, number = project / name, 2
-    while folder.exists():
-        folder, number = project / f"{name}{number}", number + 1
-    return folder

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from yolograft.cli.arguments import UsageError, parse_positive_int, parse_seed
 from yolograft.cli.command import Argument, Command
-from yolograft.cli.models import load_own_blocks
+from yolograft.cli.models import load_own_blocks, own_files
 from yolograft.language import tr
 
 __all__ = ["commands", "run"]
@@ -37,8 +37,7 @@ def _fold() -> Command:
             Argument("images", "300", tr("number of training images on which the constants are measured")),
             Argument("repeats", "30", tr("number of timed forward passes")),
             Argument("seed", "0", tr("seed of the choice of training images and of the intervals")),
-            Argument("blocks", "", tr("a Python file that defines your own blocks")),
-            Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))],
+            *own_files()],
         example="yolograft fold model=runs/detect/train/weights/best.pt data=NEU-DET.yaml")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from yolograft.cli.arguments import UsageError, parse_bool, parse_positive_int, parse_seed
 from yolograft.cli.command import Argument, Command
-from yolograft.cli.models import load_own_blocks
+from yolograft.cli.models import load_own_blocks, own_files
 from yolograft.language import tr
 
 __all__ = ["commands", "run"]
@@ -40,12 +40,11 @@ def _heatmap() -> Command:
             Argument("seed", "0", tr("the seed of the checks")),
             Argument("project", "runs/heatmap", tr("the folder for the results")),
             Argument("name", "heatmap", tr("the folder in it; a number is added if it exists")),
-            Argument("blocks", "", tr("a Python file that defines your own blocks")),
-            Argument("modules", "", tr("a Python file whose classes rows of the model YAML name"))],
+            *own_files()],
         example="yolograft heatmap model=runs/detect/train/weights/best.pt source=images",
-        notes=[tr("A heat map is no evidence by itself. The command prints how soon the box's logit falls when the map's "
-                  "pixels are removed, what is left of the map with random weights, and how far the maps of several models "
-                  "agree.")])
+        notes=[tr("A heat map is no evidence by itself. So the command checks it. It removes the pixels of the map, and "
+                  "prints how soon the logit of the box falls. It compares the map with that of random weights. It also "
+                  "compares the maps of several models.")])
 
 
 def run(words: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from yolograft import shell
 from yolograft.cli import ultralytics_arguments
 from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, parse_positive_int, rename
 from yolograft.cli.command import Argument, Command
+from yolograft.cli.models import own_files
 from yolograft.language import tr
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def _screen() -> Command:
             Argument("seeds", "1", tr("number of trainings, or a list of seeds such as 0,1,2")),
             Argument("images", "", tr("measure the places on this number of validation images, drawn at random; by default "
                                       "on all")),
-            Argument("blocks", "", tr("a Python file that defines your own blocks")),
-            Argument("modules", "", tr("a Python file whose classes rows of the model YAML name")),
+            *own_files(),
             Argument("name", "", tr("name of the screening's folder; by default from data and model")),
             Argument("project", "runs/screen", tr("the folder of the screenings")),
             Argument("workers", "", tr("number of trainings at the same time; by default one on each GPU")),

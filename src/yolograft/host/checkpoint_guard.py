@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from _compat_pickle import IMPORT_MAPPING
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,7 +27,7 @@ from yolograft import modules
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
 from yolograft.host.pickle_check import check_pickle
-from yolograft.host.pickled import class_names
+from yolograft.host.pickled import Opened, open_pickle
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -58,15 +58,16 @@ def guard() -> Iterator[None]:
 
 
 def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
-    # before Ultralytics logs that it will install something
-    if Path(str(weight)).is_file() and _lacks_module(weight):
-        raise HostError(_explain(weight))
-    classes = _classes_of_script(weight)
+    opened = _read(weight)
+    names = opened.names if opened is not None else set()
+    if _lacks_module(names):  # before Ultralytics logs that it will install something
+        raise HostError(_explain(weight, names))
+    classes = _classes_of_script(names)
     with patched(*classes):
         try:
-            check_pickle(weight)
+            check_pickle(weight, opened)
         except HostError as error:
-            text = _explain(weight)
+            text = _explain(weight, names)
             if text:  # it could not be opened with trust=True either
                 raise HostError(text) from error
             raise
@@ -76,7 +77,7 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
         except GraftError:
             raise
         except (_MissingModuleError, ModuleNotFoundError, AttributeError, TypeError) as error:
-            text = _explain(weight)
+            text = _explain(weight, names)
             if text:
                 raise HostError(text) from error
             if isinstance(error, _MissingModuleError):
@@ -85,23 +86,23 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
             raise
 
 
-def _classes_of_script(weight: Any) -> list[tuple[Any, str, type]]:
+def _read(weight: Any) -> Opened | None:
+    """Read what a checkpoint names and calls, without its tensors; None if there is no file, or it cannot be read."""
+    try:
+        return open_pickle(Path(str(weight)), tensors=False)
+    except HostError:
+        return None  # `check_pickle` or Ultralytics says what is wrong with it
+
+
+def _classes_of_script(found: Collection[tuple[str, str]]) -> list[tuple[Any, str, type]]:
     """Return what `patched` sets in `__main__` for classes of the script that trained a checkpoint: the user's modules."""
     main = import_module("__main__")
-    try:
-        found = class_names(Path(str(weight)))
-    except HostError:
-        return []
     names = [name for module, name in found if module == "__main__" and not hasattr(main, name)]
     return [(main, name, modules.lookup(name)) for name in names if modules.has_own(name)]
 
 
-def _lacks_module(weight: Any) -> bool:
+def _lacks_module(found: Collection[tuple[str, str]]) -> bool:
     """Return whether a checkpoint names a module that does not exist here. Nothing is imported for this."""
-    try:
-        found = class_names(Path(str(weight)))
-    except HostError:
-        return False  # Ultralytics says what is wrong with the file
     if (plugin.__name__, plugin.restore.__name__) in found:
         return False  # the checkpoint itself names the files that it needs, and the digests
     names = {module for module, _ in found}
@@ -122,12 +123,9 @@ def _refuse(requirements: Any, *args: Any, **kwargs: Any) -> bool:
     raise _MissingModuleError(requirements)
 
 
-def _explain(weight: Any) -> str:
+def _explain(weight: Any, found: Collection[tuple[str, str]]) -> str:
     """Return which classes of a checkpoint this installation lacks and what to do; empty if it lacks none."""
-    try:
-        missing = [one for one in sorted(class_names(Path(str(weight)))) if not _exists(*one)]
-    except HostError:
-        return ""
+    missing = [one for one in sorted(found) if not _exists(*one)]
     if not missing:
         return ""
     shown = ", ".join(dict.fromkeys(f"{module}.{name}" for module, name in missing[:_SHOWN]))

@@ -46,8 +46,7 @@ def check_download(data: Any, split: str | None = None) -> None:
     if isinstance(data, str) and _is_address(data) and data.lower().endswith((".yaml", ".yml")):
         raise DataError(tr("data={file} is an address. A data YAML can have code that Ultralytics runs. Download it, read "
                            "it, and name the file, or add allow_download=True if you trust it.", file=data))
-    for file in _files(data, set()):
-        content = yaml_text.read(file).value
+    for file, content in _files(data, set()):
         script = content.get("download") if isinstance(content, dict) else None
         if not script or _has_images(file, split):
             continue
@@ -63,8 +62,8 @@ def _is_address(text: str) -> bool:
     return text.lower().startswith(("http:", "https:"))
 
 
-def _files(data: Any, seen: set[Path]) -> Iterator[Path]:
-    """Yield the user's data YAML, or those in a folder, and those that they list. Packaged ones are left out."""
+def _files(data: Any, seen: set[Path]) -> Iterator[tuple[Path, Any]]:
+    """Yield the user's data YAML, or those in a folder, and those that they list, with the content. No packaged ones."""
     if not isinstance(data, (str, Path)):
         return
     place = Path(data)
@@ -73,8 +72,8 @@ def _files(data: Any, seen: set[Path]) -> Iterator[Path]:
         if file.suffix.lower() not in (".yaml", ".yml") or not file.is_file() or file.resolve() in seen:
             continue
         seen.add(file.resolve())
-        yield file
         content = yaml_text.read(file).value
+        yield file, content
         for value in content.values() if isinstance(content, dict) else ():
             listed = value.get("yolo_data") if isinstance(value, dict) else None
             for one in listed if isinstance(listed, list) else ():

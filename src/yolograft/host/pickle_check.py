@@ -88,17 +88,18 @@ def trust_file(path: str | Path) -> None:
     _TRUSTED.add(Path(path).resolve())
 
 
-def check_pickle(path: str | Path) -> None:
+def check_pickle(path: str | Path, opened: Opened | None = None) -> None:
     """Raise `HostError` if a `.pt` file could run code when it is opened, or cannot be checked.
 
     Args:
         path: the file. One that does not exist is accepted: Ultralytics says so, or downloads it.
+        opened: the file as `open_pickle` read it, if it has been read already.
     """
     file = Path(path)
     if os.environ.get(TRUST, "").lower() in ("1", "true") or not file.is_file() or file.resolve() in _TRUSTED:
         return
     try:
-        opened = open_pickle(file, tensors=False)
+        opened = opened or open_pickle(file, tensors=False)
     except HostError as error:
         raise HostError(tr("{problem} It is not opened, since it cannot be checked for code. If you trust the file, add "
                            "trust=True.", problem=error)) from error

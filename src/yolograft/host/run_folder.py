@@ -17,7 +17,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, SETTINGS
 from yolograft.errors import HostError
 from yolograft.language import tr
 
-__all__ = ["check_run_folder", "check_writable"]
+__all__ = ["check_run_folder", "check_writable", "new_folder"]
 
 
 def check_run_folder(mode: str, arguments: Mapping[str, Any]) -> None:
@@ -45,6 +45,24 @@ def check_run_folder(mode: str, arguments: Mapping[str, Any]) -> None:
         LOGGER.info(tr("yolograft: the results go to {folder}, because Ultralytics' setting runs_dir is {runs}. To change "
                        "it: yolo settings runs_dir=runs, or for one run: project={here}", folder=path,
                        runs=SETTINGS["runs_dir"], here=Path.cwd() / "runs"))
+
+
+def new_folder(project: str | Path, name: str, *, separator: str = "") -> Path:
+    """Return the first of the folders NAME, NAME2, NAME3, ... below `project` that does not exist. It is not made.
+
+    Args:
+        project: the folder of the results.
+        name: the name to begin with.
+        separator: what stands between the name and the number.
+
+    Raises:
+        HostError: no file can be written there.
+    """
+    check_writable(Path(project).absolute(), tr("Choose another folder: project=FOLDER"))
+    folder, number = Path(project) / name, 2
+    while folder.exists():
+        folder, number = Path(project) / f"{name}{separator}{number}", number + 1
+    return folder
 
 
 def check_writable(folder: Path, remedy: str) -> None:

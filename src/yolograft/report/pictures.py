@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from yolograft.analysis.matching import box_iou
 from yolograft.errors import DataError
 from yolograft.language import tr
 from yolograft.report.summary import Summary
@@ -228,7 +229,7 @@ class _Detections:
         detections, hits = record.detections[mine], record.hits[mine]
         for truth in record.truths[record.truths[:, 0] == at]:
             of_class = detections[hits & (detections[:, 6] == truth[1])]
-            if not (_iou(truth[2:6], of_class[:, 1:5]) >= 0.5).any():
+            if not (box_iou(truth[None, 2:6], of_class[:, 1:5]) >= 0.5).any():
                 yield _box("missed", self.class_name(truth[1]), truth[2:6], factor)
         for kind in (False, True):
             for one in detections[hits == kind]:
@@ -241,14 +242,6 @@ class _Detections:
 def _box(kind: str, label: str, corners: NDArray[np.float32], factor: float) -> Box:
     x1, y1, x2, y2 = (float(value) * factor for value in corners)
     return Box(kind, label, round(x1, 1), round(y1, 1), round(max(1.0, x2 - x1), 1), round(max(1.0, y2 - y1), 1))
-
-
-def _iou(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the IoU of one box (4,) with several (n, 4), both x1, y1, x2, y2: (n,)."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9), dtype=np.float32)
 
 
 def _files(summary: Summary, folder: str | Path | None, names: set[str]) -> dict[str, Path]:
