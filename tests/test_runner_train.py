@@ -3,7 +3,10 @@
 import json
 import shutil
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,11 @@ import pytest
 import torch
 
 from yolograft.errors import GraftError
+from yolograft.fast.cpu import nms
 from yolograft.host.yolo import YOLO
 from yolograft.runner import controls
 from yolograft.runner import train as runner_train
+from yolograft.runner.evaluate import evaluate
 from yolograft.runner.sampler import EpochSampler, SeededDataset
 from yolograft.runner.train import check, fingerprints, rows, spell
 from yolograft.runner.trainer import BEST, STATE, trial_trainer
@@ -94,6 +99,23 @@ def test_the_test_split_is_scored_separately(
     scored = runner_train.test(TrainedTrial({**trial.settings, "data": str(data)}), folder)
     assert scored == found["metrics"], "the test split has the same images as val"
     assert (folder / "test" / "images.npz").is_file()
+
+
+def test_the_detections_do_not_depend_on_the_load_of_the_machine(
+    done: tuple[Path, TrainedTrial, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, trial, _ = done
+    settings = {**trial.settings, "conf": 1e-6}  # so that every image has detections
+    evaluate(folder / "best.pt", settings, tmp_path / "idle")
+    clock = count(step=1000)  # seconds: Ultralytics' NMS is over its time limit after each image
+    fake = SimpleNamespace(time=lambda: float(next(clock)), perf_counter=perf_counter)
+    monkeypatch.setattr(nms._stock_module, "time", fake)
+    monkeypatch.setattr(type(nms.KERNEL), "unavailable_reason", lambda _: "no compiler")  # Ultralytics' own code runs
+    evaluate(folder / "best.pt", settings, tmp_path / "busy")
+    idle, busy = (np.load(tmp_path / name / "images.npz")["detections"] for name in ("idle", "busy"))
+    assert len(set(idle[:, 0])) > 1
+    assert set(busy[:, 0]) == set(idle[:, 0])
+    np.testing.assert_allclose(busy, idle, atol=1e-3)
 
 
 def test_a_repeated_trial_gives_equal_bits(

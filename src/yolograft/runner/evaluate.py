@@ -15,6 +15,7 @@ from yolograft.analysis import profile
 from yolograft.analysis.explain import gate_health
 from yolograft.analysis.validation import RecordingValidator, class_metrics
 from yolograft.atomic import atomic_write
+from yolograft.fast.cpu.nms import patch_nms
 from yolograft.host.box_loss import without_box_loss
 from yolograft.host.yolo import YOLO
 from yolograft.runner.metric_names import metric_name
@@ -58,8 +59,9 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
         validators.append(cls(*args, **kwargs))
         return validators[-1]
 
-    metrics = model.val(validator=build_validator, **arguments, split=split, plots=False, verbose=False,
-                        project=str(folder), name="run", exist_ok=True)
+    with patch_nms():  # Ultralytics' own stops at a time limit, so the metrics would depend on the load of the machine
+        metrics = model.val(validator=build_validator, **arguments, split=split, plots=False, verbose=False,
+                            project=str(folder), name="run", exist_ok=True)
     if model.task == "detect":
         atomic_write(folder / "images.npz", validators[-1].write)
     named = {metric_name(key, model.task): float(value) for key, value in metrics.results_dict.items()}
