@@ -638,8 +638,8 @@ INTERNALS: tuple[Internal, ...] = (
 
     # Deployment
     Internal(
-        name="ultralytics.engine:exporter", kind="relied on", files=(RUNTIMES,),
-        why="Older versions download the program PNNX for NCNN, which the source of this module says.",
+        name="ultralytics.engine.exporter:Exporter", kind="relied on", files=(RUNTIMES,),
+        why="Older versions download the program PNNX for NCNN, which the source of this class says.",
         breaks="`bench` and `deploy-check` download a program."),
     Internal(
         name="ultralytics.engine.exporter:export_formats", kind="relied on", files=(DEPLOY_TARGETS,),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ultralytics.engine import exporter
+from ultralytics.engine.exporter import Exporter
 from ultralytics.utils import LOGGER
 
 from yolograft.errors import HostError, nearest
@@ -43,7 +43,7 @@ Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 def pnnx_problem() -> str:
     """Return why an export to NCNN would download a program; empty if Ultralytics uses the installed package `pnnx`."""
-    if 'repo="pnnx/pnnx"' not in inspect.getsource(exporter):
+    if 'repo="pnnx/pnnx"' not in inspect.getsource(Exporter):
         return ""
     return tr("Ultralytics {version} downloads the converter PNNX at the first export, and yolograft downloads nothing. "
               "Newer versions use the package pnnx: pip install -U ultralytics", version=version("ultralytics"))
