@@ -82,7 +82,7 @@ class Detections:
     def read(cls, file: Path) -> Detections:
         """Read an images.npz; raises `DataError` if it does not exist or is broken."""
         try:
-            with np.load(file) as stored:
+            with file.open("rb") as opened, np.load(opened) as stored:  # np.load leaves a broken file open
                 return cls.of(stored)
         except (OSError, EOFError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
             raise DataError(tr("'{file}' is not a readable file of detections: {error}", file=file, error=error)) from error

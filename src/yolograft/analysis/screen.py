@@ -195,7 +195,7 @@ class Record:
     def read(cls, file: Path, what: str) -> Record | None:
         """Return the record in a file, or None if there is none, or it is of something else than `what`, or broken."""
         try:
-            with np.load(file) as stored:
+            with file.open("rb") as opened, np.load(opened) as stored:  # np.load leaves a broken file open
                 if str(stored["what"]) != what:
                     return None
                 return cls(names=tuple(map(str, stored["names"])), losses=stored["losses"],
