@@ -71,3 +71,10 @@ def test_a_file_trains_reopens_and_exports(name: str, tmp_path: Path) -> None:
     found = SCRIPT["measure"](name, str(tmp_path / "set" / "NEU-DET.yaml"), str(DATA / "weights" / "yolo11n.pt"), 1, 0.05)
     assert found["loaded"] == RESULTS[name]["loaded"]
     assert all(found[key] < 1e-4 for key in ("onnx", "openvino", "safetensors"))
+
+
+def test_both_languages_have_the_same_table_of_architectures() -> None:
+    tables = [re.findall(r"^\| \[(\S+)\].*?\| (\d+)(?: of |/)(\d+) \| ([\d,]+) \| (\S+) \| (\S+) \|", text, flags=re.M)
+              for text in ((FOLDER / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))]
+    assert len(tables[0]) == len(list(FOLDER.glob("yolo*.yaml")))
+    assert tables[0] == tables[1]

@@ -1,4 +1,4 @@
-"""docs/modules.md matches the code, and its examples run."""
+"""docs/modules.md and its Chinese version match the code, and their examples run."""
 
 from __future__ import annotations
 
@@ -14,21 +14,32 @@ from yolograft import modules
 from yolograft.modules import _habits, describe_channels, lookup
 from yolograft.modules._channels import KINDS
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs" / "modules.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TEXT, CHINESE = ((DOCS / name).read_text(encoding="utf-8") for name in ("modules.md", "modules.zh-CN.md"))
 modules.names()
 OURS = list(modules._MODULES)
-ROWS = {name: [cell.strip() for cell in rest.split("|")]
-        for name, rest in re.findall(r"^\| `(\w+)` \| (.*arXiv.*) \|$", TEXT, flags=re.M)}
 
 
-def test_the_table_has_every_module() -> None:
-    assert sorted(ROWS) == sorted(OURS)
+def rows(text: str) -> dict[str, list[str]]:
+    return {name: [cell.strip() for cell in rest.split("|")]
+            for name, rest in re.findall(r"^\| `(\w+)` \| (.*arXiv.*) \|$", text, flags=re.M)}
 
 
+@pytest.mark.parametrize("text", [TEXT, CHINESE], ids=["en", "zh"])
+def test_the_table_has_every_module(text: str) -> None:
+    assert sorted(rows(text)) == sorted(OURS)
+
+
+def test_both_languages_have_the_same_code() -> None:
+    english, chinese = (re.findall(r"```.*?```", text, flags=re.S) for text in (TEXT, CHINESE))
+    assert english == chinese
+
+
+@pytest.mark.parametrize("text", [TEXT, CHINESE], ids=["en", "zh"])
 @pytest.mark.parametrize("name", OURS)
-def test_a_row_of_the_table_is_true(name: str) -> None:
+def test_a_row_of_the_table_is_true(name: str, text: str) -> None:
     cls = lookup(name)
-    paper, constructor, _, count, call = ROWS[name]
+    paper, constructor, _, count, call = rows(text)[name]
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     assert constructor == "`(" + ", ".join(
         one.name + ("" if one.default is one.empty else f"={one.default!r}") for one in parameters) + ")`"
@@ -37,13 +48,16 @@ def test_a_row_of_the_table_is_true(name: str) -> None:
     assert re.search(r"arXiv:\d{4}\.\d{5}", paper)[0] in inspect.getmodule(cls).__doc__  # type: ignore[index]
 
 
-def test_every_habit_is_listed() -> None:
-    listed = set(re.findall(r"`([a-z0-9_]+)`", TEXT[TEXT.index("These names are understood"):]))
+@pytest.mark.parametrize(("text", "start"), [(TEXT, "These names are understood"), (CHINESE, "能识别下列名称")],
+                         ids=["en", "zh"])
+def test_every_habit_is_listed(text: str, start: str) -> None:
+    listed = set(re.findall(r"`([a-z0-9_]+)`", text[text.index(start):]))
     assert {name for role in {*_habits.__all__} - {"SAME"} for name in getattr(_habits, role)} <= listed
 
 
-def test_every_kind_is_listed() -> None:
-    assert re.findall(r'^\| `"(.*)"` \|', TEXT, flags=re.M) == list(KINDS)
+@pytest.mark.parametrize("text", [TEXT, CHINESE], ids=["en", "zh"])
+def test_every_kind_is_listed(text: str) -> None:
+    assert re.findall(r'^\| `"(.*)"` \|', text, flags=re.M) == list(KINDS)
 
 
 def test_the_examples_run(fresh_registry: None) -> None:
