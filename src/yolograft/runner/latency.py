@@ -14,6 +14,7 @@ from torch import nn
 
 from yolograft.analysis import profile
 from yolograft.analysis.bench import prepare_run
+from yolograft.analysis.runtimes import quiet
 from yolograft.analysis.timing import WARM_UP, OtherPrograms, time_in_turns
 from yolograft.fast.cpu.memory import keep_freed_memory
 from yolograft.host import models
@@ -34,7 +35,8 @@ def time_networks(trials: Sequence[Any]) -> tuple[list[list[float]], dict[str, A
     settings: Mapping[str, Any] = trials[0].settings
     on_gpu = torch.cuda.is_available() and str(settings.get("device")) != "cpu"
     target = torch.device("cuda" if on_gpu else "cpu")
-    networks = [profile.fused_copy(build(trial)).to(target) for trial in trials]
+    with quiet():  # Ultralytics logs each network's number of classes
+        networks = [profile.fused_copy(build(trial)).to(target) for trial in trials]
     sizes = [int(trial.settings.get("imgsz") or 640) for trial in trials]
     images = [torch.rand_like(profile.dummy_images(network, size)) for network, size in zip(networks, sizes, strict=True)]
     runs = [prepare_run(network, image) for network, image in zip(networks, images, strict=True)]
