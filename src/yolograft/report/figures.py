@@ -87,7 +87,7 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
                   if cost in row.costs and row.metrics[summary.metric].runs}
         if front := [points[name] for name in summary.front(cost)]:
             axes.plot(*zip(*front, strict=True), color=text_colour(), linewidth=1, alpha=0.6, linestyle=(0, (4, 3)),
-                      drawstyle="steps-post", zorder=1, gid="front")
+                      drawstyle="steps-post", zorder=1, label="_front")
         seen: Counter[float] = Counter()
         for row in (row for row in rows if row.name in points):
             x, y = points[row.name]
@@ -95,7 +95,7 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
             seen[x] += 1
             spread = row.metrics[summary.metric]
             look: Any = {"color": colour(summary, row.name), "transform": beside}
-            line: Any = {"linewidth": 1.2, "alpha": 0.6, "zorder": 1.5, "gid": "interval", **look}
+            line: Any = {"linewidth": 1.2, "alpha": 0.6, "zorder": 1.5, "label": "_interval", **look}
             if math.isfinite(spread.low):
                 axes.plot([x, x], [spread.low, spread.high], **line)
             timed = summary.latency.of(row.name) if cost == "latency_ms" and summary.latency is not None else None
