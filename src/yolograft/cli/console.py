@@ -19,7 +19,7 @@ from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
-from yolograft.study.verdict import Verdict, spoken
+from yolograft.study.verdict import Verdict, printed, spoken
 
 __all__ = ["choose_folder", "run", "sigterm_as_interrupt"]
 
@@ -81,8 +81,8 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     intervals = image_intervals(study)
     for verdict in study.verdicts():
         interval = intervals.get(verdict.arm)
-        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=interval[0],
-                    high=interval[1]) if interval else ""
+        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=printed(interval[0]),
+                    high=printed(interval[1])) if interval else ""
         print(f"{verdict.arm}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)

@@ -153,7 +153,7 @@ def _curves(axes: Axes, tips: Tips, summary: Summary, drawn: dict[str, Curve], a
             tip(tips, axes.fill_between(curve.epochs, curve.lows, curve.highs, where=list(finite), color=line, alpha=alpha,
                                    linewidth=0), where, arm)
         tip(tips, axes.plot(curve.epochs, curve.means, color=line, linewidth=1.7, linestyle=dash(summary, arm))[0],
-             where, f"{arm}\n{curve.means[-1]:.4f}")
+             where, f"{arm}\n{number(curve.means[-1])}")
     reached = [value for curve in drawn.values() for value in (*curve.means, *curve.lows, *curve.highs)
                if math.isfinite(value)]
     margin = 0.04 * (max(reached) - min(reached)) or 0.01

@@ -118,17 +118,20 @@ def page(summary: Summary, say: Translator, images: Gallery, *, other: str | Non
         other: the file name of the page in the other language.
         explained: arm -> link to its page of `yolograft explain`.
     """
+    # the reasons of verdicts are in the language in which they were computed first
+    language = requested() if summary.verdicts else say.language
     with speaking(say.language):
-        return _render(summary, say, images, other, explained or {})
+        return _render(summary, say, images, other, explained or {}, language)
 
 
-def _render(summary: Summary, say: Translator, images: Gallery, other: str | None, explained: Mapping[str, str]) -> str:
+def _render(summary: Summary, say: Translator, images: Gallery, other: str | None, explained: Mapping[str, str],
+            language: str) -> str:
     plan = summary.study.plan
     results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
     figures = {name: inline(partial(draw, summary, say), name) for name, draw in FIGURES.items()}
     network = summary.network if summary.network.nodes else read_network(summary.study)  # the reason in this language
     return _template().render(
-        s=summary, plan=plan, say=say, gallery=images, other=other, version=__version__,
+        s=summary, plan=plan, say=say, requested=language, gallery=images, other=other, version=__version__,
         title=summary.study.folder.resolve().name, gates=arm_gates(summary.study), explained=explained,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures=figures, network=network, sizes=[size for size in SIZES if size in summary.sizes.get(summary.baseline, {})],

@@ -38,14 +38,14 @@ def verdicts(summary: Summary) -> Table:
         spread, verdict = row.metrics[summary.metric], row.verdict
         start = [row.name, str(spread.runs), number(spread.mean), interval(spread.low, spread.high)]
         size = f"{row.costs['parameters']:.0f}" if "parameters" in row.costs else ""
-        if verdict is None:
-            table.append([*start, *[""] * 13, size, "baseline"])
+        if verdict is None or not verdict.seeds:
+            table.append([*start, *[""] * 13, size, "baseline" if verdict is None else str(verdict.word)])
             continue
         decided = verdict.word is not Word.FEW
         table.append([*start, number(verdict.mean, sign=True), interval(*verdict.interval, sign=True),
                       interval(*verdict.t_interval, sign=True), interval(*verdict.bca_interval, sign=True),
                       interval(*summary.over_images.get(row.name, (math.nan, math.nan)), sign=True),
-                      *(number(p) if verdict.seeds else "" for p in (verdict.p, verdict.p_holm, verdict.p_adjusted)),
+                      *map(number, (verdict.p, verdict.p_holm, verdict.p_adjusted)),
                       *(number(part, 2) for part in verdict.posterior), number(verdict.better[0], 2),
                       number(verdict.detectable) if decided else "", size,
                       f"no difference larger than {verdict.margin:g}" if verdict.word is Word.EQUIVALENT else
