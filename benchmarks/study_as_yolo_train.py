@@ -163,12 +163,14 @@ def main() -> int:
     options.add_argument("--work", type=Path, required=True, help="folder for the trainings' own files")
     options.add_argument("--out", type=Path, required=True, help="folder for the page and its record")
     options.add_argument("--runs", type=int, default=10)
-    options.add_argument("--epochs", type=int, default=5)
+    options.add_argument("--epochs", type=int, default=6)
     options.add_argument("--once", action="store_true")
     args = options.parse_args()
-    arguments: dict[str, Any] = {"data": str(every_third(args.data, args.work)), "model": args.model, "epochs": args.epochs, "imgsz": 96, "batch": 16,
-                                 "fraction": 0.3, "close_mosaic": 1, "device": "cpu"}
-    named = {**arguments, "data": f"every third training image of {Path(args.data).stem}", "model": Path(args.model).name}
+    arguments: dict[str, Any] = {
+        "data": str(every_third(args.data, args.work)), "model": args.model, "epochs": args.epochs, "imgsz": 96, "batch": 16,
+        "nbs": 16, "warmup_epochs": 0, "close_mosaic": 1, "device": "cpu"}
+    named = {**arguments, "data": f"every third training image of {Path(args.data).stem}",
+             "model": Path(args.model).name}
     file = args.out / f"{NAME}.json"
     record = json.loads(file.read_text()) if file.exists() else {
         "arguments": named, "data": named["data"], "model": named["model"], "machine": machine(), "runs": []}

@@ -32,7 +32,7 @@ from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
 from yolograft.study.verdict import ALPHA, MARGIN, Word
 
-__all__ = ["Running", "View", "begin", "host_warnings", "lock_name", "power_warnings", "read_duration", "run"]
+__all__ = ["Running", "View", "begin", "host_warnings", "lock_name", "merged_plan", "power_warnings", "read_duration", "run", "take_looks"]
 
 _MIN_FREE = 4 * 2**20  # bytes; with less free disk space a failed trial is treated as stopped by a full disk
 _POLL = 0.05  # seconds between two polls of the running trials
@@ -131,7 +131,7 @@ def begin(plan: Plan, folder: Path) -> Plan:
                                 "one.", folder=folder))
         folder.mkdir(parents=True, exist_ok=True)
         return plan
-    return _merged(Plan.read(folder / "plan.yaml", recorded=True), plan, tr("The folder '{folder}'", folder=folder))
+    return merged_plan(Plan.read(folder / "plan.yaml", recorded=True), plan, tr("The folder '{folder}'", folder=folder))
 
 
 def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
@@ -145,7 +145,7 @@ def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
     if not storage.shared:
         file = folder / "plan.yaml"
         earlier = take_looks(Plan.read(file, recorded=True), folder, rows)
-        plan = _merged(earlier, plan, tr("The folder '{folder}'", folder=folder))
+        plan = merged_plan(earlier, plan, tr("The folder '{folder}'", folder=folder))
         plan.write(file)
         return plan
     with storage.locked() as connection:
@@ -153,13 +153,13 @@ def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
         text = storage.plan(connection)
         if text is not None:
             earlier = take_looks(Plan.recorded(yaml.safe_load(text)), folder, rows)
-            plan = _merged(earlier, plan, tr("The storage of '{folder}'", folder=folder))
+            plan = merged_plan(earlier, plan, tr("The storage of '{folder}'", folder=folder))
         storage.write_plan(connection, plan.text())
         plan.write(folder / "plan.yaml")  # before the lock is released, since machines can share the folder
     return plan
 
 
-def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
+def merged_plan(earlier: Plan, plan: Plan, where: str) -> Plan:
     """Return a plan with the arms and seeds of an earlier plan first; raises `GraftError` if the plans do not match."""
     theirs, ours = ({"metric": one.metric, "baseline": one.baseline, "host": one.host, **one.settings}
                     for one in (earlier, plan))
@@ -176,7 +176,7 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
     merged = replace(plan, arms=(*earlier.arms, *(arm for arm in plan.arms if arm.name not in names)),
                      seeds=seeds, race=earlier.race or plan.race, looks=_looks(earlier, plan, len(seeds), where),
                      margin=earlier.margin, register=earlier.register and plan.register, taken=earlier.taken,
-                     registered=earlier.registered,
+                     seen=earlier.seen, registered=earlier.registered,
                      spelled={**earlier.spelled, **plan.spelled}, yamls={**plan.yamls, **earlier.yamls},
                      fingerprints={**earlier.fingerprints, **plan.fingerprints})
     if len({trial.key for trial in merged.trials()}) < len(merged.trials()):

@@ -26,7 +26,7 @@ __all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race", "looks", "margin", "register")
-_RECORD_KEYS = ("taken", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command",
+_RECORD_KEYS = ("taken", "seen", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command",
                 "yolograft")
 _HOST = "ultralytics"
 _SPAN = re.compile(r"(\d+)\.\.(\d+)")
@@ -49,6 +49,7 @@ class Plan:
         margin: the largest difference of the metric that counts as none; None in plans of version 0.1.0, which had none.
         register: whether the study shares its error rate with this user's other studies of the same data (see `register`).
         taken: the looks that were taken.
+        seen: the error rate that looks at other seeds have used, of studies that were merged into this one.
         registered: of a study in the register: its `id`, the error rate `alpha` that the others have left, and the number of
             `earlier` studies of the same data and model.
         spelled: arm -> its graft with all settings written out, so that a changed default is detected.
@@ -69,6 +70,7 @@ class Plan:
     margin: float | None = None
     register: bool = True
     taken: tuple[Look, ...] = ()
+    seen: float = 0.0
     registered: Mapping[str, Any] = field(default_factory=dict)
     spelled: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
@@ -180,7 +182,7 @@ class Plan:
         plan = cls._parse(words, recorded=True)
         return replace(plan, taken=tuple(Look(seeds=one["seeds"], arms=tuple(one["arms"]), spent=one["spent"])
                                          for one in words.get("taken") or ()),
-                       registered=words.get("registered") or {}, spelled=words.get("spelled") or {},
+                       seen=float(words.get("seen") or 0.0), registered=words.get("registered") or {}, spelled=words.get("spelled") or {},
                        pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
                        hardware=words.get("hardware") or {}, yamls=recorded_yamls(words))
@@ -205,6 +207,7 @@ class Plan:
             **({"margin": self.margin} if self.margin is not None else {}), **({} if self.register else {"register": False}),
             **({"taken": [{"seeds": look.seeds, "arms": list(look.arms), "spent": look.spent} for look in self.taken]}
                if self.taken else {}),
+            **({"seen": self.seen} if self.seen else {}),
             **({"registered": dict(self.registered)} if self.registered else {}),
             **({"yamls": {name: {"file": one.file, "text": one.text} for name, one in self.yamls.items()}}
                if self.yamls else {}),
@@ -215,13 +218,13 @@ class Plan:
 
     @property
     def alpha(self) -> float:
-        """The error rate of the study's own verdicts."""
-        return ALPHA
+        """The error rate of the study's own verdicts, without what merged studies have used at looks of their own."""
+        return max(0.0, ALPHA - self.seen)
 
     @property
     def shared_alpha(self) -> float:
         """What the earlier studies of the same data and model have left of the error rate (see `register`)."""
-        return float(self.registered.get("alpha", ALPHA))
+        return min(self.alpha, float(self.registered.get("alpha", ALPHA)))
 
     @property
     def copies(self) -> tuple[str, ...]:
@@ -243,8 +246,8 @@ class Plan:
         tested = {arm for look in found if look.seeds == done for arm in look.arms}
         added = tuple(name for name in names if name not in tested)
         if found and added:
-            found.append(Look(seeds=done, arms=added, spent=spent))
-        found += [Look(seeds=count, arms=names, spent=max(spent, share))
+            found.append(Look(seeds=done, arms=added, spent=min(spent, self.alpha)))
+        found += [Look(seeds=count, arms=names, spent=max(min(spent, self.alpha), share))
                   for count, share in zip(counts, spend(counts, self.alpha), strict=True) if count > done]
         return tuple(found)
 

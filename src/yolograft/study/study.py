@@ -91,7 +91,7 @@ class Study:
     def shared_verdicts(self) -> list[Verdict]:
         """The verdicts at the error rate that the earlier studies of the same data and model have left (see `register`)."""
         plan = self.plan
-        share = plan.shared_alpha / plan.alpha  # what a look may spend is proportional to the error rate
+        share = plan.shared_alpha / plan.alpha if plan.alpha else 0.0  # what a look may spend is proportional to the error rate
         return self._judge(self.scores(), margin=plan.margin, alpha=plan.shared_alpha,
                            looks=tuple(replace(look, spent=look.spent * share) for look in plan.schedule))
 
