@@ -22,7 +22,7 @@ def _study() -> Command:
         name="study", summary=tr("compare blocks over several seeds, and say whether they help"),
         usage='data=DATA.yaml model=MODEL arms="ARM; ARM ..." [key=value ...], or: yolograft study plan.yaml',
         arguments=[
-            Argument("data", "", tr("the data YAML")),
+            Argument("data", "", tr("the data YAML, or several with commas between them: every arm is trained on each")),
             Argument("model", "", tr("the model YAML or the checkpoint of all arms")),
             Argument("arms", "", tr("the configurations, with semicolons between them: grafts, each with its own "
                                     "train arguments (se@8 lr0=0.005), model YAMLs (my.yaml + se@8), the groups "
@@ -34,6 +34,10 @@ def _study() -> Command:
                                       "seeds=6..12 has a look after each number of seeds from 6 to 12")),
             Argument("looks", "", tr("numbers of seeds after which verdicts are given, as in looks=6,8,10,12: the study "
                                      "ends as soon as every arm has one, and the error rate stays 5%")),
+            Argument("splits", "", tr("number of new splits of the images of train and val, the same for all arms: the verdicts "
+                                      "then speak of other splits too. The seeds are spread over the splits, by default one "
+                                      "on each")),
+            Argument("split_seed", "0", tr("the seed of the splits")),
             Argument("margin", "0.01", tr("a difference of the metric up to this counts as none; None for no such verdict")),
             Argument("plan", "False", tr("True prints what these seeds can find and exclude, and runs nothing")),
             Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "

@@ -136,12 +136,27 @@ def _common_plan(sources: Sequence[_Source]) -> Plan:
             seen += source.used
     plan = replace(plan, seen=max(seen, first.plan.seen), hardware=_joined([one.plan.hardware for one in sources]),
                    registered=_registered([first, *(one for one in sources if one is not first)]))
+    for source in sources:
+        _check_trials(source, first, plan)
+    if plan.splits is not None:
+        return plan
     counts = [count for count in first.plan.looks or (len(first.plan.seeds),) if count >= seeds_to_resolve()]
     looks = tuple(dict.fromkeys([*counts, len(plan.seeds)]))
     if plan.race and len(looks) > 1:
         raise GraftError(tr("A race has one look, after the last seed of its plan, so it can only be merged with studies of "
                             "the same seeds: {seeds}.", seeds=", ".join(map(str, first.plan.seeds))))
     return replace(plan, looks=looks if len(looks) > 1 else ())
+
+
+def _check_trials(source: _Source, first: _Source, plan: Plan) -> None:
+    """Raise `GraftError` if the merged plan trains an arm with a seed in another way than the source did."""
+    own = replace(source.plan, settings=_moved(source.plan, first.plan))
+    planned = {(trial.arm, trial.seed): trial.key for trial in plan.trials()}
+    for trial in own.trials():
+        if planned[trial.arm, trial.seed] != trial.key:
+            raise GraftError(tr("'{arm}' with seed {seed} is another trial in '{where}' than in '{first}': for example, its "
+                                "seeds are on other splits. These studies cannot be merged.", arm=trial.arm,
+                                seed=trial.seed, where=source.where, first=first.where))
 
 
 def _looked_elsewhere(plan: Plan, merged: Plan) -> bool:
@@ -153,10 +168,13 @@ def _moved(plan: Plan, first: Plan) -> dict[str, Any]:
     """Return a plan's settings, with the paths of the first plan where only the folder differs; contents are compared."""
     found = dict(plan.settings)
     for key in _PATHS:
-        ours, theirs = str(first.settings[key]), str(found[key])
-        if PurePath(ours.replace("\\", "/")).name == PurePath(theirs.replace("\\", "/")).name:
+        if _file_names(found[key]) == _file_names(first.settings[key]):
             found[key] = first.settings[key]
     return found
+
+
+def _file_names(value: Any) -> list[str]:
+    return [PurePath(str(one).replace("\\", "/")).name for one in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _joined(descriptions: Sequence[Mapping[str, str]]) -> dict[str, str]:
