@@ -2,11 +2,11 @@
 
     python benchmarks/study_as_yolo_train.py DATA.yaml yolo11n.pt --work runs/as-yolo-train --out docs/results
 
-A study trains by its own trainer, which seeds every epoch and can resume exactly. This benchmark trains a model `--runs`
-times by this trainer, in the process that a study starts for each trial, and as many times by the command `yolo train` of the
-installed Ultralytics, with the same arguments and other seeds. Both best checkpoints are evaluated by the same function. The
-page has the means, the spreads, Welch's interval of the difference (1947), and two one-sided tests (Schuirmann 1987) against
-the margin of a study.
+A study trains by its own trainer, which seeds every epoch and can resume exactly. This benchmark trains a model
+`--runs` times by this trainer, in the process that a study starts for each trial, and as many times by the command
+`yolo train` of the installed Ultralytics, with the same arguments and other seeds. Both best checkpoints are evaluated by
+the same function. The page has the means, the spreads, Welch's interval of the difference (1947), and two one-sided tests
+(Schuirmann 1987) against the margin of a study.
 
 `--once` does the next training only and exits with 3 if none is left, so that the benchmark can run in short stretches. What
 is finished is in OUT/study-as-yolo-train.json and is not repeated.
@@ -37,7 +37,7 @@ from yolograft.study.trial import Result, read_json, write_json
 from yolograft.study.verdict import MARGIN
 
 NAME = "study-as-yolo-train"
-SIDES = {"study": 0, "yolo train": 100}  # the first seed of each side: no seed is in both, so no pair shares an order of data
+SIDES = {"study": 0, "yolo train": 100}  # the first seed of each side: no seed is in both
 METRICS = ("mAP50-95", "mAP50")
 STOCK = "from ultralytics.cfg import entrypoint; entrypoint()"  # the command `yolo`
 
@@ -144,10 +144,11 @@ def page(record: dict[str, Any]) -> str:
                         f"{found['ratio_high']:.2f}) |")
         lines += ["| mean ± standard deviation | study | `yolo train` | difference | 95% interval | p | p of TOST | "
                   "ratio of SDs (95%) |", "|---|---:|---:|---:|---:|---:|---:|---:|", *rows, ""]
-    lines += [f"`{record['model']}` on {record['data']}, {settings}. Study: the trainer, process and evaluation of a study's "
-              "trial without blocks. `yolo train`: the unmodified command of the installed Ultralytics with the same "
-              "arguments. No seed is in both, and the runs are not paired. The first two rows are the best checkpoints, "
-              "evaluated by the study's function; the last row is what Ultralytics itself wrote during the training.", "",
+    lines += [f"`{record['model']}` on {record['data']}, {settings}. Study: the trainer, process and evaluation of a "
+              "study's trial without blocks. `yolo train`: the unmodified command of the installed Ultralytics with the "
+              "same arguments. No seed is in both, and the runs are not paired. The first two rows are the best "
+              "checkpoints, evaluated by the study's function; the last row is what Ultralytics itself wrote during the "
+              "training.", "",
               "It shows this for one small setting. A study's trainer differs in the order of the images and in the "
               "random numbers, not in their distribution, and it does not stop NMS at a time limit.", "",
               f"{record['machine']}. Each training, with its seed: [{NAME}.json]({NAME}.json). Again: "

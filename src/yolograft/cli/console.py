@@ -59,8 +59,8 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     if foresee_only:
         return _foresee(requested, folder, run_options.get("storage"))
     plan = engine.begin(requested, folder)
-    print(tr("{arms} arms x {seeds} seeds{sets} = {trials} trials; verdicts compare {metric} with the baseline '{baseline}'.",
-             arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
+    print(tr("{arms} arms x {seeds} seeds{sets} = {trials} trials; verdicts compare {metric} with the baseline "
+             "'{baseline}'.", arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
              baseline=plan.baseline, sets=tr(" x {count} data sets", count=len(plan.parts)) if len(plan.parts) > 1 else ""))
     for note in requested.notes:
         print(note)
@@ -78,7 +78,7 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
         print(tr("\nStopped. All finished trials are saved. Continue with: {command}", command=command), file=sys.stderr)
         return 130
     print(status(folder, storage=run_options.get("storage")), end="")
-    for part, verdict in ((part, verdict) for part in study.parts for verdict in part.verdicts()):
+    for part, verdict in ((one, verdict) for one in study.parts for verdict in one.verdicts()):
         interval = image_intervals(part).get(verdict.arm)
         images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=interval[0],
                     high=interval[1]) if interval else ""

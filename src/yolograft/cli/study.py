@@ -34,9 +34,9 @@ def _study() -> Command:
                                       "seeds=6..12 has a look after each number of seeds from 6 to 12")),
             Argument("looks", "", tr("numbers of seeds after which verdicts are given, as in looks=6,8,10,12: the study "
                                      "ends as soon as every arm has one, and the error rate stays 5%")),
-            Argument("splits", "", tr("number of new splits of the images of train and val, the same for all arms: the verdicts "
-                                      "then speak of other splits too. The seeds are spread over the splits, by default one "
-                                      "on each")),
+            Argument("splits", "", tr("number of new splits of the images of train and val, the same for all arms: the "
+                                      "verdicts then speak of other splits too. The seeds are spread over the splits, by "
+                                      "default one on each")),
             Argument("split_seed", "0", tr("the seed of the splits")),
             Argument("margin", "0.01", tr("a difference of the metric up to this counts as none; None for no such verdict")),
             Argument("plan", "False", tr("True prints what these seeds can find and exclude, and runs nothing")),

@@ -37,7 +37,7 @@ def read_data(value: Any, *, recorded: bool = False) -> Any:
         names = [name.strip() for name in value.split(",")]
     if not isinstance(names, (list, tuple)):
         return value
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names) or not names:
+    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise SpecError(tr("data={data} must name each data set once, as in data=a.yaml,b.yaml", data=value))
     return list(names) if len(names) > 1 else names[0]
 
@@ -47,8 +47,8 @@ def check_sets(data: Any, *, race: bool, splits: bool) -> None:
     if not isinstance(data, (list, tuple)):
         return
     if race:
-        raise SpecError(tr("race=True cannot be combined with several data sets: it stops an arm by its runs on one. Leave out "
-                           "race, or start one study for each data set."))
+        raise SpecError(tr("race=True cannot be combined with several data sets: it stops an arm by its runs on one. Leave "
+                           "out race, or start one study for each data set."))
     if splits:
         raise SpecError(tr("splits= cannot be combined with several data sets: the corrected t-test is one of a single data "
                            "set. Leave out splits, or start one study for each data set."))

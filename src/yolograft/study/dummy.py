@@ -2,9 +2,9 @@
 
 Its metrics are computed from the arm and the seed of a trial. Train arguments control it: `epochs`, `pause` (seconds per
 epoch), `noise` (standard deviation of a run), `shared` (standard deviation of a seed's effect, equal for all arms),
-`effect` (added to every arm with a graft; with `only`, on this data set alone) and `fail` (the kind of failure: see `_fail`). Plans store its import path, so
-the module keeps its name. A study can try out `blocks=`, `modules=` and model YAMLs with it: the user's files are loaded and
-hashed, and a model YAML must have rows. Swaps and box losses are not checked.
+`effect` (added to every arm with a graft; with `only`, on this data set alone) and `fail` (the kind of failure: see
+`_fail`). Plans store its import path, so the module keeps its name. A study can try out `blocks=`, `modules=` and model
+YAMLs with it: the user's files are loaded and hashed, and a model YAML must have rows. Swaps and box losses are not checked.
 """
 
 from __future__ import annotations

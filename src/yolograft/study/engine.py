@@ -32,7 +32,8 @@ from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
 from yolograft.study.verdict import ALPHA, MARGIN, Word
 
-__all__ = ["Running", "View", "begin", "host_warnings", "lock_name", "merged_plan", "power_warnings", "read_duration", "run", "take_looks"]
+__all__ = ["Running", "View", "begin", "host_warnings", "lock_name", "merged_plan", "power_warnings", "read_duration", "run",
+           "take_looks"]
 
 _MIN_FREE = 4 * 2**20  # bytes; with less free disk space a failed trial is treated as stopped by a full disk
 _POLL = 0.05  # seconds between two polls of the running trials
@@ -181,8 +182,8 @@ def merged_plan(earlier: Plan, plan: Plan, where: str) -> Plan:
                      spelled={**earlier.spelled, **plan.spelled}, yamls={**plan.yamls, **earlier.yamls},
                      fingerprints={**earlier.fingerprints, **plan.fingerprints})
     if earlier.splits and earlier.taken and (len(merged.arms), len(seeds)) != (len(earlier.arms), len(earlier.seeds)):
-        raise GraftError(tr("{where} holds a study with splits whose verdicts were looked at. They have used the whole error rate, "
-                            "so no arms or seeds can be added. Use another folder.", where=where))
+        raise GraftError(tr("{where} holds a study with splits whose verdicts were looked at. They have used the whole "
+                            "error rate, so no arms or seeds can be added. Use another folder.", where=where))
     if len({trial.key for trial in merged.trials()}) < len(merged.trials()):
         raise GraftError(tr("Two arms of this study are the same under different names. Its arms: {arms}.",
                             arms="; ".join(arm.name for arm in earlier.arms)))

@@ -99,8 +99,8 @@ def _split_sentences(plan: Plan, planned: splits.Splits, found: Foresight, sourc
                 source=source)]
     if not found.pairs:
         lines.append(tr("The splits add a variance of their own, which is not in it."))
-    lines += [tr("{splits} splits into {train} and {val} images and {arms} arms find a true effect of {effect:.4f} {metric} in "
-                 "four of five studies, and usually miss smaller ones.", splits=planned.count, train=planned.train,
+    lines += [tr("{splits} splits into {train} and {val} images and {arms} arms find a true effect of {effect:.4f} {metric} "
+                 "in four of five studies, and usually miss smaller ones.", splits=planned.count, train=planned.train,
                  val=planned.val, arms=len(plan.arms) - 1, effect=found.detectable, metric=plan.metric),
               tr("For an arm without effect they exclude differences larger than {margin:.4f} in four of five studies.",
                  margin=found.excludable)]
@@ -108,6 +108,6 @@ def _split_sentences(plan: Plan, planned: splits.Splits, found: Foresight, sourc
         lines.append(tr("The margin is {margin:g}: {need} splits are needed to exclude larger differences.",
                         margin=plan.margin, need=found.seeds))
     elif plan.margin is not None:
-        lines.append(tr("The margin is {margin:g}: no number of splits of these images can exclude larger differences, since the "
-                        "splits overlap. More seeds on each split make the spread smaller.", margin=plan.margin))
+        lines.append(tr("The margin is {margin:g}: no number of splits of these images can exclude larger differences, "
+                        "since the splits overlap. More seeds on each split make the spread smaller.", margin=plan.margin))
     return lines

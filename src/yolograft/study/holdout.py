@@ -63,11 +63,11 @@ def check(plan: Plan) -> None:
     """Raise `GraftError` if a study of this plan cannot score the test split."""
     if plan.splits is not None:
         raise GraftError(tr("test=True cannot be combined with splits={splits}: the networks of a study with splits were "
-                            "trained on different images, for which there is no single best arm to test. Its test split stays "
-                            "untouched.", splits=plan.splits.count))
+                            "trained on different images, for which there is no single best arm to test. Its test split "
+                            "stays untouched.", splits=plan.splits.count))
     if len(plan.datasets) > 1:
-        raise GraftError(tr("test=True cannot be combined with several data sets: the best arm on one can be another one on the "
-                            "next. Start one study for each data set."))
+        raise GraftError(tr("test=True cannot be combined with several data sets: the best arm on one can be another one on "
+                            "the next. Start one study for each data set."))
 
 
 def score(study: Study) -> Holdout:

@@ -99,7 +99,8 @@ def image_intervals(study: Study, *, metric: str | None = None, resamples: int =
                     level: float = 0.95) -> dict[str, tuple[float, float]]:
     """Return arm -> interval of its mean difference from the baseline, over seeds and validation images.
 
-    Empty for a metric that is no average precision, and for a study with splits. Arms with stored detections of fewer than two pairs are left out.
+    Empty for a metric that is no average precision, and for a study with splits. Arms with stored detections of fewer than
+    two pairs are left out.
 
     Raises:
         DataError: a trial's file is broken, or two trials have different validation images.

@@ -26,8 +26,8 @@ from yolograft.errors import DataError, GraftError
 from yolograft.language import tr
 from yolograft.study.engine import merged_plan, take_looks
 from yolograft.study.plan import Plan
-from yolograft.study.storage import Storage
 from yolograft.study.statistics import seeds_to_resolve
+from yolograft.study.storage import Storage
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, Trial, write_json
 
@@ -78,8 +78,8 @@ def _read(where: Path) -> _Source:
     if (where / "trials.jsonl").is_file():
         return _read_records(where, plan)
     if not (where / "study.db").is_file():
-        raise GraftError(tr("'{where}' cannot be merged: it has neither study.db nor trials.jsonl. Machines that share a data "
-                            "base server share one study, which needs no merging.", where=where))
+        raise GraftError(tr("'{where}' cannot be merged: it has neither study.db nor trials.jsonl. Machines that share a "
+                            "data base server share one study, which needs no merging.", where=where))
     for lock in where.glob("running*.lock"):
         try:
             with FileLock(lock, timeout=0):
@@ -88,8 +88,8 @@ def _read(where: Path) -> _Source:
             raise GraftError(tr("The study in '{where}' is running. Stop it, or wait for its end, before you merge it.",
                                 where=where)) from None
     study = Study.load(where)
-    outcomes: dict[tuple[str, int], Result | Failure] = dict(
-        (which, Failure(reason=reason)) for which, reason in study.failures().items())
+    outcomes: dict[tuple[str, int], Result | Failure] = {
+        which: Failure(reason=reason) for which, reason in study.failures().items()}
     outcomes |= {(arm, seed): one for arm, by_seed in study.results.items() for seed, one in by_seed.items()}
     folders = {which: study.folder_of(row.key) for which, row in study.latest.items() if study.folder_of(row.key).is_dir()}
     return _Source(where=where, plan=plan, outcomes=outcomes, folders=folders, used=study.spent if study.taken else 0.0,
@@ -212,10 +212,10 @@ def _compare(one: _Source, other: _Source, which: tuple[str, int]) -> None:
     assert isinstance(second, Result)
     for name, value in first.metrics.items():
         if second.metrics.get(name) != value:
-            raise GraftError(tr("'{arm}' with seed {seed} has two results: {metric} is {first!r} in '{one}' and {second!r} in "
-                                "'{other}'. Equal trials must have equal results. Find out which machine trained otherwise, "
-                                "and merge without its study.", arm=which[0], seed=which[1], metric=name, first=value,
-                                one=one.where, second=second.metrics.get(name), other=other.where))
+            raise GraftError(tr("'{arm}' with seed {seed} has two results: {metric} is {first!r} in '{one}' and {second!r} "
+                                "in '{other}'. Equal trials must have equal results. Find out which machine trained "
+                                "otherwise, and merge without its study.", arm=which[0], seed=which[1], metric=name,
+                                first=value, one=one.where, second=second.metrics.get(name), other=other.where))
 
 
 def _progress(folder: Path) -> int:

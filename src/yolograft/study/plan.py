@@ -29,8 +29,8 @@ __all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race", "looks", "margin", "register", "splits", "split_seed")
-_RECORD_KEYS = ("taken", "seen", "split_sizes", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command",
-                "yolograft")
+_RECORD_KEYS = ("taken", "seen", "split_sizes", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware",
+                "spelled", "command", "yolograft")
 _HOST = "ultralytics"
 _SPAN = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -127,12 +127,14 @@ class Plan:
                 wrong[arm.name] = error
         raise_all(wrong)
         plan = replace(
-            plan, splits=measured(plan.splits, host, plan.settings), spelled=spelled, hardware=host.hardware(), yamls=yamls, notes=tuple(dict.fromkeys(notes)),
+            plan, splits=measured(plan.splits, host, plan.settings), spelled=spelled, hardware=host.hardware(), yamls=yamls,
+            notes=tuple(dict.fromkeys(notes)),
             fingerprints={arm.name: {**_fingerprints(host, plan, arm),
                                      **({"yaml": digest(yamls[arm.yaml].text)} if arm.yaml else {})}
                           for arm in plan.arms},
             pictures={f"{key}{f' of {part.dataset}' if len(plan.parts) > 1 else ''}": text for part in plan.parts
-                      for key, text in host.pictures(part.settings).items()}, versions={"yolograft": __version__, **host.versions()})
+                      for key, text in host.pictures(part.settings).items()},
+            versions={"yolograft": __version__, **host.versions()})
         _check_different(plan)
         plan.compare(words)
         return plan
@@ -177,7 +179,8 @@ class Plan:
                                "race=False.", arms=len(arms) - 1, seeds=len(seeds),
                                need=seeds_to_race(len(arms) - 1)))
         return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_key, race=race,
-                   looks=looks, register=register, splits=splits, margin=_margin(study_keys.get("margin", None if recorded else MARGIN)))
+                   looks=looks, register=register, splits=splits,
+                   margin=_margin(study_keys.get("margin", None if recorded else MARGIN)))
 
     @classmethod
     def read(cls, path: str | Path, *, recorded: bool = False) -> Plan:
@@ -195,8 +198,8 @@ class Plan:
         plan = cls._parse(words, recorded=True)
         return replace(plan, taken=tuple(Look(seeds=one["seeds"], arms=tuple(one["arms"]), spent=one["spent"])
                                          for one in words.get("taken") or ()),
-                       seen=float(words.get("seen") or 0.0), registered=words.get("registered") or {}, spelled=words.get("spelled") or {},
-                       pictures=words.get("pictures") or {},
+                       seen=float(words.get("seen") or 0.0), registered=words.get("registered") or {},
+                       spelled=words.get("spelled") or {}, pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
                        hardware=words.get("hardware") or {}, yamls=recorded_yamls(words))
 

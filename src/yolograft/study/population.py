@@ -15,10 +15,10 @@ def population(plan: Plan) -> str:
                   "split_seed={seed}). The verdicts do not speak of images from another source.", splits=plan.splits.count,
                   train=plan.splits.train, val=plan.splits.val, seed=plan.splits.seed)
     if len(plan.datasets) > 1:
-        return tr("Population: other seeds, on these {count} data sets with these splits. The verdicts do not speak of other data "
-                  "sets, which would have to be a random sample.", count=len(plan.datasets))
+        return tr("Population: other seeds, on these {count} data sets with these splits. The verdicts do not speak of "
+                  "other data sets, which would have to be a random sample.", count=len(plan.datasets))
     if plan.label:
-        return tr("Population: other seeds, on {data} with this split. The verdicts on all data sets of the study share one error "
-                  "rate.", data=plan.label)
-    return tr("Population: other seeds, on this data set with this split. The verdicts do not speak of other splits or other "
-              "data sets.")
+        return tr("Population: other seeds, on {data} with this split. The verdicts on all data sets of the study share one "
+                  "error rate.", data=plan.label)
+    return tr("Population: other seeds, on this data set with this split. The verdicts do not speak of other splits or "
+              "other data sets.")

@@ -52,7 +52,8 @@ def standing(study: Study) -> Table:
             continue
         low, high = verdict.interval
         interval = tr("{low:+.4f} to {high:+.4f}", low=low, high=high) if math.isfinite(low) else ""
-        table.add_row(Text(cells[0]), *cells[1:], f"{verdict.mean:+.4f}", interval, f"{verdict.p_adjusted:.3g}" if verdict.look else "",
+        table.add_row(Text(cells[0]), *cells[1:], f"{verdict.mean:+.4f}", interval,
+                      f"{verdict.p_adjusted:.3g}" if verdict.look else "",
                       Text(spoken(verdict.word, verdict.margin), style=_STYLES[verdict.word]))
     return table
 

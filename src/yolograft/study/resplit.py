@@ -28,7 +28,8 @@ def read_splits(count: Any, seed: Any, sizes: Any = None) -> Splits | None:
     count, seed = (read_value(one) if isinstance(one, str) else one for one in (count, seed))
     if count is None:
         if seed is not None:
-            raise SpecError(tr("split_seed={seed} is the seed of the splits: it needs splits=, such as splits=5.", seed=seed))
+            raise SpecError(tr("split_seed={seed} is the seed of the splits: it needs splits=, such as splits=5.",
+                               seed=seed))
         return None
     if type(count) is not int or count < 2:
         raise SpecError(tr("splits={value} must be a whole number of at least 2, such as splits=5.", value=count))
@@ -47,15 +48,15 @@ def check_splits(splits: Splits, seeds: Sequence[int], *, looks: Sequence[int], 
                            "rate over several looks. Leave out looks={looks}, or splits.", splits=splits.count,
                            looks=",".join(map(str, looks))))
     if race:
-        raise SpecError(tr("race=True cannot be combined with splits={splits}: its rule to stop an arm is that of the sign-flip "
-                           "test. Leave out race, or splits.", splits=splits.count))
+        raise SpecError(tr("race=True cannot be combined with splits={splits}: its rule to stop an arm is that of the "
+                           "sign-flip test. Leave out race, or splits.", splits=splits.count))
     if len(seeds) % splits.count:
         raise SpecError(tr("splits={splits} needs equally many seeds on each split, and the study has {seeds}. Use for "
                            "example seeds={splits} or seeds={twice}.", splits=splits.count, seeds=len(seeds),
                            twice=2 * splits.count))
     if settings.get("fraction") not in (None, 1, 1.0):
-        raise SpecError(tr("fraction={fraction} cannot be combined with splits={splits}: Ultralytics takes the first images by "
-                           "name, so the classes of a split would no longer be balanced. Make a smaller data set.",
+        raise SpecError(tr("fraction={fraction} cannot be combined with splits={splits}: Ultralytics takes the first images "
+                           "by name, so the classes of a split would no longer be balanced. Make a smaller data set.",
                            fraction=settings["fraction"], splits=splits.count))
 
 

@@ -3,8 +3,8 @@
 The images of train and val are split again several times, and every arm is trained on each split, with one seed or several.
 The differences of two splits are correlated, since their training sets share most images. If every pair of splits has the
 correlation r, the variance of the mean of J differences is S^2 (1 / J + r / (1 - r)), where S^2 is their sample variance.
-Nadeau and Bengio set r to the part of the images that is validated on, which makes r / (1 - r) = n_val / n_train. The test is
-exact for normal differences with this correlation. Sign flips would not be: the differences share what all splits share.
+Nadeau and Bengio set r to the part of the images that is validated on, which makes r / (1 - r) = n_val / n_train. The test
+is exact for normal differences with this correlation. Sign flips would not be: the differences share what all splits share.
 
 The seeds of one split are independent trainings, so their differences are averaged first. The arms share the error rate by
 Holm's procedure, and the simultaneous intervals by Bonferroni's, since neither assumes how the arms correlate.

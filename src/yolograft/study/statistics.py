@@ -253,8 +253,8 @@ def improvement(differences: ArrayLike, level: float = 0.95, size: float | None 
     """Return the probability of improvement P(arm > baseline) of a paired run, and its confidence interval.
 
     Bouthillier et al. (2021) recommend 0.75 as the threshold of a meaningful effect. A tie counts one half. The interval is
-    Wilson's (1927) for a proportion, since a bootstrap interval of six equal outcomes would have width 0. `size` is the number
-    of independent differences, if they are correlated.
+    Wilson's (1927) for a proportion, since a bootstrap interval of six equal outcomes would have width 0. `size` is the
+    number of independent differences, if they are correlated.
     """
     row = _finite(differences)
     if not row.size:

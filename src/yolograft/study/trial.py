@@ -121,8 +121,8 @@ class Host(Protocol):
     `find_yaml(name)`, which returns the path of a model YAML or None, and `rehearse_yaml(text, file, graft, settings,
     control)`, which returns the graft with all settings and sentences for the user, trains model YAMLs too: `train` finds
     the text in `trial.yaml`. A host with `split_sizes(settings)`, which returns how many images a new split trains and
-    validates on, can study several splits: `trial.settings["split"]` then has the `number` and the `seed` of the split. `train` and `test` run in their own process, which imports the module by name. The other
-    functions should be fast.
+    validates on, can study several splits: `trial.settings["split"]` then has the `number` and the `seed` of the split.
+    `train` and `test` run in their own process, which imports the module by name. The other functions should be fast.
     """
 
     def train(self, trial: Trial, folder: Path, report: Report) -> Result | Mapping[str, Any]:
