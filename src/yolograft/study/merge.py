@@ -28,7 +28,7 @@ from yolograft.study.engine import merged_plan, take_looks
 from yolograft.study.plan import Plan
 from yolograft.study.statistics import seeds_to_resolve
 from yolograft.study.storage import Storage
-from yolograft.study.study import Study
+from yolograft.study.study import Study, named_trials
 from yolograft.study.trial import Failure, Result, Trial, write_json
 
 __all__ = ["merge"]
@@ -38,7 +38,10 @@ _PATHS = ("data", "model")  # settings whose folder can differ between machines,
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """What one source has: its plan, and of its trials, by arm and seed, the outcome, the curve and the folder of files."""
+    """What one source has: its plan, and of its trials, by arm and seed, the outcome, the curve and the folder of files.
+
+    With several data sets, the name of an arm has its data set (see `Study.parts`).
+    """
 
     where: Path
     plan: Plan
@@ -98,7 +101,7 @@ def _read(where: Path) -> _Source:
 
 def _read_records(where: Path, plan: Plan) -> _Source:
     """Read exported records; raises `DataError` if a line is broken, or holds a trial that the plan does not have."""
-    planned = {trial.key: (trial.arm, trial.seed) for trial in plan.trials()}
+    planned = {trial.key: which for which, trial in named_trials(plan).items()}
     outcomes: dict[tuple[str, int], Result | Failure] = {}
     curves: dict[tuple[str, int], tuple[Mapping[str, float], ...]] = {}
     for number, line in enumerate((where / "trials.jsonl").read_text(encoding="utf-8").splitlines(), 1):
@@ -151,9 +154,9 @@ def _common_plan(sources: Sequence[_Source]) -> Plan:
 def _check_trials(source: _Source, first: _Source, plan: Plan) -> None:
     """Raise `GraftError` if the merged plan trains an arm with a seed in another way than the source did."""
     own = replace(source.plan, settings=_moved(source.plan, first.plan))
-    planned = {(trial.arm, trial.seed): trial.key for trial in plan.trials()}
-    for trial in own.trials():
-        if planned[trial.arm, trial.seed] != trial.key:
+    planned = named_trials(plan)
+    for which, trial in named_trials(own).items():
+        if planned[which].key != trial.key:
             raise GraftError(tr("'{arm}' with seed {seed} is another trial in '{where}' than in '{first}': for example, its "
                                 "seeds are on other splits. These studies cannot be merged.", arm=trial.arm,
                                 seed=trial.seed, where=source.where, first=first.where))
@@ -193,8 +196,7 @@ def _registered(sources: Sequence[_Source]) -> dict[str, Any]:
 def _choose(sources: Sequence[_Source], plan: Plan) -> dict[tuple[str, int], _Source]:
     """Return the source of each trial, with a result if any has one; raises `GraftError` if two results differ."""
     chosen: dict[tuple[str, int], _Source] = {}
-    for trial in plan.trials():
-        which = trial.arm, trial.seed
+    for which in named_trials(plan):
         having = [one for one in sources if isinstance(one.outcomes.get(which), Result)]
         for other in having[1:]:
             _compare(having[0], other, which)
@@ -242,7 +244,7 @@ def _made(folder: Path) -> Iterator[Path]:
 
 def _write(folder: Path, out: Path, plan: Plan, chosen: Mapping[tuple[str, int], _Source]) -> None:
     """Write the study into `folder`, which will become `out`."""
-    trials = {(trial.arm, trial.seed): trial for trial in plan.trials()}
+    trials = named_trials(plan)
     for which, source in chosen.items():
         if which in source.folders:
             target = folder / "trials" / trials[which].key
@@ -250,8 +252,9 @@ def _write(folder: Path, out: Path, plan: Plan, chosen: Mapping[tuple[str, int],
     plan.write(folder / "plan.yaml")
     ended = [which for which, source in chosen.items() if which in source.outcomes]
     with closing(Storage(folder, create=True)) as storage:
+        by_key = {trials[which].key: which for which in ended}
         for row in storage.add(trials[which] for which in ended):
-            which = row.arm, row.seed
+            which = by_key[row.key]
             storage.claim(row)
             outcome = chosen[which].outcomes[which]
             if isinstance(outcome, Result):

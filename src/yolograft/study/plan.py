@@ -166,7 +166,8 @@ class Plan:
         arms, baseline = _with_baseline(arms, study_keys.get("baseline"))
         race, register = (_flag(key, study_keys.get(key, default)) for key, default in (("race", False), ("register", True)))
         splits = read_splits(study_keys.get("splits"), study_keys.get("split_seed"), words.get("split_sizes"))
-        seeds, looks = _seeds_and_looks(study_keys.get("seeds", splits.count if splits else None), study_keys.get("looks"))
+        number = splits.count if splits and study_keys.get("looks") is None else None  # by default one seed on each split
+        seeds, looks = _seeds_and_looks(study_keys.get("seeds", number), study_keys.get("looks"))
         if splits is not None:
             check_splits(splits, seeds, looks=looks, race=race, settings=settings)
         check_sets(settings["data"], race=race, splits=splits is not None)

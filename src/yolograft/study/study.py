@@ -16,10 +16,10 @@ from yolograft.study import race, statistics
 from yolograft.study.plan import Plan
 from yolograft.study.sequential import Look
 from yolograft.study.storage import Row, Storage
-from yolograft.study.trial import Result
+from yolograft.study.trial import Result, Trial
 from yolograft.study.verdict import Verdict, Word, completed, judge_sets
 
-__all__ = ["Study"]
+__all__ = ["Study", "named_trials"]
 
 _K, _V = TypeVar("_K", str, tuple[str, int]), TypeVar("_V")
 
@@ -27,6 +27,13 @@ _K, _V = TypeVar("_K", str, tuple[str, int]), TypeVar("_V")
 def _named(key: _K, dataset: str) -> _K:
     """Return an arm, or an arm and a seed, with the data set in the arm's name."""
     return cast(_K, f"{key} [{dataset}]" if isinstance(key, str) else (f"{key[0]} [{dataset}]", key[1]))
+
+
+def named_trials(plan: Plan) -> dict[tuple[str, int], Trial]:
+    """Return (arm, seed) -> trial; with several data sets, the name of the arm has its data set."""
+    if len(plan.parts) < 2:
+        return {(trial.arm, trial.seed): trial for trial in plan.trials()}
+    return {_named((trial.arm, trial.seed), part.dataset): trial for part in plan.parts for trial in part.trials()}
 
 
 @dataclass(frozen=True)
