@@ -13,7 +13,8 @@ from yolograft.cli.console import choose_folder
 from yolograft.errors import GraftError
 from yolograft.report import write
 from yolograft.study import Study, holdout, run, statistics, status
-from yolograft.study.data_sets import combine, labels, read_data
+from yolograft.study.conjunction import combine
+from yolograft.study.data_sets import labels, read_data
 from yolograft.study.foresight import foresee, sentences
 from yolograft.study.merge import merge
 from yolograft.study.plan import Plan, read_words

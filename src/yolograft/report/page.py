@@ -23,7 +23,7 @@ from yolograft.report.style import inline, save
 from yolograft.report.summary import Summary
 from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study
-from yolograft.study.data_sets import combine
+from yolograft.study.conjunction import combine
 from yolograft.study.population import population
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
 from yolograft.study.verdict import Verdict, Word

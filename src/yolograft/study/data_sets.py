@@ -1,29 +1,16 @@
-"""Several data sets in one study: the key `data` of a plan, its checks, and the combined reading.
-
-The reading is a partial conjunction (Benjamini and Heller 2008): an arm helps on at least r of k data sets. Here r is the
-number of data sets on which it has the word "helps". The arms on all data sets share one error rate (see
-`verdict.judge_sets`), so with a probability of 95% all these words are right, and r is a lower bound for all arms at once.
-With Holm's procedure in the place of the max-T test, this is Benjamini and Heller's own bound by Bonferroni's method. A
-hierarchical test (first all data sets together, then each) was not chosen: its first step says that an arm helps "on
-average", which is a statement about data sets that somebody selected, and no population.
-"""
+"""Several data sets in one study: the key `data` of a plan, its checks, and the names and hashes of the data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yolograft.errors import SpecError
 from yolograft.language import tr
+from yolograft.study.arms import Arm
 
-if TYPE_CHECKING:
-    from yolograft.study.arms import Arm
-    from yolograft.study.plan import Plan
-    from yolograft.study.study import Study
-
-__all__ = ["Combined", "check_data", "check_sets", "combine", "join", "labels", "part_of", "read_data"]
+__all__ = ["check_arms", "check_sets", "join", "labels", "part_of", "read_data"]
 
 
 def read_data(value: Any, *, recorded: bool = False) -> Any:
@@ -54,13 +41,11 @@ def check_sets(data: Any, *, race: bool, splits: bool) -> None:
                            "set. Leave out splits, or start one study for each data set."))
 
 
-def check_data(plan: Plan, arms: Sequence[Arm]) -> None:
+def check_arms(arms: Sequence[Arm], *, sets: int, splits: bool) -> None:
     """Raise `SpecError` if an arm has data of its own in a study with splits or with several data sets."""
-    if plan.splits is None and len(plan.datasets) < 2:
-        return
     for arm in arms:
         own = [key for key in ("data", "fraction") if key in arm.settings]
-        if own and (own[0] == "data" or plan.splits is not None):
+        if own and ((sets > 1 and own[0] == "data") or splits):
             raise SpecError(tr("The arm '{arm}' has its own {key}, but in a study with splits or with several data sets all "
                                "arms train on the same images.", arm=arm.name, key=own[0]))
 
@@ -87,37 +72,3 @@ def part_of(joined: Mapping[str, str], name: str) -> dict[str, str]:
     """Return the fingerprints of an arm on one data set, as a study on it alone has them."""
     return {"data" if key == f"data {name}" else key: text for key, text in joined.items()
             if not key.startswith("data ") or key == f"data {name}"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Combined:
-    """The verdicts of one arm on all data sets: word -> the data sets on which it has this word."""
-
-    arm: str
-    sets: int
-    by_word: Mapping[str, tuple[str, ...]]
-
-    def sentence(self) -> str:
-        """Return the combined reading in one sentence."""
-        from yolograft.study.verdict import Word, spoken
-
-        told = [tr("{word} on at least {count} of {sets} data sets ({names})", word=spoken(word), count=len(names),
-                   sets=self.sets, names=", ".join(names))
-                for word in (Word.HELPS, Word.HURTS, Word.DIFFERS) if (names := self.by_word.get(str(word)))]
-        if same := self.by_word.get(str(Word.EQUIVALENT)):
-            told.append(tr("no difference larger than the margin on at least {count} of {sets} data sets ({names})",
-                           count=len(same), sets=self.sets, names=", ".join(same)))
-        return f"{self.arm}: " + ("; ".join(told) or tr("no word on any of the {sets} data sets", sets=self.sets))
-
-
-def combine(study: Study) -> list[Combined]:
-    """Return the combined reading of each arm; empty for a study on one data set."""
-    whole = study.whole or study
-    if len(whole.parts) < 2:
-        return []
-    found: dict[str, dict[str, tuple[str, ...]]] = {}
-    for part in whole.parts:
-        for verdict in part.verdicts():
-            by_word = found.setdefault(verdict.arm, {})
-            by_word[str(verdict.word)] = (*by_word.get(str(verdict.word), ()), part.plan.dataset)
-    return [Combined(arm=arm, sets=len(whole.parts), by_word=by_word) for arm, by_word in found.items()]

@@ -16,7 +16,7 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.language import tr
 from yolograft.study.arms import Arm, parse_arms, raise_all, read_value
-from yolograft.study.data_sets import check_data, check_sets, join, labels, part_of, read_data
+from yolograft.study.data_sets import check_arms, check_sets, join, labels, part_of, read_data
 from yolograft.study.model_yaml import ModelYaml, digest, read_yaml, recorded_yamls
 from yolograft.study.race import seeds_to_race
 from yolograft.study.resplit import check_splits, measured, read_splits
@@ -109,7 +109,7 @@ class Plan:
         spelled: dict[str, str] = {}
         notes: list[str] = []
         wrong: dict[str, GraftError] = {}
-        check_data(plan, plan.arms)
+        check_arms(plan.arms, sets=len(plan.datasets), splits=plan.splits is not None)
         for arm, part in ((arm, part) for arm in plan.arms for part in plan.parts):
             both = {**part.settings, **arm.settings}
             try:

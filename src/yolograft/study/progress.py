@@ -17,7 +17,7 @@ from rich.text import Text
 
 from yolograft import shell
 from yolograft.language import tr
-from yolograft.study.data_sets import combine
+from yolograft.study.conjunction import combine
 from yolograft.study.engine import Running, power_warnings
 from yolograft.study.population import population
 from yolograft.study.study import Study
