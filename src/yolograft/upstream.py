@@ -662,7 +662,8 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.data.utils:check_cls_dataset", kind="relied on", files=(FINGERPRINT, TRAIN),
         why="It resolves the folder of a classification set.", breaks="A study cannot fingerprint its data."),
     Internal(
-        name="ultralytics.data.utils:img2label_paths", kind="relied on", files=(FINGERPRINT, RESPLIT), parameters=("img_paths",),
+        name="ultralytics.data.utils:img2label_paths", kind="relied on", files=(FINGERPRINT, RESPLIT),
+        parameters=("img_paths",),
         why="It says where an image's labels are.",
         breaks="Changed labels keep the same fingerprint, and new splits are not stratified."),
     Internal(

@@ -21,7 +21,8 @@ from yolograft.study.verdict import Verdict, Word, completed, judge_sets
 
 __all__ = ["Study", "named_trials"]
 
-_K, _V = TypeVar("_K", str, tuple[str, int]), TypeVar("_V")
+_K = TypeVar("_K", str, tuple[str, int])
+_V = TypeVar("_V")
 
 
 def _named(key: _K, dataset: str) -> _K:
