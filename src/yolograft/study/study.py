@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import yaml
 
@@ -27,7 +27,9 @@ _V = TypeVar("_V")
 
 def _named(key: _K, dataset: str) -> _K:
     """Return an arm, or an arm and a seed, with the data set in the arm's name."""
-    return cast(_K, f"{key} [{dataset}]" if isinstance(key, str) else (f"{key[0]} [{dataset}]", key[1]))
+    if isinstance(key, str):
+        return f"{key} [{dataset}]"
+    return f"{key[0]} [{dataset}]", key[1]
 
 
 def named_trials(plan: Plan) -> dict[tuple[str, int], Trial]:
