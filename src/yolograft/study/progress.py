@@ -21,7 +21,7 @@ from yolograft.study.conjunction import combine
 from yolograft.study.engine import Running, power_warnings
 from yolograft.study.population import population
 from yolograft.study.study import Study
-from yolograft.study.verdict import Word, spoken
+from yolograft.study.verdict import Word, printed, spoken
 
 __all__ = ["Lines", "LiveView", "line", "standing", "status"]
 
@@ -51,8 +51,8 @@ def standing(study: Study) -> Table:
             table.add_row(Text(cells[0]), *cells[1:], "", "", "", tr("baseline") if arm in bases else "")
             continue
         low, high = verdict.interval
-        interval = tr("{low:+.4f} to {high:+.4f}", low=low, high=high) if math.isfinite(low) else ""
-        table.add_row(Text(cells[0]), *cells[1:], f"{verdict.mean:+.4f}", interval,
+        interval = tr("{low:+.4f} to {high:+.4f}", low=printed(low), high=printed(high)) if math.isfinite(low) else ""
+        table.add_row(Text(cells[0]), *cells[1:], f"{printed(verdict.mean):+.4f}", interval,
                       f"{verdict.p_adjusted:.3g}" if verdict.look else "",
                       Text(spoken(verdict.word, verdict.margin), style=_STYLES[verdict.word]))
     return table
