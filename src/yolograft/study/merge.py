@@ -217,8 +217,8 @@ def _test_scores(sources: Sequence[_Source]) -> Path | None:
     files = [source.where / SCORES for source in sources if (source.where / SCORES).is_file()]
     for other in files[1:]:
         if other.read_bytes() != files[0].read_bytes():
-            raise GraftError(tr("'{one}' and '{other}' have both scored the held-out test split, with different scores. It is "
-                                "scored once, so these studies cannot be merged.", one=files[0], other=other))
+            raise GraftError(tr("'{one}' and '{other}' have both scored the held-out test split, with different scores. It "
+                                "is scored once, so these studies cannot be merged.", one=files[0], other=other))
     return files[0] if files else None
 
 
