@@ -27,7 +27,9 @@ _V = TypeVar("_V")
 
 def _named(key: _K, dataset: str) -> _K:
     """Return an arm, or an arm and a seed, with the data set in the arm's name."""
-    return f"{key} [{dataset}]" if isinstance(key, str) else (f"{key[0]} [{dataset}]", key[1])
+    if isinstance(key, str):
+        return f"{key} [{dataset}]"
+    return f"{key[0]} [{dataset}]", key[1]
 
 
 def named_trials(plan: Plan) -> dict[tuple[str, int], Trial]:
