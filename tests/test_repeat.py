@@ -116,3 +116,21 @@ def test_a_study_of_trainings_gives_the_same_results_twice(host: Path, tiny_set:
     first, second = (run(words, tmp_path / name / "s") for name in ("a", "b"))
     assert results(first) == results(second)
     assert all(by_seed for by_seed in results(first).values())
+
+
+# Operators whose gradient PyTorch cannot compute in the same order twice on CUDA (torch.use_deterministic_algorithms)
+RANDOM_ORDER = re.compile(r"\b(grid_sample|adaptive_(avg|max)_pool2d|Adaptive(Avg|Max)Pool2d|ReflectionPad2d|bicubic)\(|"
+                          r"mode=[\"'](bilinear|bicubic|linear|trilinear)[\"']")
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
+
+
+def test_blocks_and_modules_use_operators_that_repeat_unless_the_page_names_them() -> None:
+    def code(path: Path) -> str:
+        return re.sub(r'"""[\s\S]*?"""|#.*', "", path.read_text(encoding="utf-8"))
+
+    found = {path.stem for room in ("blocks", "modules") for path in (SOURCE / room).glob("*.py")
+             if RANDOM_ORDER.search(code(path))}
+    assert "dysample" in found, "the law sees no operators"
+    for page in ("repeatable.md", "repeatable.zh-CN.md"):
+        text = (SOURCE.parents[1] / "docs" / page).read_text(encoding="utf-8")
+        assert [name for name in found if f"`{name}`" not in text] == [], page
