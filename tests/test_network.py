@@ -19,7 +19,7 @@ from yolograft import YOLO, network
 from yolograft.cli import COMMANDS
 from yolograft.cli.modes import MODES
 from yolograft.errors import GraftError
-from yolograft.host import quiet
+from yolograft.host import unasked
 from yolograft.host.commands import run
 
 HERE = Path(__file__).parent
@@ -119,40 +119,40 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(downloads, "safe_download", record("download"))
     monkeypatch.setattr(downloads, "get_github_assets", record("GitHub"))
     monkeypatch.setattr(downloads, "is_url", lambda url, check=False: found.append("is_url") or True)
-    monkeypatch.setattr(quiet, "_IS_URL", downloads.is_url)
-    events = quiet._events()
+    monkeypatch.setattr(unasked, "_IS_URL", downloads.is_url)
+    events = unasked._events()
     monkeypatch.setattr(events, "enabled", True)
     return found
 
 
 def send_event() -> bool:
-    return bool(quiet._events().enabled)
+    return bool(unasked._events().enabled)
 
 
 SWITCHES: dict[str, Callable[[], Any]] = {
     network.INSTALL: lambda: checks.check_requirements("surely-not-installed-package"),
     network.UPDATE_CHECK: lambda: checks.check_pip_update_available(),
-    network.ASSETS: lambda: quiet.data_utils.check_font("Surely.Unicode.ttf"),
+    network.ASSETS: lambda: unasked.data_utils.check_font("Surely.Unicode.ttf"),
 }
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_a_switch_allows_what_is_off_by_default(switch: str, tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with quiet.quiet():
+    with unasked.nothing_unasked():
         SWITCHES[switch]()
     assert tried == []
     monkeypatch.setenv(switch, "1")
-    with quiet.quiet(), contextlib.suppress(OSError):
+    with unasked.nothing_unasked(), contextlib.suppress(OSError):
         SWITCHES[switch]()
     assert tried
 
 
 def test_usage_events_are_off_unless_they_are_allowed(tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with quiet.quiet():
+    with unasked.nothing_unasked():
         assert not send_event()
     assert send_event(), "it stays off"
     monkeypatch.setenv(network.TELEMETRY, "1")
-    with quiet.quiet():
+    with unasked.nothing_unasked():
         assert send_event()
 
 
@@ -167,17 +167,17 @@ def test_the_test_of_mixed_precision_downloads_no_weights(
         tried: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "NVIDIA H100")
-    with quiet.quiet():
-        assert quiet.engine_trainer.check_amp(OnGpu()) is True
+    with unasked.nothing_unasked():
+        assert unasked.engine_trainer.check_amp(OnGpu()) is True
     assert tried == []
 
 
 def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
-    done = quiet._NoInstaller().run(["pip", "install", "ray[tune]"], check=True)
+    done = unasked._NoInstaller().run(["pip", "install", "ray[tune]"], check=True)
     assert done.returncode == 0
     with pytest.raises(GraftError, match="installs nothing unasked"):
-        quiet._NoInstaller().run("sudo apt-get install edgetpu-compiler", shell=True, check=True)
+        unasked._NoInstaller().run("sudo apt-get install edgetpu-compiler", shell=True, check=True)
 
 
 def test_a_package_that_is_missing_is_named(tiny_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_every_command_is_driven_or_known_to_need_more() -> None:
     assert set(COMMANDS) | set(MODES) <= driven | more
 
 
-def test_every_file_that_checks_a_data_set_with_ultralytics_is_quiet() -> None:
+def test_every_file_that_checks_a_data_set_with_ultralytics_asks_for_nothing_more() -> None:
     """`check_det_dataset` downloads a font, and such a call is outside the guarded methods of `YOLO`."""
     def checks_data(path: Path) -> bool:
         calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
@@ -234,4 +234,4 @@ def test_every_file_that_checks_a_data_set_with_ultralytics_is_quiet() -> None:
     calling = [path for path in (HERE.parent / "src" / "yolograft").rglob("*.py") if checks_data(path)]
     assert len(calling) >= 3
     for path in calling:
-        assert "with quiet():" in path.read_text(encoding="utf-8"), path
+        assert "with nothing_unasked():" in path.read_text(encoding="utf-8"), path

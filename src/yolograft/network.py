@@ -2,7 +2,7 @@
 
 Ultralytics installs missing packages with pip, sends usage events, asks PyPI for a newer version, and downloads fonts and
 the weights of a self-test. Here the user allows each of them with an environment variable. Nothing in the user's Ultralytics
-settings file is changed. `host/quiet.py` applies the switches while a model works.
+settings file is changed. `host/unasked.py` applies the switches while a model works.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ultralytics.utils import DATASETS_DIR
 
 from yolograft import yaml_text
 from yolograft.errors import DataError
-from yolograft.host.quiet import quiet
+from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
 
 __all__ = ["ALLOW", "allow_download", "check_download", "is_here"]
@@ -91,7 +91,7 @@ def is_here(name: str) -> bool:
 
 def _has_images(file: Path, split: str | None) -> bool:
     try:
-        with quiet():  # it also looks for a font
+        with nothing_unasked():  # it also looks for a font
             check_det_dataset(str(file), autodownload=False, **({"split": split} if split and _HAS_SPLIT else {}))
     except FileNotFoundError:
         return False

@@ -23,7 +23,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dat
 
 from yolograft.errors import DataError
 from yolograft.host.data_download import check_download
-from yolograft.host.quiet import quiet
+from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -83,7 +83,7 @@ def resolve_dataset(name: str, task: str) -> dict[str, Any]:
     if task != "classify":
         check_download(name)
     try:
-        with quiet():
+        with nothing_unasked():
             dataset: dict[str, Any] = check_cls_dataset(name) if task == "classify" else check_det_dataset(name)
     except Exception as error:  # Ultralytics raises exceptions of many types here
         reason = " ".join(str(error).split())

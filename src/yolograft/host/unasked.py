@@ -30,7 +30,7 @@ from yolograft.errors import HostError
 from yolograft.language import tr
 from yolograft.patch import patched
 
-__all__ = ["explain_missing", "quiet"]
+__all__ = ["explain_missing", "nothing_unasked"]
 
 # 8.4 caches the result, which differs when downloads are allowed
 _CHECK_FONT, _CHECK_AMP = inspect.unwrap(checks.check_font), checks.check_amp
@@ -40,7 +40,7 @@ _EVENTS = ("ultralytics.utils.events", "ultralytics.hub.utils")  # 8.4, and 8.3
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def nothing_unasked() -> Iterator[None]:
     """Inside this context, Ultralytics does in this process only what the switches of `yolograft.network` allow."""
     replaced: list[tuple[Any, str, Any]] = []
     if not network.is_allowed(network.INSTALL):
