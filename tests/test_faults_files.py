@@ -56,7 +56,8 @@ def injected(root: Path, number: int, code: int) -> Iterator[Fault]:
         return stock_open(file, mode, *args, **kwargs)
 
     def guarded_mkdir(path: Any, *args: Any, **kwargs: Any) -> None:
-        fault.step(path)
+        if not os.path.isdir(path):  # making a folder that exists writes nothing
+            fault.step(path)
         mkdir(path, *args, **kwargs)
 
     def guarded_replace(source: Any, target: Any, **kwargs: Any) -> None:
@@ -90,7 +91,9 @@ def each_write(root: Path, act: Callable[[], Any], code: int, most: int) -> Iter
         yield number
 
 
-CODES = pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=["full", "read-only", "denied"])
+CODES = pytest.mark.parametrize("code", [
+    errno.ENOSPC, pytest.param(errno.EROFS, marks=pytest.mark.slow), pytest.param(errno.EACCES, marks=pytest.mark.slow),
+], ids=["full", "read-only", "denied"])
 
 
 @CODES
@@ -134,10 +137,15 @@ def test_a_checkpoint_is_kept_if_the_new_one_cannot_be_written(tmp_path: Path, c
     save_file(YOLO("yolo11n.yaml", graft="se@8").model, file)
     before = content(place)
     model = YOLO("yolo11n.yaml", graft="se@4").model
-    with injected(place, 1, code), pytest.raises(GraftError) as raised:
-        save_file(model, file)
-    assert "\n" not in str(raised.value)
-    assert content(place) == before
+    with injected(place, 0, code) as seen:
+        save_file(model, place / "other.safetensors")
+    (place / "other.safetensors").unlink()
+    assert seen.count >= 2
+    for number in range(1, seen.count + 1):
+        with injected(place, number, code), pytest.raises(GraftError) as raised:
+            save_file(model, file)
+        assert "\n" not in str(raised.value)
+        assert content(place) == before
     save_file(model, file)
     assert content(place) != before
 
@@ -151,7 +159,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_conversion_loses_no_data_set(tmp_path: Path, seed: int) -> None:
     place = tmp_path / "sets"
     dest = place / "steel"
