@@ -59,6 +59,7 @@ BLOCK_PAGE = "analysis/block_page.py"
 BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
+UNASKED = "host/unasked.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RESPLIT = "runner/resplit.py"
 RUNTIMES = "analysis/runtimes.py"
@@ -196,7 +197,8 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A study cannot record its versions."),
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
-        files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
+        files=(TRAINER,
+               UNASKED, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
                TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP, LABEL_CACHE,
                VALIDATION, FOLD),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
@@ -330,9 +332,58 @@ INTERNALS: tuple[Internal, ...] = (
         why="`torch_safe_load` calls it to install a missing module.",
         breaks="A checkpoint could make Ultralytics install a package of any name."),
     Internal(
-        name="ultralytics.utils.checks:AUTOINSTALL", kind="patched", files=(CHECKPOINT_GUARD,),
+        name="ultralytics.utils.checks:AUTOINSTALL", kind="patched", files=(CHECKPOINT_GUARD, UNASKED),
         why="`check_requirements` asks it; modules that a checkpoint names can call that when they are imported.",
         breaks="Opening a checkpoint could install one of the packages that Ultralytics names."),
+
+    # What Ultralytics installs, sends and downloads unasked
+    Internal(
+        name="ultralytics.utils.checks:check_pip_update_available", kind="patched", files=(UNASKED,),
+        why="`Model.train` calls it as `checks.check_pip_update_available()`; it asks PyPI for a newer version.",
+        breaks="A training connects to PyPI unasked."),
+    Internal(
+        name="ultralytics.utils.events:Events or ultralytics.hub.utils:Events", kind="patched", files=(UNASKED,),
+        attributes=("enabled",),
+        why="The one object that sends usage events; it sends none if `enabled` is false.",
+        breaks="Usage events are sent unasked."),
+    Internal(
+        name="ultralytics.data.utils:check_font", kind="patched", files=(UNASKED,),
+        why="Checking a data set downloads a font through it.", breaks="A font is downloaded unasked."),
+    Internal(
+        name="ultralytics.utils.plotting:check_font", kind="patched", files=(UNASKED,),
+        why="Drawing labels downloads a font through it.", breaks="A font is downloaded unasked."),
+    Internal(
+        name="ultralytics.engine.trainer:check_amp", kind="patched", files=(UNASKED,), parameters=("model",),
+        source=("except ConnectionError", "YOLO("),
+        why="It downloads weights to test mixed precision, and skips the test after a `ConnectionError`.",
+        breaks="A training on a GPU downloads weights that nobody named, or fails without a network."),
+    Internal(
+        name="ultralytics.utils.downloads:safe_download", kind="patched", files=(UNASKED,),
+        why="Fonts and weights are downloaded through it.",
+        breaks="A font or the weights of a test are downloaded unasked."),
+    Internal(
+        name="ultralytics.utils.downloads:get_github_assets", kind="patched", files=(UNASKED,),
+        why="It asks GitHub for the names of files, for a model that is neither a file nor an official name.",
+        breaks="A misspelt path of a model, or a test of mixed precision, connects to GitHub."),
+    Internal(
+        name="ultralytics.utils.downloads:is_url", kind="patched", files=(UNASKED,), parameters=("url", "check"),
+        why="With `check`, it connects.", breaks="Looking for a font connects unasked."),
+    Internal(
+        name="ultralytics.engine.exporter:subprocess or ultralytics.utils.export.tensorflow:AUTOINSTALL", kind="patched",
+        files=(UNASKED,), why="8.3 installs the compiler of Edge TPUs with apt-get through it; 8.4 asks AUTOINSTALL.",
+        breaks="An export installs a program unasked."),
+    Internal(
+        name="ultralytics.utils.tuner:run_ray_tune", kind="relied on", files=(UNASKED,),
+        why="8.3 starts pip for Ray through the module's `subprocess`, without asking AUTOINSTALL.",
+        breaks="`tune use_ray=True` installs Ray unasked."),
+    Internal(
+        name="ultralytics.utils:WEIGHTS_DIR", kind="relied on", files=(COMMANDS,),
+        why="The folder in which Ultralytics keeps named weights.",
+        breaks="A default model that is on this machine is not found without its name."),
+    Internal(
+        name="ultralytics.utils:DATASETS_DIR", kind="relied on", files=(DATA_DOWNLOAD,),
+        why="The folder in which Ultralytics keeps its packaged data sets.",
+        breaks="A default data set that is on this machine is not found without its name."),
 
     # Grafted models
     Internal(

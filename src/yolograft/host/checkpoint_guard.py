@@ -28,6 +28,7 @@ from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
 from yolograft.host.pickle_check import check_pickle
 from yolograft.host.pickled import Opened, open_pickle
+from yolograft.host.unasked import explain_missing, nothing_unasked
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -44,13 +45,18 @@ class _MissingModuleError(Exception):
 
 @contextmanager
 def guard() -> Iterator[None]:
-    """Inside this context, this process opens checkpoints without AutoInstall.
+    """Inside this context, this process opens checkpoints without AutoInstall, and does nothing unasked.
 
-    Where Ultralytics reports our error as another one, such as a missing file, ours is raised.
+    Where Ultralytics reports our error as another one, such as a missing file, ours is raised. A package that is not
+    installed gives an error that names it.
     """
     try:
-        with patched((tasks, "torch_safe_load", _load)):
+        with nothing_unasked(), patched((tasks, "torch_safe_load", _load)):
             yield
+    except ModuleNotFoundError as error:
+        if (told := explain_missing(error)) is not None:
+            raise told from error
+        raise
     except Exception as error:
         if isinstance(error.__cause__, GraftError) and not isinstance(error, GraftError):
             raise error.__cause__ from error

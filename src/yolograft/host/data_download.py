@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import DATASETS_DIR
 
 from yolograft import yaml_text
 from yolograft.errors import DataError
+from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
 
-__all__ = ["ALLOW", "allow_download", "check_download"]
+__all__ = ["ALLOW", "allow_download", "check_download", "is_here"]
 
 ALLOW = "YOLOGRAFT_ALLOW_DOWNLOAD"  # also read by the processes that a study or a training on several GPUs starts
 _HAS_SPLIT = "split" in inspect.signature(check_det_dataset).parameters
@@ -80,9 +82,17 @@ def _files(data: Any, seen: set[Path]) -> Iterator[tuple[Path, Any]]:
                 yield from _files(one, seen)
 
 
+def is_here(name: str) -> bool:
+    """Whether the images of a data set that Ultralytics packages, such as coco8.yaml, are on this machine."""
+    if not name.endswith((".yaml", ".yml")):
+        return (DATASETS_DIR / name).is_dir()  # of a classification
+    return _has_images(Path(name), None)
+
+
 def _has_images(file: Path, split: str | None) -> bool:
     try:
-        check_det_dataset(str(file), autodownload=False, **({"split": split} if split and _HAS_SPLIT else {}))
+        with nothing_unasked():  # it also looks for a font
+            check_det_dataset(str(file), autodownload=False, **({"split": split} if split and _HAS_SPLIT else {}))
     except FileNotFoundError:
         return False
     except Exception:  # another problem of the file, which Ultralytics reports before it would download
