@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from yolograft import yaml_text
 from yolograft.data import formats
 from yolograft.data.pictures import IMAGE_SUFFIXES
 from yolograft.data.report import Problem
@@ -126,9 +127,11 @@ def _parse(result: DataYaml) -> dict[str, Any]:
                           number=number + 1, shown=shown, line=line.strip()))
             lines[number] = re.sub(r":(?=\S)", ": ", "".join(_FULL_WIDTH.get(one, one) for one in line), count=1)
     try:
-        content = yaml.safe_load("\n".join(lines))
+        content = yaml_text.load("\n".join(lines))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
+        if mark is None:
+            raise DataError(tr("'{file}' is not YAML that can be read: {reason}.", file=result.file, reason=error)) from error
         line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
         number = mark.line + 1 if mark is not None else 1
         remedy = ""

@@ -41,12 +41,13 @@ def check_download(data: Any, split: str | None = None) -> None:
         data: the path of a data YAML, or a value that is none, which is accepted.
         split: the split that is needed; None is the one that Ultralytics checks.
     """
+    found = [*_files(data, set())]  # also read with permission, before Ultralytics reads them: a file may be no safe YAML
     if os.environ.get(ALLOW, "").lower() in ("1", "true"):
         return
     if isinstance(data, str) and _is_address(data) and data.lower().endswith((".yaml", ".yml")):
         raise DataError(tr("data={file} is an address. A data YAML can have code that Ultralytics runs. Download it, read "
                            "it, and name the file, or add allow_download=True if you trust it.", file=data))
-    for file, content in _files(data, set()):
+    for file, content in found:
         script = content.get("download") if isinstance(content, dict) else None
         if not script or _has_images(file, split):
             continue

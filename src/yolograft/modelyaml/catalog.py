@@ -15,7 +15,7 @@ from typing import Any
 
 _PACKAGES = ("ultralytics", "torch", "torchvision")
 
-__all__ = ["find_yaml", "guess_scale", "has_module", "most_arguments", "packaged_files", "read_yaml"]
+__all__ = ["find_yaml", "guess_scale", "has_module", "most_arguments", "packaged_files", "read_yaml", "unscaled"]
 
 
 @cache
@@ -78,8 +78,7 @@ def find_yaml(path: str | Path) -> Path | None:
     """Return the file that `read_yaml` opens, such as `yolo11.yaml` for `yolo11n.yaml`; None if there is none."""
     from ultralytics.utils.checks import check_yaml
 
-    unscaled = re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", str(path))
-    for name in (str(path), unscaled):
+    for name in (str(path), unscaled(path)):
         try:
             found = check_yaml(name, hard=False)
         except (AssertionError, OSError):
@@ -87,6 +86,11 @@ def find_yaml(path: str | Path) -> Path | None:
         if found and Path(str(found)).is_file():
             return Path(str(found))
     return None
+
+
+def unscaled(path: str | Path) -> str:
+    """Return a file's name without the letter of its scale, as `read_yaml` looks for it: `yolo11.yaml` for `yolo11n.yaml`."""
+    return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", str(path))
 
 
 def guess_scale(path: str | Path) -> str:

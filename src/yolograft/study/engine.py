@@ -19,9 +19,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
+from yolograft import yaml_text
 from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.study import register, statistics
@@ -152,7 +152,7 @@ def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
         plan = begin(plan, folder)
         text = storage.plan(connection)
         if text is not None:
-            earlier = take_looks(Plan.recorded(yaml.safe_load(text)), folder, rows)
+            earlier = take_looks(Plan.recorded(yaml_text.parse(text, folder / "plan.yaml")), folder, rows)
             plan = _merged(earlier, plan, tr("The storage of '{folder}'", folder=folder))
         storage.write_plan(connection, plan.text())
         plan.write(folder / "plan.yaml")  # before the lock is released, since machines can share the folder

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import yaml
 
-from yolograft import __version__
+from yolograft import __version__, yaml_text
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.language import tr
@@ -285,13 +285,12 @@ class Plan:
 def read_words(path: Path) -> dict[str, Any]:
     """Read the keys and values of a plan file; raises `DataError` if it is missing or no YAML mapping."""
     try:
-        words = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(tr("The plan '{path}' does not exist.", path=path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(tr("The plan '{path}' cannot be read: {error}", path=path, error=error)) from None
-    except yaml.YAMLError as error:
-        raise DataError(tr("The plan '{path}' is not YAML: {error}", path=path, error=error)) from None
+    words = yaml_text.parse(text, path)
     if not isinstance(words, dict):
         raise DataError(tr("The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: none; se@8'.",
                            path=path))

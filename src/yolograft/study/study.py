@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import mean
 
-import yaml
-
+from yolograft import yaml_text
 from yolograft.language import tr
 from yolograft.study import race, statistics
 from yolograft.study.plan import Plan
@@ -40,7 +39,7 @@ class Study:
         opened = Storage(folder, storage)
         try:
             text = opened.plan() if opened.shared else None  # includes what other machines have added
-            plan = Plan.read(folder / "plan.yaml", recorded=True) if text is None else Plan.recorded(yaml.safe_load(text))
+            plan = Plan.read(folder / "plan.yaml", recorded=True) if text is None else Plan.recorded(yaml_text.parse(text, folder / "plan.yaml"))
             return cls(folder, plan, tuple(opened.rows()))
         finally:
             opened.close()
