@@ -1,7 +1,7 @@
 """YAML files as people save them: any common encoding, and errors that name line, column and remedy.
 
-The one module that reads YAML text, for model files, data files and plans. It opens the files that Ultralytics opens, and also
-files in UTF-16 and GBK, whose characters Ultralytics drops. It knows the mistakes that a Chinese or an English keyboard
+The one module that reads YAML text, for model files, data files and plans. It opens the files that Ultralytics opens, and
+also files in UTF-16 and GBK, whose characters Ultralytics drops. It knows the mistakes that a Chinese or an English keyboard
 leads to: full-width punctuation, tabs, and a missing blank after a colon.
 
 A file can come from a stranger. So only the safe loader is used, which makes no object of a class, and `load` refuses what a
@@ -195,7 +195,8 @@ def _load(text: str) -> Any:
     except yaml.YAMLError:
         raise
     except _ERRORS as error:
-        raise RefusedError(tr("a value does not fit its tag ({reason})", reason=f"{type(error).__name__}: {error}")) from error
+        raise RefusedError(tr("a value does not fit its tag ({reason})",
+                              reason=f"{type(error).__name__}: {error}")) from error
 
 
 @dataclass
@@ -218,8 +219,8 @@ def _check_events(text: str) -> None:
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             opened.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
             if len(opened) > _MAX_DEPTH:
-                raise RefusedError(tr("line {line}: lists are nested more than {most} deep", line=event.start_mark.line + 1,
-                                      most=_MAX_DEPTH))
+                raise RefusedError(tr("line {line}: lists are nested more than {most} deep",
+                                      line=event.start_mark.line + 1, most=_MAX_DEPTH))
             continue
         size, anchor, value = 1, None, None
         if isinstance(event, yaml.AliasEvent):
@@ -242,7 +243,7 @@ def _check_events(text: str) -> None:
             if opened[-1].is_mapping:
                 _note_item(opened[-1], event, value)
         if max(size, opened[-1].values if opened else 0) > _MAX_VALUES:
-            raise RefusedError(tr("line {line}: it has more than {most:,} values, with those that its aliases (*name) repeat",
+            raise RefusedError(tr("line {line}: it has more than {most:,} values, with those that aliases (*name) repeat",
                                   line=event.start_mark.line + 1, most=_MAX_VALUES))
 
 

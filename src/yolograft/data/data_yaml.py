@@ -131,7 +131,8 @@ def _parse(result: DataYaml) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         if mark is None:
-            raise DataError(tr("'{file}' is not YAML that can be read: {reason}.", file=result.file, reason=error)) from error
+            raise DataError(tr("'{file}' is not YAML that can be read: {reason}.", file=result.file,
+                               reason=error)) from error
         line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
         number = mark.line + 1 if mark is not None else 1
         remedy = ""

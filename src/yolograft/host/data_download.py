@@ -20,6 +20,7 @@ from ultralytics.data.utils import check_det_dataset
 
 from yolograft import yaml_text
 from yolograft.errors import DataError
+from yolograft.host.data_values import check_values
 from yolograft.language import tr
 
 __all__ = ["ALLOW", "allow_download", "check_download"]
@@ -35,13 +36,15 @@ def allow_download() -> None:
 
 
 def check_download(data: Any, split: str | None = None) -> None:
-    """Raise `DataError` if Ultralytics would run or download what the `download:` key of a user's data YAML says.
+    """Raise `DataError` if a user's data YAML has a wrong value, or a `download:` key that Ultralytics would run.
 
     Args:
         data: the path of a data YAML, or a value that is none, which is accepted.
         split: the split that is needed; None is the one that Ultralytics checks.
     """
-    found = [*_files(data, set())]  # also read with permission, before Ultralytics reads them: a file may be no safe YAML
+    found = [*_files(data, set())]  # read with permission as well: Ultralytics reads the files after this
+    for file, content in found:
+        check_values(file, content)
     if os.environ.get(ALLOW, "").lower() in ("1", "true"):
         return
     if isinstance(data, str) and _is_address(data) and data.lower().endswith((".yaml", ".yml")):

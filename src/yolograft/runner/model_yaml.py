@@ -18,7 +18,7 @@ import yaml
 from torch import nn
 from ultralytics.nn.tasks import RTDETRDetectionModel, guess_model_task
 
-from yolograft import attach
+from yolograft import attach, yaml_text
 from yolograft.errors import GraftError, HostError
 from yolograft.host import models
 from yolograft.host.build import model_config, name_failing_row

@@ -28,7 +28,7 @@ from yolograft.study import register, statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
 from yolograft.study.plan import Plan
 from yolograft.study.storage import HEARTBEAT, Row, Storage
-from yolograft.study.study import Study
+from yolograft.study.study import Study, read_recorded
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
 from yolograft.study.verdict import ALPHA, MARGIN, Word
 
@@ -144,9 +144,12 @@ def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
     rows = storage.rows()
     if not storage.shared:
         file = folder / "plan.yaml"
-        earlier = take_looks(Plan.read(file, recorded=True), folder, rows)
+        recorded = read_recorded(file, storage)
+        earlier = take_looks(recorded, folder, rows)
         plan = _merged(earlier, plan, tr("The folder '{folder}'", folder=folder))
         plan.write(file)
+        with storage.locked() as connection:
+            storage.write_plan(connection, plan.text())
         return plan
     with storage.locked() as connection:
         plan = begin(plan, folder)

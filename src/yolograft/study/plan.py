@@ -17,6 +17,7 @@ from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.language import tr
 from yolograft.study.arms import Arm, parse_arms, raise_all, read_value
 from yolograft.study.model_yaml import ModelYaml, digest, read_yaml, recorded_yamls
+from yolograft.study.plan_record import MAX_SEEDS, check_fields
 from yolograft.study.race import seeds_to_race
 from yolograft.study.sequential import Look, spend
 from yolograft.study.trial import Host, Trial, host_name, load_host
@@ -128,6 +129,7 @@ class Plan:
 
     @classmethod
     def _parse(cls, words: Mapping[str, Any], *, recorded: bool) -> Plan:
+        check_fields(words)
         study_keys = {key: value for key, value in words.items() if key in _STUDY_KEYS}
         settings = train_arguments(words)
         for needed, example in (("data", "data=NEU-DET.yaml"), ("model", "model=yolo11n.pt")):
@@ -257,7 +259,14 @@ class Plan:
         return tuple(self.trial(arm, seed) for seed in self.seeds for arm in self.arms)
 
     def trial(self, arm: Arm, seed: int) -> Trial:
-        """Return the trial of one arm with one seed."""
+        """Return the trial of one arm with one seed; raises `DataError` if the plan's record lacks the arm."""
+        for key, known in (("spelled", self.spelled), ("fingerprints", self.fingerprints)):
+            if arm.name not in known:
+                raise DataError(tr("The plan's record has no arm '{arm}' under `{key}`. Was it changed by hand? Undo the "
+                                   "edit, or start a new study.", arm=arm.name, key=key))
+        if arm.yaml and arm.yaml not in self.yamls:
+            raise DataError(tr("The plan's record has no arm '{arm}' under `{key}`. Was it changed by hand? Undo the "
+                               "edit, or start a new study.", arm=arm.yaml, key="yamls"))
         settings = {key: _plain(value) for key, value in {**self.settings, **arm.settings}.items()}
         return Trial(arm=arm.name, graft=self.spelled[arm.name], control=arm.control, seed=seed,
                      settings=settings, fingerprints=self.fingerprints[arm.name], versions=self.versions,
@@ -375,6 +384,8 @@ def _numbers(value: Any) -> Any:
     """Parse `6..12`, a list with commas, or one value."""
     raw = read_value(value) if isinstance(value, str) else value
     if isinstance(raw, str) and (span := _SPAN.fullmatch(raw.strip())):
+        if not all(len(one) < 10 and int(one) <= MAX_SEEDS for one in span.groups()):
+            return raw  # which is no list of numbers
         return list(range(int(span[1]), int(span[2]) + 1))
     if isinstance(raw, str):
         return [read_value(piece) for piece in raw.split(",")]
@@ -388,7 +399,7 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
             raise SpecError(tr("seeds={seeds} is a look after each of these numbers of seeds: leave out looks=, or write "
                                "seeds={last}.", seeds=seeds, last=seeds.split("..")[-1]))
         spanned = _numbers(seeds)
-        if not spanned:
+        if not isinstance(spanned, list) or not spanned:
             raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
                                value=seeds))
         looks, seeds = spanned, spanned[-1]
@@ -408,7 +419,7 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
 def _seeds(value: Any) -> tuple[int, ...]:
     """Parse a number of seeds (6 means 0 to 5) or a list of seeds."""
     raw: Any = _numbers(value)
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if isinstance(raw, int) and not isinstance(raw, bool) and raw <= MAX_SEEDS:
         raw = list(range(raw))
     whole: bool = isinstance(raw, list) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
     if not whole or not raw or len(set(raw)) < len(raw):

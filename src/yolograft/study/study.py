@@ -11,13 +11,32 @@ from statistics import mean
 from yolograft import yaml_text
 from yolograft.language import tr
 from yolograft.study import race, statistics
-from yolograft.study.plan import Plan
+from yolograft.study.plan import Plan, read_words
+from yolograft.study.plan_record import check_fixed
 from yolograft.study.sequential import Look
 from yolograft.study.storage import Row, Storage
 from yolograft.study.trial import Result
 from yolograft.study.verdict import Verdict, Word, completed, judge
 
-__all__ = ["Study"]
+__all__ = ["Study", "read_recorded"]
+
+
+def read_recorded(file: Path, storage: Storage) -> Plan:
+    """Return the recorded plan of a study.
+
+    On a server, the record includes what other machines have added. In a folder, it is the file, which a person can edit:
+    what was fixed at the start must be as the data base has it. Studies of version 0.1.0 have no plan there.
+
+    Raises:
+        GraftError: there is no plan, or a value of it was changed or cannot be used.
+    """
+    text = storage.plan()
+    if text is not None and storage.shared:
+        return Plan.recorded(yaml_text.parse(text, file))
+    words = read_words(file)
+    if text is not None:
+        check_fixed(words, yaml_text.parse(text, file), file)
+    return Plan.recorded(words)
 
 
 @dataclass(frozen=True)
@@ -38,9 +57,7 @@ class Study:
         folder = Path(folder)
         opened = Storage(folder, storage)
         try:
-            text = opened.plan() if opened.shared else None  # includes what other machines have added
-            plan = Plan.read(folder / "plan.yaml", recorded=True) if text is None else Plan.recorded(yaml_text.parse(text, folder / "plan.yaml"))
-            return cls(folder, plan, tuple(opened.rows()))
+            return cls(folder, read_recorded(folder / "plan.yaml", opened), tuple(opened.rows()))
         finally:
             opened.close()
 
