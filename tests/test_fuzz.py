@@ -12,7 +12,8 @@ import targets
 
 PIECES = [b"[", b"]", b"{", b"}", b"(", b")", b"&a ", b"*a", b"<<: ", b": ", b"- ", b"!!int ''", b"nan", b"1e999", b"\0",
           b"\xff\xfe", b"0x" + b"f" * 400, b"-1", b"10000000000000000000000", b"@", b" + ", b"/pre", b"'", b'"', b"\\ud800",
-          b"none", b"null", "：".encode(), "０".encode(), b"<!DOCTYPE x>", b"</a>", b"\x85", b"R.", b"seeds: 1..9999999999\n"]
+          b"none", b"null", "：".encode(), "０".encode(), b"<!DOCTYPE x>", b"</a>", b"\x85", b"R.",
+          b"seeds: 1..9999999999\n"]
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)

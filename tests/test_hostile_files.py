@@ -13,9 +13,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "yolograft"
 # Commands that open no file of a stranger; every other command is in COMMANDS with a kind of file.
 WITHOUT_FILES = {"blocks", "modules", "demo", "completion"}
 # What reads a file in a way that can run code, or evaluates text: (our file, call) -> why it is safe. Nothing else may.
-DANGEROUS = ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.safe_load", "pickle.load", "pickle.loads",
-             "pickle.Unpickler", "torch.load", "torch.jit.load", "np.load", "numpy.load", "eval", "exec", "compile", "__import__",
-             "import_module", "importlib.import_module", "joblib.load", "shelve.open", "marshal.loads", "os.system")
+DANGEROUS = ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.safe_load", "pickle.load",
+             "pickle.loads", "pickle.Unpickler", "torch.load", "torch.jit.load", "np.load", "numpy.load", "eval", "exec",
+             "compile", "__import__", "import_module", "importlib.import_module", "joblib.load", "shelve.open",
+             "marshal.loads", "os.system")
 SAFE = {
     ("yaml_text.py", "yaml.load"): "the safe loader, after the limits; everything else reads YAML through this function",
     ("testing.py", "pickle.loads"): "of what the line itself has pickled",
@@ -38,7 +39,7 @@ SAFE = {
     ("modules/dysample.py", "import_module"): "modules of PyTorch, by their names in the code",
     ("upstream.py", "import_module"): "modules of our own list",
     ("study/trial.py", "import_module"): "a host of the table, or one that an installed package registers",
-    ("blocks/plugin.py", "importlib.import_module"): "a module that an installed package registers, or a file that the user named",
+    ("blocks/plugin.py", "importlib.import_module"): "a module that an installed package registers, or a file of the user",
     ("host/pickle_check.py", "import_module"): "modules of the installed packages in _LAYERS",
     ("host/checkpoint_guard.py", "import_module"): "installed packages of a list, and modules that are imported already",
 }

@@ -77,8 +77,9 @@ def _unpack(path: Path, folder: Path) -> None:
             names = Counter(member.filename.casefold() for member in members)
             twice = [name for name, count in names.items() if count > 1]
             if twice:
-                raise DataError(tr("'{path}' contains '{name}' twice (upper and lower case count as equal), so the right one "
-                                   "is unknown. Unpack it yourself and name the folder.", path=path, name=twice[0][:_SHOWN]))
+                raise DataError(tr("'{path}' contains '{name}' twice (upper and lower case count as equal), so the right "
+                                   "one is unknown. Unpack it yourself and name the folder.", path=path,
+                                   name=twice[0][:_SHOWN]))
             for member in members:
                 _check_member(path, member)
             for member in members:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from yolograft import yaml_text
@@ -39,6 +38,7 @@ _MAX_PARAMETERS = 500_000_000
 _MAX_VALUES = 300_000_000  # of one tensor
 _MAX_FLOPS = 4e12
 _MAX_ROWS = 1000
+_MEASURED: dict[tuple[str, int], str] = {}  # the text of a config, channels -> why it is too large
 _ATTENTION = ("AIFI", "C2PSA", "C2fPSA", "PSA", "A2C2f", "C3TR", "RTDETRDecoder", "ImagePoolingAttn", "C2fAttn")
 
 
@@ -60,7 +60,7 @@ class _Meter(TorchDispatchMode):
             if self.flops > _MAX_FLOPS:
                 raise _TooLargeError(tr("needs more than {most:,.0f} GFLOPs for an image of {size} pixels",
                                         most=_MAX_FLOPS / 1e9, size=_IMAGE))
-        for one in tree_iter(result):
+        for one in tree_leaves(result):
             if isinstance(one, Tensor) and one.numel() > _MAX_VALUES:
                 raise _TooLargeError(tr("has a tensor of {count:,} values, and at most {most:,} are allowed",
                                         count=one.numel(), most=_MAX_VALUES))
@@ -81,7 +81,10 @@ def check_size(config: Mapping[str, Any], channels: int, parse: Parse) -> None:
                            most=_MAX_ROWS))
     if _is_small(config, channels) or _is_packaged(config):
         return
-    reason = _measure(json.dumps(dict(config), default=str), channels, _Config(config, parse))
+    key = (json.dumps(dict(config), default=str), channels)
+    if key not in _MEASURED:  # a model is built several times, as for a training
+        _MEASURED[key] = _measure(config, channels, parse)
+    reason = _MEASURED[key]
     if reason:
         raise HostError(tr("This model is not built: {reason}. The largest models that Ultralytics has are far below this "
                            "limit. Look at the numbers in the rows and in `scales`.", reason=reason))
@@ -141,26 +144,12 @@ def _is_packaged(config: Mapping[str, Any]) -> bool:
                                                              "depth_multiple"))
 
 
-class _Config:
-    """The arguments of `_measure` that its cache does not compare: their text is compared."""
-
-    def __init__(self, config: Mapping[str, Any], parse: Parse) -> None:
-        self.config, self.parse = config, parse
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Config)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=256)
-def _measure(_: str, channels: int, given: _Config) -> str:
+def _measure(config: Mapping[str, Any], channels: int, parse: Parse) -> str:
     """Return why a model is too large; empty if it is not, or cannot be built on the meta device."""
     state = torch.get_rng_state()
     try:
         with torch.device("meta"), _Meter():
-            layers, _save = given.parse(copy.deepcopy(dict(given.config)), channels, False)
+            layers, _save = parse(copy.deepcopy(dict(config)), channels, False)
             count = sum(one.numel() for one in layers.parameters()) + sum(one.numel() for one in layers.buffers())
             if count > _MAX_PARAMETERS:
                 return tr("it has {count:,} parameters, and at most {most:,} are allowed", count=count,
