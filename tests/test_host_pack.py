@@ -38,7 +38,8 @@ def test_the_commands_refuse_what_they_cannot_convert(tmp_path: Path, capsys: py
     packed = tmp_path / "a.safetensors"
     assert main(["pack", str(GOLDEN), f"to={packed}"]) == 0
     assert str(packed) in capsys.readouterr().out
-    for words, says in ((["pack", str(GOLDEN), f"to={packed}"], "overwrite=True"), (["unpack", str(GOLDEN)], "another suffix"),
+    for words, says in ((["pack", str(GOLDEN), f"to={packed}"], "overwrite=True"),
+                        (["unpack", str(GOLDEN)], "another suffix"),
                         (["unpack", str(packed), "to=x.onnx"], "suffix .pt"), (["pack"], "needs one file")):
         assert main(words) == 2
         assert says in capsys.readouterr().err

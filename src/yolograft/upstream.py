@@ -60,6 +60,7 @@ BLOCK_PAGE = "analysis/block_page.py"
 BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
+PACK = "host/pack.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RUNTIMES = "analysis/runtimes.py"
 RUN_FOLDER = "host/run_folder.py"
@@ -191,7 +192,7 @@ INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
         name="ultralytics:__version__", kind="relied on",
-        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT, HEATMAP_FOLDER),
+        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, PACK, HEATMAP_FOLDER),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(

@@ -79,7 +79,7 @@ def check_size(config: Mapping[str, Any], channels: int, parse: Parse) -> None:
     if rows > _MAX_ROWS:
         raise HostError(tr("The model YAML has {count:,} rows, and at most {most:,} are built.", count=rows,
                            most=_MAX_ROWS))
-    if _is_small(config, channels) or _is_packaged(config):
+    if _is_usual(config, channels) and (_is_small(config, channels) or _is_packaged(config)):
         return
     key = (json.dumps(dict(config), default=str), channels)
     if key not in _MEASURED:  # a model is built several times, as for a training
@@ -90,23 +90,27 @@ def check_size(config: Mapping[str, Any], channels: int, parse: Parse) -> None:
                            "limit. Look at the numbers in the rows and in `scales`.", reason=reason))
 
 
+def _is_usual(config: Mapping[str, Any], channels: int) -> bool:
+    """Whether the numbers outside the rows are those of a usual model."""
+    classes, bins = config.get("nc", 1), config.get("reg_max", 16)
+    return isinstance(classes, int) and classes <= 10_000 and isinstance(bins, int) and bins <= 64 and channels <= 16
+
+
 def _is_small(config: Mapping[str, Any], channels: int) -> bool:
     """Whether the numbers in the rows show that the model is small. False if they do not show it."""
     try:
         rows, scaling = table.parse_rows(dict(config)), table.scales(dict(config))[0]
         widths, strides = table.channels(rows, scaling), table.strides(rows)
+        reads = [row.reads() for row in rows]
     except (HostError, ArithmeticError):
-        return False
-    classes = config.get("nc", 1)
-    if not isinstance(classes, int) or classes > 10_000 or channels > 16:
         return False
     parameters = flops = 0.0
     for row in rows:
         numbers = [*_numbers(row.args)]
-        inputs = [channels if target == table.IMAGE else widths[target] for target in row.reads()]
+        inputs = [channels if target == table.IMAGE else widths[target] for target in reads[row.number]]
         known = [one for one in inputs if one is not None]
         is_head = not table.has_map_output(row)
-        width = max(known, default=0) + min(classes, 100) + sum(numbers) if is_head else widths[row.number]
+        width = max(known, default=0) + min(config.get("nc", 1), 100) + sum(numbers) if is_head else widths[row.number]
         stride = strides[row.number]
         if len(known) < len(inputs) or width is None or stride is None or not isinstance(row.repeats, int):
             return False
