@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from yolograft import shell
-from yolograft.errors import SpecError
+from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.modules.plugin import load_own
-from yolograft.study import engine, holdout
+from yolograft.study import engine, holdout, latency
 from yolograft.study.foresight import foresee, sentences
 from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
-from yolograft.study.verdict import Verdict, spoken
+from yolograft.study.verdict import Verdict, printed, spoken
 
 __all__ = ["choose_folder", "run", "sigterm_as_interrupt"]
 
@@ -43,6 +43,7 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     """
     run_options = _parse_options(options)
     score_test, foresee_only = run_options.pop("test", False), run_options.pop("plan", False)
+    measures_latency = run_options.pop("latency", True)
     from_file: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     merged = {**from_file, **words}
     for key in ("modules", "blocks"):
@@ -74,12 +75,14 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
         command = shell.command("study", folder / "plan.yaml", *_storage_words(run_options))
         print(tr("\nStopped. All finished trials are saved. Continue with: {command}", command=command), file=sys.stderr)
         return 130
+    if measures_latency:
+        _measure_latency(study)
     print(status(folder, storage=run_options.get("storage")), end="")
     intervals = image_intervals(study)
     for verdict in study.verdicts():
         interval = intervals.get(verdict.arm)
-        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=interval[0],
-                    high=interval[1]) if interval else ""
+        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=printed(interval[0]),
+                    high=printed(interval[1])) if interval else ""
         print(f"{verdict.arm}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)
@@ -98,6 +101,23 @@ def _foresee(plan: Plan, folder: Path, storage: str | None) -> int:
     for line in sentences(plan, foresee(plan, pilot)):
         print(line)
     return 0
+
+
+def _measure_latency(study: Study) -> None:
+    """Measure the latency of all arms if the study is complete; a study whose latency cannot be measured goes without."""
+    try:
+        if not latency.is_due(study):
+            return
+        groups = latency.equal_networks(study.plan)
+        print(tr("Measuring the latency of {networks} networks in turns ...", networks=len(groups)), flush=True)
+        found = latency.measure(study)
+    except GraftError as error:
+        print(tr("WARNING: {warning}", warning=tr("The latency was not measured: {reason}", reason=error)))
+        return
+    if found.protocol.is_busy:
+        busy = tr("Other programs used {share:.0f}% of the CPU while the latency was measured. Delete {file} and repeat the "
+                  "command on an idle machine.", share=100 * found.protocol.busy, file=study.folder / latency.FILE)
+        print(tr("WARNING: {warning}", warning=busy))
 
 
 def _storage_words(options: Mapping[str, Any]) -> list[str]:
@@ -152,7 +172,7 @@ def _parse_options(options: Mapping[str, str]) -> dict[str, Any]:
             if not options[key].isdecimal() or not int(options[key]):
                 raise SpecError(tr("{key}={value} must be a whole number of at least 1.", key=key, value=options[key]))
             parsed[key] = int(options[key])
-    for key in ("retry", "test", "plan"):
+    for key in ("retry", "test", "plan", "latency"):
         if key in options:
             if options[key].lower() not in ("true", "false"):
                 raise SpecError(tr("{key}={value} must be True or False.", key=key, value=options[key]))

@@ -48,6 +48,7 @@ def _study() -> Command:
             Argument("budget", "", tr("starts no trial that would end later, as in budget=2h")),
             Argument("retry", "False", tr("True runs failed trials again")),
             Argument("test", "False", tr("True scores the best arm once on the test split, at the end")),
+            Argument("latency", "True", tr("False does not measure the latency of all arms, at the end")),
             Argument("storage", "", tr("URL of a data base server, for several machines")),
             Argument("allow_download", "False", tr("True lets the `download:` key of your data YAML run or download")),
             Argument("executor", "local", tr("local, or ray for a Ray cluster")),
@@ -83,7 +84,8 @@ def _report() -> Command:
         example="yolograft report runs/study/NAME")
 
 
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test", "plan")  # how to run, not what
+# how to run, not what
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test", "plan", "latency")
 
 
 def run(words: Sequence[str]) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -38,13 +37,15 @@ from yolograft.modelyaml.load import SWAP_KEY
 from yolograft.modules.plugin import load_own
 from yolograft.runner import controls, fingerprint, model_yaml
 from yolograft.runner.evaluate import evaluate
+from yolograft.runner.latency import time_networks
+from yolograft.runner.machine import hardware
 from yolograft.runner.model_yaml import find_yaml
 from yolograft.runner.trainer import BEST, STATE, read_state, trial_trainer
 from yolograft.sites import sites
 from yolograft.spec import Graft, Swap
 
 __all__ = ["blocks", "check", "find_yaml", "fingerprints", "forewarn", "hardware", "load_files", "pictures",
-           "rehearse_yaml", "rows", "spell", "test", "train", "versions"]
+           "rehearse_yaml", "rows", "spell", "test", "time_networks", "train", "versions"]
 
 DEFAULTS = {"speed": "stock"}  # train arguments that a new plan stores, so that they are the same on every machine
 
@@ -324,16 +325,3 @@ def _opencv() -> str:
     contrib, headless = getattr(build, "contrib", False), getattr(build, "headless", False)
     package = f"opencv{'-contrib' * contrib}-python{'-headless' * headless}"
     return number if package == "opencv-python" else f"{number} ({package})"
-
-
-def hardware() -> dict[str, str]:
-    """Return a description of this machine: CPU, GPUs, system and Python version."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass  # not Linux: keep the name from `platform`
-    return {"cpu": f"{name}, {os.cpu_count()} cores", "gpu": ", ".join(gpus) or "none", "system": platform.platform(),
-            "python": platform.python_version()}

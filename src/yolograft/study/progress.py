@@ -19,7 +19,7 @@ from yolograft import shell
 from yolograft.language import tr
 from yolograft.study.engine import Running, power_warnings
 from yolograft.study.study import Study
-from yolograft.study.verdict import Word, spoken
+from yolograft.study.verdict import Word, printed, spoken
 
 __all__ = ["Lines", "LiveView", "line", "standing", "status"]
 
@@ -48,8 +48,8 @@ def standing(study: Study) -> Table:
             table.add_row(*cells, "", "", "", tr("baseline") if arm == plan.baseline else "")
             continue
         low, high = verdict.interval
-        interval = tr("{low:+.4f} to {high:+.4f}", low=low, high=high) if math.isfinite(low) else ""
-        table.add_row(*cells, f"{verdict.mean:+.4f}", interval, f"{verdict.p_adjusted:.3g}" if verdict.look else "",
+        interval = tr("{low:+.4f} to {high:+.4f}", low=printed(low), high=printed(high)) if math.isfinite(low) else ""
+        table.add_row(*cells, f"{printed(verdict.mean):+.4f}", interval, f"{verdict.p_adjusted:.3g}" if verdict.look else "",
                       Text(spoken(verdict.word, verdict.margin), style=_STYLES[verdict.word]))
     return table
 

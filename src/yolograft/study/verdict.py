@@ -21,7 +21,7 @@ from yolograft.study.race import differences
 from yolograft.study.sequential import Look, Reading, intervals, read
 
 __all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose", "completed", "decide", "differences",
-           "doubt", "judge", "spoken"]
+           "doubt", "judge", "printed", "spoken"]
 
 ALPHA = 0.05  # family-wise error rate of a study
 MARGIN = 0.01  # mAP50-95; docs/study.md gives the reason
@@ -124,12 +124,12 @@ class Verdict:
                       smallest=statistics.smallest_p(self.seeds), need=need)
         if self.stopped is not None:
             return tr("stopped after {seeds} paired seeds: it could not, or could hardly, have come out as helpful any more "
-                      "(mean difference so far {mean:+.4f}).", seeds=self.stopped, mean=self.mean)
+                      "(mean difference so far {mean:+.4f}).", seeds=self.stopped, mean=printed(self.mean))
         if self.word is Word.NONE:
             return self.reason
         percent, (low, high) = (90, self.narrow) if self.word is Word.EQUIVALENT else (95, self.interval)
         text = tr("mean difference {mean:+.4f} ({percent}% interval {low:+.4f} to {high:+.4f}), adjusted p {p:.3g}",
-                  mean=self.mean, percent=percent, low=low, high=high, p=self.p_adjusted)
+                  mean=printed(self.mean), percent=percent, low=printed(low), high=printed(high), p=self.p_adjusted)
         if self.looks > 1 or self.level < ALPHA:
             text = tr("{text} (level {level:.3g}, look {look} after {seeds} seeds)", text=text, level=self.level,
                       look=self.looks, seeds=self.look)
@@ -145,6 +145,11 @@ class Verdict:
             return tr("{text} The effect is smaller than what these seeds usually find ({effect:.4f}): effects that are "
                       "found with low power are overestimated.", text=text, effect=self.detectable)
         return text
+
+
+def printed(value: float) -> float:
+    """Return a difference rounded to the four digits that are printed, without the minus sign of -0.0."""
+    return round(value, 4) + 0.0 if math.isfinite(value) else value
 
 
 def spoken(word: Word, margin: float | None = None) -> str:
