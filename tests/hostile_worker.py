@@ -106,9 +106,12 @@ class Outcome:
 def run(jobs: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tuple[str, ...], Outcome]]:
     """Run each (file, command), and yield it with its outcome."""
     worker: Any = None
+    config = Path(tempfile.mkdtemp(prefix="yolograft-hostile-config-"))
+    for font in ("Arial.ttf", "Arial.Unicode.ttf"):  # Ultralytics would download them for any data set
+        (config / font).touch()
     try:
         for name, words in jobs:
-            worker = worker or _start()
+            worker = worker or _start(config)
             worker.stdin.write(json.dumps([name, words]).encode() + b"\n")
             worker.stdin.flush()
             started = time.monotonic()
@@ -121,17 +124,25 @@ def run(jobs: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tupl
             if not ready:
                 worker.kill()
             reason = f"the process ended with {worker.wait()}" if ready else "it hangs"
+            _end(worker)
             worker = None
             yield name, words, Outcome(code=None, crash=reason, seconds=time.monotonic() - started)
     finally:
         if worker is not None:
-            worker.stdin.close()
-            worker.wait(timeout=30)
+            _end(worker)
+        shutil.rmtree(config, ignore_errors=True)
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _end(worker: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.close()
+    worker.wait(timeout=60)
+    worker.stdout.close()
+
+
+def _start(config: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "YOLO_OFFLINE": "True", "YOLOGRAFT_LANG": "en", "YOLOGRAFT_REGISTER": "off",
-                   "YOLO_AUTOINSTALL": "False"}
+                   "YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(config)}
     for key in ("YOLOGRAFT_TRUST", "YOLOGRAFT_ALLOW_DOWNLOAD"):
         environment.pop(key, None)
     return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
