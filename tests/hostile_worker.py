@@ -271,11 +271,13 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
     if len(sys.argv) == 1:
         _work()
-    else:  # python tests/hostile_worker.py KIND[:NAME] [all]: print what goes wrong
+    else:  # python tests/hostile_worker.py KIND[:NAME] [all] [every=N] [verbose]: print what goes wrong
         import hostile_files
 
         chosen = {name: one for name, one in hostile_files.FILES.items()
                   if sys.argv[1] == "all" or name.startswith(sys.argv[1])}
+        step = next((int(word[6:]) for word in sys.argv[2:] if word.startswith("every=")), 1)
+        chosen = dict([*chosen.items()][::step])
         commands = [(name, words) for name, one in chosen.items()
                     for words in COMMANDS[one.kind][:None if "all" in sys.argv[2:] else 1]]
         wrong = 0
