@@ -10,6 +10,7 @@ The file format is PyTorch's since 1.6: a zip archive with `data.pkl` and one me
 from __future__ import annotations
 
 import pickle
+import struct
 import sys
 import zipfile
 from collections import Counter, OrderedDict
@@ -39,7 +40,7 @@ _CONTAINERS: dict[tuple[str, str], Any] = {
 }
 # What pickle, zipfile and PyTorch raise for a file that is damaged, or made to do damage.
 ERRORS = (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,
-          RuntimeError, OSError, RecursionError, UnicodeError, NotImplementedError, MemoryError)
+          RuntimeError, OSError, RecursionError, UnicodeError, NotImplementedError, MemoryError, struct.error)
 _MEMORY = 4  # bytes of memory for each byte of the file: float16 becomes float32, and the model is built beside the tensors
 _MAX_KEY = 100  # values in a tuple that is a key; keys of checkpoints are texts and numbers
 _MAX_SKIPPED = 10_000  # numbers of the memo
