@@ -34,7 +34,8 @@ HUGE = {
     "rows": {**ROWS, "backbone": [*ROWS["backbone"], *([[-1, 1, "nn.Identity", []]] * 2000)]},
     "doubling": {**ROWS, "backbone": [*ROWS["backbone"][:2], *([[[-1, -1], 1, "Concat", [1]]] * 40)],
                  "head": [[[1, 41], 1, "Detect", ["nc"]]]},
-    "work": with_row([-1, 100, "Conv", [4096, 3, 1]]),
+    "work": {**ROWS, "backbone": [ROWS["backbone"][0], *([[-1, 1, "Conv", [2048, 3, 1]]] * 5)],
+             "head": [[[4, 5], 1, "Detect", ["nc"]]]},
 }
 if "reg_max" in inspect.signature(Detect).parameters:  # Ultralytics 8.4 reads it from the YAML
     HUGE["bins of the box"] = {**ROWS, "reg_max": 10**9}

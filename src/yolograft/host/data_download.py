@@ -19,8 +19,8 @@ from typing import Any
 from ultralytics.data.utils import check_det_dataset
 
 from yolograft import yaml_text
+from yolograft.data.values import check_values
 from yolograft.errors import DataError
-from yolograft.host.data_values import check_values
 from yolograft.language import tr
 
 __all__ = ["ALLOW", "allow_download", "check_download"]

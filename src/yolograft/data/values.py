@@ -12,13 +12,13 @@ from typing import Any
 
 from yolograft.errors import DataError
 from yolograft.language import tr
-from yolograft.modelyaml.table import short_text
 
 __all__ = ["MAX_CLASSES", "check_values"]
 
 MAX_CLASSES = 100_000
 _MAX_KEYPOINTS = 10_000
 _MAX_PATH = 4096  # characters, on Linux
+_SHOWN = 60  # characters of a value in a message
 _SPLITS = ("train", "val", "validation", "test", "minival")
 
 
@@ -32,7 +32,7 @@ def check_values(file: Path, content: Any) -> None:
     if not isinstance(content, Mapping):
         return
     for key, value, expected in _problems(file, content):
-        raise DataError(tr("data={file}: `{key}` is {value}. Expected {what}.", file=file, key=key, value=short_text(value),
+        raise DataError(tr("data={file}: `{key}` is {value}. Expected {what}.", file=file, key=key, value=_short(value),
                            what=expected))
 
 
@@ -58,6 +58,11 @@ def _problems(file: Path, content: Mapping[Any, Any]) -> Iterator[tuple[str, Any
                 yield key, one.replace("\0", "\\0"), tr("the path of a folder or a file")
             elif _is_special(file.parent, root if isinstance(root, str) and key != "path" else "", one):
                 yield key, one, tr("the path of a folder or a file, not of a device")
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN - 3]}..."
 
 
 def _is_special(beside: Path, root: str, entry: str) -> bool:
