@@ -215,22 +215,24 @@ def _check_events(text: str) -> None:
     """Raise `RefusedError` if a text exceeds a limit. Nothing is built: the memory stays in proportion to the text."""
     opened: list[_Open] = []
     sizes: dict[str, int] = {}  # anchor -> number of values that an alias of it stands for
-    for event in yaml.parse(text, Loader=_LOADER):
+    events: Iterable[Any] = yaml.parse(text, Loader=_LOADER)
+    for event in events:
+        line: int = event.start_mark.line + 1
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             opened.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
             if len(opened) > _MAX_DEPTH:
-                raise RefusedError(tr("line {line}: lists are nested more than {most} deep",
-                                      line=event.start_mark.line + 1, most=_MAX_DEPTH))
+                raise RefusedError(tr("line {line}: lists are nested more than {most} deep", line=line,
+                                      most=_MAX_DEPTH))
             continue
         size, anchor, value = 1, None, None
         if isinstance(event, yaml.AliasEvent):
             # an alias inside the list that it names makes a list that contains itself
-            size = sizes.get(event.anchor, _MAX_VALUES + 1 if any(one.anchor == event.anchor for one in opened) else 1)
+            size = sizes.get(str(event.anchor), _MAX_VALUES + 1 if any(one.anchor == event.anchor for one in opened) else 1)
         elif isinstance(event, yaml.ScalarEvent):
             anchor, value = event.anchor, event.value
             if event.implicit[0] and len(value) > _MAX_NUMBER and _NUMBER.match(value):
-                raise RefusedError(tr("line {line}: a number of more than {most} characters",
-                                      line=event.start_mark.line + 1, most=_MAX_NUMBER))
+                raise RefusedError(tr("line {line}: a number of more than {most} characters", line=line,
+                                      most=_MAX_NUMBER))
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             ended = opened.pop()
             size, anchor = ended.values, ended.anchor
@@ -244,7 +246,7 @@ def _check_events(text: str) -> None:
                 _note_item(opened[-1], event, value)
         if max(size, opened[-1].values if opened else 0) > _MAX_VALUES:
             raise RefusedError(tr("line {line}: it has more than {most:,} values, with those that aliases (*name) repeat",
-                                  line=event.start_mark.line + 1, most=_MAX_VALUES))
+                                  line=line, most=_MAX_VALUES))
 
 
 def _note_item(mapping: _Open, event: Any, value: str | None) -> None:
