@@ -79,6 +79,8 @@ UPSAMPLE = "fast/cpu/upsample.py"
 VALIDATION = "analysis/validation.py"
 YOLO = "host/yolo.py"
 
+_OLDEST = {"ultralytics": "8.3.0", "torch": "2.2"}  # the lower bounds of pyproject.toml
+
 
 @dataclass(frozen=True, kw_only=True)
 class Internal:
@@ -91,7 +93,8 @@ class Internal:
         files: our files that need it, relative to src/yolograft; the first is the one to look at.
         why: what we need it for.
         breaks: what happens if it changes.
-        since: the first version of Ultralytics that is known to have it; older versions are not checked.
+        since: the first version of the package that is known to have it; older versions are not checked. Empty for the
+            oldest version that yolograft supports.
         parameters: names that its signature must have.
         attributes: attributes of its instances that its source must set.
         source: texts that its source must contain, all of them; runs of white space count as one space.
@@ -103,7 +106,7 @@ class Internal:
     files: tuple[str, ...]
     why: str
     breaks: str
-    since: str = "8.3.0"
+    since: str = ""
     parameters: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
@@ -117,13 +120,12 @@ class Internal:
     @property
     def versions(self) -> str:
         """The versions in which we need it, in words."""
-        if self.package == "torch":
-            return "PyTorch 2.2 and later"
-        return "8.3.0 to 8.4.x" if self.since == "8.3.0" else f"{self.since} to 8.4.x"
+        first = self.since or _OLDEST[self.package]
+        return f"PyTorch {first} and later" if self.package == "torch" else f"{first} to 8.4.x"
 
     def applies(self, version: str) -> bool:
         """Return whether a version of the package, such as "8.4.190", must have it."""
-        return self.package == "torch" or _numbers(version) >= _numbers(self.since)
+        return _numbers(version) >= _numbers(self.since or _OLDEST[self.package])
 
 
 def problem(internal: Internal) -> str:
@@ -915,8 +917,12 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A seeded context seeds the GPU too."),
     Internal(
         name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden",
-        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION), source=("_should_skip_dynamo",),
+        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION), source=("__torch_dispatch__",),
         why="It counts and records operators as they run.", breaks="FLOPs cannot be counted; `fold` fails."),
+    Internal(
+        name="torch.utils._python_dispatch:TorchDispatchMode._should_skip_dynamo", kind="overridden", since="2.11",
+        files=(PROFILE, BLOCK_PAGE, HALF_PRECISION), why="PyTorch then leaves `__torch_dispatch__` as it is.",
+        breaks="PyTorch wraps `__torch_dispatch__` for its compiler, and each operator takes longer."),
     Internal(
         name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH, OPERATOR_GRAPH, HALF_PRECISION),
         why="It lists the tensors in nested arguments.", breaks="`bench` cannot measure memory; `fold` fails."),
@@ -927,7 +933,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE,),
         why="It has the formula of FLOPs of every operator.", breaks="FLOPs cannot be counted."),
     Internal(
-        name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,),
+        name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,), since="2.3",
         why="PyTorch's own list lacks the attention that runs on a CPU.",
         breaks="The FLOPs of attention are missing."),
     Internal(

@@ -22,7 +22,8 @@ __all__ = ["FORMULAS", "count_gflops", "count_parameters", "dummy_images", "fuse
 
 _ATEN = torch.ops.aten
 FORMULAS = {  # operator -> function that counts FLOPs; up to 2.14, PyTorch's registry lacks attention on the CPU
-    _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
+    **({_ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention]}
+       if hasattr(_ATEN, "_scaled_dot_product_flash_attention_for_cpu") else {}),  # PyTorch has it since 2.3
     **flop_registry,
 }
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from yolograft import shell
 from yolograft.language import tr
+from yolograft.study import silence
 from yolograft.study.engine import Running, power_warnings
 from yolograft.study.study import Study
 from yolograft.study.verdict import Word, spoken
@@ -79,6 +80,8 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
         console.print(tr("failed: {arm}, seed {seeds}: {reason}", arm=arm, seeds=", ".join(map(str, seeds)), reason=reason),
                       highlight=False)
     for sentence in look_sentences(study):
+        console.print(sentence, highlight=False)
+    for sentence in silence.sentences(study):
         console.print(sentence, highlight=False)
     for warning in power_warnings(study.plan):
         console.print(warning, highlight=False)
