@@ -62,6 +62,7 @@ PROFILE = "analysis/profile.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RUNTIMES = "analysis/runtimes.py"
 RUN_FOLDER = "host/run_folder.py"
+RUN_RECORD = "host/run_record.py"
 SAFETENSORS = "host/safetensors_file.py"
 SAMPLER = "runner/sampler.py"
 SEEDING = "seeding.py"
@@ -76,6 +77,7 @@ TRANSFER = "host/transfer.py"
 MODEL_YAML = "runner/model_yaml.py"
 TRIAL_TRAINER = "runner/trainer.py"
 UPSAMPLE = "fast/cpu/upsample.py"
+USED_IMAGES = "host/used_images.py"
 VALIDATION = "analysis/validation.py"
 YOLO = "host/yolo.py"
 
@@ -192,7 +194,7 @@ INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
         name="ultralytics:__version__", kind="relied on",
-        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT, HEATMAP_FOLDER),
+        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT, HEATMAP_FOLDER, RUN_RECORD),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
@@ -845,6 +847,11 @@ INTERNALS: tuple[Internal, ...] = (
         why="A label cache is a pickle of a stranger's data set. Ours reads arrays and plain values alone.",
         breaks="A label cache of a data set can run code."),
     Internal(
+        name="ultralytics.data.dataset:YOLODataset.get_labels", kind="patched", files=(USED_IMAGES,),
+        source=("self.im_files",),
+        why="It leaves images with invalid labels out of `im_files`. Ours says how many, and why.",
+        breaks="Images that are left out are only lines in the log."),
+    Internal(
         name="ultralytics.utils.loss:BboxLoss", kind="patched", files=(BOX_LOSS,), parameters=("reg_max",),
         why="With `iou=NAME`, detection losses are built with a subclass of it.",
         breaks="A training with `iou=NAME` trains with CIoU, or fails."),
@@ -932,6 +939,10 @@ INTERNALS: tuple[Internal, ...] = (
     Internal(
         name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE,),
         why="It has the formula of FLOPs of every operator.", breaks="FLOPs cannot be counted."),
+    Internal(
+        name="torch.utils.flop_counter:shape_wrapper", kind="relied on", files=(PROFILE,), either=("out_val", "out=None"),
+        why="It passes the result of an operator to its formula, as `out_val`, or `out` in PyTorch 2.2.",
+        breaks="FLOPs cannot be counted."),
     Internal(
         name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,), since="2.3",
         why="PyTorch's own list lacks the attention that runs on a CPU.",

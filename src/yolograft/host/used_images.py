@@ -71,9 +71,9 @@ def invalid_reason(image: Path, names: dict[int, str], keypoints: Any = None, *,
     file = label_path(image)
     try:
         problems = parse(read_text(file)[0], names, keypoints).problems if file.is_file() else []
-        problems = [what for kind, what in problems if kind not in _HARMLESS]
-        if problems or not read_image:
-            return problems[0] if problems else ""
+        wrong = [what for kind, what in problems if kind not in _HARMLESS]
+        if wrong or not read_image:
+            return wrong[0] if wrong else ""
         pixels = read_pixels(image.read_bytes())
     except OSError as error:
         return str(error.strerror)

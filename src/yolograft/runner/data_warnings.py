@@ -66,7 +66,7 @@ def name_warnings(network: nn.Module, data: str, task: str) -> list[str]:
         names = resolve_dataset(data, task).get("names")
     except GraftError:
         return []
-    text = names_text(getattr(network, "names", None), names, trains=True)  # type: ignore[arg-type]
+    text = names_text(getattr(network, "names", None), names, trains=True)
     return [text] if text else []
 
 
