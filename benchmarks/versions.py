@@ -1,11 +1,12 @@
 """Run the tests on several versions of Ultralytics, PyTorch and Python, and write docs/versions.md.
 
-    python benchmarks/versions.py [only=NAME,...] [tests=smoke|upstream|all] [folder=FOLDER] [again=True]
+    python benchmarks/versions.py [only=NAME,...] [tests=smoke|upstream|all] [folder=FOLDER] [again=True] [strict=True]
     python benchmarks/versions.py page=True          # only write the page, from the records
 
 It needs `uv` (`pip install uv`). An environment is made once, in FOLDER, and kept. Each test file runs in a process of its
 own, and its result is recorded at once in docs/results/versions.json. So the same command continues where it was stopped.
-`again=True` runs recorded files again. The environments:
+`again=True` runs recorded files again. With `strict=True`, failures and missing environments end it with exit code 1. The
+environments:
 
     lowest        all lower bounds of pyproject.toml, in a virtual environment
     newest        the newest versions of everything, in a virtual environment
@@ -225,7 +226,7 @@ def write_pages() -> None:
 def main(words: Sequence[str]) -> None:
     """Run what the arguments name, and write the pages."""
     given = dict(word.split("=", 1) for word in words)
-    unknown = set(given) - {"only", "tests", "folder", "again", "page"}
+    unknown = set(given) - {"only", "tests", "folder", "again", "page", "strict"}
     names = given["only"].split(",") if "only" in given else environments()
     unknown |= set(names) - set(environments())
     if unknown:
@@ -234,6 +235,11 @@ def main(words: Sequence[str]) -> None:
         run(names, test_files(given.get("tests", "upstream")), Path(given.get("folder", "runs/versions")).resolve(),
             given.get("again", "False") == "True")
     write_pages()
+    records = read_records()
+    if given.get("strict", "False") == "True" and any(
+            "missing" in (one := records.get(name, {"missing": ""})) or any(file["failed"] for file in one["files"].values())
+            for name in names):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
