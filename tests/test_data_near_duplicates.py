@@ -95,7 +95,7 @@ def test_the_check_notes_the_number_and_three_examples(tmp_path: Path) -> None:
     alike = {f"v{at}": CHANGES["brighter"](image(at)) for at in range(4)}
     report = check.check(write_set(tmp_path, {**alike, "other": image(50)}))
     (note,) = (note for note in report.notes if "almost the same" in note)
-    assert note.startswith("4 images of train look almost the same as an image of val, such as ")
+    assert note.startswith("images of train that look almost the same as an image of val: 4, such as ")
     assert note.count(" and images") == 3
     assert "images/train/t0.png and images/val/v0.png" in note
     assert report.exit_code == 0

@@ -94,7 +94,7 @@ def test_a_training_names_invalid_labels_shared_images_and_blocks_that_did_not_c
     (shared,) = about(said, "training images too")
     assert "1 of the 9 validation images are training images too: 4.png and copy.png" in shared
     (still,) = about(said, "did not change")
-    assert "1 grafted blocks did not change in this training (model.8.graft.0: every parameter has its first value" in still
+    assert "did not change in this training: 1 (model.8.graft.0: every parameter has its first value" in still
     assert len(said) == 3
 
 

@@ -54,7 +54,7 @@ def test_images_that_look_alike_are_counted(tmp_path: Path) -> None:
     brighter = cv2.convertScaleAbs(cv2.imread(str(images / "train" / "5.png")), alpha=0.9, beta=10)
     cv2.imwrite(str(images / "val" / "bright.jpg"), brighter, [cv2.IMWRITE_JPEG_QUALITY, 60])
     (line,) = warnings_of(data)
-    assert line.startswith("1 images of train look almost the same as an image of val, such as 5.png and bright.jpg.")
+    assert line.startswith("images of train that look almost the same as an image of val: 1, such as 5.png and bright.jpg.")
 
 
 def test_a_set_that_takes_too_long_is_left_to_the_check(tmp_path: Path) -> None:

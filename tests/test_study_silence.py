@@ -69,8 +69,8 @@ def test_a_block_that_was_not_trained_is_named_in_the_status_and_on_the_page(stu
     still = changed(study, 1, notes={"unmoved": json.dumps({"model.8.graft.0": "frozen"})})
     assert silence.unmoved_runs(still) == {"se@8": (1, ("model.8.graft.0",))}
     (sentence,) = silence.sentences(still)
-    assert "se@8: in 1 runs a grafted block did not change in the training (model.8.graft.0)" in sentence
-    assert any("in 1 runs a grafted block did not change" in text for text in page_notes(still, "en"))
+    assert "se@8: runs in which a grafted block did not change: 1 (model.8.graft.0)" in sentence
+    assert any("a grafted block did not change in the training: 1" in text for text in page_notes(still, "en"))
     assert any("没有任何变化（model.8.graft.0）" in text for text in page_notes(still, "zh"))
 
 

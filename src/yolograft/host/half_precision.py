@@ -161,7 +161,10 @@ def asks_for_half(arguments: Any) -> bool:
 
 def half_text(network: nn.Module, images: Tensor) -> str:
     """Return a warning if a part of a network gives values that float16 cannot hold, or "". Arguments as in `peaks`."""
-    over = [peak for peak in peaks(network, images) if peak.overflows]
+    try:
+        over = [peak for peak in peaks(network, images) if peak.overflows]
+    except (RuntimeError, TypeError):  # an operator without a kernel for bfloat16, or another kind of input
+        return ""
     if not over:
         return ""
     largest = max(over, key=lambda peak: (peak.block, peak.magnitude))

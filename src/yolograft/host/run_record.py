@@ -39,7 +39,8 @@ def hash_images(images: Iterable[str | Path], names: Any) -> str:
     for image in sorted(map(Path, images), key=lambda path: (path.name, str(path))):
         label = label_path(image)
         content = label.read_bytes() if label.is_file() else b""
-        digest.update(f"{image.name}\0{image.stat().st_size}\0{len(content)}\0".encode() + content)
+        size = image.stat().st_size if image.is_file() else -1
+        digest.update(f"{image.name}\0{size}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:20]
 
 

@@ -82,7 +82,7 @@ def unmoved_text(found: Mapping[str, Reason]) -> str:
                                 "was made"),
                "output": tr("its output is that of the start, although parameters changed")}
     shown = "; ".join(tr("{name}: {reason}", name=name, reason=reasons[found[name]]) for name in list(found)[:_SHOWN])
-    return tr("{count} grafted blocks did not change in this training ({shown}). The result says nothing about them.",
+    return tr("grafted blocks that did not change in this training: {count} ({shown}). The result says nothing about them.",
               count=len(found), shown=shown)
 
 
@@ -101,5 +101,5 @@ def say_unmoved(trainer: Any) -> None:
 
 def _network(trainer: Any) -> nn.Module:
     network: nn.Module = getattr(trainer.model, "module", trainer.model)
-    return network
+    return getattr(network, "_orig_mod", network)  # with compile=True
 

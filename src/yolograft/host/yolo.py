@@ -229,7 +229,7 @@ class _GraftingModel(GuardedModel):
 
     def _say_half(self, validator: Any) -> None:
         """Callback of `on_val_batch_start`: warn once if this validation runs in float16, which cannot hold some values."""
-        if getattr(validator, "has_checked_half", False) or not isinstance(self.model, nn.Module):
+        if getattr(validator, "has_checked_half", False) or not self.graft:
             return
         validator.has_checked_half = True
         if asks_for_half(validator.args):  # Ultralytics has reset it where the device cannot
@@ -273,7 +273,7 @@ class _GraftingModel(GuardedModel):
             raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
                                "pip install \"yolograft[export]\"", format=name, packages=", ".join(missing)))
         self._check_data(kwargs)  # INT8 is calibrated on it
-        if asks_for_half(kwargs) and self.task != "classify":
+        if asks_for_half(kwargs) and self.graft:
             with torch.random.fork_rng(devices=[]):
                 image = torch.rand(1, next(self.model.parameters()).shape[1], _EXPORT_SIDE, _EXPORT_SIDE)
             if text := half_text(self.model, image):

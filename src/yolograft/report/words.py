@@ -229,7 +229,8 @@ TEXTS = {
         "verdict on this arm is not valid.",
         "{arm}：种子 {seeds} 的运行结果完全相同。种子没有起任何作用，这些运行只能算一次，该组的结论无效。"),
     "unmoved_note": (
-        "{arm}: in {n} runs a grafted block did not change in the training ({names}). The verdict says nothing about it.",
+        "{arm}: runs in which a grafted block did not change in the training: {n} ({names}). The verdict says nothing about "
+        "it.",
         "{arm}：有 {n} 次运行中，注意力模块在训练后没有任何变化（{names}）。结论不能说明该模块的作用。"),
     "few_note": (
         "Too few seeds: p cannot be below {p}, whatever the results are. At least {n} seeds are needed.",

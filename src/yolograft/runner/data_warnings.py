@@ -25,7 +25,7 @@ from yolograft.data.labels import label_path
 from yolograft.data.near_duplicates import SIDE, near_pairs
 from yolograft.data.pictures import Pixels, read_pixels
 from yolograft.errors import GraftError
-from yolograft.fast.cpu.build import cache_folder
+from yolograft.fast.cpu.private_cache import cache_folder
 from yolograft.host.class_names import names_text
 from yolograft.host.used_images import invalid_reason, shared_text
 from yolograft.language import tr

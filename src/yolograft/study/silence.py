@@ -45,8 +45,8 @@ def sentences(study: Study) -> list[str]:
     """Return the warnings as text, empty if all is well."""
     found = [tr("WARNING: {arm}: the runs of the seeds {seeds} are identical. The seed changed nothing, so they count as "
                 "one run.", arm=arm, seeds=_list(seeds)) for arm, seeds in equal_seeds(study).items()]
-    return found + [tr("WARNING: {arm}: in {count} runs a grafted block did not change in the training ({names}). The "
-                       "verdict says nothing about it.", arm=arm, count=count, names=_list(names))
+    return found + [tr("WARNING: {arm}: runs in which a grafted block did not change: {count} ({names}). The verdict says "
+                       "nothing about it.", arm=arm, count=count, names=_list(names))
                     for arm, (count, names) in unmoved_runs(study).items()]
 
 
