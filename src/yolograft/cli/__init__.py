@@ -33,6 +33,7 @@ from yolograft.cli.arguments import UsageError, parse_bool
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
 from yolograft.language import tr, wrap
+from yolograft.shell import hide_secrets
 
 __all__ = ["COMMANDS", "descriptions", "main", "overview"]
 
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except GraftError as error:
-        print(f"yolograft: {error}", file=sys.stderr)
+        print(f"yolograft: {_without_passwords(str(error), words)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         reason = str(stop)
@@ -94,6 +95,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe ended first, as in `yolograft sites ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _without_passwords(text: str, words: Sequence[str]) -> str:
+    """Return an error's text without the passwords of data base URLs, which may be typed in a wrong place."""
+    for word in words:
+        key, scheme, _ = word.partition("://")
+        if word.lstrip("-").startswith("storage=") or (scheme and "=" not in key):
+            text = hide_secrets(text, word)
+    return text
 
 
 def _run(words: list[str]) -> int:
