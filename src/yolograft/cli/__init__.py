@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from yolograft import __version__
 from yolograft.cli import (
     adopt,
+    compare,
     completion,
     data,
     data_pages,
@@ -53,7 +54,8 @@ def _groups() -> list[tuple[str, list[Command]]]:
                                               *deploy.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(),
+                                                   *compare.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -181,5 +183,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "deploy-check": deploy.run,
     "completion": _completion,
     "report": study.report,
+    "compare": compare.run,
     "explain": explain.run,
 }
