@@ -155,7 +155,7 @@ def _draw(runs: Sequence[Run], panels: Sequence[tuple[str, str]], say: Translato
                     line = axes.plot(run.epochs, run.columns[column], color=colour, linestyle=style, linewidth=width,
                                      marker=few, markersize=3)[0]
                     tip(tips, line, place, f"{run.name}\n{column} {number(run.columns[column][-1])}")
-        axes.set_title(_short(main), fontsize=10)
+        axes.set_title(_short(main), fontsize=10, parse_math=False)  # a column or a folder can have a name with $
         axes.set_xlabel(say("epoch"))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid()
@@ -200,4 +200,5 @@ def _legend(figure: Figure, tips: Tips, names: Sequence[str]) -> None:
                for name, (colour, dash) in zip(names, map(_look, range(len(names))), strict=True)]
     drawn = figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(names)), fontsize=9)
     for place, text in enumerate(drawn.get_texts()):
+        text.set_parse_math(False)
         tip(tips, text, place, names[place])
