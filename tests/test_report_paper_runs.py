@@ -145,8 +145,8 @@ def test_the_page_shows_differences_only_on_the_same_data(tmp_path, monkeypatch,
 def test_names_from_files_are_no_markup_on_the_page(tmp_path):
     hostile, column = "<script>alert(1)</script>", "metrics/$\\input{<i>}$"
     text = f"epoch,metrics/mAP50-95(B),{column}\n1,0.1,0.2\n2,0.2,0.3\n"
-    runs = read_all([make(tmp_path / "a", model=f'"{hostile}"', text=text),
-                     make(tmp_path / "<b onload=x> $\\x$", text=text)])
+    runs = read_all([make(tmp_path / "a", (0.1, 0.2), model=f'"{hostile}"', text=text),
+                     make(tmp_path / "<b onload=x> $\\x$", (0.1, 0.2), text=text)])
     (page,) = paper_runs_page.write(runs, tmp_path / "out", languages=["en"])
     text = page.read_text(encoding="utf-8")
     assert hostile not in text
