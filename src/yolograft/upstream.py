@@ -56,6 +56,7 @@ MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
 OPERATOR_GRAPH = "analysis/operator_graph.py"
+PRECISION_RECALL = "analysis/precision_recall.py"
 BLOCK_PAGE = "analysis/block_page.py"
 BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
@@ -828,7 +829,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.models.rtdetr.val:RTDETRValidator", kind="relied on", files=(VALIDATION,),
         why="It validates an RT-DETR network that comes without a `YOLO`.", breaks="`yolograft explain` of RT-DETR fails."),
     Internal(
-        name="ultralytics.utils.metrics:compute_ap", kind="relied on", files=(VALIDATION,),
+        name="ultralytics.utils.metrics:compute_ap", kind="relied on", files=(VALIDATION, PRECISION_RECALL),
         parameters=("recall", "precision"), source=("np.interp(",),
         why="Our average precision ends its curve as this version does.",
         breaks="Differences of average precision are measured with another curve than mAP."),
