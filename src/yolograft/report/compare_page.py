@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from yolograft.analysis.precision_recall import PrecisionRecall
 from yolograft.report import explain_page
-from yolograft.report.paper_runs import Run, changes
-from yolograft.report.paper_runs_words import TEXTS
+from yolograft.report.compare_words import TEXTS
+from yolograft.report.finished_runs import Run, changes
 from yolograft.report.section import Cell, Drawing, Section, Table
 from yolograft.report.signed import number
 from yolograft.report.style import COLOURS, Drawn, Tips, short, tip
