@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolograft.cli.arguments import UsageError, parse_bool, parse_positive_int
 from yolograft.cli.command import Argument, Command
 from yolograft.language import requested, tr
+
+if TYPE_CHECKING:
+    from yolograft.analysis.precision_recall import PrecisionRecall
 
 __all__ = ["commands", "run"]
 
@@ -57,7 +61,8 @@ def run(words: Sequence[str]) -> int:
         Translator(language)  # an unknown language is an error before any work
     runs = finished_runs.read_all(folders, unfinished=unfinished)
     folder = new_folder(arguments["project"], arguments["name"])
-    curves, data = {}, ""
+    curves: dict[str, PrecisionRecall] = {}
+    data = ""
     if again:
         from yolograft.report.compare_curves import measure_all
 
