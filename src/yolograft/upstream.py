@@ -595,10 +595,9 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="An interrupted trial is not restored, or `freeze` freezes the blocks."),
     Internal(
         name=f"{_ANY_TRAINER}.resume_training", kind="overridden", files=(TRAINER,), parameters=("ckpt",),
-        source=("if ckpt is None or not self.resume: return",
-                "if start_epoch > (self.epochs - self.args.close_mosaic):"),
-        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. It "
-            "closes Mosaic by `args.close_mosaic`, also where the loop of 8.3.0 never does; ours prevents this.",
+        source=("if ckpt is None or not self.resume: return",),
+        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. In "
+            "8.3.0 it closes Mosaic by `args.close_mosaic`, also where the loop never does; ours prevents this.",
         breaks="A resumed training has another box loss, or no Mosaic where an uninterrupted one has it."),
     Internal(
         name=f"{_ANY_TRAINER}.save_model", kind="overridden", files=(TRAINER,),
