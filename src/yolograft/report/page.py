@@ -25,7 +25,7 @@ from yolograft.report.signed import number
 from yolograft.report.style import inline, save
 from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
-from yolograft.study import Study
+from yolograft.study import Study, silence
 from yolograft.study.conjunction import combine
 from yolograft.study.population import population
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
@@ -212,6 +212,11 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     with speaking(say.language):
         texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
     texts += _look_notes(summary, say)
+    comma = "、" if say.language == "zh" else ", "
+    texts += [("warn", say("equal_seeds_note", arm=arm, seeds=comma.join(map(str, seeds))))
+              for arm, seeds in silence.equal_seeds(summary.study).items()]
+    texts += [("warn", say("unmoved_note", arm=arm, n=count, names=comma.join(names)))
+              for arm, (count, names) in silence.unmoved_runs(summary.study).items()]
     checked = [row.verdict.word for row in summary.rows if row.control == "aa" and row.verdict is not None
                and row.verdict.word not in (Word.FEW, Word.NONE)]
     if checked:
