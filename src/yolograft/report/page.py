@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from statistics import mean, median
@@ -26,7 +27,11 @@ from yolograft.report.style import inline, save
 from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study
+from yolograft.study.engine import host_warnings
+from yolograft.study.plan import Plan
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
+from yolograft.study.storage import Row
+from yolograft.study.trial import load_host
 from yolograft.study.verdict import Verdict, Word
 
 __all__ = ["page", "write"]
@@ -141,7 +146,7 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
         p_note="race_note" if plan.race else "p_note", spoken=lambda verdict: spoken(verdict, say),
         costs=[name for name in _COSTS if any(name in row.costs for row in summary.rows)],
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
-        seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
+        seconds=sum(map(_seconds, summary.study.rows)), folder=summary.study.folder,
         plan_text=plan.text(),
     )
 
@@ -203,6 +208,7 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     need = seeds_to_resolve()
     if len(plan.seeds) < need:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
+    texts += [("warn", warning) for warning in _host_warnings(plan)]
     texts += _look_notes(summary, say)
     checked = [row.verdict.word for row in summary.rows if row.control == "aa" and row.verdict is not None
                and row.verdict.word not in (Word.FEW, Word.NONE)]
@@ -247,6 +253,18 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     if summary.cheaper is not None:
         texts.append(_cheaper(summary.study, summary.cheaper, say))
     return texts
+
+
+def _host_warnings(plan: Plan) -> list[str]:
+    """Return the host's warnings about the train arguments, such as Mosaic that is off in every epoch.
+
+    None if the host is not installed here, or has other versions than the study's, whose rules may differ.
+    """
+    with suppress(GraftError):
+        here = load_host(plan.host).versions()
+        if all(here.get(name) == version for name, version in plan.versions.items() if name == "ultralytics"):
+            return host_warnings(plan)
+    return []
 
 
 def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
@@ -303,6 +321,11 @@ def protocol(summary: Summary, say: Translator) -> list[str]:
     if equal := [comma.join(timed.arms) for timed in found.networks if len(timed.arms) > 1]:
         texts.append(say("protocol_equal", arms=semicolon.join(equal)))
     return texts
+
+
+def _seconds(row: Row) -> float:
+    """Return how long a trial took: by the storage, or by its own clock if it was restored from records."""
+    return max(row.seconds, row.result.costs.get("seconds", 0.0) if row.result is not None else 0.0)
 
 
 def _change(value: float) -> str:
