@@ -60,6 +60,7 @@ BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
+RESPLIT = "runner/resplit.py"
 RUNTIMES = "analysis/runtimes.py"
 RUN_FOLDER = "host/run_folder.py"
 SAFETENSORS = "host/safetensors_file.py"
@@ -526,9 +527,11 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="An interrupted trial is not restored, or `freeze` freezes the blocks."),
     Internal(
         name=f"{_ANY_TRAINER}.resume_training", kind="overridden", files=(TRAINER,), parameters=("ckpt",),
-        source=("if ckpt is None or not self.resume: return",),
-        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built.",
-        breaks="A resumed training has another box loss."),
+        source=("if ckpt is None or not self.resume: return",
+                "if start_epoch > (self.epochs - self.args.close_mosaic):"),
+        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. It "
+            "closes Mosaic by `args.close_mosaic`, also where the loop of 8.3.0 never does; ours prevents this.",
+        breaks="A resumed training has another box loss, or no Mosaic where an uninterrupted one has it."),
     Internal(
         name=f"{_ANY_TRAINER}.save_model", kind="overridden", files=(TRAINER,),
         source=('"train_args": vars(self.args)', "deepcopy("),
@@ -659,8 +662,10 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.data.utils:check_cls_dataset", kind="relied on", files=(FINGERPRINT, TRAIN),
         why="It resolves the folder of a classification set.", breaks="A study cannot fingerprint its data."),
     Internal(
-        name="ultralytics.data.utils:img2label_paths", kind="relied on", files=(FINGERPRINT,), parameters=("img_paths",),
-        why="It says where an image's labels are.", breaks="Changed labels keep the same fingerprint."),
+        name="ultralytics.data.utils:img2label_paths", kind="relied on", files=(FINGERPRINT, RESPLIT),
+        parameters=("img_paths",),
+        why="It says where an image's labels are.",
+        breaks="Changed labels keep the same fingerprint, and new splits are not stratified."),
     Internal(
         name="ultralytics.data.utils:IMG_FORMATS", kind="relied on", files=(FINGERPRINT, INT8),
         why="It lists the file endings of images.", breaks="Images are missing in the fingerprint."),

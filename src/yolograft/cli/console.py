@@ -14,6 +14,7 @@ from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.modules.plugin import load_own
 from yolograft.study import engine, holdout, latency
+from yolograft.study.data_sets import read_data
 from yolograft.study.foresight import foresee, sentences
 from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
@@ -54,12 +55,14 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     folder = choose_folder(file, merged, location)
     print(tr("Study {folder}: checking the data, the model and each arm ...", folder=folder), flush=True)
     requested = Plan.of(merged, folder)
+    if score_test:
+        holdout.check(requested)
     if foresee_only:
         return _foresee(requested, folder, run_options.get("storage"))
     plan = engine.begin(requested, folder)
-    print(tr("{arms} arms x {seeds} seeds = {trials} trials; verdicts compare {metric} with the baseline '{baseline}'.",
-             arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
-             baseline=plan.baseline))
+    print(tr("{arms} arms x {seeds} seeds{sets} = {trials} trials; verdicts compare {metric} with the baseline "
+             "'{baseline}'.", arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
+             baseline=plan.baseline, sets=tr(" x {count} data sets", count=len(plan.parts)) if len(plan.parts) > 1 else ""))
     for note in requested.notes:
         print(note)
     for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
@@ -78,12 +81,12 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     if measures_latency:
         _measure_latency(study)
     print(status(folder, storage=run_options.get("storage")), end="")
-    intervals = image_intervals(study)
-    for verdict in study.verdicts():
-        interval = intervals.get(verdict.arm)
+    for part, verdict in ((one, verdict) for one in study.parts for verdict in one.verdicts()):
+        interval = image_intervals(part).get(verdict.arm)
         images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=printed(interval[0]),
                     high=printed(interval[1])) if interval else ""
-        print(f"{verdict.arm}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
+        where = f" [{part.plan.dataset}]" if len(study.parts) > 1 else ""
+        print(f"{verdict.arm}{where}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)
     command = shell.command("report", folder, *_storage_words(run_options))
@@ -151,7 +154,9 @@ def choose_folder(file: str | None, words: Mapping[str, Any], location: Mapping[
         return project / location["name"]
     if file and Path(file).stem not in ("plan", "study"):
         return project / Path(file).stem
-    stem = "-".join(Path(str(words.get(key, key))).stem for key in ("data", "model"))
+    data = read_data(words.get("data", "data"))
+    names = [*(data if isinstance(data, list) else [data]), words.get("model", "model")]
+    stem = "-".join(Path(str(name)).stem for name in names)
     number, candidate = 1, project / stem
     while (candidate / "plan.yaml").exists() and not _is_same_study(candidate, words):
         number += 1

@@ -32,7 +32,7 @@ from yolograft.host.checkpoint_guard import guard
 from yolograft.host.half_precision import say_overflow
 from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.log import warn
-from yolograft.host.mosaic import mosaic_warnings
+from yolograft.host.mosaic import closes_never, mosaic_warnings
 from yolograft.host.transfer import plan_transfer
 from yolograft.language import tr
 from yolograft.modelyaml import table
@@ -167,7 +167,7 @@ class GraftTrainer:
         return tuple(map(float, getattr(model, "module", model).stride))
 
     def resume_training(self, ckpt: Any) -> None:
-        """Resume as the stock trainer does, with the checkpoint's own box loss."""
+        """Resume as the stock trainer does, with the checkpoint's own box loss, and with Mosaic as without interruption."""
         if ckpt is not None and getattr(self, "resume", False):
             stored = ckpt.get("train_args") or {}
             text_key, mean_key = _RECORDED
@@ -182,7 +182,14 @@ class GraftTrainer:
                 recorded.mean = float(stored[mean_key])
                 if not is_patched:
                     self._patch_box_loss()  # the losses are built after this
-        super().resume_training(ckpt)  # type: ignore[misc]
+        args: Any = self.args  # type: ignore[attr-defined]
+        close_mosaic = args.close_mosaic
+        if closes_never(close_mosaic, self.epochs):  # type: ignore[attr-defined]
+            args.close_mosaic = 0  # 8.3.0 would close Mosaic here, though an uninterrupted training never does
+        try:
+            super().resume_training(ckpt)  # type: ignore[misc]
+        finally:
+            args.close_mosaic = close_mosaic
 
     def save_model(self) -> Any:
         """Save the checkpoints as the stock trainer does, with the box loss among the train arguments."""

@@ -27,8 +27,10 @@ from yolograft.report.style import inline, save
 from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study
+from yolograft.study.conjunction import combine
 from yolograft.study.engine import host_warnings
 from yolograft.study.plan import Plan
+from yolograft.study.population import population
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
 from yolograft.study.storage import Row
 from yolograft.study.trial import load_host
@@ -71,6 +73,9 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     translators = [Translator(language) for language in languages]
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
     folder = Path(folder) if folder is not None else study.folder / "report"
+    if len(study.parts) > 1:  # a page for each data set, with the combined reading
+        return [file for part in study.parts for file in write(
+            part, folder / part.plan.dataset, languages=languages, pictures=pictures, cheaper=cheaper)]
     summary = Summary(study, Study.load(cheaper) if cheaper is not None else None)
     images = gallery(summary, pictures)
     links = explain_page(study, folder)
@@ -208,7 +213,9 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     need = seeds_to_resolve()
     if len(plan.seeds) < need:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
-    texts += [("warn", warning) for warning in _host_warnings(plan)]
+    with speaking(say.language):
+        texts += [("warn", warning) for warning in _host_warnings(plan)]
+        texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
     texts += _look_notes(summary, say)
     checked = [row.verdict.word for row in summary.rows if row.control == "aa" and row.verdict is not None
                and row.verdict.word not in (Word.FEW, Word.NONE)]

@@ -235,7 +235,7 @@ class Summary:
     @property
     def planned(self) -> int:
         """Number of trials in the plan, without those that an early look has made needless."""
-        return len(self.study.plan.arms) * self.study.needed
+        return self.study.needed * len(self.study.plan.arms)
 
     @cached_property
     def class_metric(self) -> str | None:
@@ -305,6 +305,8 @@ class Summary:
         """Return the number of seeds that detects a difference of `effect`, for the arms' largest standard deviation."""
         spreads = [verdict.spread for verdict in self.verdicts.values() if verdict.seeds > 1]
         worst = max(spreads, default=math.nan)
+        if self.study.plan.splits is not None:  # more seeds alone do not make the variance of the splits smaller
+            return None
         return None if math.isnan(worst) or worst < _SAME else seeds_needed(effect, worst, arms=len(self.verdicts))
 
     @cached_property

@@ -35,7 +35,7 @@ from yolograft.host.open import open_model
 from yolograft.language import tr
 from yolograft.modelyaml.load import SWAP_KEY
 from yolograft.modules.plugin import load_own
-from yolograft.runner import controls, fingerprint, model_yaml
+from yolograft.runner import controls, fingerprint, model_yaml, resplit
 from yolograft.runner.evaluate import evaluate
 from yolograft.runner.latency import time_networks
 from yolograft.runner.machine import hardware
@@ -45,7 +45,7 @@ from yolograft.sites import sites
 from yolograft.spec import Graft, Swap
 
 __all__ = ["blocks", "check", "find_yaml", "fingerprints", "forewarn", "hardware", "load_files", "pictures",
-           "rehearse_yaml", "rows", "spell", "test", "time_networks", "train", "versions"]
+           "rehearse_yaml", "rows", "spell", "split_sizes", "test", "time_networks", "train", "versions"]
 
 DEFAULTS = {"speed": "stock"}  # train arguments that a new plan stores, so that they are the same on every machine
 
@@ -74,6 +74,9 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         report: called after each epoch with its number, from 1, and its metrics.
     """
     folder, settings = Path(folder).resolve(), _usable_settings(trial.settings)
+    if split := trial.settings.get("split"):
+        task = str(settings.get("task") or _open_cached(str(settings["model"])).task)
+        settings["data"] = str(resplit.write_split(str(settings["data"]), task, split, folder))
     speed = settings.pop("speed", "stock")
     state = read_state(folder)
     threads = state["threads"] if state else None
@@ -124,7 +127,7 @@ def _usable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     load_own(settings)
     is_selected = "CUDA_VISIBLE_DEVICES" in os.environ and str(settings.get("device")).isdecimal()
     return {key: value for key, value in settings.items()
-            if key not in ("blocks", "modules") and (key != "device" or not is_selected)}
+            if key not in ("blocks", "modules", "split") and (key != "device" or not is_selected)}
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -299,6 +302,16 @@ def pictures(settings: Mapping[str, Any]) -> dict[str, str]:
     """
     task = str(settings.get("task") or _open_cached(str(settings["model"])).task)
     return fingerprint.describe_splits(str(settings["data"]), task)
+
+
+def split_sizes(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many images of train and val a new split trains and validates on (see `resplit`).
+
+    Raises:
+        GraftError: the data set cannot be split.
+    """
+    task = str(settings.get("task") or _open_cached(str(settings["model"])).task)
+    return resplit.split_sizes(str(settings["data"]), task)
 
 
 def versions() -> dict[str, str]:

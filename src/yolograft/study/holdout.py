@@ -16,11 +16,12 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
 from yolograft.language import tr
 from yolograft.study.local import end, environment, launch
+from yolograft.study.plan import Plan
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, read_json, write_json
 from yolograft.study.verdict import Verdict, judge
 
-__all__ = ["Holdout", "read", "score"]
+__all__ = ["Holdout", "check", "read", "score"]
 
 _FILE = "test.json"
 
@@ -58,12 +59,24 @@ def read(study: Study) -> Holdout | None:
     return Holdout(**raw)
 
 
+def check(plan: Plan) -> None:
+    """Raise `GraftError` if a study of this plan cannot score the test split."""
+    if plan.splits is not None:
+        raise GraftError(tr("test=True cannot be combined with splits={splits}: the networks of a study with splits were "
+                            "trained on different images, for which there is no single best arm to test. Its test split "
+                            "stays untouched.", splits=plan.splits.count))
+    if len(plan.datasets) > 1:
+        raise GraftError(tr("test=True cannot be combined with several data sets: the best arm on one can be another one on "
+                            "the next. Start one study for each data set."))
+
+
 def score(study: Study) -> Holdout:
     """Score the test split, or return the stored scores if it was scored before.
 
     Raises:
         GraftError: the study is not complete, the data set has no test split, or scoring failed.
     """
+    check(study.plan)
     holdout = read(study)
     if holdout is not None:
         return holdout

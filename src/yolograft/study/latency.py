@@ -136,19 +136,21 @@ def is_due(study: Study) -> bool:
     if not hasattr(load_host(study.plan.host), "time_networks"):
         return False
     ended = sum(len(by_seed) for by_seed in study.results.values()) + len(study.failures())
-    stopped = sum(len(study.plan.seeds) - len(study.results[arm]) for arm in study.stopped)
+    stopped = sum(len(study.plan.seeds) - len(study.results[arm]) for arm in study.stopped)  # no race has several data sets
     known = read(study)
     measured = [] if known is None else [one.arms for one in known.networks]
-    return ended + stopped >= study.needed * len(study.plan.arms) and measured != equal_networks(study.plan)
+    return ended + stopped >= study.planned and measured != equal_networks(study.plan)
 
 
 def measure(study: Study) -> Latency:
     """Measure the latency of a study's networks on this machine, and store it. No trial should run meanwhile.
 
+    With several data sets, the networks are those of the first one: they differ only in the number of classes.
+
     Raises:
         GraftError: the host cannot measure, or a network cannot be built on this machine, for example without the data.
     """
-    plan = study.plan
+    plan = study.plan.parts[0]
     host: Any = load_host(plan.host)
     if not hasattr(host, "time_networks"):
         raise GraftError(tr("The host {host} does not measure latency.", host=plan.host))

@@ -126,9 +126,11 @@ class Host(Protocol):
     user's files of the arguments `blocks` and `modules`, and returns the settings with their full paths. A host with
     `find_yaml(name)`, which returns the path of a model YAML or None, and `rehearse_yaml(text, file, graft, settings,
     control)`, which returns the graft with all settings and sentences for the user, trains model YAMLs too: `train` finds
-    the text in `trial.yaml`. A host with `time_networks(trials)` measures latency: it returns the seconds of each trial's
-    network in each turn, as a list of turns, and the fields of `study.latency.Protocol`. `train` and `test` run in their own
-    process, which imports the module by name. The other functions should be fast.
+    the text in `trial.yaml`. A host with `split_sizes(settings)`, which returns how many images a new split trains and
+    validates on, can study several splits: `trial.settings["split"]` then has the `number` and the `seed` of the split. A
+    host with `time_networks(trials)` measures latency: it returns the seconds of each trial's network in each turn, as a
+    list of turns, and the fields of `study.latency.Protocol`. `train` and `test` run in their own process, which imports the
+    module by name. The other functions should be fast.
     """
 
     def train(self, trial: Trial, folder: Path, report: Report) -> Result | Mapping[str, Any]:
