@@ -26,7 +26,7 @@ from yolograft.report.signed import number
 from yolograft.report.style import inline, save
 from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
-from yolograft.study import Study
+from yolograft.study import Study, silence
 from yolograft.study.conjunction import combine
 from yolograft.study.engine import host_warnings
 from yolograft.study.plan import Plan
@@ -148,7 +148,8 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
         captions={name: (caption if drawn else missing)(name, summary, say) for name, drawn in figures.items()},
         protocol=protocol(summary, say), duration=partial(_duration, say), joint="" if say.language == "zh" else " ",
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
-        p_note="race_note" if plan.race else "p_note", spoken=lambda verdict: spoken(verdict, say),
+        p_note="race_note" if plan.race else "splits_note" if plan.splits else "p_note",
+        spoken=lambda verdict: spoken(verdict, say),
         costs=[name for name in _COSTS if any(name in row.costs for row in summary.rows)],
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
         seconds=sum(map(_seconds, summary.study.rows)), folder=summary.study.folder,
@@ -211,12 +212,17 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     """Return the notes below the table: (kind, text), where the kind is "plain" or "warn"."""
     plan, texts = summary.study.plan, []
     need = seeds_to_resolve()
-    if len(plan.seeds) < need:
+    if len(plan.seeds) < need and plan.splits is None:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
     with speaking(say.language):
         texts += [("warn", warning) for warning in _host_warnings(plan)]
         texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
     texts += _look_notes(summary, say)
+    comma = "、" if say.language == "zh" else ", "
+    texts += [("warn", say("equal_seeds_note", arm=arm, seeds=comma.join(map(str, seeds))))
+              for arm, seeds in silence.equal_seeds(summary.study).items()]
+    texts += [("warn", say("unmoved_note", arm=arm, n=count, names=comma.join(names)))
+              for arm, (count, names) in silence.unmoved_runs(summary.study).items()]
     checked = [row.verdict.word for row in summary.rows if row.control == "aa" and row.verdict is not None
                and row.verdict.word not in (Word.FEW, Word.NONE)]
     if checked:

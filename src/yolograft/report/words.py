@@ -166,6 +166,12 @@ TEXTS = {
     "failed_note": (
         "Pairs with a failed run count as the largest loss against “helps” and as the largest win against “hurts”: {arms}.",
         "含失败运行的配对在判定“有提升”时按最大损失计，在判定“有下降”时按最大收益计：{arms}。"),
+    "splits_note": (
+        "p: corrected resampled t-test (Nadeau and Bengio) on the mean differences of the splits, corrected over all arms "
+        "by Holm. The verdict uses this p. Intervals of single classes, sizes and other metrics take the splits as "
+        "independent, so they are too narrow.",
+        "p：对各次划分的平均差值作校正的重抽样 t 检验（Nadeau 与 Bengio），并用 Holm 法对全部方案作多重比较校正。结论以此"
+        " p 值为准。各类别、尺寸和其他指标的区间把各次划分当作独立的，因此偏窄。"),
     "race_note": (
         "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, because arms that "
         "racing stopped early have fewer seeds. The verdict uses this p: at most 5% of studies give a wrong “helps” "
@@ -296,6 +302,14 @@ TEXTS = {
         "There are too many arms for a figure. It shows the baseline and the {n} arms with the smallest p. The "
         "tables show all arms.",
         "方案太多，图中只显示基线和 p 值最小的 {n} 个方案；表格包含全部方案。"),
+    "equal_seeds_note": (
+        "{arm}: the runs of the seeds {seeds} are identical. The seed changed nothing, so they count as one run, and the "
+        "verdict on this arm is not valid.",
+        "{arm}：种子 {seeds} 的运行结果完全相同。种子没有起任何作用，这些运行只能算一次，该组的结论无效。"),
+    "unmoved_note": (
+        "{arm}: runs in which a grafted block did not change in the training: {n} ({names}). The verdict says nothing about "
+        "it.",
+        "{arm}：有 {n} 次运行中，注意力模块在训练后没有任何变化（{names}）。结论不能说明该模块的作用。"),
     "few_note": (
         "Too few seeds: p cannot be below {p}, whatever the results are. At least {n} seeds are needed.",
         "种子太少：无论结果如何，p 值都不会低于 {p}。至少需要 {n} 个种子。"),
