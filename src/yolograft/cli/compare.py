@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolograft.cli.arguments import UsageError, parse_bool, parse_positive_int
 from yolograft.cli.command import Argument, Command
 from yolograft.language import requested, tr
+
+if TYPE_CHECKING:
+    from yolograft.analysis.precision_recall import PrecisionRecall
 
 __all__ = ["commands", "run"]
 
@@ -49,21 +53,22 @@ def run(words: Sequence[str]) -> int:
         if idle:
             raise UsageError(tr("{key}= has no effect without val=True.", key=idle))
     from yolograft.host.run_folder import new_folder
-    from yolograft.report import paper_runs, paper_runs_page
+    from yolograft.report import compare_page, finished_runs
     from yolograft.report.words import LANGUAGES, Translator
 
     languages = [arguments["lang"]] if "lang" in arguments else list(LANGUAGES)
     for language in languages:
         Translator(language)  # an unknown language is an error before any work
-    runs = paper_runs.read_all(folders, unfinished=unfinished)
+    runs = finished_runs.read_all(folders, unfinished=unfinished)
     folder = new_folder(arguments["project"], arguments["name"])
-    curves, data = {}, ""
+    curves: dict[str, PrecisionRecall] = {}
+    data = ""
     if again:
-        from yolograft.report.paper_runs_curves import measure_all
+        from yolograft.report.compare_curves import measure_all
 
         curves, data = measure_all(runs, arguments.get("data"), imgsz)
-    pages = paper_runs_page.write(runs, Path(folder), curves=curves, data=data, languages=languages)
-    for line in paper_runs_page.verdict(runs, paper_runs_page.translator(requested()), curves):
+    pages = compare_page.write(runs, Path(folder), curves=curves, data=data, languages=languages)
+    for line in compare_page.verdict(runs, compare_page.translator(requested()), curves):
         print(line)
     for page in pages:
         print(page)

@@ -11,10 +11,10 @@ from yolograft.analysis.average_precision import IOU_THRESHOLDS, Detections
 from yolograft.analysis.precision_recall import PrecisionRecall, precision_recall
 from yolograft.cli import main
 from yolograft.errors import DataError, GraftError
-from yolograft.report import paper_runs_page
-from yolograft.report.paper_runs import changes, read, read_all
-from yolograft.report.paper_runs_page import translator, verdict
-from yolograft.report.paper_runs_words import TEXTS
+from yolograft.report import compare_page
+from yolograft.report.compare_page import translator, verdict
+from yolograft.report.compare_words import TEXTS
+from yolograft.report.finished_runs import changes, read, read_all
 
 METRICS = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
 OLD = ["epoch", "train/box_loss", *METRICS, "val/box_loss", "lr/pg0"]  # 8.3.0, padded
@@ -147,7 +147,7 @@ def test_names_from_files_are_no_markup_on_the_page(tmp_path):
     text = f"epoch,metrics/mAP50-95(B),{column}\n1,0.1,0.2\n2,0.2,0.3\n"
     runs = read_all([make(tmp_path / "a", (0.1, 0.2), model=f'"{hostile}"', text=text),
                      make(tmp_path / "<b onload=x> $\\x$", (0.1, 0.2), text=text)])
-    (page,) = paper_runs_page.write(runs, tmp_path / "out", languages=["en"])
+    (page,) = compare_page.write(runs, tmp_path / "out", languages=["en"])
     text = page.read_text(encoding="utf-8")
     assert hostile not in text
     assert "<b onload" not in text

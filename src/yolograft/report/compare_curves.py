@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from yolograft.analysis.precision_recall import PrecisionRecall, measure
 from yolograft.errors import DataError
 from yolograft.language import tr
-from yolograft.report.paper_runs import Run
-from yolograft.report.paper_runs_page import data_of
+from yolograft.report.compare_page import data_of
+from yolograft.report.finished_runs import Run
 
 __all__ = ["measure_all"]
 

@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from yolograft.analysis.precision_recall import PrecisionRecall
 from yolograft.report import explain_page
-from yolograft.report.paper_runs import Run, changes
-from yolograft.report.paper_runs_words import TEXTS
+from yolograft.report.compare_words import TEXTS
+from yolograft.report.finished_runs import Run, changes
 from yolograft.report.section import Cell, Drawing, Section, Table
 from yolograft.report.signed import number
 from yolograft.report.style import COLOURS, Drawn, Tips, short, tip
@@ -89,7 +89,7 @@ def _results(runs: Sequence[Run], say: Translator) -> Section:
     columns = [name for name in runs[0].columns if name.startswith("metrics/") and all(name in run.columns for run in runs)]
     first, comparable = _at_best(runs[0], runs[0].metric), len({data_of(run) for run in runs}) == 1
     published = _is_published(runs[0])
-    rows = []
+    rows: list[tuple[str | Cell, ...]] = []
     for run in runs:
         best, own = _at_best(run, run.metric), run.columns.get(run.metric, (math.nan,))
         gap = best - first if run is not runs[0] and comparable else math.nan
@@ -120,8 +120,9 @@ def _changes(runs: Sequence[Run], say: Translator) -> Section:
     found = changes(runs)
     key = "nothing differs" if not found else "seed differs" if list(found) == ["seed"] else \
         "one differs" if len(found) == 1 else "many differ"
-    rows = tuple((Cell(text=name, look="arm"), *(short(value, 60) for value in values)) for name, values in found.items())
-    table = Table(name="arguments", head=(say("argument"), *(run.name for run in runs)), rows=rows,
+    rows: list[tuple[str | Cell, ...]] = [(Cell(text=name, look="arm"), *(short(value, 60) for value in values))
+                                          for name, values in found.items()]
+    table = Table(name="arguments", head=(say("argument"), *(run.name for run in runs)), rows=tuple(rows),
                   left=tuple(range(1, len(runs) + 1)))
     return Section(title=say("What differs"), paragraphs=(say(key, count=len(found)),), tables=(table,) if found else ())
 
