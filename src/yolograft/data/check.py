@@ -246,7 +246,8 @@ def near_note(split: str, other: str, pairs: Sequence[tuple[str, str]], count: i
     """
     examples = "; ".join(tr("{image} and {other}", image=image, other=alike) for image, alike in pairs[:SHOWN])
     return tr("images of {split} that look almost the same as an image of {other}: {count}, such as {examples}. Results "
-              "on such images say little about new ones. Look at them.", count=count, split=split, other=other, examples=examples)
+              "on such images say little about new ones. Look at them.", count=count, split=split, other=other,
+              examples=examples)
 
 
 def _kind_notes(kinds: Counter[str]) -> list[str]:
