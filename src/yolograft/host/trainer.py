@@ -21,11 +21,12 @@ from torch import nn
 from ultralytics.models import yolo
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
-from yolograft import __version__, attach, checkpoint
+from yolograft import __version__, attach, checkpoint, yaml_text
 from yolograft.blocks import plugin
 from yolograft.box_loss import BoxLoss
 from yolograft.errors import HostError, nearest
 from yolograft.fast.acceleration import Acceleration
+from yolograft.fast.modes import check_mode
 from yolograft.host import layer_table, models, run_record, safetensors_file, swaps, unmoved_blocks, used_images
 from yolograft.host.box_loss import patch_box_loss, read_iou
 from yolograft.host.checkpoint_guard import guard
@@ -34,7 +35,7 @@ from yolograft.host.half_precision import say_overflow
 from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.loaded_weights import weights_text
 from yolograft.host.log import warn
-from yolograft.host.mosaic import mosaic_warnings
+from yolograft.host.mosaic import closes_never, mosaic_warnings
 from yolograft.host.transfer import plan_transfer
 from yolograft.language import tr
 from yolograft.modelyaml import table
@@ -80,7 +81,7 @@ class GraftTrainer:
             warn(line)
         record = self.save_dir / run_record.FILE  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
-            self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
+            self.acceleration.mode = _recorded_speed(record)
         for event, callback in (("on_pretrain_routine_end", GraftTrainer._begin_box_loss),
                                 ("on_pretrain_routine_end", self.acceleration.begin),
                                 ("on_train_epoch_start", GraftTrainer._release_box_loss),
@@ -184,7 +185,7 @@ class GraftTrainer:
         return tuple(map(float, getattr(model, "module", model).stride))
 
     def resume_training(self, ckpt: Any) -> None:
-        """Resume as the stock trainer does, with the checkpoint's own box loss."""
+        """Resume as the stock trainer does, with the checkpoint's own box loss, and with Mosaic as without interruption."""
         if ckpt is not None and getattr(self, "resume", False):
             stored = ckpt.get("train_args") or {}
             text_key, mean_key = _RECORDED
@@ -199,7 +200,14 @@ class GraftTrainer:
                 recorded.mean = float(stored[mean_key])
                 if not is_patched:
                     self._patch_box_loss()  # the losses are built after this
-        super().resume_training(ckpt)  # type: ignore[misc]
+        args: Any = self.args  # type: ignore[attr-defined]
+        close_mosaic = args.close_mosaic
+        if closes_never(close_mosaic, self.epochs):  # type: ignore[attr-defined]
+            args.close_mosaic = 0  # 8.3.0 would close Mosaic here, though an uninterrupted training never does
+        try:
+            super().resume_training(ckpt)  # type: ignore[misc]
+        finally:
+            args.close_mosaic = close_mosaic
 
     def save_model(self) -> Any:
         """Save the checkpoints as the stock trainer does, with the box loss among the train arguments."""
@@ -253,6 +261,14 @@ class GraftTrainer:
             self.args.freeze = _freeze_entries(self.model, entries, list(carriers))  # type: ignore[attr-defined]
             LOGGER.info(tr("yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there",
                            freeze=freeze))
+
+
+def _recorded_speed(record: Path) -> str:
+    """Return the speed that the record of an interrupted training names."""
+    content = yaml_text.read(record, error=HostError).value
+    speed = str(content.get("speed", "auto")) if isinstance(content, dict) else "auto"
+    check_mode(speed)
+    return speed
 
 
 _WARNINGS = (("on_pretrain_routine_end", unmoved_blocks.remember_blocks),
