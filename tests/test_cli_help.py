@@ -35,7 +35,7 @@ def accepted(page: Command) -> list[str]:
 
 
 def test_every_command_has_a_description() -> None:
-    kinds = {f"data {kind}" for kind in data._PATHS}
+    kinds = {"study merge", *(f"data {kind}" for kind in data._PATHS)}
     assert set(PAGES) == {*MODES, *COMMANDS, *kinds} - {"data"}
     assert all(f"  {name:<16} " in overview() for name in PAGES)
 

@@ -112,13 +112,13 @@ def test_the_data_yaml_of_a_split_keeps_what_else_the_set_has(steel: Path, tmp_p
 @pytest.mark.filterwarnings("default")
 def test_a_trial_trains_and_validates_on_its_split(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLOGRAFT_THREADS", "1")
-    plan = Plan.of({"model": "yolo11n.yaml", "data": str(tiny_set), "arms": "none", "splits": 2, "epochs": 1, "imgsz": 32,
+    plan = Plan.of({"model": "yolo11n.yaml", "data": str(tiny_set), "arms": "none", "splits": 3, "epochs": 1, "imgsz": 32,
                     "batch": 4, "workers": 0, "device": "cpu", "close_mosaic": 0})
     assert plan.splits is not None
     assert (plan.splits.train, plan.splits.val) == (12, 8)
     loaded: list[str] = []
     names = []
-    for trial in plan.trials():
+    for trial in plan.trials()[:2]:
         folder = tmp_path / str(trial.seed)
         folder.mkdir()
         result = train.train(trial, folder, lambda *_: None)

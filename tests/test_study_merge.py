@@ -187,3 +187,14 @@ def test_an_interrupted_trial_keeps_its_state(halves: tuple[Path, Path, Path], t
     assert len(study_of_other.rows) == 8
     merged = merge([halves[0], other], tmp_path / "again")
     assert (merged.folder / "trials" / trial.key / "checkpoint.json").exists()
+
+
+def test_the_scores_of_the_test_split_stay_and_are_not_two(halves: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    first, second = (copied(folder, tmp_path / folder.name) for folder in halves[:2])
+    (first / "test.json").write_text("{}")
+    merged = merge([first, second], tmp_path / "out")
+    assert (merged.folder / "test.json").read_text() == "{}"
+    (second / "test.json").write_text("[]")
+    with pytest.raises(GraftError, match="both scored"):
+        merge([first, second], tmp_path / "again")
+    assert not (tmp_path / "again").exists()

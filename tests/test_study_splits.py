@@ -127,7 +127,7 @@ def test_a_study_trains_all_arms_on_the_same_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("more", "message"), [
     ({"looks": "5,10"}, "one look"), ({"seeds": "6..10"}, "one look"), ({"race": True, "seeds": 10}, "race=True"),
-    ({"seeds": 6}, "equally many"), ({"splits": 1}, "at least 2"), ({"splits": "many"}, "at least 2"),
+    ({"seeds": 6}, "equally many"), ({"splits": 2}, "at least 3"), ({"splits": "many"}, "at least 3"),
     ({"split_seed": -1}, "whole number"), ({"splits": None, "split_seed": 3}, "needs splits="),
     ({"fraction": 0.5}, "fraction=0.5"), ({"arms": "none; se@8 fraction=0.5"}, "its own fraction"),
     ({"arms": "none; se@8 data=copper"}, "its own data"), ({"data": "steel,copper"}, "several data sets")])

@@ -50,6 +50,7 @@ LAYER_TABLE = "host/layer_table.py"
 LABEL_CACHE = "host/label_cache.py"
 LOG = "host/log.py"
 MODELS = "host/models.py"
+MODEL_SIZE = "host/model_size.py"
 MODEL_NAMES = "host/model_names.py"
 MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
@@ -60,6 +61,7 @@ BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
 UNASKED = "host/unasked.py"
+PACK = "host/pack.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RESPLIT = "runner/resplit.py"
 RUNTIMES = "analysis/runtimes.py"
@@ -192,7 +194,7 @@ INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
         name="ultralytics:__version__", kind="relied on",
-        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT, HEATMAP_FOLDER),
+        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, PACK, HEATMAP_FOLDER),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
@@ -285,7 +287,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_scale", kind="relied on", files=(CATALOG,),
         why="It reads the scale (n, s, m, l, x) off a file name.", breaks="The linter assumes another scale."),
     Internal(
-        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT, MODEL_YAML),
+        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT, MODEL_YAML, SAFETENSORS),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
         name="ultralytics.nn.tasks:parse_model", kind="patched", files=(MODULE_ROWS,), parameters=("d", "ch", "verbose"),
@@ -308,7 +310,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="`parse_model` does not scale the width of this row, so that it can give any number of channels.",
         breaks="A model YAML whose rows name modules of the user cannot be built."),
     Internal(
-        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD, LAYER_TABLE),
+        name="ultralytics.nn.tasks:parse_model", kind="relied on",
+        files=(CATALOG, LOAD, TABLE, BUILD, LAYER_TABLE, MODEL_SIZE),
         source=('for i, (f, n, m, args) in enumerate(d["backbone"] + d["head"])', "globals()[m]",
                 "c2 = make_divisible(min(c2, max_channels) * width, 8)", 'LOGGER.info(f"{i:>3}{'),
         why="It looks up the module of every row by name, and scales widths by one rule, which the row table repeats. It "
@@ -316,12 +319,21 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="The linter reports wrong channels, stock code could build the host without its graft, or the layer table "
                "does not show the blocks."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES, BUILD),
+        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES, BUILD, MODEL_SIZE),
         source=("for m in", "m.f", "m.i"),
         why="A row's `f` names the rows that it reads, and `i` its own number.",
         breaks="Sites such as `p3` resolve to the wrong rows."),
 
     # Opening checkpoints
+    Internal(
+        name="ultralytics.nn.tasks:SAFE_LOAD", kind="patched", files=(CHECKPOINT_GUARD,), since="8.4.90",
+        why="ULTRALYTICS_SAFE_LOAD=1 sets it: only classes of Ultralytics are opened then. A checkpoint of ours has "
+            "passed our own check.",
+        breaks="Grafted checkpoints do not open with ULTRALYTICS_SAFE_LOAD=1."),
+    Internal(
+        name="ultralytics.cfg:TASKS", kind="relied on", files=(SAFETENSORS,),
+        why="It lists the tasks that the metadata of a safetensors file may name.",
+        breaks="A file of a new task is refused."),
     Internal(
         name="ultralytics.nn.tasks:torch_safe_load", kind="patched", files=(CHECKPOINT_GUARD,), parameters=("weight",),
         source=("check_requirements(e.name)",),
@@ -971,16 +983,17 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A seeded context seeds the GPU too."),
     Internal(
         name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden",
-        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION), source=("_should_skip_dynamo",),
+        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION, MODEL_SIZE), source=("_should_skip_dynamo",),
         why="It counts and records operators as they run.", breaks="FLOPs cannot be counted; `fold` fails."),
     Internal(
-        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH, OPERATOR_GRAPH, HALF_PRECISION),
+        name="torch.utils._pytree:tree_leaves", kind="relied on",
+        files=(BENCH, OPERATOR_GRAPH, HALF_PRECISION, MODEL_SIZE),
         why="It lists the tensors in nested arguments.", breaks="`bench` cannot measure memory; `fold` fails."),
     Internal(
         name="torch.utils._pytree:tree_map", kind="relied on", files=(OPERATOR_GRAPH,), parameters=("func", "tree"),
         why="It replaces the tensors in nested arguments by their names.", breaks="`fold` fails."),
     Internal(
-        name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE,),
+        name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE, MODEL_SIZE),
         why="It has the formula of FLOPs of every operator.", breaks="FLOPs cannot be counted."),
     Internal(
         name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,),

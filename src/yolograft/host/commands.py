@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from ultralytics.cfg import TASK2DATA, TASK2MODEL, _handle_deprecation, get_cfg, smart_value
 from ultralytics.engine import model as engine_model
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, WEIGHTS_DIR
@@ -203,10 +202,7 @@ def _read_cfg(mode: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments with those of the `cfg` file, or with it as the model if it is a model YAML, as in YOLOv5."""
     name = arguments["cfg"]
     rest = {key: value for key, value in arguments.items() if key != "cfg"}
-    try:
-        content = yaml.safe_load(Path(name).read_text(encoding="utf-8")) if Path(name).is_file() else {"backbone": []}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise HostError(tr("cfg={name} cannot be read: {error}", name=name, error=error)) from error
+    content = yaml_text.read(name, error=HostError).value if Path(name).is_file() else {"backbone": []}
     if not isinstance(content, dict):
         raise HostError(tr("cfg={name} has no lines such as 'epochs: 100'.", name=name))
     if "backbone" not in content and "head" not in content:

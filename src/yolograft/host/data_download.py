@@ -20,6 +20,7 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import DATASETS_DIR
 
 from yolograft import yaml_text
+from yolograft.data.values import check_values
 from yolograft.errors import DataError
 from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
@@ -37,18 +38,21 @@ def allow_download() -> None:
 
 
 def check_download(data: Any, split: str | None = None) -> None:
-    """Raise `DataError` if Ultralytics would run or download what the `download:` key of a user's data YAML says.
+    """Raise `DataError` if a user's data YAML has a wrong value, or a `download:` key that Ultralytics would run.
 
     Args:
         data: the path of a data YAML, or a value that is none, which is accepted.
         split: the split that is needed; None is the one that Ultralytics checks.
     """
+    found = [*_files(data, set())]  # read with permission as well: Ultralytics reads the files after this
+    for file, content in found:
+        check_values(file, content)
     if os.environ.get(ALLOW, "").lower() in ("1", "true"):
         return
     if isinstance(data, str) and _is_address(data) and data.lower().endswith((".yaml", ".yml")):
         raise DataError(tr("data={file} is an address. A data YAML can have code that Ultralytics runs. Download it, read "
                            "it, and name the file, or add allow_download=True if you trust it.", file=data))
-    for file, content in _files(data, set()):
+    for file, content in found:
         script = content.get("download") if isinstance(content, dict) else None
         if not script or _has_images(file, split):
             continue

@@ -21,11 +21,12 @@ from torch import nn
 from ultralytics.models import yolo
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
-from yolograft import __version__, attach, checkpoint
+from yolograft import __version__, attach, checkpoint, yaml_text
 from yolograft.blocks import plugin
 from yolograft.box_loss import BoxLoss
 from yolograft.errors import HostError, nearest
 from yolograft.fast.acceleration import Acceleration
+from yolograft.fast.modes import check_mode
 from yolograft.host import layer_table, models, safetensors_file, swaps
 from yolograft.host.box_loss import patch_box_loss, read_iou
 from yolograft.host.checkpoint_guard import guard
@@ -78,7 +79,7 @@ class GraftTrainer:
             warn(line)
         record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
-            self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
+            self.acceleration.mode = _recorded_speed(record)
         for event, callback in (("on_pretrain_routine_end", GraftTrainer._begin_box_loss),
                                 ("on_pretrain_routine_end", self.acceleration.begin),
                                 ("on_train_epoch_start", GraftTrainer._release_box_loss),
@@ -243,6 +244,14 @@ class GraftTrainer:
             self.args.freeze = _freeze_entries(self.model, entries, list(carriers))  # type: ignore[attr-defined]
             LOGGER.info(tr("yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there",
                            freeze=freeze))
+
+
+def _recorded_speed(record: Path) -> str:
+    """Return the speed that the record of an interrupted training names."""
+    content = yaml_text.read(record, error=HostError).value
+    speed = str(content.get("speed", "auto")) if isinstance(content, dict) else "auto"
+    check_mode(speed)
+    return speed
 
 
 def _starts_processes(trainer: Any) -> bool:

@@ -143,7 +143,8 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
         captions={name: (caption if drawn else missing)(name, summary, say) for name, drawn in figures.items()},
         protocol=protocol(summary, say), duration=partial(_duration, say), joint="" if say.language == "zh" else " ",
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
-        p_note="race_note" if plan.race else "p_note", spoken=lambda verdict: spoken(verdict, say),
+        p_note="race_note" if plan.race else "splits_note" if plan.splits else "p_note",
+        spoken=lambda verdict: spoken(verdict, say),
         costs=[name for name in _COSTS if any(name in row.costs for row in summary.rows)],
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
         seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
@@ -206,7 +207,7 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     """Return the notes below the table: (kind, text), where the kind is "plain" or "warn"."""
     plan, texts = summary.study.plan, []
     need = seeds_to_resolve()
-    if len(plan.seeds) < need:
+    if len(plan.seeds) < need and plan.splits is None:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
     with speaking(say.language):
         texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]

@@ -29,6 +29,8 @@ from ultralytics.utils.torch_utils import init_seeds
 from yolograft import attach, threads
 from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
+from yolograft.host.pickle_check import check_pickle
+from yolograft.host.pickled import open_pickle
 from yolograft.host.trainer import grafted_trainer
 from yolograft.language import tr
 from yolograft.runner import controls
@@ -260,12 +262,22 @@ class TrialTrainer:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return the state of an interrupted run in a folder, or None if there is none that this version can resume."""
+    """Return the state of an interrupted run in a folder, or None if there is none that this version can resume.
+
+    Raises:
+        HostError: the file names or calls something that no state has, so that it could run code.
+    """
     file = folder / STATE
     if not file.exists():
         return None
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
-    if state.get("format") == _FORMAT:
+    try:
+        opened = open_pickle(file, tensors=False)
+    except HostError as error:
+        LOGGER.warning(tr("yolograft: {problem} The trial starts from the beginning.", problem=error))
+        return None
+    check_pickle(file, opened)  # a study's folder can come from another person
+    state: Any = torch.load(file, map_location="cpu", weights_only=False)
+    if isinstance(state, dict) and state.get("format") == _FORMAT:
         return state
     LOGGER.warning(tr("yolograft: {file} was written by another version of yolograft. The trial starts from the "
                       "beginning.", file=file))

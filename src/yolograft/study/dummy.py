@@ -131,9 +131,9 @@ def find_yaml(name: str) -> Path | None:
 
 def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any], control: str = "") -> tuple[str, list[str]]:
     """Return the graft with all settings, and a sentence for the user; raises `DataError` for a YAML without rows."""
-    import yaml  # a worker does without it
+    from yolograft import yaml_text  # a worker does without it
 
-    content = yaml.safe_load(text)
+    content = yaml_text.parse(text, file)
     if not isinstance(content, dict) or not content.get("backbone") or not content.get("head"):
         raise DataError(tr("model={path} is no model YAML: expected backbone and head rows.", path=file))
     return spell(graft), []

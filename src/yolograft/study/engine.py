@@ -19,16 +19,16 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
+from yolograft import yaml_text
 from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.study import register, statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
 from yolograft.study.plan import Plan
 from yolograft.study.storage import HEARTBEAT, Row, Storage
-from yolograft.study.study import Study
+from yolograft.study.study import Study, read_recorded
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
 from yolograft.study.verdict import ALPHA, MARGIN, Word
 
@@ -145,15 +145,18 @@ def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
     rows = storage.rows()
     if not storage.shared:
         file = folder / "plan.yaml"
-        earlier = take_looks(Plan.read(file, recorded=True), folder, rows)
+        recorded = read_recorded(file, storage)
+        earlier = take_looks(recorded, folder, rows)
         plan = merged_plan(earlier, plan, tr("The folder '{folder}'", folder=folder))
         plan.write(file)
+        with storage.locked() as connection:
+            storage.write_plan(connection, plan.text())
         return plan
     with storage.locked() as connection:
         plan = begin(plan, folder)
         text = storage.plan(connection)
         if text is not None:
-            earlier = take_looks(Plan.recorded(yaml.safe_load(text)), folder, rows)
+            earlier = take_looks(Plan.recorded(yaml_text.parse(text, folder / "plan.yaml")), folder, rows)
             plan = merged_plan(earlier, plan, tr("The storage of '{folder}'", folder=folder))
         storage.write_plan(connection, plan.text())
         plan.write(folder / "plan.yaml")  # before the lock is released, since machines can share the folder

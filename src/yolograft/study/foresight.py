@@ -53,6 +53,8 @@ def foresee(plan: Plan, verdicts: Sequence[Verdict] = ()) -> Foresight:
         spread, pairs = PUBLISHED, 0
     arms, seeds = max(1, (len(plan.arms) - 1) * len(plan.parts)), len(plan.seeds)
     if plan.splits is not None:
+        if not pairs:  # the published one is of single trainings, and the seeds of a split are averaged
+            spread *= math.sqrt(plan.splits.count / seeds)
         return Foresight(spread=spread, pairs=pairs,
                          detectable=splits.detectable(spread, plan.splits, arms=arms, alpha=plan.alpha),
                          excludable=splits.excludable(spread, plan.splits, arms=arms, alpha=plan.alpha),

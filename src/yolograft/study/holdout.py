@@ -21,9 +21,9 @@ from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, read_json, write_json
 from yolograft.study.verdict import Verdict, judge
 
-__all__ = ["Holdout", "check", "read", "score"]
+__all__ = ["SCORES", "Holdout", "check", "read", "score"]
 
-_FILE = "test.json"
+SCORES = "test.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Holdout:
 
 def read(study: Study) -> Holdout | None:
     """Return the stored scores, or None if the test split has not been scored."""
-    file = study.folder / _FILE
+    file = study.folder / SCORES
     if not file.is_file():
         return None
     raw = json.loads(file.read_text(encoding="utf-8"))
@@ -93,7 +93,7 @@ def score(study: Study) -> Holdout:
                    for name in (baseline, arm)}
     holdout = Holdout(arm=arm, among=len(candidates), metric=metric, baseline=baseline, scores=test_scores)
     text = json.dumps(asdict(holdout))
-    atomic_write(study.folder / _FILE, lambda part: part.write_text(text, encoding="utf-8"))
+    atomic_write(study.folder / SCORES, lambda part: part.write_text(text, encoding="utf-8"))
     return holdout
 
 
@@ -110,7 +110,7 @@ def _score_trial(study: Study, arm: str, seed: int, metric: str) -> float:
         process.wait()
     finally:
         end(process)  # the process has its own session, so Ctrl-C does not reach it
-    result = read_json(Result, folder / _FILE)
+    result = read_json(Result, folder / SCORES)
     if result is None:
         failure = read_json(Failure, folder / "failure.json")
         why = failure.reason if failure else f"see {folder / 'log.txt'}"

@@ -155,7 +155,7 @@ def measure(study: Study) -> Latency:
     if not hasattr(host, "time_networks"):
         raise GraftError(tr("The host {host} does not measure latency.", host=plan.host))
     groups, by_name = equal_networks(plan), {arm.name: arm for arm in plan.arms}
-    trials: list[Trial] = [plan.trial(by_name[names[0]], plan.seeds[0]) for names in groups]
+    trials: list[Trial] = [plan.parts[0].trial(by_name[names[0]], plan.seeds[0]) for names in groups]
     turns, facts = host.time_networks(trials)
     found = Latency(protocol=Protocol(**facts), networks=tuple(
         Timed(arms=names, ms=tuple(round(1000 * turn[place], 4) for turn in turns)) for place, names in enumerate(groups)))

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from yolograft.errors import DataError, GraftError
 from yolograft.language import tr
 from yolograft.study.engine import merged_plan, take_looks
+from yolograft.study.holdout import SCORES
 from yolograft.study.plan import Plan
 from yolograft.study.statistics import seeds_to_resolve
 from yolograft.study.storage import Storage
@@ -67,9 +68,12 @@ def merge(sources: Sequence[str | Path], out: str | Path) -> Study:
     found = [_read(Path(source)) for source in sources]
     plan = _common_plan(found)
     chosen = _choose(found, plan)
+    tested = _test_scores(found)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _made(folder) as part:
         _write(part, folder, plan, chosen)
+        if tested is not None:
+            shutil.copyfile(tested, part / tested.name)
     with closing(Storage(folder)) as storage:
         plan = take_looks(plan, folder, storage.rows())
         plan.write(folder / "plan.yaml")
@@ -206,6 +210,16 @@ def _choose(sources: Sequence[_Source], plan: Plan) -> dict[tuple[str, int], _So
         if having:
             chosen[which] = having[0]
     return chosen
+
+
+def _test_scores(sources: Sequence[_Source]) -> Path | None:
+    """Return the file of the scores on the held-out test split, which is scored once; raises `GraftError` if two differ."""
+    files = [source.where / SCORES for source in sources if (source.where / SCORES).is_file()]
+    for other in files[1:]:
+        if other.read_bytes() != files[0].read_bytes():
+            raise GraftError(tr("'{one}' and '{other}' have both scored the held-out test split, with different scores. It "
+                                "is scored once, so these studies cannot be merged.", one=files[0], other=other))
+    return files[0] if files else None
 
 
 def _compare(one: _Source, other: _Source, which: tuple[str, int]) -> None:

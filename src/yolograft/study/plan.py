@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import yaml
 
-from yolograft import __version__
+from yolograft import __version__, yaml_text
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.language import tr
 from yolograft.study.arms import Arm, parse_arms, raise_all, read_value
 from yolograft.study.data_sets import check_arms, check_sets, join, labels, part_of, read_data
 from yolograft.study.model_yaml import ModelYaml, digest, read_yaml, recorded_yamls
+from yolograft.study.plan_record import MAX_SEEDS, check_fields
 from yolograft.study.race import seeds_to_race
 from yolograft.study.resplit import check_splits, measured, read_splits
 from yolograft.study.sequential import Look, spend
@@ -141,6 +142,7 @@ class Plan:
 
     @classmethod
     def _parse(cls, words: Mapping[str, Any], *, recorded: bool) -> Plan:
+        check_fields(words)
         study_keys = {key: value for key, value in words.items() if key in _STUDY_KEYS}
         settings = train_arguments(words, recorded=recorded)
         for needed, example in (("data", "data=NEU-DET.yaml"), ("model", "model=yolo11n.pt")):
@@ -302,7 +304,14 @@ class Plan:
         return tuple(part.trial(arm, seed) for seed in self.seeds for part in self.parts for arm in self.arms)
 
     def trial(self, arm: Arm, seed: int) -> Trial:
-        """Return the trial of one arm with one seed."""
+        """Return the trial of one arm with one seed; raises `DataError` if the plan's record lacks the arm."""
+        for key, known in (("spelled", self.spelled), ("fingerprints", self.fingerprints)):
+            if arm.name not in known:
+                raise DataError(tr("The plan's record has no arm '{arm}' under `{key}`. Was it changed by hand? Undo the "
+                                   "edit, or start a new study.", arm=arm.name, key=key))
+        if arm.yaml and arm.yaml not in self.yamls:
+            raise DataError(tr("The plan's record has no arm '{arm}' under `{key}`. Was it changed by hand? Undo the "
+                               "edit, or start a new study.", arm=arm.yaml, key="yamls"))
         settings = {key: _plain(value) for key, value in {**self.settings, **arm.settings}.items()}
         if self.splits is not None:
             settings["split"] = {"number": self.seeds.index(seed) % self.splits.count, "seed": self.splits.seed}
@@ -332,13 +341,12 @@ class Plan:
 def read_words(path: Path) -> dict[str, Any]:
     """Read the keys and values of a plan file; raises `DataError` if it is missing or no YAML mapping."""
     try:
-        words = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(tr("The plan '{path}' does not exist.", path=path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(tr("The plan '{path}' cannot be read: {error}", path=path, error=error)) from None
-    except yaml.YAMLError as error:
-        raise DataError(tr("The plan '{path}' is not YAML: {error}", path=path, error=error)) from None
+    words = yaml_text.parse(text, path)
     if not isinstance(words, dict):
         raise DataError(tr("The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: none; se@8'.",
                            path=path))
@@ -436,6 +444,8 @@ def _numbers(value: Any) -> Any:
     """Parse `6..12`, a list with commas, or one value."""
     raw = read_value(value) if isinstance(value, str) else value
     if isinstance(raw, str) and (span := _SPAN.fullmatch(raw.strip())):
+        if not all(len(one) < 10 and int(one) <= MAX_SEEDS for one in span.groups()):
+            return raw  # which is no list of numbers
         return list(range(int(span[1]), int(span[2]) + 1))
     if isinstance(raw, str):
         return [read_value(piece) for piece in raw.split(",")]
@@ -449,7 +459,7 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
             raise SpecError(tr("seeds={seeds} is a look after each of these numbers of seeds: leave out looks=, or write "
                                "seeds={last}.", seeds=seeds, last=seeds.split("..")[-1]))
         spanned = _numbers(seeds)
-        if not spanned:
+        if not isinstance(spanned, list) or not spanned:
             raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
                                value=seeds))
         looks, seeds = spanned, spanned[-1]
@@ -469,7 +479,7 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
 def _seeds(value: Any) -> tuple[int, ...]:
     """Parse a number of seeds (6 means 0 to 5) or a list of seeds."""
     raw: Any = _numbers(value)
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if isinstance(raw, int) and not isinstance(raw, bool) and raw <= MAX_SEEDS:
         raw = list(range(raw))
     whole: bool = isinstance(raw, list) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
     if not whole or not raw or len(set(raw)) < len(raw):

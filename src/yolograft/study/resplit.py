@@ -31,8 +31,8 @@ def read_splits(count: Any, seed: Any, sizes: Any = None) -> Splits | None:
             raise SpecError(tr("split_seed={seed} is the seed of the splits: it needs splits=, such as splits=5.",
                                seed=seed))
         return None
-    if type(count) is not int or count < 2:
-        raise SpecError(tr("splits={value} must be a whole number of at least 2, such as splits=5.", value=count))
+    if type(count) is not int or count < 3:  # with two, one number would be the whole estimate of the spread
+        raise SpecError(tr("splits={value} must be a whole number of at least 3, such as splits=5.", value=count))
     seed = 0 if seed is None else seed
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise SpecError(tr("split_seed={value} must be a whole number, such as split_seed=0.", value=seed))

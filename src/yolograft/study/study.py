@@ -9,17 +9,17 @@ from pathlib import Path
 from statistics import mean
 from typing import TypeVar
 
-import yaml
-
+from yolograft import yaml_text
 from yolograft.language import tr
 from yolograft.study import race, statistics
-from yolograft.study.plan import Plan
+from yolograft.study.plan import Plan, read_words
+from yolograft.study.plan_record import check_fixed
 from yolograft.study.sequential import Look
 from yolograft.study.storage import Row, Storage
 from yolograft.study.trial import Result, Trial
 from yolograft.study.verdict import Verdict, Word, completed, judge_sets
 
-__all__ = ["Study", "named_trials"]
+__all__ = ["Study", "named_trials", "read_recorded"]
 
 _K = TypeVar("_K", str, tuple[str, int])
 _V = TypeVar("_V")
@@ -27,7 +27,9 @@ _V = TypeVar("_V")
 
 def _named(key: _K, dataset: str) -> _K:
     """Return an arm, or an arm and a seed, with the data set in the arm's name."""
-    return f"{key} [{dataset}]" if isinstance(key, str) else (f"{key[0]} [{dataset}]", key[1])
+    if isinstance(key, str):
+        return f"{key} [{dataset}]"
+    return f"{key[0]} [{dataset}]", key[1]
 
 
 def named_trials(plan: Plan) -> dict[tuple[str, int], Trial]:
@@ -35,6 +37,24 @@ def named_trials(plan: Plan) -> dict[tuple[str, int], Trial]:
     if len(plan.parts) < 2:
         return {(trial.arm, trial.seed): trial for trial in plan.trials()}
     return {_named((trial.arm, trial.seed), part.dataset): trial for part in plan.parts for trial in part.trials()}
+
+
+def read_recorded(file: Path, storage: Storage) -> Plan:
+    """Return the recorded plan of a study.
+
+    On a server, the record includes what other machines have added. In a folder, it is the file, which a person can edit:
+    what was fixed at the start must be as the data base has it. Studies of version 0.1.0 have no plan there.
+
+    Raises:
+        GraftError: there is no plan, or a value of it was changed or cannot be used.
+    """
+    text = storage.plan()
+    if text is not None and storage.shared:
+        return Plan.recorded(yaml_text.parse(text, file))
+    words = read_words(file)
+    if text is not None:
+        check_fixed(words, yaml_text.parse(text, file), file)
+    return Plan.recorded(words)
 
 
 @dataclass(frozen=True)
@@ -75,9 +95,7 @@ class Study:
         folder = Path(folder)
         opened = Storage(folder, storage)
         try:
-            text = opened.plan() if opened.shared else None  # includes what other machines have added
-            plan = Plan.read(folder / "plan.yaml", recorded=True) if text is None else Plan.recorded(yaml.safe_load(text))
-            return cls(folder, plan, tuple(opened.rows()))
+            return cls(folder, read_recorded(folder / "plan.yaml", opened), tuple(opened.rows()))
         finally:
             opened.close()
 

@@ -129,8 +129,8 @@ class Host(Protocol):
     the text in `trial.yaml`. A host with `split_sizes(settings)`, which returns how many images a new split trains and
     validates on, can study several splits: `trial.settings["split"]` then has the `number` and the `seed` of the split. A
     host with `time_networks(trials)` measures latency: it returns the seconds of each trial's network in each turn, as a
-    list of turns, and the fields of `study.latency.Protocol`. `train` and `test` run in their own process, which imports the
-    module by name. The other functions should be fast.
+    list of turns, and the fields of `study.latency.Protocol`. `train` and `test` run in their own process, which imports
+    the module by name. The other functions should be fast.
     """
 
     def train(self, trial: Trial, folder: Path, report: Report) -> Result | Mapping[str, Any]:

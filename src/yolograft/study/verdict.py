@@ -99,8 +99,9 @@ class Verdict:
     def spread(self) -> float:
         """The standard deviation of the paired differences; with splits, of their means over the seeds of a split."""
         if self.splits is not None:
-            found = resampled.means(np.array([list(self.differences.values())]), self.splits) if not self.failed else None
-            return float(found.std(ddof=1)) if found is not None else float("nan")
+            if self.seeds != self.look:  # with a missing pair, the seeds of each split are not known here
+                return float("nan")
+            return float(resampled.means(np.array([list(self.differences.values())]), self.splits).std(ddof=1))
         return float(np.std(list(self.differences.values()), ddof=1)) if self.seeds > 1 else float("nan")
 
     @property
