@@ -27,6 +27,7 @@ from yolograft.cli import (
     modes,
     screen,
     study,
+    system_errors,
     yamls,
 )
 from yolograft.cli.arguments import UsageError, parse_bool
@@ -94,6 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe ended first, as in `yolograft sites ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError, RuntimeError) as error:  # of the system; after the errors above, which are subclasses
+        reason = system_errors.explain(error)
+        if reason is None:
+            raise
+        print(f"yolograft: {reason}", file=sys.stderr)
+        return 2
 
 
 def _run(words: list[str]) -> int:

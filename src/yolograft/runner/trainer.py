@@ -14,6 +14,7 @@ after each epoch. Importing Ultralytics sets OMP_NUM_THREADS=1, and its `select_
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -264,7 +265,13 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     file = folder / STATE
     if not file.exists():
         return None
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        file.replace(file.with_name(f"{file.name}.damaged"))
+        LOGGER.warning(tr("yolograft: {file} is damaged ({error}). The trial starts from the beginning; the damaged file "
+                          "is kept as {name}.damaged.", file=file, error=str(error)[:200], name=file.name))
+        return None
     if state.get("format") == _FORMAT:
         return state
     LOGGER.warning(tr("yolograft: {file} was written by another version of yolograft. The trial starts from the "

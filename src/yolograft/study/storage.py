@@ -110,7 +110,7 @@ class Storage:
         self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name can have ? or %
         self._where = _without_password(url) if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._translated_errors():
+        with self._translated_errors(reading=True):
             options: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": _LOCK_TIMEOUT}}}
             if self.shared:
                 options = {"engine_kwargs": {"pool_pre_ping": True},
@@ -163,7 +163,7 @@ class Storage:
 
     def rows(self) -> list[Row]:
         """Return every attempt, oldest first."""
-        with self._translated_errors():
+        with self._translated_errors(reading=True):
             lost = set(self._rdb._get_stale_trial_ids(self._study)) if self.shared else ()
             with self._rdb.engine.connect() as connection:
                 found = self._rows(connection)
@@ -198,7 +198,7 @@ class Storage:
     def plan(self, connection: Connection | None = None) -> str | None:
         """Return the text that `write_plan` stored, or None; read in the transaction `connection` if there is one."""
         if connection is None:
-            with self._translated_errors(), self._rdb.engine.connect() as opened:
+            with self._translated_errors(reading=True), self._rdb.engine.connect() as opened:
                 return self.plan(opened)
         table = StudyUserAttributeModel.__table__
         found = connection.execute(select(table.c.key, table.c.value_json).where(self._is_plan())).all()
@@ -226,8 +226,9 @@ class Storage:
             with self._translated_errors(), _hidden_warnings():
                 fail_stale_trials(optuna.load_study(study_name=self.folder.name, storage=self._rdb))
         with self.locked() as connection:
-            settled = {row.key for row in self._rows(connection)
-                       if row.state != "failed" or (row.reason and not retry)}
+            with self._translated_errors(reading=True):
+                rows = self._rows(connection)
+            settled = {row.key for row in rows if row.state != "failed" or (row.reason and not retry)}
             new = {trial.key: trial for trial in trials if trial.key not in settled}
             self._insert(connection, new.values())
         return self.rows()
@@ -303,15 +304,18 @@ class Storage:
         self._rdb.engine.dispose()
 
     @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
+    def _translated_errors(self, *, reading: bool = False) -> Iterator[None]:
+        """Turn the errors of a data base into `GraftError`, with `reading` those of values that cannot be read as well."""
         try:
             yield
         except GraftError:
             raise
         except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError, RuntimeError) as error:
             raise self._explain(error) from error
-        except (ValueError, TypeError, LookupError, AttributeError, StopIteration) as error:
-            # a value that cannot be read: JSON, a date, a state, or a field of a result
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            if not reading:
+                raise
+            # JSON, a date, a state or a field of a result
             raise self._damaged(f"{type(error).__name__}: {error}") from error
 
     def _explain(self, error: Exception) -> GraftError:
