@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from yolograft.atomic import atomic_write
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Argument, Command
 from yolograft.cli.models import load_own_blocks, swap_argument
@@ -77,8 +78,12 @@ def write_yaml(words: Sequence[str]) -> int:
         print(text, end="")
         return 0
     try:
-        with to.open("x", encoding="utf-8") as file:
-            file.write(text)
+        to.open("x").close()  # raises an error if the file exists, so that it is never replaced
+        try:
+            atomic_write(to, lambda part: part.write_text(text, encoding="utf-8"))
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise UsageError(tr("to={file} cannot be written: {reason}.", file=to, reason=error.strerror)) from error
     what = ", ".join(arguments[key] for key in ("swap", "graft") if key in arguments)

@@ -181,7 +181,7 @@ class TrialTrainer:
         trainer.start_epoch = state["epoch"] + 1
         trainer.scheduler.last_epoch = trainer.start_epoch - 1
         trainer.last_step = state["stepped"]
-        trainer.csv.write_text(state["csv"])
+        atomic_write(trainer.csv, lambda part: part.write_text(state["csv"]))
         if trainer.box_loss is not None:
             trainer.box_loss.mean = state["box_loss_mean"]
         if state["loss_updates"] is not None:  # YOLO26's loss changes its weights after each epoch
