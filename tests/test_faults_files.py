@@ -22,11 +22,11 @@ from torch import nn
 from yolograft import checkpoint, cli
 from yolograft.analysis import fold
 from yolograft.cli import main
-from yolograft.cli.system_errors import explain
 from yolograft.data import steel, voc
 from yolograft.errors import GraftError
 from yolograft.report import write
 from yolograft.study import run
+from yolograft.system_errors import explain
 
 SOURCE = str(Path(__file__).resolve().parents[1] / "src")
 
@@ -64,7 +64,7 @@ def test_a_full_disk_at_every_write_of_a_conversion_keeps_the_old_set(tmp_path):
 
 
 def test_a_full_disk_at_every_write_of_the_steel_set_keeps_the_old_set(tmp_path):
-    steel.write(tmp_path / "set", images=12, size=64)
+    steel.write(tmp_path / "set", images=30, size=64)
     before = contents(tmp_path)
 
     def check(error):
@@ -72,8 +72,8 @@ def test_a_full_disk_at_every_write_of_the_steel_set_keeps_the_old_set(tmp_path)
         assert contents(tmp_path) == before
         assert visible(tmp_path) == ["set"]
 
-    assert at_every_write(tmp_path, lambda: steel.write(tmp_path / "set", images=12, size=64, seed=1, overwrite=True),
-                          check) > 24
+    assert at_every_write(tmp_path, lambda: steel.write(tmp_path / "set", images=30, size=64, seed=1, overwrite=True),
+                          check) > 60
 
 
 def killed(code, seconds, *arguments):
@@ -89,13 +89,13 @@ def killed(code, seconds, *arguments):
 
 
 def test_a_killed_conversion_leaves_the_old_set_or_the_new_one(tmp_path):
-    steel.write(tmp_path / "set", images=12, size=64)
+    steel.write(tmp_path / "set", images=30, size=64)
     before = contents(tmp_path / "set")
     code = ("import sys; from yolograft.data import steel; print(flush=True)\n"
             "steel.write(sys.argv[1], images=2000, size=96, seed=1, overwrite=True)")
     assert killed(code, 0.3, tmp_path / "set")
     assert contents(tmp_path / "set") == before
-    steel.write(tmp_path / "set", images=12, size=64, overwrite=True)
+    steel.write(tmp_path / "set", images=30, size=64, overwrite=True)
     assert contents(tmp_path / "set") == before, "the next conversion works"
 
 
@@ -107,10 +107,11 @@ def study(tmp_path_factory):
 
 @pytest.mark.parametrize("part", [0.0, 0.4, 0.99])
 def test_a_full_disk_while_a_report_is_written_leaves_whole_files(study, tmp_path, part):
+    write(study, tmp_path / "report")
+    before = contents(tmp_path)
     counting = FailingDisk(tmp_path)
     with counting.injected():
         write(study, tmp_path / "report")
-    before = contents(tmp_path)
     disk = FailingDisk(tmp_path, int(part * counting.count), then=True)
     with disk.injected(), pytest.raises(GraftError, match="No space left"):
         write(study, tmp_path / "report")
@@ -217,11 +218,10 @@ def test_another_error_keeps_its_traceback(monkeypatch, error):
         main(["sites", "model=yolo11n.yaml"])
 
 
-@pytest.mark.parametrize("size", [0, 60, 200])
+@pytest.mark.parametrize("size", [0, 60])
 def test_a_truncated_image_is_named_by_the_check(tmp_path, capsys, size):
-    data = steel.write(tmp_path / "set", images=12, size=64)
+    data = steel.write(tmp_path / "set", images=30, size=64)
     image = next((tmp_path / "set" / "images" / "train").glob("*.png"))
     image.write_bytes(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8) + 7)[1].tobytes()[:size])
-    if size < 150:
-        assert main(["data", "check", str(data)]) == 1
-        assert image.name in capsys.readouterr().out
+    assert main(["data", "check", str(data)]) == 1
+    assert image.name in capsys.readouterr().out

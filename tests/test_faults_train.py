@@ -77,6 +77,7 @@ def test_a_training_stops_with_a_sentence_and_goes_on(train_words, tiny_set, tmp
     printed = capsys.readouterr().err
     assert "was removed while the command ran" in printed
     assert "3.png" in printed
+    assert f"yolograft train resume=True model={tmp_path / 'a' / 'weights' / 'last.pt'}" in printed
     weights = tmp_path / "a" / "weights"
     assert replaced.count("last.pt") == 1
     assert {"last.pt", "best.pt", "epoch0.pt"} <= set(replaced)

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from yolograft import __version__
+from yolograft import __version__, system_errors
 from yolograft.cli import (
     adopt,
     completion,
@@ -27,7 +27,6 @@ from yolograft.cli import (
     modes,
     screen,
     study,
-    system_errors,
     yamls,
 )
 from yolograft.cli.arguments import UsageError, parse_bool
