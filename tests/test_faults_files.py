@@ -73,7 +73,7 @@ def test_a_full_disk_at_every_write_of_the_steel_set_keeps_the_old_set(tmp_path)
         assert visible(tmp_path) == ["set"]
 
     assert at_every_write(tmp_path, lambda: steel.write(tmp_path / "set", images=30, size=64, seed=1, overwrite=True),
-                          check) > 60
+                          check, every=9) > 6
 
 
 def killed(code, seconds, *arguments):

@@ -16,6 +16,7 @@ from faults import at_every_write
 from yolograft import YOLO
 from yolograft.cli import main
 from yolograft.host.checkpoint_files import CheckpointPath, atomic_save
+from yolograft.runner.trainer import STATE, read_state
 from yolograft.study.trial import DivergedError
 from yolograft.study.worker import _reporter
 
@@ -111,6 +112,17 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path, capsys, part, words):
     (tmp_path / "cut.pt").write_bytes(content[: int(part * len(content))])
     assert main([*words, f"model={tmp_path / 'cut.pt'}"]) == 2
     assert "it is incomplete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_a_damaged_state_file_is_kept_and_the_trial_starts_again(tmp_path, part):
+    torch.save({"format": 2, "model": torch.zeros(1000)}, tmp_path / STATE)
+    content = (tmp_path / STATE).read_bytes()
+    damaged = content[: int(part * len(content))]
+    (tmp_path / STATE).write_bytes(damaged)
+    assert read_state(tmp_path) is None
+    assert (tmp_path / f"{STATE}.damaged").read_bytes() == damaged
+    assert not (tmp_path / STATE).exists()
 
 
 def test_a_loss_that_is_not_a_number_fails_the_trial_in_its_epoch(tmp_path):
