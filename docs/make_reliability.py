@@ -55,7 +55,7 @@ or a screening, and the bytes of a report (it contains no date). `tests/test_rep
 | `speed=auto` (default of `train`) | it measures which way is faster, so a busy machine can choose another one | `speed=stock`, or a fixed mode; a study uses `speed=stock`, and a resumed trial keeps its choice |
 | `speed=` modes on a GPU, bfloat16 and float32 kernels on a CPU | other orders of additions than stock PyTorch; each repeats its own numbers on a CPU | `speed=stock` for the numbers of Ultralytics |
 | another number of CPU threads (`OMP_NUM_THREADS`, `YOLOGRAFT_THREADS`) | sums are split differently | set the same number; a resumed trial keeps it |
-| another GPU model, driver, PyTorch or Ultralytics | other kernels | a study records them and refuses to go on |
+| another GPU model, driver, PyTorch or Ultralytics | other kernels | a study records them, and refuses other versions |
 | `workers=` of the data loader outside of studies, Ultralytics up to about 8.4.139 | its workers do not use the seed | `workers=0`, or a study |
 | batch size found by `batch=-1` | it measures free memory | a fixed `batch=` |
 | latency and training time | they are measurements | the medians and intervals of `bench` |
@@ -78,7 +78,7 @@ or a screening, and the bytes of a report (it contains no date). `tests/test_rep
 | `speed=auto`（`train` 的默认值） | 它测量哪种方式更快，因此繁忙的机器可能选择另一种 | `speed=stock` 或固定模式；研究使用 `speed=stock`，恢复的运行保持原来的选择 |
 | GPU 上的 `speed=` 模式，CPU 上的 bfloat16 和 float32 内核 | 加法顺序与原版 PyTorch 不同；在 CPU 上各自可重复 | 需要 Ultralytics 的数值时用 `speed=stock` |
 | CPU 线程数不同（`OMP_NUM_THREADS`、`YOLOGRAFT_THREADS`） | 求和的划分不同 | 设置相同的数目；恢复的运行保持不变 |
-| GPU 型号、驱动、PyTorch 或 Ultralytics 不同 | 内核不同 | 研究会记录它们，版本不同时拒绝继续 |
+| GPU 型号、驱动、PyTorch 或 Ultralytics 不同 | 内核不同 | 研究会记录它们，并拒绝其他版本 |
 | 研究之外数据加载器的 `workers=`，Ultralytics 约 8.4.139 及之前 | 其工作进程不使用种子 | `workers=0`，或使用研究 |
 | 由 `batch=-1` 找到的批量大小 | 它测量空闲内存 | 固定的 `batch=` |
 | 延迟和训练时间 | 它们是测量值 | `bench` 的中位数和区间 |
