@@ -1,5 +1,7 @@
 """Write docs/reliability.md and its Chinese version from the tests' table of faults: python docs/make_reliability.py"""
 
+# ruff: noqa: E501  # rows of tables
+
 from __future__ import annotations
 
 import sys
@@ -46,7 +48,7 @@ REPEAT = ("""
 ## Numbers that repeat
 
 The same seed on the same machine with the same versions gives the same numbers: weights bit for bit, the tables of a study
-or a screening, and the bytes of a report (it contains no date). `tests/test_repeat.py`, `tests/test_runner_train.py` and
+or a screening, and the bytes of a report (it contains no date; only its total time and its folder can differ). `tests/test_repeat.py`, `tests/test_runner_train.py` and
 `tests/test_report_page.py` check this on a CPU. Some operations are exceptions:
 
 | operation | why it differs | the other choice |
@@ -69,7 +71,7 @@ or a screening, and the bytes of a report (it contains no date). `tests/test_rep
 """, """
 ## 可重复的数值
 
-同一台机器、同一版本、同一种子给出相同的数值：权重逐位相同，研究和筛选的表格相同，报告的字节相同（其中没有日期）。
+同一台机器、同一版本、同一种子给出相同的数值：权重逐位相同，研究和筛选的表格相同，报告的字节相同（其中没有日期；只有总时间和文件夹可能不同）。
 `tests/test_repeat.py`、`tests/test_runner_train.py` 和 `tests/test_report_page.py` 在 CPU 上检查这一点。以下操作例外：
 
 | 操作 | 为何不同 | 另一种选择 |

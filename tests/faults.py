@@ -5,6 +5,8 @@
 messages of yolograft. `FailingDisk` injects the errors of a disk.
 """
 
+# ruff: noqa: E501  # texts of a table, one cell a line
+
 from __future__ import annotations
 
 import builtins

@@ -9,7 +9,8 @@ from faults import EXCEPTIONS
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
 _METHODS = {"write_text", "write_bytes", "extractall", "extract", "savefig", "symlink_to", "copyfile", "copy", "copytree",
             "copy2", "move", "imwrite", "save_file", "savez", "savez_compressed"}
-_OF_MODULE = {"extract": "archive", "save_file": "", "copyfile": "shutil", "copy": "shutil", "copytree": "shutil", "copy2": "shutil", "move": "shutil",
+_OF_MODULE = {"extract": "archive", "save_file": "", "copyfile": "shutil", "copy": "shutil",
+              "copytree": "shutil", "copy2": "shutil", "move": "shutil",
               "imwrite": "cv2", "savez": "np", "savez_compressed": "np"}
 _SAVERS = {("np", "save"), ("torch", "save"), ("os", "replace"), ("os", "rename"), ("zipfile", "ZipFile")}
 

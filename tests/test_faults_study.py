@@ -51,8 +51,8 @@ def damage_half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("damage", [damage_half, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"\0" * 999)],
-                         ids=["half", "empty", "zeros"])
+@pytest.mark.parametrize("damage", [damage_half, lambda path: path.write_bytes(b""),
+                                    lambda path: path.write_bytes(b"\0" * 999)], ids=["half", "empty", "zeros"])
 def test_a_damaged_data_base_is_kept_and_the_results_come_from_the_folders(copied, tmp_path, damage):
     reference = Study.load(copied).scores()
     for file in copied.glob("study.db-*"):
@@ -76,7 +76,7 @@ def test_a_lost_or_damaged_plan_is_restored_from_the_data_base(copied, tmp_path,
     plan.unlink()
     if content is not None:
         plan.write_text(content)
-        with pytest.raises(GraftError, match="restored from study.db"):
+        with pytest.raises(GraftError, match=r"restored from study\.db"):
             run(WORDS, copied)
         assert plan.read_text() == content, "it is not overwritten"
         plan.rename(tmp_path / "damaged.yaml")
@@ -113,7 +113,8 @@ def test_a_damaged_state_of_a_trial_starts_it_from_the_beginning(tmp_path):
     assert perform(tmp_path) == reference
 
 
-@pytest.mark.parametrize("line", ['{"epoch": 2, "mAP50-95"', "[1]", "3", "{}", '{"epoch": "x"}', '{"epoch": 1, "a": null}', "\x00"])
+@pytest.mark.parametrize("line", ['{"epoch": 2, "mAP50-95"', "[1]", "3", "{}", '{"epoch": "x"}',
+                                  '{"epoch": 1, "a": null}', "\x00"])
 def test_damaged_lines_of_epochs_are_skipped(tmp_path, line):
     (tmp_path / "epochs.jsonl").write_text(f'{{"epoch": 1, "mAP50-95": 0.5}}\n{line}\n{{"epoch": 3, "mAP50-95": 0.6}}\n')
     assert read_epochs(tmp_path) == {1: {"mAP50-95": 0.5}, 3: {"mAP50-95": 0.6}}
@@ -205,7 +206,7 @@ def test_a_register_that_another_process_locks_is_named(tmp_path, monkeypatch):
     file = tmp_path / "studies.json"
     monkeypatch.setenv("YOLOGRAFT_REGISTER", str(file))
     monkeypatch.setattr("yolograft.study.register._TIMEOUT", 0.1)
-    with FileLock(f"{file}.lock"), pytest.raises(GraftError, match="register of studies .* cannot be written"):
+    with FileLock(f"{file}.lock"), pytest.raises(GraftError, match=r"register of studies .* cannot be written"):
         run(WORDS, tmp_path / "s")
 
 

@@ -95,10 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (OSError, MemoryError, RuntimeError) as error:  # of the system; after the errors above, which are subclasses
-        reason = system_errors.explain(error)
-        if reason is None:
+        explained = system_errors.explain(error)
+        if explained is None:
             raise
-        print(f"yolograft: {reason}", file=sys.stderr)
+        print(f"yolograft: {explained}", file=sys.stderr)
         return 2
 
 

@@ -85,7 +85,8 @@ def _report() -> Command:
         example="yolograft report runs/study/NAME")
 
 
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "timeout", "test", "plan")  # how to run, not what
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "timeout", "test",
+        "plan")  # how to run, not what
 
 
 def run(words: Sequence[str]) -> int:
