@@ -37,7 +37,7 @@ def test_every_test_of_the_fault_suite_is_of_a_fault():
     named = {test for fault in FAULTS for test in fault.tests}
     general = {"test_torch_save_is_atomic_only_inside", "test_another_error_keeps_its_traceback",
                "test_a_plan_is_stored_in_the_data_base_too", "test_a_wrong_storage_leaves_the_user_s_folder"}
-    for file in ("test_faults_study.py", "test_faults_files.py", "test_faults_train.py"):
+    for file in ("test_faults_study.py", "test_faults_writes.py", "test_faults_train.py"):
         tests = {name for name in functions(file) if name.startswith("test_")} - general
         assert not {name for name in tests if f"{file}::{name}" not in named}
 

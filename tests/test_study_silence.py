@@ -1,103 +1,81 @@
-"""A trial that hangs or is stopped is ended after `timeout`, continues once, and then fails; a slow one is left alone."""
+"""What a study says against its own results: seeds that changed nothing, and blocks that were not trained."""
 
-import os
-import signal
-import time
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from yolograft.errors import GraftError
-from yolograft.study import run
-from yolograft.study.local import Local
-from yolograft.study.progress import Lines
-from yolograft.study.silence import TIMEOUT, Silence
-from yolograft.study.trial import Failure, Result, Trial
+from yolograft.report.page import notes
+from yolograft.report.summary import Summary
+from yolograft.report.words import Translator
+from yolograft.study import Study, run, silence
+from yolograft.study.progress import status
+from yolograft.study.storage import Row, Storage
 
-WORDS = {"data": "somewhere", "model": "yolo11n.pt", "arms": "none", "seeds": 1, "epochs": 2,
-         "host": "yolograft.study.dummy"}
-
-
-def wait(job, seconds=60):
-    end = time.monotonic() + seconds
-    while (outcome := job.poll()) is None:
-        assert time.monotonic() < end, "the job did not end"
-        time.sleep(0.02)
-    return outcome
+WORDS = {"data": "somewhere", "model": "yolo11n.pt", "epochs": 2, "host": "yolograft.study.dummy", "arms": "none; se@8",
+         "seeds": 3}
 
 
-def test_a_trial_that_hangs_once_continues_and_its_result_counts(tmp_path):
-    console = Console(record=True, width=200)
-    study = run({**WORDS, "fail": f"hang:{tmp_path / 'hung'}"}, tmp_path / "s", timeout="1s", view=Lines(console))
-    assert not study.failures()
-    assert [len(by) for by in study.scores().values()] == [1]
-    assert [row.state for row in study.rows] == ["complete"], "the same attempt continues"
-    assert "its process hung or was stopped" in console.export_text()
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return run(WORDS, tmp_path_factory.mktemp("silence") / "s")
 
 
-def test_a_trial_that_hangs_twice_fails_and_the_others_go_on(tmp_path):
-    study = run({**WORDS, "arms": "none; se@8 fail=hang"}, tmp_path / "s", timeout=0.6, workers=2)
-    (reason,) = study.failures().values()
-    assert "hung or was stopped" in reason
-    assert study.scores()["none"]
-    (log,) = [path.read_text() for path in tmp_path.glob("s/trials/*/log.txt") if path.read_text()]
-    assert log.count("it hung or was stopped") == 2, "it was tried twice"
+def changed(study: Study, seed: int, like: int | None = None, notes: Mapping[str, str] | None = None) -> Study:
+    """Return the study with the run of one seed of se@8 like that of another, or with other notes."""
+    rows = list(study.rows)
+    def find(one: int) -> int:
+        return next(at for at, row in enumerate(rows) if (row.arm, row.seed) == ("se@8", one))
+
+    row: Row = rows[find(seed)]
+    assert row.result is not None
+    if like is not None:
+        row = replace(row, points=rows[find(like)].points, result=rows[find(like)].result)
+    if notes is not None:
+        row = replace(row, result=replace(row.result, notes={**row.result.notes, **notes}))
+    rows[find(seed)] = row
+    return replace(study, rows=tuple(rows))
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system has no SIGSTOP")
-def test_a_stopped_process_is_ended_with_its_children(tmp_path):
-    job = Local(timeout=0.6).start(Trial(arm="none", settings={"pause": 60}, host=WORDS["host"]), tmp_path, 0)
-    time.sleep(0.5)
-    os.kill(job.process.pid, signal.SIGSTOP)
-    outcome = wait(job)
-    assert isinstance(outcome, Failure)
-    assert outcome.stalled
-    assert job.process.returncode == -signal.SIGKILL, "a stopped process cannot end itself"
+def page_notes(study: Study, language: str) -> list[str]:
+    return [text for kind, text in notes(Summary(study), Translator(language)) if kind == "warn"]
 
 
-def test_a_busy_epoch_that_is_longer_than_the_timeout_is_not_ended(tmp_path):
-    job = Local(timeout=0.8).start(Trial(arm="none", settings={"fail": "busy"}, host=WORDS["host"]), tmp_path, 0)
-    assert isinstance(wait(job), Result)
+def test_a_sound_study_says_nothing(study: Study) -> None:
+    assert silence.sentences(study) == []
+    assert not any("identical" in text or "did not change" in text for text in page_notes(study, "en"))
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def test_only_time_between_polls_counts(tmp_path):
-    clock = Clock()
-    silence = Silence(os.getpid(), tmp_path / "epochs.jsonl", clock=clock)
-    clock.now = 8 * 3600  # this process was suspended for a night
-    assert silence.poll() <= 5.0
+def test_equal_seeds_are_named_in_the_status_and_on_the_page(study: Study) -> None:
+    equal = changed(study, 2, like=0)
+    assert silence.equal_seeds(equal) == {"se@8": (0, 2)}
+    (sentence,) = silence.sentences(equal)
+    assert "se@8: the runs of the seeds 0, 2 are identical" in sentence
+    assert any("the runs of the seeds 0, 2 are identical" in text for text in page_notes(equal, "en"))
+    assert any("种子 0、2 的运行结果完全相同" in text for text in page_notes(equal, "zh"))
 
 
-def test_an_epoch_ends_the_silence(tmp_path, monkeypatch):
-    monkeypatch.setattr("yolograft.study.silence._cpu_seconds", lambda _: 1.0)
-    clock, file = Clock(), tmp_path / "epochs.jsonl"
-    silence = Silence(0, file, clock=clock)
-    for clock.now in range(5, 65, 5):
-        silence.poll()
-    assert silence.poll() == 55, "the first measurement has nothing to compare with"
-    file.write_text("{}\n")
-    clock.now += 5
-    assert silence.poll() == 0
-    clock.now += 5
-    assert silence.poll() == 5
+def test_equal_metrics_with_other_losses_are_not_equal_runs(study: Study) -> None:
+    equal = changed(study, 2, like=0)
+    rows = [replace(row, points=json.dumps([{"epoch": 1, "train/box_loss": row.seed}])) for row in equal.rows]
+    assert silence.equal_seeds(replace(equal, rows=tuple(rows))) == {}
 
 
-def test_a_process_that_cannot_be_measured_is_never_silent(tmp_path, monkeypatch):
-    monkeypatch.setattr("yolograft.study.silence._cpu_seconds", lambda _: None)
-    clock = Clock()
-    silence = Silence(0, tmp_path / "epochs.jsonl", clock=clock)
-    for clock.now in range(5, 2 * int(TIMEOUT), 5):
-        assert silence.poll() == 0
+def test_a_block_that_was_not_trained_is_named_in_the_status_and_on_the_page(study: Study) -> None:
+    still = changed(study, 1, notes={"unmoved": json.dumps({"model.8.graft.0": "frozen"})})
+    assert silence.unmoved_runs(still) == {"se@8": (1, ("model.8.graft.0",))}
+    (sentence,) = silence.sentences(still)
+    assert "se@8: runs in which a grafted block did not change: 1 (model.8.graft.0)" in sentence
+    assert any("a grafted block did not change in the training: 1" in text for text in page_notes(still, "en"))
+    assert any("没有任何变化（model.8.graft.0）" in text for text in page_notes(still, "zh"))
 
 
-@pytest.mark.parametrize("timeout", ["soon", 0, "0s"])
-def test_a_wrong_timeout_raises_an_error_and_makes_no_folder(tmp_path, timeout):
-    with pytest.raises(GraftError, match="timeout="):
-        run(WORDS, tmp_path / "s", timeout=timeout)
-    assert not (tmp_path / "s").exists()
+def test_the_status_prints_them(study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "identical" not in status(study.folder)
+    equal = changed(study, 2, like=0)
+    monkeypatch.setattr(Storage, "rows", lambda self: list(equal.rows))
+    assert "the runs of the seeds 0, 2 are identical" in status(study.folder).replace("\n", " ")

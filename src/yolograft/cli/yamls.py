@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,12 +80,9 @@ def write_yaml(words: Sequence[str]) -> int:
         print(text, end="")
         return 0
     try:
-        to.open("x").close()  # raises an error if the file exists, so that it is never replaced
-        try:
-            atomic_write(to, lambda part: part.write_text(text, encoding="utf-8"))
-        except BaseException:
-            to.unlink(missing_ok=True)
-            raise
+        if os.path.lexists(to):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        atomic_write(to, lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UsageError(tr("to={file} cannot be written: {reason}.", file=to, reason=error.strerror)) from error
     what = ", ".join(arguments[key] for key in ("swap", "graft") if key in arguments)

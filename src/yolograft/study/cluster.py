@@ -24,7 +24,7 @@ from typing import Any
 from yolograft.errors import GraftError
 from yolograft.language import tr
 from yolograft.study.local import Local
-from yolograft.study.silence import TIMEOUT
+from yolograft.study.heartbeat import TIMEOUT
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
 __all__ = ["Cluster"]
@@ -40,7 +40,7 @@ class Cluster:
         address: address of the cluster, or `auto` for the cluster of this machine; None starts a cluster on this machine.
         slots: number of trials that run at the same time; by default as many as the cluster has resources for.
         per_gpu: number of trials that share one GPU.
-        timeout: seconds without an epoch and without CPU time after which a trial's process is ended (see `silence`).
+        timeout: seconds without an epoch and without CPU time after which a trial's process is ended (see `heartbeat`).
     """
 
     def __init__(self, address: str | None = None, slots: int | None = None, per_gpu: int = 1,

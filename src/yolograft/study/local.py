@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from yolograft import threads
-from yolograft.study.silence import TIMEOUT, Silence
+from yolograft.study.heartbeat import TIMEOUT, Silence
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
 __all__ = ["Executor", "Job", "Local", "end", "environment", "find_devices", "launch"]
@@ -51,7 +51,7 @@ class Local:
     Attributes:
         slots: number of trials that run at the same time.
         devices: values for CUDA_VISIBLE_DEVICES; if empty, the variable is not changed.
-        timeout: seconds without an epoch and without CPU time after which a trial's process is ended (see `silence`).
+        timeout: seconds without an epoch and without CPU time after which a trial's process is ended (see `heartbeat`).
     """
 
     slots: int = 1

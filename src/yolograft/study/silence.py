@@ -1,63 +1,54 @@
-"""The heartbeat of a trial's process: the CPU time that it uses. It finds a process that hangs or is stopped.
-
-An epoch can take hours, so its duration cannot tell a slow trial from one that hangs. But a training that goes on always
-uses the CPU, on a GPU as well, since the CPU starts each kernel and reads each image. A process that waits for a lock that
-is never released, for a dead data loader or for a disconnected disk uses none, and neither does one that is stopped
-(SIGSTOP). A process in an endless loop is not found.
-"""
+"""What a study's results themselves say against it: seeds that changed nothing, and blocks that were not trained."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
+import json
+from collections import Counter
+from collections.abc import Sequence
 
-import psutil
+from yolograft.language import tr
+from yolograft.study.study import Study
 
-__all__ = ["TIMEOUT", "Silence"]
-
-TIMEOUT = 3600.0  # seconds; the default of `timeout=`
-_INTERVAL = 5.0  # seconds between two measurements, and the longest time that one poll adds
-_SHARE = 0.001  # of the CPU time of one core; idle threads that wake up now and then use a tenth of it
+__all__ = ["equal_seeds", "sentences", "unmoved_runs"]
 
 
-class Silence:
-    """Measures for how long a process has reported no epoch and used practically no CPU time.
+def equal_seeds(study: Study) -> dict[str, tuple[int, ...]]:
+    """Return arm -> the seeds whose runs are identical: all metrics of all epochs, and the final ones.
 
-    Only the time between polls counts, with at most 5 s for each poll: if this process was suspended as well, as on a
-    laptop that sleeps, the trial is not to blame. The clock is monotonic, so setting the time changes nothing.
-
-    Args:
-        process: the id of the process; its child processes count as well.
-        epochs: the file that grows after each epoch.
-        clock: returns seconds; for tests.
-        interval: seconds between two measurements.
+    Runs that learned nothing can have equal metrics. Their losses differ, so a host that reports losses tells them apart.
     """
-
-    def __init__(self, process: int, epochs: Path, *, clock: Callable[[], float] = time.monotonic,
-                 interval: float = _INTERVAL) -> None:
-        self._process, self._epochs, self._clock, self._interval = process, epochs, clock, interval
-        self._measured, self._used, self._size = clock(), 0.0, -1
-        self.seconds = 0.0
-
-    def poll(self) -> float:
-        """Return the seconds of silence; call it more often than every 5 seconds."""
-        passed = self._clock() - self._measured
-        if passed < self._interval:
-            return self.seconds
-        used, size = _cpu_seconds(self._process), self._epochs.stat().st_size if self._epochs.exists() else -1
-        # an ended child process takes its time with it, so less time is a sign of life too
-        alive = used is None or size != self._size or abs(used - self._used) > _SHARE * passed
-        self.seconds = 0.0 if alive else self.seconds + min(passed, _INTERVAL)
-        self._measured, self._used, self._size = self._clock(), used or 0.0, size
-        return self.seconds
+    found: dict[str, tuple[int, ...]] = {}
+    groups: dict[str, dict[str, list[int]]] = {}
+    for (arm, seed), row in study.latest.items():
+        if row.state == "complete" and row.result is not None:
+            whole = f"{row.points}\0{json.dumps(dict(row.result.metrics), sort_keys=True)}"
+            groups.setdefault(arm, {}).setdefault(whole, []).append(seed)
+    for arm, runs in groups.items():
+        equal = [seed for seeds in runs.values() if len(seeds) > 1 for seed in seeds]
+        if equal:
+            found[arm] = tuple(equal)
+    return found
 
 
-def _cpu_seconds(process: int) -> float | None:
-    """Return the CPU time of a process and its children; None if it cannot be measured, which never counts as silence."""
-    try:
-        root = psutil.Process(process)
-        times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
-    except (psutil.Error, OSError):
-        return None
-    return sum(one.user + one.system for one in times)
+def unmoved_runs(study: Study) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Return arm -> (number of its runs in which a block did not change, names of such blocks)."""
+    found: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for arm, by_seed in study.results.items():
+        runs = [json.loads(result.notes.get("unmoved", "{}")) for result in by_seed.values()]
+        names: Counter[str] = Counter(name for run in runs for name in run)
+        if names:
+            found[arm] = sum(map(bool, runs)), tuple(names)
+    return found
+
+
+def sentences(study: Study) -> list[str]:
+    """Return the warnings as text, empty if all is well."""
+    found = [tr("WARNING: {arm}: the runs of the seeds {seeds} are identical. The seed changed nothing, so they count as "
+                "one run.", arm=arm, seeds=_list(seeds)) for arm, seeds in equal_seeds(study).items()]
+    return found + [tr("WARNING: {arm}: runs in which a grafted block did not change: {count} ({names}). The verdict says "
+                       "nothing about it.", arm=arm, count=count, names=_list(names))
+                    for arm, (count, names) in unmoved_runs(study).items()]
+
+
+def _list(items: Sequence[object]) -> str:
+    return ", ".join(map(str, items))
