@@ -9,9 +9,9 @@ from rich.console import Console
 
 from yolograft.errors import GraftError
 from yolograft.study import run
+from yolograft.study.heartbeat import TIMEOUT, Silence
 from yolograft.study.local import Local
 from yolograft.study.progress import Lines
-from yolograft.study.heartbeat import TIMEOUT, Silence
 from yolograft.study.trial import Failure, Result, Trial
 
 WORDS = {"data": "somewhere", "model": "yolo11n.pt", "arms": "none", "seeds": 1, "epochs": 2,

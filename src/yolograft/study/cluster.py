@@ -23,8 +23,8 @@ from typing import Any
 
 from yolograft.errors import GraftError
 from yolograft.language import tr
-from yolograft.study.local import Local
 from yolograft.study.heartbeat import TIMEOUT
+from yolograft.study.local import Local
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
 __all__ = ["Cluster"]

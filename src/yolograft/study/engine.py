@@ -27,9 +27,9 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.study import register, statistics
+from yolograft.study.heartbeat import TIMEOUT
 from yolograft.study.local import Executor, Job, Local, find_devices
 from yolograft.study.plan import Plan, restorable
-from yolograft.study.heartbeat import TIMEOUT
 from yolograft.study.storage import HEARTBEAT, Row, Storage
 from yolograft.study.study import Study, read_recorded
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json

@@ -404,7 +404,8 @@ def _row(trial: Any, notes: Mapping[str, str]) -> Row:
     result = Result(**json.loads(text)) if text else None
     if trial.state is TrialState.COMPLETE and (result is None or short.get("check") not in (
             None, _check_sum(short["key"], text, points))):  # a study of an earlier version has no check sum
-        raise ValueError(f"the result of {short['arm']} with seed {short['seed']} is not what was written")
+        raise ValueError(tr("the result of {arm} with seed {seed} is not what was written", arm=short["arm"],
+                            seed=short["seed"]))
     lasted = trial.datetime_start is not None and trial.datetime_complete is not None
     seconds = (trial.datetime_complete - trial.datetime_start).total_seconds() if lasted else 0.0
     return Row(id=trial.trial_id, number=trial.number, **short, state=states.get(trial.state, "failed"),

@@ -12,7 +12,7 @@ from typing import TypeVar
 from yolograft import yaml_text
 from yolograft.language import tr
 from yolograft.study import race, statistics
-from yolograft.study.plan import Plan, restorable, read_words
+from yolograft.study.plan import Plan, read_words, restorable
 from yolograft.study.plan_record import check_fixed
 from yolograft.study.sequential import Look
 from yolograft.study.storage import Row, Storage
