@@ -61,7 +61,7 @@ def commands(data: Path, folder: Path) -> list[list[str]]:
         ["val", best, f"data={data}", *where, "imgsz=32", "device=cpu"],
         ["predict", best, f"source={data.parent / 'images' / 'val'}", *where, "imgsz=32", "device=cpu"],
         ["export", best, "format=onnx", "imgsz=32"],
-        ["explain", best, f"data={data}", f"project={runs}", "imgsz=32"],
+        ["explain", best, f"data={data}", f"project={runs}", "imgsz=32", "heatmaps=0"],
         ["fold", best, f"data={data}", f"project={runs}", "imgsz=32"],
         ["study", "model=yolo11n.yaml", "arms=none; se@8", "seeds=1", f"data={data}", f"project={runs}", "name=two",
          *(word for word in SMALL if word.partition("=")[0] not in ("workers", "plots"))],
