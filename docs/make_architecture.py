@@ -16,7 +16,7 @@ FILE = Path(__file__).with_name("architecture.svg")
 GROUND = "ground"
 ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in two lines, and its place: column, row
     "cli": (("cli",), ("the commands of", "yolograft"), (1.5, 0)),
-    "data": (("data",), ("VOC, COCO, LabelMe,", "check, steel set"), (2.95, 4.5)),
+    "data": (("data",), ("VOC, COCO, LabelMe,", "check, steel set"), (2.95, 5)),
     "report": (("report",), ("a finished study", "as one page"), (1.25, 1)),
     "runner": (("runner",), ("train and evaluate", "one trial"), (2.6, 2)),
     "study": (("study",), ("arms x seeds,", "statistics, verdicts"), (0.35, 2)),

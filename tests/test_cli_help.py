@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from yolograft import language
+from yolograft import language, network
 from yolograft.cli import COMMANDS, arguments, completion, data, descriptions, main, overview, study
 from yolograft.cli.command import Command
 from yolograft.cli.modes import MODES
@@ -20,7 +20,7 @@ from yolograft.study import plan
 PAGES = descriptions()
 TRAINING = ("study", "screen")  # commands that also take each train argument
 OWN = {name: page for name, page in PAGES.items() if name not in (*MODES, *TRAINING)}
-FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"],
+FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "compare": ["runs"],
                **{f"data {kind}": list("ab")[:len(paths)] for kind, paths in data._PATHS.items()}}
 
 
@@ -112,6 +112,7 @@ def test_a_mode_takes_what_its_page_lists(mode: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(host_commands, "open_model", open_model)
     monkeypatch.setattr(host_commands, "load_own", lambda files: [])
+    monkeypatch.setenv(network.ASSETS, "1")  # without model= and data=, Ultralytics' defaults are not on this machine
     values = {"graft": "se@8", "blocks": "mine.py", "modules": "mine.py", "replace": "True"}
     for key in (*PAGES[mode].arguments, *PAGES[mode].more[0].arguments):
         with pytest.raises(Reached):

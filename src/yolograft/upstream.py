@@ -56,6 +56,7 @@ MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
 OPERATOR_GRAPH = "analysis/operator_graph.py"
+PRECISION_RECALL = "analysis/precision_recall.py"
 BLOCK_PAGE = "analysis/block_page.py"
 BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
@@ -66,6 +67,7 @@ RESIDENT = "fast/gpu/resident_dataset.py"
 RESPLIT = "runner/resplit.py"
 RUNTIMES = "analysis/runtimes.py"
 RUN_FOLDER = "host/run_folder.py"
+RUN_RECORD = "host/run_record.py"
 SAFETENSORS = "host/safetensors_file.py"
 SAMPLER = "runner/sampler.py"
 SEEDING = "seeding.py"
@@ -80,8 +82,11 @@ TRANSFER = "host/transfer.py"
 MODEL_YAML = "runner/model_yaml.py"
 TRIAL_TRAINER = "runner/trainer.py"
 UPSAMPLE = "fast/cpu/upsample.py"
+USED_IMAGES = "host/used_images.py"
 VALIDATION = "analysis/validation.py"
 YOLO = "host/yolo.py"
+
+_OLDEST = {"ultralytics": "8.3.0", "torch": "2.2"}  # the lower bounds of pyproject.toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +100,8 @@ class Internal:
         files: our files that need it, relative to src/yolograft; the first is the one to look at.
         why: what we need it for.
         breaks: what happens if it changes.
-        since: the first version of Ultralytics that is known to have it; older versions are not checked.
+        since: the first version of the package that is known to have it; older versions are not checked. Empty for the
+            oldest version that yolograft supports.
         parameters: names that its signature must have.
         attributes: attributes of its instances that its source must set.
         source: texts that its source must contain, all of them; runs of white space count as one space.
@@ -107,7 +113,7 @@ class Internal:
     files: tuple[str, ...]
     why: str
     breaks: str
-    since: str = "8.3.0"
+    since: str = ""
     parameters: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
@@ -121,13 +127,12 @@ class Internal:
     @property
     def versions(self) -> str:
         """The versions in which we need it, in words."""
-        if self.package == "torch":
-            return "PyTorch 2.2 and later"
-        return "8.3.0 to 8.4.x" if self.since == "8.3.0" else f"{self.since} to 8.4.x"
+        first = self.since or _OLDEST[self.package]
+        return f"PyTorch {first} and later" if self.package == "torch" else f"{first} to 8.4.x"
 
     def applies(self, version: str) -> bool:
         """Return whether a version of the package, such as "8.4.190", must have it."""
-        return self.package == "torch" or _numbers(version) >= _numbers(self.since)
+        return _numbers(version) >= _numbers(self.since or _OLDEST[self.package])
 
 
 def problem(internal: Internal) -> str:
@@ -194,7 +199,7 @@ INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
         name="ultralytics:__version__", kind="relied on",
-        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, PACK, HEATMAP_FOLDER),
+        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, PACK, HEATMAP_FOLDER, RUN_RECORD),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
@@ -590,10 +595,9 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="An interrupted trial is not restored, or `freeze` freezes the blocks."),
     Internal(
         name=f"{_ANY_TRAINER}.resume_training", kind="overridden", files=(TRAINER,), parameters=("ckpt",),
-        source=("if ckpt is None or not self.resume: return",
-                "if start_epoch > (self.epochs - self.args.close_mosaic):"),
-        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. It "
-            "closes Mosaic by `args.close_mosaic`, also where the loop of 8.3.0 never does; ours prevents this.",
+        source=("if ckpt is None or not self.resume: return",),
+        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. In "
+            "8.3.0 it closes Mosaic by `args.close_mosaic`, also where the loop never does; ours prevents this.",
         breaks="A resumed training has another box loss, or no Mosaic where an uninterrupted one has it."),
     Internal(
         name=f"{_ANY_TRAINER}.save_model", kind="overridden", files=(TRAINER,),
@@ -824,7 +828,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.models.rtdetr.val:RTDETRValidator", kind="relied on", files=(VALIDATION,),
         why="It validates an RT-DETR network that comes without a `YOLO`.", breaks="`yolograft explain` of RT-DETR fails."),
     Internal(
-        name="ultralytics.utils.metrics:compute_ap", kind="relied on", files=(VALIDATION,),
+        name="ultralytics.utils.metrics:compute_ap", kind="relied on", files=(VALIDATION, PRECISION_RECALL),
         parameters=("recall", "precision"), source=("np.interp(",),
         why="Our average precision ends its curve as this version does.",
         breaks="Differences of average precision are measured with another curve than mAP."),
@@ -911,6 +915,11 @@ INTERNALS: tuple[Internal, ...] = (
         why="A label cache is a pickle of a stranger's data set. Ours reads arrays and plain values alone.",
         breaks="A label cache of a data set can run code."),
     Internal(
+        name="ultralytics.data.dataset:YOLODataset.get_labels", kind="patched", files=(USED_IMAGES,),
+        source=("self.im_files",),
+        why="It leaves images with invalid labels out of `im_files`. Ours says how many, and why.",
+        breaks="Images that are left out are only lines in the log."),
+    Internal(
         name="ultralytics.utils.loss:BboxLoss", kind="patched", files=(BOX_LOSS,), parameters=("reg_max",),
         why="With `iou=NAME`, detection losses are built with a subclass of it.",
         breaks="A training with `iou=NAME` trains with CIoU, or fails."),
@@ -983,8 +992,12 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A seeded context seeds the GPU too."),
     Internal(
         name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden",
-        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION, MODEL_SIZE), source=("_should_skip_dynamo",),
+        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION, MODEL_SIZE), source=("__torch_dispatch__",),
         why="It counts and records operators as they run.", breaks="FLOPs cannot be counted; `fold` fails."),
+    Internal(
+        name="torch.utils._python_dispatch:TorchDispatchMode._should_skip_dynamo", kind="overridden", since="2.11",
+        files=(PROFILE, BLOCK_PAGE, HALF_PRECISION, MODEL_SIZE), why="PyTorch then leaves `__torch_dispatch__` as it is.",
+        breaks="PyTorch wraps `__torch_dispatch__` for its compiler, and each operator takes longer."),
     Internal(
         name="torch.utils._pytree:tree_leaves", kind="relied on",
         files=(BENCH, OPERATOR_GRAPH, HALF_PRECISION, MODEL_SIZE),
@@ -996,7 +1009,11 @@ INTERNALS: tuple[Internal, ...] = (
         name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE, MODEL_SIZE),
         why="It has the formula of FLOPs of every operator.", breaks="FLOPs cannot be counted."),
     Internal(
-        name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,),
+        name="torch.utils.flop_counter:shape_wrapper", kind="relied on", files=(PROFILE,), either=("out_val", "out=None"),
+        why="It passes the result of an operator to its formula, as `out_val`, or `out` in PyTorch 2.2.",
+        breaks="FLOPs cannot be counted."),
+    Internal(
+        name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,), since="2.3",
         why="PyTorch's own list lacks the attention that runs on a CPU.",
         breaks="The FLOPs of attention are missing."),
     Internal(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from yolograft import __version__
 from yolograft.cli import (
     adopt,
+    compare,
     completion,
     data,
     data_pages,
@@ -34,6 +35,7 @@ from yolograft.cli.arguments import UsageError, parse_bool
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
 from yolograft.language import tr, wrap
+from yolograft.shell import hide_secrets
 
 __all__ = ["COMMANDS", "descriptions", "main", "overview"]
 
@@ -53,7 +55,8 @@ def _groups() -> list[tuple[str, list[Command]]]:
                                               *deploy.commands()]),
         (tr("Model YAML files, and checkpoints in other forms:"), [*yamls.commands(), *adopt.commands(), *pack.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(),
+                                                   *compare.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -85,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except GraftError as error:
-        print(f"yolograft: {error}", file=sys.stderr)
+        print(f"yolograft: {_without_passwords(str(error), words)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         reason = str(stop)
@@ -95,6 +98,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe ended first, as in `yolograft sites ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _without_passwords(text: str, words: Sequence[str]) -> str:
+    """Return an error's text without the passwords of data base URLs, which may be typed in a wrong place."""
+    for word in words:
+        key, scheme, _ = word.partition("://")
+        if word.lstrip("-").startswith("storage=") or (scheme and "=" not in key):
+            text = hide_secrets(text, word)
+    return text
 
 
 def _run(words: list[str]) -> int:
@@ -174,5 +186,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "deploy-check": deploy.run,
     "completion": _completion,
     "report": study.report,
+    "compare": compare.run,
     "explain": explain.run,
 }

@@ -127,7 +127,7 @@ def _storage_words(options: Mapping[str, Any]) -> list[str]:
     storage = options.get("storage")
     if not storage:
         return []
-    return ["storage=URL" if "@" in storage else f"storage={storage}"]  # a URL with '@' has a password
+    return [f"storage={storage}" if shell.hide_password(storage) == storage else "storage=URL"]
 
 
 def _score_test_split(study: Study) -> None:

@@ -137,10 +137,10 @@ class _Storage:
     dtype: torch.dtype
 
 
-_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_PythonUnpickler: Any = vars(pickle)["_Unpickler"]  # the unpickler in Python; the stubs of some versions lack it
 
 
-class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
+class _Unpickler(_PythonUnpickler):
     """An unpickler for which every name is a `Record`, except for tensors and plain containers.
 
     It is the standard library's own in Python, which is slower than that in C (0.1 s for a YOLO model), and can be stopped:

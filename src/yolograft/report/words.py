@@ -302,6 +302,14 @@ TEXTS = {
         "There are too many arms for a figure. It shows the baseline and the {n} arms with the smallest p. The "
         "tables show all arms.",
         "方案太多，图中只显示基线和 p 值最小的 {n} 个方案；表格包含全部方案。"),
+    "equal_seeds_note": (
+        "{arm}: the runs of the seeds {seeds} are identical. The seed changed nothing, so they count as one run, and the "
+        "verdict on this arm is not valid.",
+        "{arm}：种子 {seeds} 的运行结果完全相同。种子没有起任何作用，这些运行只能算一次，该组的结论无效。"),
+    "unmoved_note": (
+        "{arm}: runs in which a grafted block did not change in the training: {n} ({names}). The verdict says nothing about "
+        "it.",
+        "{arm}：有 {n} 次运行中，注意力模块在训练后没有任何变化（{names}）。结论不能说明该模块的作用。"),
     "few_note": (
         "Too few seeds: p cannot be below {p}, whatever the results are. At least {n} seeds are needed.",
         "种子太少：无论结果如何，p 值都不会低于 {p}。至少需要 {n} 个种子。"),

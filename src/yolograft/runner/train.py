@@ -35,7 +35,7 @@ from yolograft.host.open import open_model
 from yolograft.language import tr
 from yolograft.modelyaml.load import SWAP_KEY
 from yolograft.modules.plugin import load_own
-from yolograft.runner import controls, fingerprint, model_yaml, resplit
+from yolograft.runner import controls, data_warnings, fingerprint, model_yaml, resplit
 from yolograft.runner.evaluate import evaluate
 from yolograft.runner.latency import time_networks
 from yolograft.runner.machine import hardware
@@ -81,6 +81,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
     state = read_state(folder)
     threads = state["threads"] if state else None
     seconds = state["seconds"] if state else 0.0
+    unmoved = state.get("unmoved", {}) if state else {}
     if state is None or not state["finished"]:
         started = time.monotonic()
         model: Any = open_model(settings["model"], settings.get("task"))
@@ -94,6 +95,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         trainer.train()
         seconds += time.monotonic() - started
         threads = torch.get_num_threads()
+        unmoved = trainer.unmoved_blocks
         del trainer, model
     result = evaluate(folder / BEST, settings, folder, threads=threads)
     gates = result.pop("gates", [])
@@ -101,7 +103,8 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
     _remove_training_files(folder)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() and str(settings.get("device")) != "cpu" else "cpu"
     return {**result, "costs": {"seconds": seconds, "epochs": epochs, **result["costs"]},
-            "notes": {"device": device, "checkpoint": str(folder / BEST), **({"gates": json.dumps(gates)} if gates else {})}}
+            "notes": {"device": device, "checkpoint": str(folder / BEST), **({"gates": json.dumps(gates)} if gates else {}),
+                      **({"unmoved": json.dumps(unmoved)} if unmoved else {})}}
 
 
 def test(trial: Any, folder: Path) -> dict[str, float]:
@@ -266,8 +269,16 @@ def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any],
 
 
 def forewarn(settings: Mapping[str, Any]) -> list[str]:
-    """Return warnings about train arguments, to print before a study starts."""
-    return mosaic_warnings(settings)
+    """Return warnings about train arguments and the data, to print before a study starts."""
+    found = mosaic_warnings(settings)
+    if settings.get("model") and settings.get("data"):
+        network = _open_cached(str(settings["model"]))
+        task = str(settings.get("task") or getattr(network, "task", None) or "detect")
+        has_remap = bool(settings.get("cls_remap", DEFAULT_CFG_DICT.get("cls_remap")))  # classes are matched by name
+        if not settings.get("single_cls") and not has_remap:
+            found += data_warnings.name_warnings(network, str(settings["data"]), task)
+        found += data_warnings.data_warnings(str(settings["data"]), task)
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from yolograft import shell
 from yolograft.language import tr
+from yolograft.study import silence
 from yolograft.study.conjunction import combine
 from yolograft.study.engine import Running, power_warnings
 from yolograft.study.population import population
@@ -83,6 +84,8 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
         console.print(tr("failed: {arm}, seed {seeds}: {reason}", arm=arm, seeds=", ".join(map(str, seeds)), reason=reason),
                       highlight=False)
     for sentence in [*(one.sentence() for one in combine(study)), population(study.plan), *look_sentences(study)]:
+        console.print(sentence, highlight=False)
+    for sentence in silence.sentences(study):
         console.print(sentence, highlight=False)
     for warning in power_warnings(study.plan):
         console.print(warning, highlight=False)

@@ -26,11 +26,12 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel, TrialModel, TrialUserAttributeModel
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, delete, event, func, insert, make_url, or_, select
+from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, delete, event, func, insert, or_, select
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from yolograft.errors import GraftError
 from yolograft.language import tr
+from yolograft.shell import hide_password, hide_secrets
 from yolograft.study.trial import Failure, Result, Trial
 
 __all__ = ["HEARTBEAT", "Row", "Storage"]
@@ -103,7 +104,7 @@ class Storage:
             raise GraftError(tr("There is no study in '{folder}': it has no study.db. If its trials are in a data "
                                 "base on a server, add storage=URL.", folder=folder))
         self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name can have ? or %
-        self._where = _without_password(url) if url else f"'{file}'"
+        self._where = f"storage={hide_password(url)}" if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._translated_errors():
             options: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": _LOCK_TIMEOUT}}}
@@ -125,6 +126,8 @@ class Storage:
                 package = _DRIVERS.get(driver or dialect, driver or dialect)
                 raise GraftError(tr("{where} needs a driver that is not installed: pip install {package}",
                                     where=self._where, package=package)) from error
+            except ValueError as error:  # such as an IPv6 host without its bracket, or a port that is no number
+                raise self._no_url() from error
             except SQLAlchemyError as error:
                 # Two processes create the tables at once: the second one finds a table, or Optuna's version row.
                 text = str(error)
@@ -293,17 +296,19 @@ class Storage:
         self._rdb.remove_session()
         self._rdb.engine.dispose()
 
+    def _no_url(self) -> GraftError:
+        return GraftError(tr("{where} is not the URL of a data base. Expected: {urls}.", where=self._where, urls=_URLS))
+
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
             causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
-            cause = " ".join(dict.fromkeys(causes))
+            cause = hide_secrets(" ".join(dict.fromkeys(causes)), self._url)  # drivers repeat what they were given
             where = self._where
             if isinstance(error, ArgumentError):
-                raise GraftError(tr("{where} is not the URL of a data base. Expected: {urls}.", where=where,
-                                    urls=_URLS)) from error
+                raise self._no_url() from error
             if "full" in cause or "No space left" in cause:
                 raise GraftError(tr("The disk is full: {where} cannot be written. Finished trials are saved. Free "
                                     "some disk space, then start the study again.", where=where)) from error
@@ -378,14 +383,6 @@ def _joined(notes: Mapping[str, str], name: str) -> str:
         return notes.get(name, "")
     places = range(sum(key.startswith(f"{name}.") for key in notes))
     return "".join(json.loads(notes[f"{name}.{place}"]) for place in places)
-
-
-def _without_password(url: str) -> str:
-    """Return a URL for messages, without its password."""
-    try:
-        return f"storage={make_url(url).render_as_string(hide_password=True)}"
-    except ArgumentError:
-        return "storage=" + re.sub(r":[^:@/]*@", ":***@", url)
 
 
 def _jsonable(value: Any) -> Any:
