@@ -61,7 +61,7 @@ def commands(data: Path, folder: Path) -> list[list[str]]:
         ["val", best, f"data={data}", *where, "imgsz=32", "device=cpu"],
         ["predict", best, f"source={data.parent / 'images' / 'val'}", *where, "imgsz=32", "device=cpu"],
         ["export", best, "format=onnx", "imgsz=32"],
-        ["explain", best, f"data={data}", f"project={runs}", "imgsz=32"],
+        ["explain", best, f"data={data}", f"project={runs}", "imgsz=64", "heatmaps=0"],
         ["fold", best, f"data={data}", f"project={runs}", "imgsz=32"],
         ["study", "model=yolo11n.yaml", "arms=none; se@8", "seeds=1", f"data={data}", f"project={runs}", "name=two",
          *(word for word in SMALL if word.partition("=")[0] not in ("workers", "plots"))],
@@ -218,8 +218,8 @@ def test_the_variables_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_command_is_driven_or_known_to_need_more() -> None:
     driven = {words[0] for words in commands(Path("data.yaml"), Path())}
-    more = {"yaml", "adopt", "demo", "screen", "heatmap", "deploy-check",  # built of the same parts; see the slow test
-            "track", "benchmark", "tune"}
+    more = {"yaml", "adopt", "demo", "screen", "heatmap", "deploy-check",  # built of the same parts, and not driven here
+            "track", "benchmark", "tune", "pack", "unpack", "compare"}
     assert set(COMMANDS) | set(MODES) <= driven | more
 
 
