@@ -25,6 +25,7 @@ from yolograft.cli import (
     mode_pages,
     models,
     modes,
+    paper,
     screen,
     study,
     yamls,
@@ -52,7 +53,7 @@ def _groups() -> list[tuple[str, list[Command]]]:
                                               *deploy.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(), *paper.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -171,5 +172,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "deploy-check": deploy.run,
     "completion": _completion,
     "report": study.report,
+    "paper": paper.run,
     "explain": explain.run,
 }
