@@ -53,7 +53,8 @@ def _groups() -> list[tuple[str, list[Command]]]:
                                               *deploy.commands()]),
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
-        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(), *paper.commands()]),
+        (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(),
+                                                 *paper.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 

@@ -22,8 +22,8 @@ def _paper() -> Command:
         name="paper", summary=tr("write the table, the sentences and the figures of a study for a paper"),
         usage="runs/study/NAME [key=value ...]",
         arguments=[
-            Argument("formats", "", tr("formats of the table, as in formats=tex,docx; by default tex, md and csv, and docx if "
-                                       "python-docx is installed")),
+            Argument("formats", "", tr("formats of the table, as in formats=tex,docx; by default tex, md, csv, and docx "
+                                       "if python-docx is installed")),
             Argument("lang", "", tr("en or zh; by default both")),
             Argument("out", "", tr("the folder to write to; by default the folder `paper` of the study")),
             Argument("storage", "", tr("URL of the data base server, if the study uses one"))],

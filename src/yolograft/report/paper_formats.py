@@ -11,30 +11,58 @@ __all__ = ["as_csv", "as_latex", "as_markdown"]
 
 _BREAK_AFTER = "@,(+=;:/_ "
 _LONGEST = 10  # characters of a name without a break
-_NARROW, _WIDE = 0.14, 0.30  # of the column's width, for the names of arms
+_COLUMN = 236.0  # points: the column of CVPR's style, the narrowest of the usual ones (IEEE: 252)
+_GAP = 1.1  # points to the left and to the right of a cell
+_SIZES = ((r"\scriptsize", 1.0), (r"\fontsize{6.3}{7.6}\selectfont", 0.9))  # 7 points, and less
+_SPREAD = 19.6  # points: the width of ` ± .016` at 7 points, as a subscript
+_LEAST, _MOST = 0.13, 0.30  # of the column's width, for the names of arms
 
 
 def as_latex(table: PaperTable) -> str:
     """Return the table as a LaTeX float that fits one column of a two-column paper. It needs the package booktabs.
 
-    Names of arms can break after punctuation. The Chinese table needs XeLaTeX or LuaLaTeX with the package ctex.
+    Names of arms can break after punctuation. A table with many columns has a smaller font, or takes both columns of the
+    paper. The Chinese table needs XeLaTeX or LuaLaTeX with the package ctex.
     """
     needs = r"\usepackage{ctex,booktabs}, XeLaTeX" if table.language == "zh" else r"\usepackage{booktabs}"
-    longest = max((width_of(row.arm) + 1 for row in table.rows), default=1)
-    width = min(_WIDE, max(_NARROW, 0.018 * longest))
-    spec = rf"@{{}}p{{{width:.2f}\columnwidth}}{'c' * len(table.head)}@{{}}"
-    lines = [f"% yolograft {__version__}; needs {needs}", r"\begin{table}[t]", r"\centering",
-             rf"\caption{{{latex(table.caption)}}}", r"\label{tab:ablation}", r"\scriptsize",
-             r"\setlength{\tabcolsep}{2.2pt}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule",
-             " & ".join([_breakable(table.arm), *(latex(name) for name in table.head)]) + r" \\", r"\midrule"]
+    heads = [_two_lines(name) for name in table.head]
+    used = sum(_points(head, [row.cells[place] for row in table.rows]) for place, head in enumerate(heads))
+    fitting = [(size, 1 - (scale * used + 2 * _GAP * len(heads)) / _COLUMN) for size, scale in _SIZES]
+    size, left = next((one for one in fitting if one[1] >= _LEAST), fitting[0])
+    float_ = "table" if left >= _LEAST else "table*"
+    spec = rf"@{{}}p{{{min(_MOST, max(left, _LEAST)):.2f}\columnwidth}}{'c' * len(heads)}@{{}}"
+    lines = [f"% yolograft {__version__}; needs {needs}", rf"\begin{{{float_}}}[t]", r"\centering",
+             r"\setlength{\belowcaptionskip}{4pt}", rf"\caption{{{latex(table.caption)}}}", r"\label{tab:ablation}", size,
+             rf"\setlength{{\tabcolsep}}{{{_GAP}pt}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule",
+             " & ".join(["", *(latex(upper) for upper, _ in heads)]) + r" \\",
+             " & ".join([latex(table.arm), *(latex(lower) for _, lower in heads)]) + r" \\", r"\midrule"]
     for before, row in zip((None, *table.rows), table.rows, strict=False):
         if before is not None and row.control and not before.control:
             lines.append(r"\midrule")
         mark = rf"\,{latex(row.mark)}" if row.mark else ""
-        lines.append(" & ".join([r"\raggedright " + _breakable(row.arm) + mark, *map(_latex_cell, row.cells)])
-                     + r" \\")
+        lines.append(" & ".join([r"\raggedright " + _breakable(row.arm) + mark, *map(_latex_cell, row.cells)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", "", r"\vspace{2pt}",
-                      rf"\parbox{{\columnwidth}}{{\scriptsize {latex(table.note)}}}", r"\end{table}", ""])
+                      rf"\parbox{{\linewidth}}{{\scriptsize {latex(table.note)}}}", rf"\end{{{float_}}}", ""])
+
+
+def _two_lines(name: str) -> tuple[str, str]:
+    """Return a column's heading in two lines, which makes it narrow: `mAP`, `50-95` and `Params`, `(M)`."""
+    if name.startswith("mAP") and name != "mAP":
+        return "mAP", name.removeprefix("mAP")
+    upper, bracket, lower = name.partition(" (")
+    return (upper, f"({lower}") if bracket else ("", name)
+
+
+def _points(head: tuple[str, str], cells: list[Cell]) -> float:
+    """Return the estimated width of a column in points."""
+    numbers = [_wide(cell.text.removeprefix("0")) + _SPREAD if cell.spread else _wide(cell.text) for cell in cells]
+    return max([*numbers, *map(_wide, head)])
+
+
+def _wide(text: str) -> float:
+    """Return the estimated width of a text at 7 points, in Computer Modern, which is wider than Times."""
+    return sum(7.2 if width_of(one) == 2 else 5.3 if one.isupper() else 4.3 if one.islower() else 2 if one in ".()" else 4
+               for one in text)
 
 
 def _breakable(name: str) -> str:
@@ -49,8 +77,9 @@ def _breakable(name: str) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = rf"\textbf{{{cell.text}}}" if cell.bold else latex(cell.text)
-    return text + (rf"{{\tiny$\,\pm\,${cell.spread.removeprefix('0')}}}" if cell.spread else "")
+    number = cell.text.removeprefix("0") if cell.spread else cell.text  # .412, as the column is narrow
+    text = rf"\textbf{{{latex(number)}}}" if cell.bold else latex(number)
+    return text + (rf"$_{{\pm{cell.spread.removeprefix('0')}}}$" if cell.spread else "")
 
 
 def as_markdown(table: PaperTable) -> str:
