@@ -20,7 +20,7 @@ from yolograft.study import plan
 PAGES = descriptions()
 TRAINING = ("study", "screen")  # commands that also take each train argument
 OWN = {name: page for name, page in PAGES.items() if name not in (*MODES, *TRAINING)}
-FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "paper": ["runs"],
+FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "paper": ["runs"], "compare": ["a", "b"],
                **{f"data {kind}": list("ab")[:len(paths)] for kind, paths in data._PATHS.items()}}
 
 

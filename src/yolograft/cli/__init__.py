@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from yolograft import __version__
 from yolograft.cli import (
     adopt,
+    compare,
     completion,
     data,
     data_pages,
@@ -54,7 +55,7 @@ def _groups() -> list[tuple[str, list[Command]]]:
         (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
         (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(),
-                                                 *paper.commands()]),
+                                                 *paper.commands(), *compare.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -174,5 +175,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "completion": _completion,
     "report": study.report,
     "paper": paper.run,
+    "compare": compare.run,
     "explain": explain.run,
 }

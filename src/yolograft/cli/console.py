@@ -104,7 +104,8 @@ def _storage_words(options: Mapping[str, Any]) -> list[str]:
     storage = options.get("storage")
     if not storage:
         return []
-    return ["storage=URL" if "@" in storage else f"storage={storage}"]  # a URL with '@' has a password
+    has_secret = "@" in storage or "?" in storage  # a password, in the part of the user or in the query
+    return ["storage=URL" if has_secret else f"storage={storage}"]
 
 
 def _score_test_split(study: Study) -> None:
