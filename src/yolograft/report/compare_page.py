@@ -105,15 +105,16 @@ def warnings(runs: Sequence[FinishedRun], classes: Mapping[str, Sequence[str]], 
 def sections(runs: Sequence[FinishedRun], classes: Mapping[str, Sequence[str]], curves: PrCurves | None,
              command: str) -> list[Build]:
     """Return the functions that make the sections of the page."""
-    return [lambda say: _results(runs, classes, say, command), lambda say: _learning(runs, say),
-            lambda say: _precision_recall(runs, curves, say), lambda say: _arguments(runs, say)]
+    return [lambda say: _results(runs, classes, say), lambda say: _arguments(runs, say), lambda say: _learning(runs, say),
+            lambda say: _precision_recall(runs, curves, say),
+            lambda say: Section(title=say("Next"), paragraphs=(say("study"),), code=command)]
 
 
 def _highest(run: FinishedRun) -> float:
     return run.value(run.metric, run.best_epoch)
 
 
-def _results(runs: Sequence[FinishedRun], classes: Mapping[str, Sequence[str]], say: Translator, command: str) -> Section:
+def _results(runs: Sequence[FinishedRun], classes: Mapping[str, Sequence[str]], say: Translator) -> Section:
     metric = runs[0].metric
     others = [name for name in _METRICS if name != metric and any(run.curve(name) for run in runs)]
     rows = [(run.name, _cell(_highest(run)), str(run.best_epoch), _cell(run.value(run.metric, run.last_epoch)),
@@ -131,8 +132,7 @@ def _results(runs: Sequence[FinishedRun], classes: Mapping[str, Sequence[str]], 
                           f"{abs(highest) / PUBLISHED:.1f}" if math.isfinite(highest) and metric == "mAP50-95" else "–"))
         tables.append(Table(name="differences", rows=tuple(lines), note=say("SD note", spread=PUBLISHED), head=(
             say("Differences"), say("difference"), say("difference last"), say("in SD"))))
-    return Section(title=say("Results"), tables=tuple(tables), code=command,
-                   paragraphs=(say("study"),) if command else ())
+    return Section(title=say("Results"), tables=tuple(tables))
 
 
 def _cell(value: float, *, sign: bool = False) -> Cell:

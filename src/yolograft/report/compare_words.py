@@ -37,6 +37,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The data YAMLs have the same name in different folders: {values}. Check that they are the same data.",
         "数据集 YAML 同名但位于不同文件夹：{values}。请确认它们是相同的数据。"),
     "Results": ("Results", "结果"),
+    "Next": ("A comparison that can answer", "能够回答问题的比较"),
     "Differences": ("Difference to the first run", "与第一次运行的差值"),
     "Arguments": ("Train arguments that differ", "不同的训练参数"),
     "Learning curves": ("Learning curves", "学习曲线"),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from yolograft.errors import GraftError, nearest
 from yolograft.language import speaking, tr
-from yolograft.report import words
 from yolograft.report.figures import FIGURES
 from yolograft.report.paper_docx import as_docx, check_docx
 from yolograft.report.paper_files import Written, write_files
@@ -52,8 +51,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
             be written.
     """
     wanted, notes = _formats(formats)
-    # the figures use the texts of the report
-    translators = [Translator(language, {**words.TEXTS, **TEXTS}) for language in languages]
+    translators = [Translator(language, TEXTS) for language in languages]
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
     contents: dict[str, bytes] = {}
     for say in translators:
@@ -67,9 +65,10 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
             notes.append(tr("The figures are in English only: matplotlib finds no font with Chinese glyphs. Install one, "
                             "such as Noto Sans CJK SC."))
             continue
+        page = Translator(say.language)
         for name, draw in FIGURES.items():
             for format in _FIGURES:
-                content = save(partial(draw, summary, say), format, width=WIDTH)
+                content = save(partial(draw, summary, page), format, width=WIDTH)
                 if content is not None:
                     contents[f"figures/{name}{infix}.{format}"] = content
     written = write_files(Path(folder) if folder is not None else study.folder / "paper", contents)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from yolograft import __version__
-from yolograft.escapes import csv_text, latex, markdown
+from yolograft.escapes import csv_text, latex, markdown, visible
 from yolograft.language import width_of
 from yolograft.report.paper_table import Cell, PaperTable, Row
 
 __all__ = ["as_csv", "as_latex", "as_markdown"]
 
 _BREAK_AFTER = "@,(+=;:/_ "
-_LONGEST = 10  # characters of a name without a break
-_COLUMN = 236.0  # points: the column of CVPR's style, the narrowest of the usual ones (IEEE: 252)
+_LONGEST = 7  # characters of a name without a break
+_COLUMN = 232.0  # points: the column of CVPR's style, the narrowest of the usual ones (237; IEEE: 252), and some room
 _GAP = 1.1  # points to the left and to the right of a cell
-_SIZES = ((r"\scriptsize", 1.0), (r"\fontsize{6.3}{7.6}\selectfont", 0.9))  # 7 points, and less
-_SPREAD = 19.6  # points: the width of ` ± .016` at 7 points, as a subscript
-_LEAST, _MOST = 0.13, 0.30  # of the column's width, for the names of arms
+_SIZES = ((r"\scriptsize", 1.0), (r"\fontsize{6}{7.2}\selectfont", 0.87))  # 7 points, and 6
+_SPREAD = 19.6  # points: the width of ` ± .016` at 7 points, as a subscript, which has 5 points in both
+_LEAST, _MOST = 0.12, 0.30  # of the column's width, for the names of arms
 
 
 def as_latex(table: PaperTable) -> str:
@@ -26,8 +26,9 @@ def as_latex(table: PaperTable) -> str:
     """
     needs = r"\usepackage{ctex,booktabs}, XeLaTeX" if table.language == "zh" else r"\usepackage{booktabs}"
     heads = [_two_lines(name) for name in table.head]
-    used = sum(_points(head, [row.cells[place] for row in table.rows]) for place, head in enumerate(heads))
-    fitting = [(size, 1 - (scale * used + 2 * _GAP * len(heads)) / _COLUMN) for size, scale in _SIZES]
+    columns = [(head, [row.cells[place] for row in table.rows]) for place, head in enumerate(heads)]
+    fitting = [(size, 1 - sum(_points(head, cells, scale) + 2 * _GAP for head, cells in columns) / _COLUMN)
+               for size, scale in _SIZES]
     size, left = next((one for one in fitting if one[1] >= _LEAST), fitting[0])
     float_ = "table" if left >= _LEAST else "table*"
     spec = rf"@{{}}p{{{min(_MOST, max(left, _LEAST)):.2f}\columnwidth}}{'c' * len(heads)}@{{}}"
@@ -53,10 +54,11 @@ def _two_lines(name: str) -> tuple[str, str]:
     return (upper, f"({lower}") if bracket else ("", name)
 
 
-def _points(head: tuple[str, str], cells: list[Cell]) -> float:
+def _points(head: tuple[str, str], cells: list[Cell], scale: float) -> float:
     """Return the estimated width of a column in points."""
-    numbers = [_wide(cell.text.removeprefix("0")) + _SPREAD if cell.spread else _wide(cell.text) for cell in cells]
-    return max([*numbers, *map(_wide, head)])
+    numbers = [scale * _wide(cell.text.removeprefix("0")) + _SPREAD if cell.spread else scale * _wide(cell.text)
+               for cell in cells]
+    return max([*numbers, *(scale * _wide(line) for line in head)])
 
 
 def _wide(text: str) -> float:
@@ -68,7 +70,7 @@ def _wide(text: str) -> float:
 def _breakable(name: str) -> str:
     """Return a name for LaTeX that can break after punctuation, and in long words."""
     pieces, piece = [], ""
-    for character in name:
+    for character in visible(name):
         piece += character
         if character in _BREAK_AFTER or len(piece) >= _LONGEST:
             pieces.append(piece)
@@ -84,7 +86,8 @@ def _latex_cell(cell: Cell) -> str:
 
 def as_markdown(table: PaperTable) -> str:
     """Return the table, its caption and its footnote as Markdown."""
-    lines = [markdown(table.caption), "", _line([table.arm, *table.head]), _line(["---", *["---:"] * len(table.head)])]
+    lines = [markdown(table.caption), "", _line([table.arm, *map(markdown, table.head)]),
+             _line(["---", *["---:"] * len(table.head)])]
     for row in table.rows:
         lines.append(_line([markdown(row.arm) + (f" {row.mark}" if row.mark else ""), *map(_markdown_cell, row.cells)]))
     return "\n".join([*lines, "", markdown(table.note), ""])
