@@ -10,12 +10,12 @@ from yolograft.report.paper_table import Cell, PaperTable, Row
 __all__ = ["as_csv", "as_latex", "as_markdown"]
 
 _BREAK_AFTER = "@,(+=;:/_ "
-_LONGEST = 7  # characters of a name without a break
+_LONGEST = 6  # characters of a name without a break
 _COLUMN = 232.0  # points: the column of CVPR's style, the narrowest of the usual ones (237; IEEE: 252), and some room
 _GAP = 1.1  # points to the left and to the right of a cell
 _SIZES = ((r"\scriptsize", 1.0), (r"\fontsize{6}{7.2}\selectfont", 0.87))  # 7 points, and 6
 _SPREAD = 19.6  # points: the width of ` ± .016` at 7 points, as a subscript, which has 5 points in both
-_LEAST, _MOST = 0.12, 0.30  # of the column's width, for the names of arms
+_LEAST, _MOST = 0.10, 0.30  # of the column's width, for the names of arms
 
 
 def as_latex(table: PaperTable) -> str:
