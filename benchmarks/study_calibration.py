@@ -24,6 +24,7 @@ import numpy as np
 from scipy import stats
 
 from yolograft.study import register, statistics
+from yolograft.study import splits as resampled
 from yolograft.study.sequential import spend
 from yolograft.study.verdict import ALPHA, MARGIN, Word, decide
 
@@ -157,6 +158,62 @@ def helps(rng, arms, counts, effect):
     return old, decide(data, looks(counts, spend(counts), arms), words_only=True)[0].word is Word.HELPS
 
 
+IMAGES, VAL = 200, 40  # of a simulated data set
+
+
+def split_runs(rng, arms, count, each, parts, effects=0.0, noise="normal"):
+    """Return differences (arms, count x each) of a study over splits of a data set that is really split.
+
+    Args:
+        rng: the random generator.
+        arms, count, each: numbers of arms, of splits, and of seeds on each split.
+        parts: the variance that comes from the images that are validated on, from those that are trained on, and from the
+            training itself. Two splits share a fifth of the first and four fifths of the second.
+        effects: of the arms.
+        noise: of the influence of an image, and of a training.
+    """
+    draw, (by_val, by_train, by_seed) = NOISES[noise], np.sqrt(parts)
+    shown, trained = (draw(rng, (arms + 1, IMAGES)) / np.sqrt(2) for _ in range(2))
+    orders = [rng.permutation(IMAGES) for _ in range(count)]
+    val = np.stack([shown[:, order[:VAL]].sum(1) / np.sqrt(VAL) for order in orders], axis=1)
+    train = np.stack([trained[:, order[VAL:]].sum(1) / np.sqrt(IMAGES - VAL) for order in orders], axis=1)
+    runs = draw(rng, (arms + 1, count * each)) / np.sqrt(2)
+    found = np.tile(by_val * val + by_train * train, each) + by_seed * runs  # seed i is on split i modulo the splits
+    return found[1:] - found[0] + np.broadcast_to(effects, arms)[:, None]
+
+
+def over_splits(rng, arms, count, each, parts, effects=0.0, noise="normal", rows=None):
+    """Whether a row gets a word: by the sign-flip test, as if splits were seeds, and by the corrected t-test."""
+    splits = resampled.Splits(count=count, train=IMAGES - VAL, val=VAL)
+    data = split_runs(rng, arms, count, each, parts, effects, noise)
+    flipped = statistics.max_t(data)[slice(None) if rows is None else list(rows)]
+    decisions = resampled.decide(data, splits, ALPHA)
+    return bool((flipped <= ALPHA).any()), any(decisions[row].word in WORDS for row in rows or range(arms))
+
+
+def over_data_sets(rng, arms, sets, seeds, effects=0.0, rows=None, planned=()):
+    """Whether a row gets a word: with one study for each data set, and with all of them in one study."""
+    counts = planned or (seeds,)
+    shape = np.broadcast_to(effects, (sets, arms))
+    data = np.concatenate([(1 + place) * table(rng, arms, seeds, effects=shape[place]) for place in range(sets)])
+    groups = [range(place * arms, (place + 1) * arms) for place in range(sets)]
+    chosen = list(range(len(data)) if rows is None else rows)
+    alone = [statistics.max_t(data[list(group)]) for group in groups]
+    return bool((np.concatenate(alone)[chosen] <= ALPHA).any()), found(
+        data, looks(counts, spend(counts), len(data)), chosen, groups=groups)
+
+
+def enough_sets(rng, sets, seeds, helped):
+    """Whether an arm that helps by 1.5 SD on `helped` of the data sets, and not on the others, is said to help on more."""
+    effects = [1.5 if place < helped else 0.0 for place in range(sets)]
+    data = np.concatenate([table(rng, 1, seeds, effects=effect) for effect in effects])
+    plan = [(seeds, range(sets), ALPHA)]
+    groups = [[place] for place in range(sets)]
+    words = [one.word is Word.HELPS for one in decide(data, plan, groups=groups, words_only=True)]
+    alone = [statistics.max_t(row[None])[0] <= ALPHA and row.mean() > 0 for row in data]
+    return sum(alone) > helped, sum(words) > helped
+
+
 def coverage(rng, arms, seeds):
     """Whether a true difference is outside its interval: Student's of any arm alone, and the simultaneous ones."""
     effects = rng.normal(0, 2, arms)
@@ -169,6 +226,11 @@ def coverage(rng, arms, seeds):
 
 
 Row = tuple[str, Callable[[np.random.Generator], tuple[bool, bool]]]
+
+
+def _parts(parts):
+    names = ("val images", "train images", "seeds")
+    return ", ".join(f"{100 * part:.0f}% from {name}" for part, name in zip(parts, names, strict=True))
 
 
 def _rows() -> dict[str, list[Row]]:
@@ -222,7 +284,40 @@ def _rows() -> dict[str, list[Row]]:
                lambda r, c=copies: copies_power(r, c, 8)) for copies in (1, 3, 4)]
     cover: list[Row] = [(f"{arms} arm(s), {seeds} seeds", lambda r, a=arms, s=seeds: coverage(r, a, s))
                         for arms, seeds in ((1, 6), (4, 6), (1, 10), (4, 10))]
+    splits: list[Row] = [(f"{noise}; variance {_parts(parts)}; {arms} arm(s), {count} splits, {each} seed(s) on each",
+                          lambda r, a=arms, c=count, e=each, n=noise, p=parts: over_splits(r, a, c, e, p, noise=n))
+                         for noise in ("normal", "heavy tails (t3)", "skewed (exponential)")
+                         for parts in ((1, 0, 0), (0.45, 0.05, 0.5))
+                         for arms, count, each in ((1, 5, 1), (4, 5, 1), (4, 10, 1), (4, 5, 3))]
+    splits.append(("normal; two arms that help by 3, two null arms; 10 splits, 1 seed on each",
+                   lambda r: over_splits(r, 4, 10, 1, (0.45, 0.05, 0.5), [3, 3, 0, 0], rows=(2, 3))))
+    usual = (0.45, 0.05, 0.5)
+    powered: list[Row] = [
+        (f"effect {effect:g} SD; variance {_parts(usual)}; {arms} arm(s), {count} splits, {each} seed(s) on each",
+         lambda r, e=effect, a=arms, c=count, m=each: over_splits(r, a, c, m, usual, [e] + [0] * (a - 1), rows=(0,)))
+        for effect in (1, 2) for arms, count, each in ((1, 5, 1), (1, 10, 1), (4, 10, 1), (4, 5, 3), (4, 10, 3))]
+    unseen: list[Row] = [
+        (f"normal; variance {_parts(parts)}; 4 arms, {count} splits, {each} seed(s) on each",
+         lambda r, c=count, m=each, p=parts: over_splits(r, 4, c, m, p))
+        for parts in ((0.4, 0.2, 0.4), (1 / 3, 1 / 3, 1 / 3)) for count, each in ((5, 1), (10, 1), (5, 3))]
+    sets: list[Row] = [(f"{arms} arm(s) on {count} data sets, {seeds} seeds{f', looks={planned}' if planned else ''}",
+                        lambda r, a=arms, c=count, s=seeds, p=planned: over_data_sets(r, a, c, s, planned=p))
+                       for arms, count, seeds, planned in ((1, 2, 6, ()), (1, 3, 8, ()), (4, 2, 8, ()), (4, 3, 10, ()),
+                                                           (4, 3, 12, (6, 8, 10, 12)))]
+    sets.append(("4 arms that help by 3 on one of 3 data sets; a word on the others; 8 seeds",
+                 lambda r: over_data_sets(r, 4, 3, 8, [[3] * 4, [0] * 4, [0] * 4], rows=range(4, 12))))
+    sets += [(f"said to help on more data sets than it does: 1 arm helps on {helped} of 3; 8 seeds",
+              lambda r, h=helped: enough_sets(r, 3, 8, h)) for helped in (0, 1, 2)]
+    shown: list[Row] = [
+        (f"power: effect {effect:g} SD on each of {count} data sets, a word on the first; {arms} arm(s), 8 seeds",
+         lambda r, e=effect, a=arms, c=count: over_data_sets(r, a, c, 8, [[e] + [0] * (a - 1)] * c, rows=(0,)))
+        for effect in (1, 1.5) for arms, count in ((1, 2), (1, 3), (4, 3))]
     return {
+        "Splits: studies with a word for a null arm (old rule: the sign-flip test, as if splits were seeds)": splits,
+        "Splits: what the correction does not see, much variance from the images that are trained on": unseen,
+        "Splits: power, studies with a word for the arm with the effect (old rule: one that is wrong, as above)": powered,
+        "Data sets: studies with a word for a null arm on any data set (old rule: a study for each data set)": sets,
+        "Data sets: power, studies with a word for the arm with the effect (old rule: as above)": shown,
         "What people do: studies with a word for a null arm": people,
         "What the rule does not see: skewed arms whose baseline is hardly quieter, and skewed differences of one arm":
             beyond,

@@ -87,3 +87,13 @@ def test_every_pytorch_counts_attention_on_a_cpu() -> None:
     tokens = 8 * 8
     projections, pairs = 4 * 2 * tokens * 16 * 16, 2 * 2 * tokens * tokens * 16
     assert (with_block - without) * 1e9 == pytest.approx(projections + pairs)
+
+
+@pytest.mark.parametrize("keyword", ["out", "out_val"])
+def test_the_result_reaches_the_formula_in_every_pytorch(keyword: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(profile, "_RESULT", keyword)
+    monkeypatch.setitem(profile.FORMULAS, "operator", lambda x, **rest: given.append((x, rest)) or 7)
+    assert profile.count_flops("operator", (1,), {"bias": 2}, "result") == 7
+    assert given == [(1, {"bias": 2, keyword: "result"})]
+    assert profile.count_flops("another operator", (1,), {}, "result") == 0

@@ -20,7 +20,8 @@ from yolograft.study import plan
 PAGES = descriptions()
 TRAINING = ("study", "screen")  # commands that also take each train argument
 OWN = {name: page for name, page in PAGES.items() if name not in (*MODES, *TRAINING)}
-FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "paper": ["runs"], "compare": ["a", "b"],
+FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "paper": ["runs"],
+               "compare": ["runs"],
                **{f"data {kind}": list("ab")[:len(paths)] for kind, paths in data._PATHS.items()}}
 
 
@@ -35,7 +36,7 @@ def accepted(page: Command) -> list[str]:
 
 
 def test_every_command_has_a_description() -> None:
-    kinds = {f"data {kind}" for kind in data._PATHS}
+    kinds = {"study merge", *(f"data {kind}" for kind in data._PATHS)}
     assert set(PAGES) == {*MODES, *COMMANDS, *kinds} - {"data"}
     assert all(f"  {name:<16} " in overview() for name in PAGES)
 

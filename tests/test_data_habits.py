@@ -189,6 +189,16 @@ def test_boxes_of_an_image_that_exif_turns_are_in_the_frame_of_the_stated_size(
     assert "are in the frame before that (40 x 30); they are turned" in report.problems[0].what
 
 
+@pytest.mark.parametrize("size", [(30, 40), (7, 7)])
+def test_a_box_outside_the_turned_image_shows_that_boxes_are_in_the_stored_frame(
+        tmp_path: Path, add: Add, size: tuple[int, int]) -> None:
+    add("wide", voc([("cat", 32, 4, 39, 14)], size=size), orientation=6)
+    report = convert(tmp_path)
+    assert labels(tmp_path / "set")["wide"] == [pytest.approx(_row((16, 32, 26, 39), (30, 40)), abs=1e-6)]
+    assert [problem.what for problem in report.problems] == [
+        "EXIF turns the image, and its boxes are in the frame before that (40 x 30); they are turned"]
+
+
 @pytest.mark.parametrize("orientation", [2, 3, 4])
 def test_an_undecidable_frame_follows_the_rest_of_the_set(tmp_path: Path, add: Add, orientation: int) -> None:
     add("odd", voc([BOX]), orientation=orientation)

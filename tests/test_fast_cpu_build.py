@@ -1,7 +1,9 @@
-"""A C library is built once per CPU and compiler, cached, and rebuilt if damaged. Failures have a readable reason."""
+"""A C library is built once per CPU and compiler, cached, and rebuilt if changed. Failures have a readable reason."""
 
 import shutil
-import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,21 +46,32 @@ def test_a_library_is_built_once_in_a_private_folder(
     assert build.load_library(source).seven() == 7
     monkeypatch.setattr(build, "_compile", lambda *_: 1 / 0)
     assert build.load_library(source).seven() == 7
-    assert stat.S_IMODE((tmp_path / "cache" / "yolograft").stat().st_mode) == 0o700
+    assert len(libraries(tmp_path)) == 1
 
 
 @needs
-@pytest.mark.parametrize("damaged", [b"", b"no library"])
-def test_a_damaged_library_is_rebuilt(source: Path, tmp_path: Path, damaged: bytes) -> None:
-    build._compile(source, build.cache_folder() / "first.so", ["cc", *build._FLAGS])
-    (tmp_path / "cache" / "yolograft" / "first.so").unlink()
-    key = tmp_path / "cache" / "yolograft"
+@pytest.mark.parametrize("content", [b"", b"no library", None])
+def test_a_library_that_changed_is_built_again(source: Path, tmp_path: Path, content: bytes | None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build.ctypes, "CDLL", lambda name: None)  # so that the file is loaded for the first time below
         build.load_library(source)
-    (file,) = key.glob("*.so")
-    file.write_bytes(damaged)
+    (file,) = libraries(tmp_path)
+    changed = bytearray(file.read_bytes())
+    changed[len(changed) // 2] ^= 1  # one bit: the system might still load it
+    file.write_bytes(changed if content is None else content)
     assert build.load_library(source).seven() == 7
+    assert libraries(tmp_path) == [file]
+
+
+@needs
+def test_processes_that_build_at_the_same_time_all_end_well(source: Path, tmp_path: Path) -> None:
+    code = ("import sys; from pathlib import Path; from yolograft.fast.cpu import build; "
+            "print(build.load_library(Path(sys.argv[1])).seven())")
+    command = [sys.executable, "-c", code, str(source)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in started] == ["7"] * 3
+    assert libraries(tmp_path)
+    assert not list((tmp_path / "cache" / "yolograft").glob("build-*"))
 
 
 @needs
@@ -98,6 +111,65 @@ def test_a_failing_compiler_gives_a_reason(
 ) -> None:
     monkeypatch.setenv("CC", compiler(tmp_path, script))
     assert reason in unavailable_reason(source)
+
+
+def test_a_compiler_that_hangs_is_ended_with_all_its_processes(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_TIMEOUT", 0.5)
+    monkeypatch.setenv("CC", compiler(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; wait"))
+    started = time.monotonic()
+    assert "timed out" in unavailable_reason(source)
+    assert time.monotonic() - started < 30
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 20
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(child)
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("script", "reason"), [
+    ("exit 0", "wrote no library"),
+    ('while [ "$1" != -o ]; do shift; [ $# = 0 ] && exit; done; echo nonsense > "$2"', "a library that cannot be loaded"),
+])
+def test_a_compiler_that_writes_nonsense_gives_a_reason(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    monkeypatch.setenv("CC", compiler(tmp_path, script))
+    assert reason in unavailable_reason(source)
+    assert not libraries(tmp_path)
+
+
+@needs
+def test_a_library_that_crashes_when_it_is_loaded_gives_a_reason(source: Path, tmp_path: Path) -> None:
+    source.write_text("#include <stdlib.h>\n__attribute__((constructor)) static void f(void) { abort(); }")
+    assert "it ends the process that loads it" in unavailable_reason(source)
+    assert not libraries(tmp_path)
+
+
+@needs
+def test_a_library_without_the_function_gives_a_reason(source: Path) -> None:
+    assert build.Kernel(source=source, argtypes={"eight": []}).unavailable_reason() == "the library has no function eight"
+
+
+@needs
+@pytest.mark.parametrize(("system", "machine"), [("Darwin", "arm64"), ("Darwin", "x86_64"), ("Linux", "aarch64"),
+                                                 ("Windows", "AMD64"), ("FreeBSD", "amd64")])
+def test_other_platforms_take_the_fallback_unless_asked(
+    source: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str
+) -> None:
+    monkeypatch.setattr(build.platform, "system", lambda: system)
+    monkeypatch.setattr(build.platform, "machine", lambda: machine)
+    assert "tested on Linux with x86-64 only; YOLOGRAFT_KERNELS=on tries them here" in unavailable_reason(source)
+    monkeypatch.setenv("YOLOGRAFT_KERNELS", "on")
+    assert unavailable_reason(source) == ""
 
 
 def test_a_badly_quoted_compiler_and_a_missing_home_give_a_reason(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

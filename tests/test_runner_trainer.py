@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ultralytics.data import augment
 from ultralytics.models import yolo
 
 from yolograft.errors import HostError
@@ -15,6 +16,7 @@ from yolograft.fast import acceleration
 from yolograft.fast.cpu import select
 from yolograft.host import mosaic
 from yolograft.runner import trainer as runner_trainer
+from yolograft.runner.sampler import SeededDataset
 from yolograft.runner.trainer import STATE, read_state, trial_trainer
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
@@ -145,14 +147,48 @@ def assert_resumes(folder: Path, model: Path, data: Path, epochs: int, **setting
     return uninterrupted
 
 
-@pytest.mark.parametrize("close_mosaic", [2, 3, 4])
+@pytest.fixture
+def partners(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int], list[Any]]]:
+    """Of each training image, in the order of loading: its number, Mosaic's buffer, and the images that Mosaic chose."""
+    found: list[tuple[int, list[int], list[Any]]] = []
+    choose, load = augment.Mosaic.get_indexes, SeededDataset.__getitem__
+
+    def get_indexes(self: Any, *args: Any, **kwargs: Any) -> Any:
+        chosen = choose(self, *args, **kwargs)
+        found[-1][2].append(list(chosen))
+        return chosen
+
+    def getitem(self: Any, number: int) -> Any:
+        found.append((number, self.window(*divmod(number, len(self))), []))
+        item = load(self, number)
+        assert list(self.base.buffer) == found[-1][1]
+        return item
+
+    monkeypatch.setattr(augment.Mosaic, "get_indexes", get_indexes)
+    monkeypatch.setattr(SeededDataset, "__getitem__", getitem)
+    return found
+
+
+@pytest.mark.parametrize("close_mosaic", [0, 2, 3, 4])
 def test_interrupted_after_each_epoch_equals_uninterrupted_with_mosaic(
-        tiny_model: Path, tiny_set: Path, tmp_path: Path, close_mosaic: int) -> None:
-    """`close_mosaic` is below, equal to and above `epochs`. With a scripted fitness there is no validation."""
+        tiny_model: Path, tiny_set: Path, tmp_path: Path, close_mosaic: int,
+        partners: list[tuple[int, list[int], list[Any]]]) -> None:
+    """`close_mosaic` is 0, below, equal to and above `epochs`. With a scripted fitness there is no validation."""
     state = assert_resumes(tmp_path, tiny_model, tiny_set, 3, mosaic=1.0, close_mosaic=close_mosaic,
                            fitness=lambda epoch: 0.1 + epoch)
     # 8.3.0 closes Mosaic only when epoch == epochs - close_mosaic, so never if this is negative
-    assert state["mosaic_closed"] == (close_mosaic <= 3 or not mosaic._closes_once())
+    closes = close_mosaic > 0 and (close_mosaic <= 3 or not mosaic._closes_once())
+    assert state["mosaic_closed"] == closes
+    count = len(partners) // 6  # three epochs without interruption, then the same three, each in a process of its own
+    assert partners[:3 * count] == partners[3 * count:]
+    assert [number for number, *_ in partners[:3 * count]] == list(range(3 * count))
+    first_closed = 3 - min(close_mosaic, 3) if closes else 3
+    for number, window, chosen in partners[:3 * count]:
+        assert bool(chosen) == (number // count < first_closed), "Mosaic is on until its last epoch"
+        assert {index for one in chosen for index in one} <= set(window)
+    orders = [[window[-1] for _, window, _ in partners[epoch * count:(epoch + 1) * count]] for epoch in range(2)]
+    next_window = partners[count][1]
+    assert next_window[:-1] == orders[0][count + 1 - len(next_window):], "it continues with the images of the epoch before"
 
 
 @pytest.mark.slow
@@ -195,6 +231,7 @@ def test_the_best_checkpoint_is_kept_when_resumed(tiny_model: Path, tiny_set: Pa
     assert best_weights(tmp_path / "resumed") == best_weights(tmp_path / "first")
 
 
+@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="PyTorch before 2.3 has no GradScaler for a CPU")
 def test_the_loss_scale_of_amp_is_kept_when_resumed(tiny_model: Path, tiny_set: Path, tmp_path: Path) -> None:
     state = assert_resumes(tmp_path, tiny_model, tiny_set, 3, scaler=True, fitness=lambda epoch: 0.1 + epoch)
     assert state["scaler"]["scale"] > 4

@@ -89,7 +89,7 @@ def test_a_wrong_value_raises_an_error_that_names_it(words, says):
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "says"), [("[1, 2]", "must have"), ("a: [", "not YAML"), ("", "must")])
+@pytest.mark.parametrize(("content", "says"), [("[1, 2]", "must have"), ("a: [", "cannot be read as YAML"), ("", "must")])
 def test_a_broken_plan_file_raises_an_error(tmp_path, content, says):
     (tmp_path / "p.yaml").write_text(content)
     with pytest.raises(DataError, match=says):

@@ -1,6 +1,7 @@
 """Graft attention blocks onto any Ultralytics YOLO, and measure with paired studies whether they help.
 
-Importing this package does not import torch or Ultralytics: each public name is loaded at its first use.
+Importing this package does not import torch or Ultralytics: each public name is loaded at its first use. It sets two
+environment variables of Ultralytics, so that nothing is installed or sent unasked (see `network`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from yolograft import network as _network
 from yolograft import threads as _threads  # noqa: F401 (records OMP_NUM_THREADS before Ultralytics changes it)
+
+_network.prepare()
 
 __version__ = "0.1.0"
 __all__ = ["YOLO", "Graft", "GraftError", "__version__", "block", "graft", "module", "prune", "sites"]

@@ -106,10 +106,11 @@ def load(host: nn.Module, path: str | Path | Saved) -> nn.Module:
 
 
 def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load a state dict with exactly the model's keys and shapes.
+    """Load a state dict with exactly the model's keys, shapes and kinds of numbers.
 
     Raises:
-        HostError: a key or a shape differs; the message names the first three, and the model is unchanged.
+        HostError: a key, a shape or a kind differs, or a value is not finite; the message names the first three, and the
+            model is unchanged.
     """
     ours = model.state_dict()
     problems = [tr("{key} is missing from the file", key=key) for key in ours if key not in tensors]
@@ -117,8 +118,17 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     problems += [tr("{key} is {theirs} in the file and {ours} in the host", key=key, theirs=tuple(tensors[key].shape),
                     ours=tuple(ours[key].shape))
                  for key in ours if key in tensors and tensors[key].shape != ours[key].shape]
+    problems += [tr("{key} is {theirs} in the file and {ours} in the host", key=key, theirs=_kind(tensors[key]),
+                    ours=_kind(ours[key])) for key in ours if key in tensors and _kind(tensors[key]) != _kind(ours[key])]
+    problems += [tr("{key} has values that are not finite (NaN or infinite)", key=key) for key in ours
+                 if key in tensors and not tensors[key].float().isfinite().all()]
     if problems:
         more = tr("; and {count} more", count=len(problems) - 3) if len(problems) > 3 else ""
         raise HostError(tr("The tensors do not fit: {problems}. Is it the same model at the same scale?",
                            problems="; ".join(problems[:3]) + more))
     model.load_state_dict(dict(tensors))
+
+
+def _kind(tensor: Tensor) -> str:
+    """Return the kind of a tensor's numbers. Precision does not matter: `load_state_dict` converts it."""
+    return "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")

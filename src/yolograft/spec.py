@@ -27,8 +27,18 @@ _WORD = re.compile(r"[A-Za-z_][\w.\-]*")
 _SITE = re.compile(
     r"(?P<path>[\w*?.\-]+)(?:\[(?P<index>-?[0-9]{1,9})\])?(?:>(?P<readers>[0-9]{1,9}(?:&[0-9]{1,9})*)|/(?P<side>pre|skip))?"
 )
+_MAX_LENGTH = 50_000  # characters: a file of a stranger can have any text here
+_MAX_PARTS = 500
+_MAX_NUMBER = 10**400  # Python cannot write a whole number of thousands of digits
+_SHOWN = 200  # characters of a text in a message
 _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "none": None, "null": None}
 _PAIRS = {"(": ")", "[": "]"}
+
+
+def _short(text: str) -> str:
+    """Return a text for a message: shortened, if it is long."""
+    text = text.strip()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 _READS_SWAP: ContextVar[bool] = ContextVar("reads_swap", default=False)  # for the grammar in messages
@@ -68,12 +78,12 @@ class Site:
         if match is None:
             raise SpecError(tr("'{text}' is not a site. Expected a row (8, backbone.8, neck.-1), a head edge (p3), a class "
                                "(C3k2, C3k2[-1]), or a module path or glob (model.*.cv2), and '/pre' for the input or "
-                               "'/skip' for the identity branch.", text=text.strip()))
+                               "'/skip' for the identity branch.", text=_short(text)))
         path, index = match["path"], match["index"]
         parts = path.split(".")
         if not all(parts) or any("**" in part and part != "**" for part in parts):
             raise SpecError(tr("'{text}' is not a site: '.' separates names, and '**' must stand alone between dots.",
-                               text=text.strip()))
+                               text=_short(text)))
         parts = [str(int(part)) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
         readers = tuple(int(reader) for reader in match["readers"].split("&")) if match["readers"] else ()
         return cls(".".join(parts), None if index is None else int(index), match["side"] == "pre", readers,
@@ -118,11 +128,18 @@ class Graft:
         if not isinstance(text, str):
             raise SpecError(tr("A graft's text must be a string, not {kind}. {grammar}", kind=type(text).__name__,
                                grammar=_grammar()))
+        if len(text) > _MAX_LENGTH:
+            raise SpecError(tr("A graft's text has {count:,} characters, and at most {most:,} are read.", count=len(text),
+                               most=_MAX_LENGTH))
         if text.strip().lower() == "none":
             return cls()
         if not text.strip():
             raise SpecError(tr("The graft is empty. {grammar} For the bare host, write 'none'.", grammar=_grammar()))
-        return cls(tuple(_part(piece) for piece in split_outside(text, "+")))
+        pieces = split_outside(text, "+")
+        if len(pieces) > _MAX_PARTS:
+            raise SpecError(tr("A graft has {count:,} blocks, and at most {most} are read.", count=len(pieces),
+                               most=_MAX_PARTS))
+        return cls(tuple(map(_part, pieces)))
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts)) or "none"
@@ -170,25 +187,26 @@ class Swap(Graft):
 def _part(text: str) -> Part:
     head, at, tail = _partition_at(text)
     if not at:
-        raise SpecError(tr("'{text}' names no site. {grammar}", text=text.strip(), grammar=_grammar()))
+        raise SpecError(tr("'{text}' names no site. {grammar}", text=_short(text), grammar=_grammar()))
     sites = tuple(Site.parse(site) for site in tail.split(","))
     repeated = sorted({str(site) for site in sites if sites.count(site) > 1})
     if repeated:
         raise SpecError(tr("'{text}' names {sites} twice. To apply a block twice, write it twice: '{one} + {one}'.",
-                           text=text.strip(), sites=", ".join(repeated), one=f"{head.strip()}@{repeated[0]}"))
+                           text=_short(text), sites=_short(", ".join(repeated)),
+                             one=_short(f"{head.strip()}@{repeated[0]}")))
     name, paren, inner = head.strip().partition("(")
     if not _NAME.fullmatch(name.strip()):
-        raise SpecError(tr("'{name}' in '{text}' is not a block's name. {grammar}", name=name.strip(), text=text.strip(),
+        raise SpecError(tr("'{name}' in '{text}' is not a block's name. {grammar}", name=_short(name), text=_short(text),
                            grammar=_grammar()))
     if paren and not inner.endswith(")"):
-        raise SpecError(tr("'{text}' lacks its closing parenthesis. {grammar}", text=head.strip(), grammar=_grammar()))
+        raise SpecError(tr("'{text}' lacks its closing parenthesis. {grammar}", text=_short(head), grammar=_grammar()))
     return Part(name.strip(), sites, _settings(inner[:-1]) if paren else ())
 
 
 def _partition_at(text: str) -> tuple[str, str, str]:
     pieces = split_outside(text, "@")
     if len(pieces) > 2:
-        raise SpecError(tr("'{text}' has more than one '@'. {grammar} Join several grafts with ' + '.", text=text.strip(),
+        raise SpecError(tr("'{text}' has more than one '@'. {grammar} Join several grafts with ' + '.", text=_short(text),
                            grammar=_grammar()))
     return pieces[0], "@" if len(pieces) == 2 else "", pieces[1] if len(pieces) == 2 else ""
 
@@ -198,9 +216,9 @@ def _settings(text: str) -> tuple[tuple[str, Value], ...]:
     for item in split_outside(text, ",") if text.strip() else []:
         key, equals, value = item.partition("=")
         if not equals or not _NAME.fullmatch(key.strip()):
-            raise SpecError(tr("'{text}' is not a setting. Expected key=value, as in 'se(ratio=16)'.", text=item.strip()))
+            raise SpecError(tr("'{text}' is not a setting. Expected key=value, as in 'se(ratio=16)'.", text=_short(item)))
         if key.strip() in found:
-            raise SpecError(tr("The setting '{key}' is given twice.", key=key.strip()))
+            raise SpecError(tr("The setting '{key}' is given twice.", key=_short(key)))
         found[key.strip()] = parse_value(value.strip())
     return tuple(sorted(found.items()))
 
@@ -215,13 +233,13 @@ def parse_value(text: str) -> Value:
         return _to_value(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise SpecError(tr("'{text}' is not a value. Expected a number, a word, True, False, None, a 'quoted text' or a "
-                           "list such as [3,5].", text=text)) from None
+                           "list such as [3,5].", text=_short(text))) from None
 
 
 def _to_value(value: object) -> Value:
     if isinstance(value, (list, tuple)):
         return tuple(_to_value(item) for item in value)
-    finite = not isinstance(value, float) or value - value == 0
+    finite = not isinstance(value, (int, float)) or (value - value == 0 and -_MAX_NUMBER < value < _MAX_NUMBER)
     if not isinstance(value, (type(None), bool, int, float, str)) or not finite:
         raise ValueError(value)
     return value
@@ -251,12 +269,12 @@ def split_outside(text: str, separator: str) -> list[str]:
             closers.append(_PAIRS[char])
         elif char in _PAIRS.values():
             if char != closers.pop():
-                raise SpecError(tr("'{text}' has a '{char}' without an opening one. {grammar}", text=text.strip(), char=char,
+                raise SpecError(tr("'{text}' has a '{char}' without an opening one. {grammar}", text=_short(text), char=char,
                                    grammar=_grammar()))
         elif char == separator and len(closers) == 1:
             pieces.append(text[start:at])
             start = at + 1
     if quote or len(closers) > 1:
         closer = quote or closers[-1]
-        raise SpecError(tr("'{text}' lacks a closing {char}. {grammar}", text=text.strip(), char=closer, grammar=_grammar()))
+        raise SpecError(tr("'{text}' lacks a closing {char}. {grammar}", text=_short(text), char=closer, grammar=_grammar()))
     return [*pieces, text[start:]]

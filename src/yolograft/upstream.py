@@ -50,18 +50,24 @@ LAYER_TABLE = "host/layer_table.py"
 LABEL_CACHE = "host/label_cache.py"
 LOG = "host/log.py"
 MODELS = "host/models.py"
+MODEL_SIZE = "host/model_size.py"
 MODEL_NAMES = "host/model_names.py"
 MODULE_ROWS = "host/module_rows.py"
 MOSAIC = "host/mosaic.py"
 NMS = "fast/cpu/nms.py"
 OPERATOR_GRAPH = "analysis/operator_graph.py"
+PRECISION_RECALL = "analysis/precision_recall.py"
 BLOCK_PAGE = "analysis/block_page.py"
 BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
+UNASKED = "host/unasked.py"
+PACK = "host/pack.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
+RESPLIT = "runner/resplit.py"
 RUNTIMES = "analysis/runtimes.py"
 RUN_FOLDER = "host/run_folder.py"
+RUN_RECORD = "host/run_record.py"
 SAFETENSORS = "host/safetensors_file.py"
 SAMPLER = "runner/sampler.py"
 SEEDING = "seeding.py"
@@ -76,8 +82,11 @@ TRANSFER = "host/transfer.py"
 MODEL_YAML = "runner/model_yaml.py"
 TRIAL_TRAINER = "runner/trainer.py"
 UPSAMPLE = "fast/cpu/upsample.py"
+USED_IMAGES = "host/used_images.py"
 VALIDATION = "analysis/validation.py"
 YOLO = "host/yolo.py"
+
+_OLDEST = {"ultralytics": "8.3.0", "torch": "2.2"}  # the lower bounds of pyproject.toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +100,8 @@ class Internal:
         files: our files that need it, relative to src/yolograft; the first is the one to look at.
         why: what we need it for.
         breaks: what happens if it changes.
-        since: the first version of Ultralytics that is known to have it; older versions are not checked.
+        since: the first version of the package that is known to have it; older versions are not checked. Empty for the
+            oldest version that yolograft supports.
         parameters: names that its signature must have.
         attributes: attributes of its instances that its source must set.
         source: texts that its source must contain, all of them; runs of white space count as one space.
@@ -103,7 +113,7 @@ class Internal:
     files: tuple[str, ...]
     why: str
     breaks: str
-    since: str = "8.3.0"
+    since: str = ""
     parameters: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
@@ -117,13 +127,12 @@ class Internal:
     @property
     def versions(self) -> str:
         """The versions in which we need it, in words."""
-        if self.package == "torch":
-            return "PyTorch 2.2 and later"
-        return "8.3.0 to 8.4.x" if self.since == "8.3.0" else f"{self.since} to 8.4.x"
+        first = self.since or _OLDEST[self.package]
+        return f"PyTorch {first} and later" if self.package == "torch" else f"{first} to 8.4.x"
 
     def applies(self, version: str) -> bool:
         """Return whether a version of the package, such as "8.4.190", must have it."""
-        return self.package == "torch" or _numbers(version) >= _numbers(self.since)
+        return _numbers(version) >= _numbers(self.since or _OLDEST[self.package])
 
 
 def problem(internal: Internal) -> str:
@@ -190,12 +199,13 @@ INTERNALS: tuple[Internal, ...] = (
     # Public names of Ultralytics
     Internal(
         name="ultralytics:__version__", kind="relied on",
-        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, ADOPT, HEATMAP_FOLDER),
+        files=(CPU_SELECT, MOSAIC, CATALOG, TRIAL_TRAINER, TRAIN, PACK, HEATMAP_FOLDER, RUN_RECORD),
         why="Messages, the record of a study, and the key of a measured choice name the installed version.",
         breaks="A study cannot record its versions."),
     Internal(
         name="ultralytics.utils:LOGGER", kind="relied on",
-        files=(TRAINER, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
+        files=(TRAINER,
+               UNASKED, MODELS, BUILD, COMMANDS, YOLO, CPU_SELECT, ACCELERATION, ASSIGNER_LOSS, GPU_SELECT, RUNTIMES,
                TRIAL_TRAINER, LAYER_TABLE, LOG, MODEL_NAMES, RUN_FOLDER, MODULE_ROWS, CHANGE_SWAP, LABEL_CACHE,
                VALIDATION, FOLD),
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
@@ -282,7 +292,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.nn.tasks:guess_model_scale", kind="relied on", files=(CATALOG,),
         why="It reads the scale (n, s, m, l, x) off a file name.", breaks="The linter assumes another scale."),
     Internal(
-        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT, MODEL_YAML),
+        name="ultralytics.nn.tasks:guess_model_task", kind="relied on", files=(YOLO, ADOPT, MODEL_YAML, SAFETENSORS),
         why="It reads the task off the last row of a model YAML.", breaks="A YAML file is opened with another task."),
     Internal(
         name="ultralytics.nn.tasks:parse_model", kind="patched", files=(MODULE_ROWS,), parameters=("d", "ch", "verbose"),
@@ -305,7 +315,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="`parse_model` does not scale the width of this row, so that it can give any number of channels.",
         breaks="A model YAML whose rows name modules of the user cannot be built."),
     Internal(
-        name="ultralytics.nn.tasks:parse_model", kind="relied on", files=(CATALOG, LOAD, TABLE, BUILD, LAYER_TABLE),
+        name="ultralytics.nn.tasks:parse_model", kind="relied on",
+        files=(CATALOG, LOAD, TABLE, BUILD, LAYER_TABLE, MODEL_SIZE),
         source=('for i, (f, n, m, args) in enumerate(d["backbone"] + d["head"])', "globals()[m]",
                 "c2 = make_divisible(min(c2, max_channels) * width, 8)", 'LOGGER.info(f"{i:>3}{'),
         why="It looks up the module of every row by name, and scales widths by one rule, which the row table repeats. It "
@@ -313,12 +324,21 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="The linter reports wrong channels, stock code could build the host without its graft, or the layer table "
                "does not show the blocks."),
     Internal(
-        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES, BUILD),
+        name="ultralytics.nn.tasks:BaseModel._predict_once", kind="relied on", files=(TABLE, SITES, BUILD, MODEL_SIZE),
         source=("for m in", "m.f", "m.i"),
         why="A row's `f` names the rows that it reads, and `i` its own number.",
         breaks="Sites such as `p3` resolve to the wrong rows."),
 
     # Opening checkpoints
+    Internal(
+        name="ultralytics.nn.tasks:SAFE_LOAD", kind="patched", files=(CHECKPOINT_GUARD,), since="8.4.90",
+        why="ULTRALYTICS_SAFE_LOAD=1 sets it: only classes of Ultralytics are opened then. A checkpoint of ours has "
+            "passed our own check.",
+        breaks="Grafted checkpoints do not open with ULTRALYTICS_SAFE_LOAD=1."),
+    Internal(
+        name="ultralytics.cfg:TASKS", kind="relied on", files=(SAFETENSORS,),
+        why="It lists the tasks that the metadata of a safetensors file may name.",
+        breaks="A file of a new task is refused."),
     Internal(
         name="ultralytics.nn.tasks:torch_safe_load", kind="patched", files=(CHECKPOINT_GUARD,), parameters=("weight",),
         source=("check_requirements(e.name)",),
@@ -329,9 +349,58 @@ INTERNALS: tuple[Internal, ...] = (
         why="`torch_safe_load` calls it to install a missing module.",
         breaks="A checkpoint could make Ultralytics install a package of any name."),
     Internal(
-        name="ultralytics.utils.checks:AUTOINSTALL", kind="patched", files=(CHECKPOINT_GUARD,),
+        name="ultralytics.utils.checks:AUTOINSTALL", kind="patched", files=(CHECKPOINT_GUARD, UNASKED),
         why="`check_requirements` asks it; modules that a checkpoint names can call that when they are imported.",
         breaks="Opening a checkpoint could install one of the packages that Ultralytics names."),
+
+    # What Ultralytics installs, sends and downloads unasked
+    Internal(
+        name="ultralytics.utils.checks:check_pip_update_available", kind="patched", files=(UNASKED,),
+        why="`Model.train` calls it as `checks.check_pip_update_available()`; it asks PyPI for a newer version.",
+        breaks="A training connects to PyPI unasked."),
+    Internal(
+        name="ultralytics.utils.events:Events or ultralytics.hub.utils:Events", kind="patched", files=(UNASKED,),
+        attributes=("enabled",),
+        why="The one object that sends usage events; it sends none if `enabled` is false.",
+        breaks="Usage events are sent unasked."),
+    Internal(
+        name="ultralytics.data.utils:check_font", kind="patched", files=(UNASKED,),
+        why="Checking a data set downloads a font through it.", breaks="A font is downloaded unasked."),
+    Internal(
+        name="ultralytics.utils.plotting:check_font", kind="patched", files=(UNASKED,),
+        why="Drawing labels downloads a font through it.", breaks="A font is downloaded unasked."),
+    Internal(
+        name="ultralytics.engine.trainer:check_amp", kind="patched", files=(UNASKED,), parameters=("model",),
+        source=("except ConnectionError", "YOLO("),
+        why="It downloads weights to test mixed precision, and skips the test after a `ConnectionError`.",
+        breaks="A training on a GPU downloads weights that nobody named, or fails without a network."),
+    Internal(
+        name="ultralytics.utils.downloads:safe_download", kind="patched", files=(UNASKED,),
+        why="Fonts and weights are downloaded through it.",
+        breaks="A font or the weights of a test are downloaded unasked."),
+    Internal(
+        name="ultralytics.utils.downloads:get_github_assets", kind="patched", files=(UNASKED,),
+        why="It asks GitHub for the names of files, for a model that is neither a file nor an official name.",
+        breaks="A misspelt path of a model, or a test of mixed precision, connects to GitHub."),
+    Internal(
+        name="ultralytics.utils.downloads:is_url", kind="patched", files=(UNASKED,), parameters=("url", "check"),
+        why="With `check`, it connects.", breaks="Looking for a font connects unasked."),
+    Internal(
+        name="ultralytics.engine.exporter:subprocess or ultralytics.utils.export.tensorflow:AUTOINSTALL", kind="patched",
+        files=(UNASKED,), why="8.3 installs the compiler of Edge TPUs with apt-get through it; 8.4 asks AUTOINSTALL.",
+        breaks="An export installs a program unasked."),
+    Internal(
+        name="ultralytics.utils.tuner:run_ray_tune", kind="relied on", files=(UNASKED,),
+        why="8.3 starts pip for Ray through the module's `subprocess`, without asking AUTOINSTALL.",
+        breaks="`tune use_ray=True` installs Ray unasked."),
+    Internal(
+        name="ultralytics.utils:WEIGHTS_DIR", kind="relied on", files=(COMMANDS,),
+        why="The folder in which Ultralytics keeps named weights.",
+        breaks="A default model that is on this machine is not found without its name."),
+    Internal(
+        name="ultralytics.utils:DATASETS_DIR", kind="relied on", files=(DATA_DOWNLOAD,),
+        why="The folder in which Ultralytics keeps its packaged data sets.",
+        breaks="A default data set that is on this machine is not found without its name."),
 
     # Grafted models
     Internal(
@@ -526,9 +595,11 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="An interrupted trial is not restored, or `freeze` freezes the blocks."),
     Internal(
         name=f"{_ANY_TRAINER}.resume_training", kind="overridden", files=(TRAINER,), parameters=("ckpt",),
-        source=("if ckpt is None or not self.resume: return",),
-        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built.",
-        breaks="A resumed training has another box loss."),
+        source=("if ckpt is None or not self.resume: return",
+                "if start_epoch > (self.epochs - self.args.close_mosaic):"),
+        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. It "
+            "closes Mosaic by `args.close_mosaic`, also where the loop of 8.3.0 never does; ours prevents this.",
+        breaks="A resumed training has another box loss, or no Mosaic where an uninterrupted one has it."),
     Internal(
         name=f"{_ANY_TRAINER}.save_model", kind="overridden", files=(TRAINER,),
         source=('"train_args": vars(self.args)', "deepcopy("),
@@ -659,8 +730,10 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.data.utils:check_cls_dataset", kind="relied on", files=(FINGERPRINT, TRAIN),
         why="It resolves the folder of a classification set.", breaks="A study cannot fingerprint its data."),
     Internal(
-        name="ultralytics.data.utils:img2label_paths", kind="relied on", files=(FINGERPRINT,), parameters=("img_paths",),
-        why="It says where an image's labels are.", breaks="Changed labels keep the same fingerprint."),
+        name="ultralytics.data.utils:img2label_paths", kind="relied on", files=(FINGERPRINT, RESPLIT),
+        parameters=("img_paths",),
+        why="It says where an image's labels are.",
+        breaks="Changed labels keep the same fingerprint, and new splits are not stratified."),
     Internal(
         name="ultralytics.data.utils:IMG_FORMATS", kind="relied on", files=(FINGERPRINT, INT8),
         why="It lists the file endings of images.", breaks="Images are missing in the fingerprint."),
@@ -756,7 +829,7 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.models.rtdetr.val:RTDETRValidator", kind="relied on", files=(VALIDATION,),
         why="It validates an RT-DETR network that comes without a `YOLO`.", breaks="`yolograft explain` of RT-DETR fails."),
     Internal(
-        name="ultralytics.utils.metrics:compute_ap", kind="relied on", files=(VALIDATION,),
+        name="ultralytics.utils.metrics:compute_ap", kind="relied on", files=(VALIDATION, PRECISION_RECALL),
         parameters=("recall", "precision"), source=("np.interp(",),
         why="Our average precision ends its curve as this version does.",
         breaks="Differences of average precision are measured with another curve than mAP."),
@@ -843,6 +916,11 @@ INTERNALS: tuple[Internal, ...] = (
         why="A label cache is a pickle of a stranger's data set. Ours reads arrays and plain values alone.",
         breaks="A label cache of a data set can run code."),
     Internal(
+        name="ultralytics.data.dataset:YOLODataset.get_labels", kind="patched", files=(USED_IMAGES,),
+        source=("self.im_files",),
+        why="It leaves images with invalid labels out of `im_files`. Ours says how many, and why.",
+        breaks="Images that are left out are only lines in the log."),
+    Internal(
         name="ultralytics.utils.loss:BboxLoss", kind="patched", files=(BOX_LOSS,), parameters=("reg_max",),
         why="With `iou=NAME`, detection losses are built with a subclass of it.",
         breaks="A training with `iou=NAME` trains with CIoU, or fails."),
@@ -915,19 +993,28 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="A seeded context seeds the GPU too."),
     Internal(
         name="torch.utils._python_dispatch:TorchDispatchMode", kind="overridden",
-        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION), source=("_should_skip_dynamo",),
+        files=(PROFILE, BLOCK_PAGE, BENCH, OPERATOR_GRAPH, HALF_PRECISION, MODEL_SIZE), source=("__torch_dispatch__",),
         why="It counts and records operators as they run.", breaks="FLOPs cannot be counted; `fold` fails."),
     Internal(
-        name="torch.utils._pytree:tree_leaves", kind="relied on", files=(BENCH, OPERATOR_GRAPH, HALF_PRECISION),
+        name="torch.utils._python_dispatch:TorchDispatchMode._should_skip_dynamo", kind="overridden", since="2.11",
+        files=(PROFILE, BLOCK_PAGE, HALF_PRECISION, MODEL_SIZE), why="PyTorch then leaves `__torch_dispatch__` as it is.",
+        breaks="PyTorch wraps `__torch_dispatch__` for its compiler, and each operator takes longer."),
+    Internal(
+        name="torch.utils._pytree:tree_leaves", kind="relied on",
+        files=(BENCH, OPERATOR_GRAPH, HALF_PRECISION, MODEL_SIZE),
         why="It lists the tensors in nested arguments.", breaks="`bench` cannot measure memory; `fold` fails."),
     Internal(
         name="torch.utils._pytree:tree_map", kind="relied on", files=(OPERATOR_GRAPH,), parameters=("func", "tree"),
         why="It replaces the tensors in nested arguments by their names.", breaks="`fold` fails."),
     Internal(
-        name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE,),
+        name="torch.utils.flop_counter:flop_registry", kind="relied on", files=(PROFILE, MODEL_SIZE),
         why="It has the formula of FLOPs of every operator.", breaks="FLOPs cannot be counted."),
     Internal(
-        name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,),
+        name="torch.utils.flop_counter:shape_wrapper", kind="relied on", files=(PROFILE,), either=("out_val", "out=None"),
+        why="It passes the result of an operator to its formula, as `out_val`, or `out` in PyTorch 2.2.",
+        breaks="FLOPs cannot be counted."),
+    Internal(
+        name="torch:ops.aten._scaled_dot_product_flash_attention_for_cpu", kind="relied on", files=(PROFILE,), since="2.3",
         why="PyTorch's own list lacks the attention that runs on a CPU.",
         breaks="The FLOPs of attention are missing."),
     Internal(

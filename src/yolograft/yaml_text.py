@@ -1,8 +1,11 @@
 """YAML files as people save them: any common encoding, and errors that name line, column and remedy.
 
-The one function that reads YAML text, for model files and data files. It opens every file that Ultralytics opens, and also
-files in UTF-16 and GBK, whose characters Ultralytics drops. It knows the mistakes that a Chinese or an English keyboard
+The one module that reads YAML text, for model files, data files and plans. It opens the files that Ultralytics opens, and
+also files in UTF-16 and GBK, whose characters Ultralytics drops. It knows the mistakes that a Chinese or an English keyboard
 leads to: full-width punctuation, tabs, and a missing blank after a colon.
+
+A file can come from a stranger. So only the safe loader is used, which makes no object of a class, and `load` refuses what a
+short file could fill the memory with: aliases of aliases, deep nesting and numbers of thousands of digits.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,18 @@ import yaml
 from yolograft.errors import DataError, GraftError
 from yolograft.language import tr
 
-__all__ = ["FullWidth", "YamlText", "check_keys", "decode", "find_full_width", "read"]
+__all__ = ["FullWidth", "RefusedError", "YamlText", "check_keys", "decode", "find_full_width", "load", "parse", "read"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
          (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MAX_CHARACTERS = 8 * 2**20  # of a file; the largest that Ultralytics packages has 60,000
+_MAX_DEPTH = 60  # of nested lists and mappings; a row of a model YAML needs five
+_MAX_VALUES = 500_000  # with every alias counted as often as it is used
+_MAX_NUMBER = 300  # characters
+_NUMBER = re.compile(r"[-+.]?[0-9]")
+# What PyYAML raises for a text that a tag does not fit, such as `!!int ""`, besides its own errors.
+_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, ArithmeticError, MemoryError)
 # Ultralytics removes every character outside these ranges before it gives a file up.
 _NOT_PRINTABLE = re.compile(r"[^\x09\x0A\x0D\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\U00010000-\U0010ffff]+")
 # Punctuation whose half-width form Unicode does not define.
@@ -78,12 +88,45 @@ def read(path: str | Path, *, error: type[GraftError] = DataError) -> YamlText:
     except OSError as problem:
         raise error(tr("{path} cannot be read: {problem}.", path=path, problem=problem.strerror or problem)) from problem
     text, encoding = decode(raw)
-    try:
-        value = _load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise error(tr("{path} cannot be read as YAML: {problem}", path=path, problem=_explain(text, problem))) from problem
+    value = parse(text, path, error=error)
     is_lossy = encoding not in ("utf-8", "utf-8-sig") and _is_lossy(raw, value)
     return YamlText(value=value, text=text, encoding=encoding, is_lossy=is_lossy)
+
+
+def parse(text: str, name: str | Path, *, error: type[GraftError] = DataError) -> Any:
+    """Parse YAML text, such as that of a file which a study stores.
+
+    Args:
+        text: the text.
+        name: of the file, for the message.
+        error: the type of the error to raise.
+
+    Raises:
+        GraftError: it is not YAML; the message names line, column and remedy.
+    """
+    try:
+        return load(text)
+    except yaml.YAMLError as problem:
+        raise error(tr("{path} cannot be read as YAML: {problem}", path=name, problem=_explain(text, problem))) from problem
+
+
+def load(text: str) -> Any:
+    """Parse YAML text as Ultralytics does: a second time without unprintable characters if the first fails.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or it exceeds a limit (`RefusedError`).
+    """
+    try:
+        return _load(text)
+    except yaml.YAMLError:
+        cleaned = _NOT_PRINTABLE.sub("", text)
+        if cleaned == text:
+            raise
+        return _load(cleaned)
+
+
+class RefusedError(yaml.YAMLError):
+    """A text that is YAML, but is not read: it exceeds a limit, or gives one key two values."""
 
 
 def check_keys(path: str | Path, content: YamlText, keys: Iterable[str], *, error: type[GraftError] = DataError) -> None:
@@ -144,24 +187,98 @@ def find_full_width(text: str) -> Iterator[FullWidth]:
 
 
 def _load(text: str) -> Any:
-    """Load YAML as Ultralytics does: a second time without unprintable characters if the first fails."""
+    if len(text) > _MAX_CHARACTERS:
+        raise RefusedError(tr("it has more than {most} MiB", most=_MAX_CHARACTERS // 2**20))
     try:
+        _check_events(text)
         return yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError:
-        cleaned = _NOT_PRINTABLE.sub("", text)
-        if cleaned == text:
-            raise
-        return yaml.load(cleaned, Loader=_LOADER)
+        raise
+    except _ERRORS as error:
+        raise RefusedError(tr("a value does not fit its tag ({reason})",
+                              reason=f"{type(error).__name__}: {error}")) from error
+
+
+@dataclass
+class _Open:
+    """A list or a mapping that is being read: how many values it has so far, and the keys of a mapping."""
+
+    anchor: str | None
+    is_mapping: bool
+    values: int = 1
+    items: int = 0  # keys and values of a mapping: the next one is a key if the number is even
+    key: tuple[str, bool] | None = None
+    keys: dict[tuple[str, bool], tuple[int, str | None]] = field(default_factory=dict)  # -> line, value
+
+
+def _check_events(text: str) -> None:
+    """Raise `RefusedError` if a text exceeds a limit. Nothing is built: the memory stays in proportion to the text."""
+    opened: list[_Open] = []
+    sizes: dict[str, int] = {}  # anchor -> number of values that an alias of it stands for
+    events: Iterable[Any] = yaml.parse(text, Loader=_LOADER)
+    for event in events:
+        line: int = event.start_mark.line + 1
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            opened.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
+            if len(opened) > _MAX_DEPTH:
+                raise RefusedError(tr("line {line}: lists are nested more than {most} deep", line=line,
+                                      most=_MAX_DEPTH))
+            continue
+        size, anchor, value = 1, None, None
+        if isinstance(event, yaml.AliasEvent):
+            # an alias inside the list that it names makes a list that contains itself
+            size = sizes.get(str(event.anchor), _MAX_VALUES + 1 if any(one.anchor == event.anchor for one in opened) else 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, value = event.anchor, event.value
+            if event.implicit[0] and len(value) > _MAX_NUMBER and _NUMBER.match(value):
+                raise RefusedError(tr("line {line}: a number of more than {most} characters", line=line,
+                                      most=_MAX_NUMBER))
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            ended = opened.pop()
+            size, anchor = ended.values, ended.anchor
+        else:
+            continue
+        if anchor:
+            sizes[anchor] = size
+        if opened:
+            opened[-1].values += size
+            if opened[-1].is_mapping:
+                _note_item(opened[-1], event, value)
+        if max(size, opened[-1].values if opened else 0) > _MAX_VALUES:
+            raise RefusedError(tr("line {line}: it has more than {most:,} values, with those that aliases (*name) repeat",
+                                  line=line, most=_MAX_VALUES))
+
+
+def _note_item(mapping: _Open, event: Any, value: str | None) -> None:
+    """Note a key or a value of a mapping; raises `RefusedError` if a key has two different values."""
+    mapping.items += 1
+    if mapping.items % 2:
+        # `1` and `"1"` are two keys
+        mapping.key = None if value is None else (value, event.implicit[0] and bool(_NUMBER.match(value)))
+        return
+    if mapping.key is None or mapping.key[0] == "<<":
+        return
+    line = event.start_mark.line + 1
+    first, other = mapping.keys.setdefault(mapping.key, (line, value))
+    if (first, other) != (line, value) and (value is None or value != other):
+        raise RefusedError(tr("line {line}: the key '{key}' is there twice, with different values (before: line {first}). "
+                              "Delete one of them", line=line, key=mapping.key[0][:60], first=first))
 
 
 def _is_lossy(raw: bytes, value: Any) -> bool:
     try:
-        return bool(_load(raw.decode("utf-8", errors="ignore")) != value)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return bool(load(raw.decode("utf-8", errors="ignore")) != value)
+    except (yaml.YAMLError, RecursionError):
         return True
 
 
 def _explain(text: str, problem: Exception) -> str:
+    if isinstance(problem, RefusedError):
+        return f"{problem}."
+    tag = re.search(r"tag:yaml\.org,2002:(python/[\w./:-]*)", str(problem))
+    if tag:
+        return tr("it has the tag '!!{tag}', which stands for Python code. yolograft runs no code from a file.",
+                  tag=tag[1][:80])
     lines = text.splitlines()
     mark = getattr(problem, "problem_mark", None)
     at = min(mark.line, len(lines) - 1) if mark is not None and lines else 0

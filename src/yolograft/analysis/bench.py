@@ -33,7 +33,7 @@ from yolograft.host.swaps import swap_onto
 from yolograft.language import pad, tr
 from yolograft.spec import Graft, Swap
 
-__all__ = ["Bench", "Cost", "bench"]
+__all__ = ["Bench", "Cost", "bench", "prepare_run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def bench(model: str, grafts: Sequence[str], *, swaps: Sequence[str] = (), imgsz
         # without keep_freed_memory, new memory pages cost some arms about 10% of their time, by chance
         with keep_freed_memory(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
             memory = [_measure_memory(network, images) for network in networks]
-            runs = [_prepare_run(network, images) for network in networks]
+            runs = [prepare_run(network, images) for network in networks]
             if runtime != "torch":
                 sessions = [runtimes.export_and_load(model, text, runtime, Path(folder) / str(arm), imgsz=imgsz,
                                                      batch=batch, threads=threads, swap=swap)
@@ -196,7 +196,8 @@ def _check_size(host: nn.Module, imgsz: int) -> None:
                            "{sizes}.", imgsz=imgsz, stride=stride, sizes=f"{f'{low}, ' if low else ''}{low + stride}"))
 
 
-def _prepare_run(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def prepare_run(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+    """Return a function that runs a network on images (B, C, H, W) and, on a GPU, waits until it has finished."""
     def run_on_gpu() -> None:
         network(images)
         torch.cuda.synchronize(images.device)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolograft import blocks
-from yolograft.analysis.profile import FORMULAS, count_parameters
+from yolograft.analysis.profile import FORMULAS, count_flops, count_parameters
 from yolograft.blocks._about import About
 from yolograft.language import tr, translate, wrap
 
@@ -63,7 +63,7 @@ class Operations(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
         if packet in FORMULAS:
-            flops = FORMULAS[packet](*args, **(kwargs or {}), out_val=out)
+            flops = count_flops(packet, args, kwargs or {}, out)
             self.macs += flops // 2
             self.total += flops
         elif not _is_free(func):

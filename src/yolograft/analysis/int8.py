@@ -33,6 +33,7 @@ from yolograft.analysis import runtimes
 from yolograft.analysis.average_precision import Detections, Interval, difference
 from yolograft.analysis.validation import RecordingValidator, validating
 from yolograft.errors import DataError
+from yolograft.host.unasked import nothing_unasked
 from yolograft.host.yolo import YOLO
 from yolograft.language import tr
 
@@ -89,7 +90,8 @@ def _validation_files(data: str) -> list[Path]:
     if not Path(data).is_file():
         raise DataError(tr("data={data} does not exist.", data=data))
     try:
-        split = check_det_dataset(data, autodownload=False)["val"]
+        with nothing_unasked():
+            split = check_det_dataset(data, autodownload=False)["val"]
     except (FileNotFoundError, RuntimeError, SyntaxError, KeyError, TypeError) as error:
         raise DataError(tr("data={data}: the split '{split}' cannot be read: {error}", data=data, split="val",
                            error=str(error).strip().splitlines()[0] if str(error).strip() else error)) from error

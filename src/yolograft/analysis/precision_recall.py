@@ -1,54 +1,79 @@
-"""The precision-recall curve of a detection network, from recorded detections. NumPy only.
+"""Precision-recall curves of checkpoints, by the rule of the installed Ultralytics.
 
-The precision at a recall is the highest precision at this recall or above, as in Pascal VOC (Everingham et al. 2010) and
-COCO. The curve of all classes is the mean of the curves of the classes that have objects.
+What this relies on in Ultralytics (8.3.0 to 8.4.x): `compute_ap(recall, precision)` returns the area under the curve, and
+its points: precision and recall. `ap_per_class` of 8.3.0 returns curves only while it plots, so it is not used.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ultralytics.utils.metrics import compute_ap
 
 from yolograft.analysis.average_precision import Detections
+from yolograft.analysis.validation import validate, validating
+from yolograft.errors import DataError
+from yolograft.host.open import open_model
+from yolograft.language import tr
+from yolograft.sites import network_of
 
-__all__ = ["RECALLS", "PrecisionRecall", "precision_recall"]
+__all__ = ["PrecisionRecall", "measure", "precision_recall"]
 
-RECALLS = np.linspace(0, 1, 1001)
-
-Array = NDArray[np.float64]
+_POINTS = 1000  # recall values, as in Ultralytics' figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionRecall:
-    """Precision at the recalls of `RECALLS`, at an IoU threshold of 0.5.
+    """The precision-recall curve of one checkpoint at an IoU of 0.5.
 
     Attributes:
-        mean: (recalls,) the mean over the classes with objects.
-        classes: number of a class -> (recalls,) its curve.
+        recall: (1000,) recall values from 0 to 1.
+        precision: (1000,) the mean precision over the classes with objects.
+        ap50: the mean average precision, the area under the curve.
+        classes: the names of the checkpoint's classes.
     """
 
-    mean: Array
-    classes: dict[int, Array]
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    ap50: float
+    classes: tuple[str, ...]
 
 
-def precision_recall(found: Detections) -> PrecisionRecall:
-    """Return the curves at an IoU threshold of 0.5, for the classes that have objects. Without objects, precision is 0."""
-    curves = {}
-    for kind in sorted(set(found.truth_kind.tolist())):
-        objects = int((found.truth_kind == kind).sum())
-        correct = found.correct[found.kind == kind, 0].astype(np.float64)  # by decreasing confidence
-        curves[kind] = _curve(correct, objects)
-    mean = np.mean(list(curves.values()), axis=0) if curves else np.zeros(len(RECALLS))
-    return PrecisionRecall(mean=mean, classes=curves)
+def measure(weights: Path, data: str | Path, *, imgsz: int) -> PrecisionRecall:
+    """Validate a checkpoint on the validation images of a data YAML, and return its curve.
+
+    Raises:
+        GraftError: the checkpoint or the data cannot be used, or the checkpoint detects no boxes.
+    """
+    if not weights.is_file():
+        raise DataError(tr("'{file}' does not exist, so this run has no precision-recall curve. Leave out val=True.",
+                           file=weights))
+    model = open_model(weights)
+    with validating():
+        detections = validate(model, data, imgsz=imgsz).detections
+    names: Any = network_of(model).names
+    return precision_recall(detections, tuple(str(names[key]) for key in sorted(names)))
 
 
-def _curve(correct: Array, objects: int) -> Array:
-    if not correct.size:
-        return np.zeros(len(RECALLS))
-    hits = np.cumsum(correct)
-    recall, precision = hits / objects, hits / np.arange(1, len(correct) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    place = np.searchsorted(recall, RECALLS - 1e-9, side="left")  # the first detection that reaches the recall
-    return np.where(place < len(recall), envelope[np.minimum(place, len(recall) - 1)], 0.0)
+def precision_recall(found: Detections, classes: tuple[str, ...]) -> PrecisionRecall:
+    """Return the curve of recorded detections.
+
+    Raises:
+        DataError: the images have no objects.
+    """
+    if not len(found.truth_kind):
+        raise DataError(tr("The validation images have no objects, so there is no precision-recall curve."))
+    grid = np.linspace(0, 1, _POINTS)
+    curves, areas = [], []
+    for kind in np.unique(found.truth_kind):
+        hits = found.correct[found.kind == kind, 0].astype(float)  # in order of decreasing confidence
+        recall = hits.cumsum() / (found.truth_kind == kind).sum()
+        area, precisions, recalls = compute_ap(recall, hits.cumsum() / np.arange(1, len(hits) + 1)) if len(hits) else (
+            0.0, np.zeros(2), np.array([0.0, 1.0]))
+        curves.append(np.interp(grid, recalls, precisions))
+        areas.append(float(area))
+    return PrecisionRecall(recall=grid, precision=np.mean(curves, axis=0), ap50=float(np.mean(areas)), classes=classes)

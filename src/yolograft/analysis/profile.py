@@ -7,6 +7,7 @@ in place and returns the model.
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -14,17 +15,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from yolograft.language import tr
 
-__all__ = ["FORMULAS", "count_gflops", "count_parameters", "dummy_images", "fused_copy", "shape_only"]
+__all__ = ["FORMULAS", "count_flops", "count_gflops", "count_parameters", "dummy_images", "fused_copy", "shape_only"]
 
 _ATEN = torch.ops.aten
 FORMULAS = {  # operator -> function that counts FLOPs; up to 2.14, PyTorch's registry lacks attention on the CPU
-    _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
+    **({_ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention]}
+       if hasattr(_ATEN, "_scaled_dot_product_flash_attention_for_cpu") else {}),  # PyTorch has it since 2.3
     **flop_registry,
 }
+_RESULT = "out_val" if "out_val" in inspect.getsource(shape_wrapper) else "out"  # `out` in PyTorch 2.2
+
+
+def count_flops(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int:
+    """Return the FLOPs of one call of an operator, by PyTorch's formula for it; 0 for an operator without a formula."""
+    formula = FORMULAS.get(operator)
+    return 0 if formula is None else int(formula(*args, **kwargs, **{_RESULT: result}))
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -74,8 +83,7 @@ class _MatmulCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and count its FLOPs."""
         result = func(*args, **(kwargs or {}))
-        if (count := FORMULAS.get(func._overloadpacket)) is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=result)
+        self.flops += count_flops(func._overloadpacket, args, kwargs or {}, result)
         return result
 
 

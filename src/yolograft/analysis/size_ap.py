@@ -11,6 +11,7 @@ import contextlib
 import io
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from yolograft.analysis.average_precision import Detections
 from yolograft.errors import GraftError
 from yolograft.language import tr
 
-__all__ = ["SIZES", "SizeAP", "size_ap"]
+__all__ = ["SIZES", "SizeAP", "is_installed", "size_ap"]
 
 SIZES = ("all", "small", "medium", "large")
 _LIMITS = (32**2, 96**2)
@@ -36,6 +37,11 @@ class SizeAP:
 
     ap: dict[str, float]
     objects: dict[str, int]
+
+
+def is_installed() -> bool:
+    """Whether the package `faster-coco-eval` is installed."""
+    return find_spec("faster_coco_eval") is not None
 
 
 def size_ap(one: Detections) -> SizeAP:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
 
-__all__ = ["WARM_UP", "median_interval", "time_in_turns"]
+import psutil
+
+__all__ = ["WARM_UP", "OtherPrograms", "median_interval", "time_in_turns"]
 
 WARM_UP = 3  # turns that are not counted
 _RESAMPLES = 1000
@@ -36,3 +39,29 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     generator = random.Random(0)
     medians = sorted(statistics.median(generator.choices(values, k=len(values))) for _ in range(_RESAMPLES))
     return medians[int(0.025 * _RESAMPLES)], medians[int(0.975 * _RESAMPLES) - 1]
+
+
+class OtherPrograms:
+    """The share of the machine's CPU time, 0 to 1, that all other programs use while this context is open.
+
+    The load average would count what ran before, such as the last training of a study.
+    """
+
+    def __init__(self) -> None:
+        self.share = 0.0
+
+    def __enter__(self) -> OtherPrograms:
+        self._start = _cpu_seconds()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        busy, idle, own = (now - then for now, then in zip(_cpu_seconds(), self._start, strict=True))
+        self.share = min(1.0, max(0.0, busy - own) / max(busy + idle, 1e-9))
+
+
+def _cpu_seconds() -> tuple[float, float, float]:
+    """Return the seconds of all CPUs that were busy and idle since the start of the machine, and those of this process."""
+    times, own = psutil.cpu_times(), os.times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)  # `user` includes these
+    return total - idle, idle, own.user + own.system

@@ -38,6 +38,7 @@ from yolograft.errors import DataError, HostError
 from yolograft.fast.cpu.nms import patch_nms
 from yolograft.host.data_download import check_download
 from yolograft.host.label_cache import safe_label_cache
+from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
 from yolograft.patch import patched
 from yolograft.sites import is_yolo, network_of
@@ -246,9 +247,11 @@ def run_validator(cls: type[Any], network: Any, data: str | Path, *, task: str, 
 def validating() -> Iterator[None]:
     """Inside this context, validators log warnings only, read label caches safely, and have no time limit for NMS.
 
+    They download nothing unasked, such as a font.
+
     Ultralytics' own NMS stops at a time limit and drops boxes, so mAP would depend on the load of the machine.
     """
-    with quiet(), safe_label_cache(), patch_nms():
+    with quiet(), nothing_unasked(), safe_label_cache(), patch_nms():
         yield
 
 

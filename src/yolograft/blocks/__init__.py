@@ -137,8 +137,9 @@ def create(name: str, channels: int, **settings: Any) -> nn.Module:
     if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
         raise BlockError(tr("The block '{name}' needs a positive number of channels, not {channels}.",
                             name=name, channels=repr(channels)))
-    # the constructor of a user's class can raise any error; that of ours raises for wrong values only
-    caught = Exception if canonical(name) in _PLAIN else (TypeError, ValueError)
+    # the constructor of a user's class can raise any error; that of ours raises for wrong values, and PyTorch for huge ones
+    caught = Exception if canonical(name) in _PLAIN else (TypeError, ValueError, RuntimeError,
+                                                                         OverflowError, MemoryError)
     try:
         built: nn.Module = _constructor(cls).build(cls, name, channels, settings)
     except caught as error:
@@ -146,7 +147,7 @@ def create(name: str, channels: int, **settings: Any) -> nn.Module:
             raise
         raise BlockError(tr("The block '{name}' cannot be built with {settings} for {channels} channels: {error}",
                             name=name, settings=settings, channels=channels, error=f"{type(error).__name__}: {error}"
-                            if canonical(name) in _PLAIN else error)) from error
+                            if canonical(name) in _PLAIN else str(error)[:300])) from error
     return built
 
 

@@ -213,13 +213,16 @@ def files_of(graft: str | Graft) -> list[Path]:
 def restore(cls: type[_T], needs: Iterable[Mapping[str, Any]]) -> _T:
     """Return an empty object of a network's class, when a pickle is opened, after a check of what the pickle needs.
 
-    A module that Python can import is imported, as pickle would do in its next step.
+    A module that Python can import is imported, as pickle would do in its next step: a file of the user (which stands in a
+    folder where Python looks for modules, since the user put it there), or a package that registers blocks or modules.
 
     Raises:
-        BlockError: a file is missing. The message names it.
+        BlockError: a file is missing, or a module is neither of the two. The message names it.
     """
     for need in needs:
         name = str(need.get("module", ""))
+        if not need.get("file") and name not in sys.modules and name.partition(".")[0] not in _declared_packages():
+            continue  # `check_needs` refuses it
         if name and name not in sys.modules:
             try:
                 spec = importlib.util.find_spec(name)
@@ -231,6 +234,14 @@ def restore(cls: type[_T], needs: Iterable[Mapping[str, Any]]) -> _T:
                 importlib.import_module(name)
     check_needs(needs)
     return cls.__new__(cls)
+
+
+def _declared_packages() -> set[str]:
+    """Return the installed packages that register blocks or modules, by the names that Python imports."""
+    from importlib.metadata import entry_points
+
+    return {entry.value.partition(":")[0].partition(".")[0]
+            for group in ("yolograft.blocks", "yolograft.modules") for entry in entry_points(group=group)}
 
 
 def check_needs(needs: Iterable[Mapping[str, Any]], folder: Path | None = None) -> None:

@@ -26,6 +26,7 @@ from yolograft.cli import (
     mode_pages,
     models,
     modes,
+    pack,
     paper,
     screen,
     study,
@@ -35,6 +36,7 @@ from yolograft.cli.arguments import UsageError, parse_bool
 from yolograft.cli.command import Command
 from yolograft.errors import GraftError, nearest
 from yolograft.language import tr, wrap
+from yolograft.shell import hide_secrets
 
 __all__ = ["COMMANDS", "descriptions", "main", "overview"]
 
@@ -52,7 +54,7 @@ def _groups() -> list[tuple[str, list[Command]]]:
         (tr("Look at models and blocks:"), models.commands()),
         (tr("Look inside a trained model:"), [*explain.commands(), *heatmap.commands(), *fold.commands(),
                                               *deploy.commands()]),
-        (tr("Model YAML files, and checkpoints of forks:"), [*yamls.commands(), *adopt.commands()]),
+        (tr("Model YAML files, and checkpoints in other forms:"), [*yamls.commands(), *adopt.commands(), *pack.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
         (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(),
                                                  *paper.commands(), *compare.commands()]),
@@ -87,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except GraftError as error:
-        print(f"yolograft: {error}", file=sys.stderr)
+        print(f"yolograft: {_without_passwords(str(error), words)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         reason = str(stop)
@@ -97,6 +99,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe ended first, as in `yolograft sites ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _without_passwords(text: str, words: Sequence[str]) -> str:
+    """Return an error's text without the passwords of data base URLs, which may be typed in a wrong place."""
+    for word in words:
+        key, scheme, _ = word.partition("://")
+        if word.lstrip("-").startswith("storage=") or (scheme and "=" not in key):
+            text = hide_secrets(text, word)
+    return text
 
 
 def _run(words: list[str]) -> int:
@@ -163,6 +174,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "lint": yamls.lint,
     "yaml": yamls.write_yaml,
     "adopt": adopt.run,
+    "pack": pack.pack,
+    "unpack": pack.unpack,
     "data": data.run,
     "demo": demo.run,
     "study": study.run,

@@ -226,7 +226,7 @@ def parse_positive_int(key: str, text: str) -> int:
     Raises:
         UsageError: the text is not such a number.
     """
-    if not text.isdecimal() or not int(text):
+    if not re.fullmatch("[0-9]{1,12}", text) or not int(text):
         raise UsageError(tr("{key}={text} is not a positive whole number.", key=key, text=text))
     return int(text)
 
@@ -237,7 +237,7 @@ def parse_seed(text: str) -> int:
     Raises:
         UsageError: the text is not such a number.
     """
-    if not text.isdecimal():
+    if not re.fullmatch("[0-9]{1,12}", text):
         raise UsageError(tr("seed={text} is not a whole number of at least 0.", text=text))
     return int(text)
 

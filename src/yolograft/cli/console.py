@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from yolograft import shell
-from yolograft.errors import SpecError
+from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.modules.plugin import load_own
-from yolograft.study import engine, holdout
+from yolograft.study import engine, holdout, latency
+from yolograft.study.data_sets import read_data
 from yolograft.study.foresight import foresee, sentences
 from yolograft.study.images import image_intervals
 from yolograft.study.plan import Plan, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
-from yolograft.study.verdict import Verdict, spoken
+from yolograft.study.verdict import Verdict, printed, spoken
 
 __all__ = ["choose_folder", "run", "sigterm_as_interrupt"]
 
@@ -43,6 +44,7 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     """
     run_options = _parse_options(options)
     score_test, foresee_only = run_options.pop("test", False), run_options.pop("plan", False)
+    measures_latency = run_options.pop("latency", True)
     from_file: dict[str, Any] = dict(read_words(Path(file))) if file else {}
     merged = {**from_file, **words}
     for key in ("modules", "blocks"):
@@ -53,12 +55,14 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     folder = choose_folder(file, merged, location)
     print(tr("Study {folder}: checking the data, the model and each arm ...", folder=folder), flush=True)
     requested = Plan.of(merged, folder)
+    if score_test:
+        holdout.check(requested)
     if foresee_only:
         return _foresee(requested, folder, run_options.get("storage"))
     plan = engine.begin(requested, folder)
-    print(tr("{arms} arms x {seeds} seeds = {trials} trials; verdicts compare {metric} with the baseline '{baseline}'.",
-             arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
-             baseline=plan.baseline))
+    print(tr("{arms} arms x {seeds} seeds{sets} = {trials} trials; verdicts compare {metric} with the baseline "
+             "'{baseline}'.", arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
+             baseline=plan.baseline, sets=tr(" x {count} data sets", count=len(plan.parts)) if len(plan.parts) > 1 else ""))
     for note in requested.notes:
         print(note)
     for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
@@ -74,13 +78,15 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
         command = shell.command("study", folder / "plan.yaml", *_storage_words(run_options))
         print(tr("\nStopped. All finished trials are saved. Continue with: {command}", command=command), file=sys.stderr)
         return 130
+    if measures_latency:
+        _measure_latency(study)
     print(status(folder, storage=run_options.get("storage")), end="")
-    intervals = image_intervals(study)
-    for verdict in study.verdicts():
-        interval = intervals.get(verdict.arm)
-        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=interval[0],
-                    high=interval[1]) if interval else ""
-        print(f"{verdict.arm}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
+    for part, verdict in ((one, verdict) for one in study.parts for verdict in one.verdicts()):
+        interval = image_intervals(part).get(verdict.arm)
+        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=printed(interval[0]),
+                    high=printed(interval[1])) if interval else ""
+        where = f" [{part.plan.dataset}]" if len(study.parts) > 1 else ""
+        print(f"{verdict.arm}{where}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)
     command = shell.command("report", folder, *_storage_words(run_options))
@@ -100,12 +106,28 @@ def _foresee(plan: Plan, folder: Path, storage: str | None) -> int:
     return 0
 
 
+def _measure_latency(study: Study) -> None:
+    """Measure the latency of all arms if the study is complete; a study whose latency cannot be measured goes without."""
+    try:
+        if not latency.is_due(study):
+            return
+        groups = latency.equal_networks(study.plan)
+        print(tr("Measuring the latency of {networks} networks in turns ...", networks=len(groups)), flush=True)
+        found = latency.measure(study)
+    except GraftError as error:
+        print(tr("WARNING: {warning}", warning=tr("The latency was not measured: {reason}", reason=error)))
+        return
+    if found.protocol.is_busy:
+        busy = tr("Other programs used {share:.0f}% of the CPU while the latency was measured. Delete {file} and repeat the "
+                  "command on an idle machine.", share=100 * found.protocol.busy, file=study.folder / latency.FILE)
+        print(tr("WARNING: {warning}", warning=busy))
+
+
 def _storage_words(options: Mapping[str, Any]) -> list[str]:
     storage = options.get("storage")
     if not storage:
         return []
-    has_secret = "@" in storage or "?" in storage  # a password, in the part of the user or in the query
-    return ["storage=URL" if has_secret else f"storage={storage}"]
+    return [f"storage={storage}" if shell.hide_password(storage) == storage else "storage=URL"]
 
 
 def _score_test_split(study: Study) -> None:
@@ -132,7 +154,9 @@ def choose_folder(file: str | None, words: Mapping[str, Any], location: Mapping[
         return project / location["name"]
     if file and Path(file).stem not in ("plan", "study"):
         return project / Path(file).stem
-    stem = "-".join(Path(str(words.get(key, key))).stem for key in ("data", "model"))
+    data = read_data(words.get("data", "data"))
+    names = [*(data if isinstance(data, list) else [data]), words.get("model", "model")]
+    stem = "-".join(Path(str(name)).stem for name in names)
     number, candidate = 1, project / stem
     while (candidate / "plan.yaml").exists() and not _is_same_study(candidate, words):
         number += 1
@@ -153,7 +177,7 @@ def _parse_options(options: Mapping[str, str]) -> dict[str, Any]:
             if not options[key].isdecimal() or not int(options[key]):
                 raise SpecError(tr("{key}={value} must be a whole number of at least 1.", key=key, value=options[key]))
             parsed[key] = int(options[key])
-    for key in ("retry", "test", "plan"):
+    for key in ("retry", "test", "plan", "latency"):
         if key in options:
             if options[key].lower() not in ("true", "false"):
                 raise SpecError(tr("{key}={value} must be True or False.", key=key, value=options[key]))

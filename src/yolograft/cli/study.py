@@ -1,4 +1,4 @@
-"""Studies: the commands `study`, `status` and `report`."""
+"""Studies: the commands `study`, `study merge`, `status` and `report`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, rename
 from yolograft.cli.command import Argument, Command
 from yolograft.language import tr
 
-__all__ = ["commands", "report", "run", "status"]
+__all__ = ["commands", "merge", "report", "run", "status"]
 
 
 def commands() -> list[Command]:
     """Return the descriptions of this group's commands."""
-    return [_study(), _status(), _report()]
+    return [_study(), _merge(), _status(), _report()]
 
 
 def _study() -> Command:
@@ -22,7 +22,7 @@ def _study() -> Command:
         name="study", summary=tr("compare blocks over several seeds, and say whether they help"),
         usage='data=DATA.yaml model=MODEL arms="ARM; ARM ..." [key=value ...], or: yolograft study plan.yaml',
         arguments=[
-            Argument("data", "", tr("the data YAML")),
+            Argument("data", "", tr("the data YAML, or several with commas between them: every arm is trained on each")),
             Argument("model", "", tr("the model YAML or the checkpoint of all arms")),
             Argument("arms", "", tr("the configurations, with semicolons between them: grafts, each with its own "
                                     "train arguments (se@8 lr0=0.005), model YAMLs (my.yaml + se@8), the groups "
@@ -34,6 +34,10 @@ def _study() -> Command:
                                       "seeds=6..12 has a look after each number of seeds from 6 to 12")),
             Argument("looks", "", tr("numbers of seeds after which verdicts are given, as in looks=6,8,10,12: the study "
                                      "ends as soon as every arm has one, and the error rate stays 5%")),
+            Argument("splits", "", tr("number of new splits of the images of train and val, the same for all arms: the "
+                                      "verdicts then speak of other splits too. The seeds are spread over the splits, by "
+                                      "default one on each")),
+            Argument("split_seed", "0", tr("the seed of the splits")),
             Argument("margin", "0.01", tr("a difference of the metric up to this counts as none; None for no such verdict")),
             Argument("plan", "False", tr("True prints what these seeds can find and exclude, and runs nothing")),
             Argument("metric", "mAP50-95", tr("the metric that is tested: mAP50-95, mAP50, precision, recall, "
@@ -48,6 +52,7 @@ def _study() -> Command:
             Argument("budget", "", tr("starts no trial that would end later, as in budget=2h")),
             Argument("retry", "False", tr("True runs failed trials again")),
             Argument("test", "False", tr("True scores the best arm once on the test split, at the end")),
+            Argument("latency", "True", tr("False does not measure the latency of all arms, at the end")),
             Argument("storage", "", tr("URL of a data base server, for several machines")),
             Argument("allow_download", "False", tr("True lets the `download:` key of your data YAML run or download")),
             Argument("executor", "local", tr("local, or ray for a Ray cluster")),
@@ -61,6 +66,18 @@ def _study() -> Command:
                   "yolograft train --help"),
                tr("You can stop a study at any time. The same command, or yolograft study runs/study/NAME/plan.yaml, "
                   "continues it.")])
+
+
+def _merge() -> Command:
+    return Command(
+        name="study merge", summary=tr("merge studies of the same plan that ran on several machines into a new folder"),
+        usage="A B [C ...] OUT",
+        arguments=[Argument("out", "", tr("the new folder, if it is not the last path"))],
+        example="yolograft study merge runs/study/machine-1 runs/study/machine-2 runs/study/both",
+        notes=[tr("A and B are folders of studies, or of exported records (plan.yaml and trials.jsonl). Data, weights, "
+                  "versions, settings and arms must be the same. A trial that both have must have the same result. Seeds "
+                  "that were not planned count as a look. Nothing is overwritten, and OUT is a normal study: status, report "
+                  "and study continue it.")])
 
 
 def _status() -> Command:
@@ -83,11 +100,14 @@ def _report() -> Command:
         example="yolograft report runs/study/NAME")
 
 
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test", "plan")  # how to run, not what
+# how to run, not what
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test", "plan", "latency")
 
 
 def run(words: Sequence[str]) -> int:
     """Run or continue a study; returns 1 if a trial failed, 130 if the user stopped it, and 0 otherwise."""
+    if words and words[0] == "merge":
+        return merge(words[1:])
     given = parse_pairs(words)
     # a file alone is a plan; in `--data DATA.yaml` it is a value
     files = [key for key, value in given.items() if value == "True" and key.endswith((".yaml", ".yml"))][:1]
@@ -101,6 +121,26 @@ def run(words: Sequence[str]) -> int:
     from yolograft.cli import console
 
     return console.run(files[0] if files else None, pairs, location, options)
+
+
+def merge(words: Sequence[str]) -> int:
+    """Merge studies into a new folder and print the merged study."""
+    paths = [word for word in words if "=" not in word]
+    pairs = _merge().read(word for word in words if "=" in word)
+    paths += [pairs["out"]] if pairs.get("out") else []
+    if len(paths) < 3:
+        raise UsageError(tr("'{command}' needs at least two studies and the new folder, as in: {example}",
+                            command="study merge", example=_merge().example))
+    from yolograft import shell
+    from yolograft.study.merge import merge as merge_studies
+    from yolograft.study.progress import status as progress
+
+    study = merge_studies(paths[:-1], paths[-1])
+    print(tr("Merged {studies} studies: {folder}", studies=len(paths) - 1, folder=paths[-1]))
+    print(progress(study.folder), end="")
+    print(tr("Write the report, one page with tables and figures:\n  {command}",
+             command=shell.command("report", study.folder)))
+    return 0
 
 
 def _rename(pairs: Mapping[str, str]) -> dict[str, str]:

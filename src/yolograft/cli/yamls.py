@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from yolograft.atomic import atomic_write
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Argument, Command
 from yolograft.cli.models import load_own_blocks, swap_argument
@@ -77,8 +80,9 @@ def write_yaml(words: Sequence[str]) -> int:
         print(text, end="")
         return 0
     try:
-        with to.open("x", encoding="utf-8") as file:
-            file.write(text)
+        if os.path.lexists(to):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        atomic_write(to, lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UsageError(tr("to={file} cannot be written: {reason}.", file=to, reason=error.strerror)) from error
     what = ", ".join(arguments[key] for key in ("swap", "graft") if key in arguments)

@@ -27,6 +27,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from yolograft.data.box import Box, Corners, Point, enclosing, parse_number, parse_size, rotated_corners
@@ -38,6 +39,8 @@ __all__ = ["Annotation", "Box", "decode_xml", "read"]
 
 Element = ElementTree.Element
 
+_MAX_ELEMENTS = 200_000  # of one image; a polygon of 1,000 points has 3,000
+_MAX_DEPTH = 100
 _ROOTS = ("annotation", "doc")
 _OBJECTS = ("object", "item")
 _SHAPES = ("bndbox", "box", "bbox", "robndbox", "rotatedbndbox", "rotbox", "rbox", "obb", "polygon", "segmentation", "segm",
@@ -84,7 +87,7 @@ def read(path: Path, usual: str = "") -> Annotation:
     except OSError as error:
         raise DataError(tr("cannot be read: {reason}", reason=error.strerror)) from error
     try:
-        root = ElementTree.fromstring(text, parser=ElementTree.XMLParser(target=_NoDoctype()))
+        root = ElementTree.fromstring(text, parser=ElementTree.XMLParser(target=_Builder()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         if isinstance(error, DataError):
             raise
@@ -117,8 +120,28 @@ def decode_xml(raw: bytes, usual: str = "") -> tuple[str, str]:
     return text.lstrip("\ufeff \t\r\n"), encoding
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Raise at a document type declaration, in any encoding, before the parser reads its entities."""
+class _Builder(ElementTree.TreeBuilder):
+    """Build the tree, unless a file could be an attack.
+
+    It raises at a document type declaration, in any encoding, before the parser reads its entities, and at more elements
+    than an annotation has.
+    """
+
+    elements = depth = 0
+
+    def start(self, tag: Any, attrs: Any, /) -> Any:
+        """Open an element."""
+        self.elements += 1
+        self.depth += 1
+        if self.elements > _MAX_ELEMENTS or self.depth > _MAX_DEPTH:
+            raise DataError(tr("has more than {elements:,} elements, or elements nested more than {depth} deep",
+                               elements=_MAX_ELEMENTS, depth=_MAX_DEPTH))
+        return super().start(tag, attrs)
+
+    def end(self, tag: Any, /) -> Any:
+        """Close an element."""
+        self.depth -= 1
+        return super().end(tag)
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
         raise DataError(tr("declares a document type. VOC annotations need none, and it can hide an attack"))

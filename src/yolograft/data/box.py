@@ -15,6 +15,7 @@ __all__ = ["Box", "Corners", "Point", "circle_corners", "enclosing", "mask_corne
 Point = tuple[float, float]
 Corners = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
+_MAX_SHIFT = 60  # bits of one run of a mask
 _FULL_WIDTH = {0xFF10 + digit: str(digit) for digit in range(10)} | {0xFF0E: ".", 0xFF0C: ",", 0xFF0D: "-"}
 
 
@@ -122,7 +123,7 @@ def _decompress(text: str) -> list[int]:
     value = shift = 0
     for character in text:
         code = ord(character) - 48
-        if not 0 <= code < 64:
+        if not 0 <= code < 64 or shift > _MAX_SHIFT:
             return [-1]  # no valid mask
         value |= (code & 0x1F) << shift
         shift += 5

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from yolograft.data import classes as class_names
@@ -18,13 +19,15 @@ from yolograft.data import data_yaml, formats
 from yolograft.data.conversion import progress, thin_boxes
 from yolograft.data.data_yaml import DataYaml
 from yolograft.data.labels import Labels, is_list_of_classes, label_path, parse
+from yolograft.data.near_duplicates import near_pairs
 from yolograft.data.pictures import Pixels, read_pixels
 from yolograft.data.report import Problem, Report
 from yolograft.data.text import read_text
 from yolograft.language import tr
 
-__all__ = ["check"]
+__all__ = ["SHOWN", "check", "near_note"]
 
+SHOWN = 3  # examples in a sentence
 _SMALLEST = 10  # pixels: Ultralytics ignores images with a smaller side
 
 
@@ -77,6 +80,7 @@ def check(path: str | Path) -> Report:
                             empty=empty))
     problems += _labels_without_images(data, base)
     identical = _find_identical(checked, base, problems, notes)
+    notes += _find_near(checked, base)
     names = {index: data.names.get(index, str(index)) for index in sorted({*data.names, *set().union(*counts.values())})}
     boxes = {split: {name: counts[split][index] for index, name in names.items()} for split in counts}
     total: Counter[str] = Counter()
@@ -214,6 +218,36 @@ def _find_identical(checked: dict[str, list[_Checked]], base: Path, problems: li
                                                         "{other}", image=_shown(image, base), split=split,
                                                         other=other_split), "", "identical image", _shown(image, base)))
     return tuple(tuple(path.stem for _, path in group) for group in groups)
+
+
+def _find_near(checked: Mapping[str, Sequence[_Checked]], base: Path) -> list[str]:
+    """Return a note on the images of each two splits that look alike. Identical ones are problems of their own."""
+    found = []
+    readable = {split: [(item.image, item.pixels) for item in items if isinstance(item.pixels, Pixels)]
+                for split, items in checked.items()}
+    for split, other in combinations(readable, 2):
+        first, second = readable[split], readable[other]
+        pairs = [(first[one], second[two]) for one, two in near_pairs([pixels.reduced for _, pixels in first],
+                                                                     [pixels.reduced for _, pixels in second])
+                 if first[one][1].digest != second[two][1].digest]
+        if pairs:
+            images = [(_shown(image, base), _shown(alike, base)) for (image, _), (alike, _) in pairs]
+            found.append(near_note(split, other, images, len({image for image, _ in images})))
+    return found
+
+
+def near_note(split: str, other: str, pairs: Sequence[tuple[str, str]], count: int) -> str:
+    """Return the sentence on images of two splits that look alike.
+
+    Args:
+        split, other: the names of the splits.
+        pairs: the names of an image of `split` and of one of `other`.
+        count: number of images of `split` in them.
+    """
+    examples = "; ".join(tr("{image} and {other}", image=image, other=alike) for image, alike in pairs[:SHOWN])
+    return tr("images of {split} that look almost the same as an image of {other}: {count}, such as {examples}. Results "
+              "on such images say little about new ones. Look at them.", count=count, split=split, other=other,
+              examples=examples)
 
 
 def _kind_notes(kinds: Counter[str]) -> list[str]:

@@ -224,9 +224,10 @@ def _name_classes(images: list[_Image], found: Found, options: Options) -> list[
 
 
 def _set_frames(images: list[_Image], problems: list[Problem]) -> None:
-    """Decide for each image in which frame its boxes are, from the size that its annotation states.
+    """Decide for each image in which frame its boxes are, from the boxes and from the size that its annotation states.
 
-    The frame of an image that EXIF turns by a half turn, or of a square one, cannot be told from its size. Such an image
+    A box that is inside the stored image and not inside the turned one shows the frame. The frame of an image that EXIF
+    turns by a half turn, or of a square one, cannot be told from its size. Such an image
     follows the other turned images of the set, and without one, the upright frame is assumed.
     """
     turned = [image for image in images if image.pixels.orientation != 1 and image.boxes]
@@ -234,10 +235,11 @@ def _set_frames(images: list[_Image], problems: list[Problem]) -> None:
     undecided: list[_Image] = []
     for image in turned:
         stated, pixels = image.source.size, image.pixels
-        if pixels.size == pixels.raw_size or stated not in (pixels.size, pixels.raw_size):
+        is_shown = pixels.size != pixels.raw_size and not _fits(image, pixels.size) and _fits(image, pixels.raw_size)
+        if not is_shown and (pixels.size == pixels.raw_size or stated not in (pixels.size, pixels.raw_size)):
             undecided.append(image)
             continue
-        image.is_raw = stated == pixels.raw_size
+        image.is_raw = is_shown or stated == pixels.raw_size
         decided[image.is_raw] += 1
         if image.is_raw:
             problems.append(Problem(image.source.file, tr(
@@ -253,6 +255,12 @@ def _set_frames(images: list[_Image], problems: list[Problem]) -> None:
             assumed=assumed), "object changed" if image.is_raw else ""))
     _set_scales([image for image in images if image.source.size not in (None, image.pixels.size) and not image.is_raw],
                 problems)
+
+
+def _fits(image: _Image, size: tuple[int, int]) -> bool:
+    """Whether all boxes are inside an image of this size."""
+    return all(min(box.corners) >= -1 and max(box.corners[::2]) <= size[0] + 1 and max(box.corners[1::2]) <= size[1] + 1
+               for box in image.boxes)
 
 
 def _set_scales(images: list[_Image], problems: list[Problem]) -> None:

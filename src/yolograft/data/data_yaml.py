@@ -19,10 +19,12 @@ from typing import Any
 
 import yaml
 
+from yolograft import yaml_text
 from yolograft.data import formats
 from yolograft.data.pictures import IMAGE_SUFFIXES
 from yolograft.data.report import Problem
 from yolograft.data.text import read_text
+from yolograft.data.values import check_values
 from yolograft.errors import DataError, nearest
 from yolograft.language import tr
 
@@ -69,6 +71,7 @@ def read(path: str | Path) -> DataYaml:
     content = _parse(result)
     if not {*SPLITS, "validation", "valid", "names", "nc"} & content.keys():
         raise DataError(tr("'{file}' is no data YAML: it has none of the keys train, val and names.", file=file))
+    check_values(file, {key: value for key, value in content.items() if key != "kpt_shape"})  # that is reported below
     _read_names(result, content)
     _read_keypoints(result, content)
     root = _root(result, content.get("path"))
@@ -126,9 +129,12 @@ def _parse(result: DataYaml) -> dict[str, Any]:
                           number=number + 1, shown=shown, line=line.strip()))
             lines[number] = re.sub(r":(?=\S)", ": ", "".join(_FULL_WIDTH.get(one, one) for one in line), count=1)
     try:
-        content = yaml.safe_load("\n".join(lines))
+        content = yaml_text.load("\n".join(lines))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
+        if mark is None:
+            raise DataError(tr("'{file}' is not YAML that can be read: {reason}.", file=result.file,
+                               reason=error)) from error
         line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
         number = mark.line + 1 if mark is not None else 1
         remedy = ""
@@ -160,7 +166,7 @@ def _read_names(result: DataYaml, content: Mapping[str, Any]) -> None:
         result.add(tr("the key 'names' is missing or empty; Ultralytics needs it"))
         return
     for key, name in names.items():
-        number = int(str(key)) if re.fullmatch(r"\d+", str(key)) else None
+        number = int(str(key)) if re.fullmatch("[0-9]{1,9}", str(key)) else None
         if number is None:
             result.add(tr("names: '{key}' is no class number", key=key))
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from yolograft.language import tr
 
 __all__ = ["check", "replace_folder"]
 
+_SUFFIX = ".draft"  # of the temporary folder beside the destination
 _OURS = {"images", "labels", "report.txt", ".DS_Store"}  # content of a data set that yolograft wrote, besides its YAML
 
 
@@ -41,14 +43,18 @@ def check(dest: Path, overwrite: bool) -> None:
 def replace_folder(dest: Path, overwrite: bool) -> Iterator[Path]:
     """Yield an empty folder for a new data set. When the context ends without an error, the folder replaces `dest`.
 
+    A process that is killed leaves its temporary folder. If that was between moving the old set away and moving the new one
+    here, the next call restores the old set first.
+
     Raises:
         DataError: `dest` must not be replaced or cannot be written. `dest` is unchanged, and no temporary folder remains.
     """
+    _restore(dest)
     check(dest, overwrite)
     temporary = None
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", suffix=_SUFFIX, dir=dest.parent))
         draft, old = temporary / "new", temporary / "old"
         draft.mkdir()  # with normal permissions; those of mkdtemp are for the owner only
         yield draft
@@ -62,3 +68,16 @@ def replace_folder(dest: Path, overwrite: bool) -> Iterator[Path]:
             if (temporary / "old").exists() and not dest.exists():
                 os.replace(temporary / "old", dest)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _restore(dest: Path) -> None:
+    """Move the old set back that a killed process had moved away. Raises `DataError` if that is impossible."""
+    if os.path.lexists(dest) or not dest.parent.is_dir():
+        return
+    for old in sorted(dest.parent.glob(f".{glob.escape(dest.name)}.*{_SUFFIX}/old")):
+        try:
+            os.replace(old, dest)
+        except OSError as error:
+            raise DataError(tr("'{dest}' cannot be written: {reason}", dest=dest, reason=error)) from error
+        shutil.rmtree(old.parent, ignore_errors=True)
+        return

@@ -20,6 +20,7 @@ from yolograft.language import tr
 
 __all__ = ["advice", "is_coco", "is_labelme", "kind_of_json", "kinds", "load_json", "recognize"]
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_FILES = 40  # of each type that are read to recognize the format
 _XML_ROOTS = {"annotation": "voc", "doc": "voc", "annotations": "cvat", "dataset": "dlib", "hrscimage": "hrsc",
               "sequence": "detrac"}
@@ -115,7 +116,10 @@ def load_json(path: Path, usual: str = "") -> tuple[Any, str]:
     """
     try:
         text, encoding = decode(path.read_bytes(), usual=usual)
-        return json.loads(text), encoding
+        content = json.loads(text)
+        if _SURROGATE.search(text):  # half a character, which no file can be written with
+            content = json.loads(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"))
+        return content, encoding
     except (OSError, ValueError, RecursionError):
         return None, ""
 

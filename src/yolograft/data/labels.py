@@ -13,6 +13,7 @@ from yolograft.language import tr
 __all__ = ["Label", "Labels", "is_list_of_classes", "label_path", "parse"]
 
 
+_MAX_NUMBERS = 20_000  # in one line; a polygon of 10,000 points
 _Wrong = tuple[str, str]  # kind, message
 
 
@@ -83,6 +84,8 @@ def parse(text: str, names: Mapping[int, str], keypoints: tuple[int, int] | None
 
 def _parse_line(words: tuple[str, ...], names: Mapping[int, str], keypoints: tuple[int, int] | None) -> Label | _Wrong:
     """Return the label of a line, or the kind of what is wrong with it and the message."""
+    if len(words) > _MAX_NUMBERS:
+        return "malformed", tr("has {count:,} numbers, and at most {most:,} are read", count=len(words), most=_MAX_NUMBERS)
     numbers = [None if "," in word else parse_number(word) for word in words]
     if any("," in word for word in words):
         return "malformed", tr("has commas: '{line}' (expected numbers with decimal points and blanks between them)",

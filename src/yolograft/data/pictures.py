@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from yolograft.data.box import Corners
+from yolograft.data.near_duplicates import reduce
 from yolograft.language import tr
 
 __all__ = ["IMAGE_SUFFIXES", "Pictures", "Pixels", "list_files", "read_pixels", "split_of", "split_of_name", "upright"]
@@ -132,12 +133,14 @@ class Pixels:
         raw_size: width and height as they are stored.
         orientation: 1 to 8, as in EXIF; 1 for an image that is not turned.
         digest: of the pixels.
+        reduced: the image in grey and small, see `near_duplicates.reduce`.
     """
 
     size: tuple[int, int]
     raw_size: tuple[int, int]
     orientation: int
     digest: str
+    reduced: bytes
 
 
 def read_pixels(raw: bytes) -> Pixels | str:
@@ -153,7 +156,8 @@ def read_pixels(raw: bytes) -> Pixels | str:
     height, width = pixels.shape[:2]
     orientation = _orientation(raw)
     raw_size = (width, height) if orientation < 5 else (height, width)
-    return Pixels((width, height), raw_size, orientation, _digest(np.asarray(pixels, np.uint8)))
+    decoded = np.asarray(pixels, np.uint8)
+    return Pixels((width, height), raw_size, orientation, _digest(decoded), reduce(decoded))
 
 
 def _digest(pixels: NDArray[np.uint8]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import shutil
+import stat
 import struct
 import tempfile
 import zipfile
@@ -23,6 +24,9 @@ _MAX_BYTES = 200 * 2**30  # bytes, unpacked: the limit for one zip file
 # errors of the standard library for a damaged file, which depend on the position of the damage
 _UNPACK_ERRORS = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError,
                   IndexError, struct.error, zlib.error, lzma.LZMAError)
+_MAX_NAME = 1000  # characters of a member's path
+_MAX_DEPTH = 50  # folders
+_SHOWN = 100  # characters of a name in a message
 _IS_UTF8 = 0x800  # flag of a zip member: its name is UTF-8
 _MAX_RATIO = 400  # limit for unpacked size / packed size; images and XML stay far below it
 
@@ -69,20 +73,35 @@ def _unpack(path: Path, folder: Path) -> None:
                 raise DataError(tr("'{path}' would unpack to {size} MiB, too much for a zip file of images of its size. If "
                                    "you trust it, unpack it yourself and name the folder.", path=path,
                                    size=f"{total / 2**20:,.0f}"))
-            twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
+            # many file systems take `A.png` and `a.png` for one file
+            names = Counter(member.filename.casefold() for member in members)
+            twice = [name for name, count in names.items() if count > 1]
             if twice:
-                raise DataError(tr("'{path}' contains '{name}' twice, so the right one is unknown. Unpack it yourself and "
-                                   "name the folder.", path=path, name=twice[0]))
+                raise DataError(tr("'{path}' contains '{name}' twice (upper and lower case count as equal), so the right "
+                                   "one is unknown. Unpack it yourself and name the folder.", path=path,
+                                   name=twice[0][:_SHOWN]))
             for member in members:
-                name = PurePosixPath(member.filename.replace("\\", "/"))
-                if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
-                    raise DataError(tr("'{path}' contains '{name}', a path outside the folder to unpack into.", path=path,
-                                       name=member.filename))
+                _check_member(path, member)
+            for member in members:
                 archive.extract(member, folder)
     except _UNPACK_ERRORS as error:
         if isinstance(error, DataError):
             raise
         raise DataError(tr("'{path}' cannot be unpacked: {reason}", path=path, reason=error)) from error
+
+
+def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    """Raise `DataError` if a member is no plain file or folder below the folder to unpack into."""
+    name = PurePosixPath(member.filename.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
+        raise DataError(tr("'{path}' contains '{name}', a path outside the folder to unpack into.", path=path,
+                           name=member.filename[:_SHOWN]))
+    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise DataError(tr("'{path}' contains '{name}', which is a link or a device and not a file.", path=path,
+                           name=member.filename[:_SHOWN]))
+    if "\0" in member.orig_filename or len(member.filename) > _MAX_NAME or len(name.parts) > _MAX_DEPTH:
+        raise DataError(tr("'{path}' contains '{name}', a name that no file should have.", path=path,
+                           name=member.filename[:_SHOWN]))
 
 
 def _decode_names(members: list[zipfile.ZipInfo]) -> None:

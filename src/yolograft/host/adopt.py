@@ -16,17 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import ultralytics
 from torch import Tensor, nn
 from ultralytics.nn import tasks
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolograft import attach, blocks, checkpoint
-from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
 from yolograft.host import models, safetensors_file
 from yolograft.host.match_block import Match, match_block, match_exactly
+from yolograft.host.pack import write_checkpoint
 from yolograft.host.pickled import Record, children, open_pickle, state_of
 from yolograft.language import tr
 from yolograft.modelyaml import catalog, reader
@@ -351,12 +349,5 @@ def _finish(network: Any, fork: _Fork, target: Path) -> None:
 def _write(network: nn.Module, target: Path) -> Path:
     if target.suffix == checkpoint.SUFFIX:
         return safetensors_file.save_file(network, target)
-    content = {"epoch": -1, "best_fitness": None, "model": network, "ema": None, "updates": None, "optimizer": None,
-               "train_args": network.args, "date": None, "version": ultralytics.__version__}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, lambda part: torch.save(content, part))
-    except OSError as error:
-        raise HostError(tr("'{path}' cannot be written: {error}", path=target, error=error.strerror or error)) from error
-    return target
+    return write_checkpoint(network, target)
 

@@ -26,8 +26,9 @@ from ultralytics.utils import checks
 from yolograft import modules
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
-from yolograft.host.pickle_check import check_pickle
+from yolograft.host.pickle_check import check_pickle, is_trusted
 from yolograft.host.pickled import Opened, open_pickle
+from yolograft.host.unasked import explain_missing, nothing_unasked
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -44,13 +45,18 @@ class _MissingModuleError(Exception):
 
 @contextmanager
 def guard() -> Iterator[None]:
-    """Inside this context, this process opens checkpoints without AutoInstall.
+    """Inside this context, this process opens checkpoints without AutoInstall, and does nothing unasked.
 
-    Where Ultralytics reports our error as another one, such as a missing file, ours is raised.
+    Where Ultralytics reports our error as another one, such as a missing file, ours is raised. A package that is not
+    installed gives an error that names it.
     """
     try:
-        with patched((tasks, "torch_safe_load", _load)):
+        with nothing_unasked(), patched((tasks, "torch_safe_load", _load)):
             yield
+    except ModuleNotFoundError as error:
+        if (told := explain_missing(error)) is not None:
+            raise told from error
+        raise
     except Exception as error:
         if isinstance(error.__cause__, GraftError) and not isinstance(error, GraftError):
             raise error.__cause__ from error
@@ -71,7 +77,10 @@ def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
             if text:  # it could not be opened with trust=True either
                 raise HostError(text) from error
             raise
-    with patched((tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False), *classes):
+    # With ULTRALYTICS_SAFE_LOAD=1, Ultralytics reads only its own classes. A checkpoint of ours has passed our own check.
+    is_ours = any(module.startswith("yolograft.") for module, _ in names) and not is_trusted(str(weight))
+    own = [(tasks, "SAFE_LOAD", False)] if is_ours and hasattr(tasks, "SAFE_LOAD") else []
+    with patched(*own, (tasks, "check_requirements", _refuse), (checks, "AUTOINSTALL", False), *classes):
         try:
             return _STOCK(weight, *args, **kwargs)
         except GraftError:

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from ultralytics.cfg import TASK2DATA, TASK2MODEL, _handle_deprecation, get_cfg, smart_value
 from ultralytics.engine import model as engine_model
-from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER
+from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, WEIGHTS_DIR
 from ultralytics.utils.checks import check_file
 
-from yolograft import checkpoint, shell, yaml_text
+from yolograft import checkpoint, network, shell, yaml_text
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
 from yolograft.host.box_loss import check_threshold, without_box_loss
 from yolograft.host.change_swap import set_swap
-from yolograft.host.data_download import allow_download, check_download
+from yolograft.host.data_download import allow_download, check_download, is_here
 from yolograft.host.log import warn
 from yolograft.host.open import open_model
 from yolograft.host.yolo import set_graft
@@ -203,10 +202,7 @@ def _read_cfg(mode: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments with those of the `cfg` file, or with it as the model if it is a model YAML, as in YOLOv5."""
     name = arguments["cfg"]
     rest = {key: value for key, value in arguments.items() if key != "cfg"}
-    try:
-        content = yaml.safe_load(Path(name).read_text(encoding="utf-8")) if Path(name).is_file() else {"backbone": []}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise HostError(tr("cfg={name} cannot be read: {error}", name=name, error=error)) from error
+    content = yaml_text.read(name, error=HostError).value if Path(name).is_file() else {"backbone": []}
     if not isinstance(content, dict):
         raise HostError(tr("cfg={name} has no lines such as 'epochs: 100'.", name=name))
     if "backbone" not in content and "head" not in content:
@@ -229,6 +225,9 @@ def _model_name(arguments: dict[str, Any]) -> str:
     if name:
         return str(name)
     default: str = TASK2MODEL.get(arguments.get("task") or "detect", TASK2MODEL["detect"])
+    if not any((folder / default).is_file() for folder in (Path(), WEIGHTS_DIR)) and not network.is_allowed(network.ASSETS):
+        raise HostError(tr("'model' is missing, and yolograft downloads nothing that was not named. Name the model, or "
+                           "{key}={value} for the default of Ultralytics.", key="model", value=default))
     warn(tr("'model' is missing. Using the default: model={name}", name=default))
     return default
 
@@ -237,9 +236,12 @@ def _add_defaults(mode: str, task: str, arguments: dict[str, Any]) -> None:
     """Add the arguments that `yolo` adds, and warn about each."""
     added: dict[str, Any] = {}
     if mode in ("predict", "track") and "source" not in arguments:
-        added["source"] = _BOATS if task == "obb" else ASSETS
+        added["source"] = _BOATS if task == "obb" and network.is_allowed(network.ASSETS) else ASSETS
     elif mode == "train" and arguments.get("data") is None and not arguments.get("resume"):
         added["data"] = TASK2DATA.get(task)
+        if not is_here(str(added["data"])) and not network.is_allowed(network.ASSETS):
+            raise HostError(tr("'data' is missing, and yolograft downloads nothing that was not named. Name the data YAML, "
+                               "or {key}={value} for the default of Ultralytics.", key="data", value=added["data"]))
     elif mode == "export" and "format" not in arguments:
         added["format"] = DEFAULT_CFG_DICT["format"] or "torchscript"
     for key, value in added.items():

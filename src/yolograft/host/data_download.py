@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import DATASETS_DIR
 
 from yolograft import yaml_text
+from yolograft.data.values import check_values
 from yolograft.errors import DataError
+from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
 
-__all__ = ["ALLOW", "allow_download", "check_download"]
+__all__ = ["ALLOW", "allow_download", "check_download", "is_here"]
 
 ALLOW = "YOLOGRAFT_ALLOW_DOWNLOAD"  # also read by the processes that a study or a training on several GPUs starts
 _HAS_SPLIT = "split" in inspect.signature(check_det_dataset).parameters
@@ -35,18 +38,21 @@ def allow_download() -> None:
 
 
 def check_download(data: Any, split: str | None = None) -> None:
-    """Raise `DataError` if Ultralytics would run or download what the `download:` key of a user's data YAML says.
+    """Raise `DataError` if a user's data YAML has a wrong value, or a `download:` key that Ultralytics would run.
 
     Args:
         data: the path of a data YAML, or a value that is none, which is accepted.
         split: the split that is needed; None is the one that Ultralytics checks.
     """
+    found = [*_files(data, set())]  # read with permission as well: Ultralytics reads the files after this
+    for file, content in found:
+        check_values(file, content)
     if os.environ.get(ALLOW, "").lower() in ("1", "true"):
         return
     if isinstance(data, str) and _is_address(data) and data.lower().endswith((".yaml", ".yml")):
         raise DataError(tr("data={file} is an address. A data YAML can have code that Ultralytics runs. Download it, read "
                            "it, and name the file, or add allow_download=True if you trust it.", file=data))
-    for file, content in _files(data, set()):
+    for file, content in found:
         script = content.get("download") if isinstance(content, dict) else None
         if not script or _has_images(file, split):
             continue
@@ -80,9 +86,17 @@ def _files(data: Any, seen: set[Path]) -> Iterator[tuple[Path, Any]]:
                 yield from _files(one, seen)
 
 
+def is_here(name: str) -> bool:
+    """Whether the images of a data set that Ultralytics packages, such as coco8.yaml, are on this machine."""
+    if not name.endswith((".yaml", ".yml")):
+        return (DATASETS_DIR / name).is_dir()  # of a classification
+    return _has_images(Path(name), None)
+
+
 def _has_images(file: Path, split: str | None) -> bool:
     try:
-        check_det_dataset(str(file), autodownload=False, **({"split": split} if split and _HAS_SPLIT else {}))
+        with nothing_unasked():  # it also looks for a font
+            check_det_dataset(str(file), autodownload=False, **({"split": split} if split and _HAS_SPLIT else {}))
     except FileNotFoundError:
         return False
     except Exception:  # another problem of the file, which Ultralytics reports before it would download

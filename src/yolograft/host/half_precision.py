@@ -26,7 +26,7 @@ from yolograft.host.log import warn
 from yolograft.language import tr
 from yolograft.sites import rows
 
-__all__ = ["LIMIT", "Peak", "first_overflow", "overflow_text", "peaks", "say_overflow"]
+__all__ = ["LIMIT", "Peak", "asks_for_half", "first_overflow", "half_text", "overflow_text", "peaks", "say_overflow"]
 
 LIMIT = 65504.0  # the largest finite number of float16
 
@@ -151,6 +151,27 @@ def overflow_text(peak: Peak) -> str:
     return tr("the losses or metrics of this epoch are unusable because {part} gives values up to {magnitude} (in "
               "{operator}), and float16 ends at 65504. Train with amp=False.", part=part, magnitude=f"{peak.magnitude:.3g}",
               operator=peak.operator)
+
+
+def asks_for_half(arguments: Any) -> bool:
+    """Return whether arguments, a mapping or those of a validator, ask for float16: `half`, or newer `quantize=16`."""
+    values = arguments if isinstance(arguments, Mapping) else vars(arguments)
+    return values.get("half") is True or str(values.get("quantize")).lower() in ("16", "fp16")
+
+
+def half_text(network: nn.Module, images: Tensor) -> str:
+    """Return a warning if a part of a network gives values that float16 cannot hold, or "". Arguments as in `peaks`."""
+    try:
+        over = [peak for peak in peaks(network, images) if peak.overflows]
+    except (RuntimeError, TypeError):  # an operator without a kernel for bfloat16, or another kind of input
+        return ""
+    if not over:
+        return ""
+    largest = max(over, key=lambda peak: (peak.block, peak.magnitude))
+    part = tr("the block {part}", part=largest.part) if largest.block else tr("the layer {part}", part=largest.part)
+    return tr("in half precision {part} gives values up to {magnitude} (in {operator}), and float16 ends at 65504: the "
+              "results are wrong. Leave half=True out.", part=part, magnitude=f"{largest.magnitude:.3g}",
+              operator=largest.operator)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
 from yolograft import modules
+from yolograft.host.model_size import check_size
 from yolograft.modelyaml import module_rows, table, untrusted
 from yolograft.modelyaml.module_rows import RowModule
 from yolograft.modelyaml.table import IMAGE, Row
@@ -57,6 +58,7 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
     rows = table.parse_rows(d)
     custom = [row for row in rows if module_rows.is_module(row.module)]
     if not custom:
+        check_size(d, ch, _stock_parse_model)
         return _stock_parse_model(d, ch, verbose)
     scaling = table.scales(d)[0]
     measured = module_rows.measure_table(rows, scaling, ch)
@@ -76,6 +78,7 @@ def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.S
             source = row.reads()[0]
             stock_row = [-1 if source == row.number - 1 else source, 1, "HGStem", [2, shape[0]]]
         config[row.part][row.number - (len(d["backbone"]) if row.part == "head" else 0)] = stock_row
+    check_size(config, ch, _stock_parse_model)
     log = _TableLog()
     activation: list[Any] = []  # the file's `activation`, as Ultralytics reads it
     recorders = [(tasks, base.__name__, _recording(base, activation)) for base in {*bases.values(), tasks.HGStem}]

@@ -1,4 +1,4 @@
-"""Warn about train arguments with which no epoch uses Mosaic augmentation.
+"""Mosaic augmentation at the end of a training: warnings where no epoch uses it, and the rule of the installed version.
 
 What this relies on in Ultralytics: `BaseTrainer._do_train` closes Mosaic when epoch == epochs - close_mosaic (8.3.0), or
 when epoch >= epochs - close_mosaic (newer versions).
@@ -16,7 +16,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolograft.language import tr
 
-__all__ = ["mosaic_warnings"]
+__all__ = ["closes_never", "mosaic_warnings"]
 
 _CLOSES_ONCE = "epoch == (self.epochs - self.args.close_mosaic)"  # 8.3.0's condition; newer versions write >=
 
@@ -35,7 +35,7 @@ def mosaic_warnings(arguments: Mapping[str, Any]) -> list[str]:
     not_applicable = values["rect"] or values["time"] or values["task"] == "classify"
     if not_applicable or mosaic <= 0 or not close_mosaic >= epochs > 0:
         return []
-    if close_mosaic > epochs and _closes_once():
+    if closes_never(close_mosaic, epochs):
         return [tr("close_mosaic={close_mosaic} is larger than epochs={epochs}. Ultralytics {version} then trains all "
                    "epochs with Mosaic, but newer versions train all epochs without it. Set close_mosaic to a number below "
                    "{epochs}.",
@@ -44,6 +44,11 @@ def mosaic_warnings(arguments: Mapping[str, Any]) -> list[str]:
                "epoch: no epoch trains with them. Set close_mosaic to a number below {epochs}, or mosaic=0 if you want "
                "this.",
                close_mosaic=close_mosaic, epochs=epochs)]
+
+
+def closes_never(close_mosaic: int, epochs: int) -> bool:
+    """Return whether an uninterrupted training by the installed version trains all epochs with Mosaic for this reason."""
+    return close_mosaic > epochs and _closes_once()
 
 
 def _closes_once() -> bool:

@@ -22,7 +22,7 @@ from yolograft.errors import HostError
 from yolograft.host.pickled import Call, Opened, Record, open_pickle
 from yolograft.language import tr
 
-__all__ = ["TRUST", "check_pickle", "trust_file"]
+__all__ = ["TRUST", "check_pickle", "is_trusted", "trust_file"]
 
 TRUST = "YOLOGRAFT_TRUST"
 _SHOWN = 5
@@ -54,6 +54,11 @@ def _is_empty(call: Call) -> bool:
     return not call.args
 
 
+def _is_empty_array(call: Call) -> bool:
+    """Whether an array is made as NumPy pickles it: empty, and its values follow. Any other size is allocated at once."""
+    return len(call.args) == 3 and call.args[1] in ((0,), ())
+
+
 def _is_method_of_layer(call: Call) -> bool:
     """Whether `getattr` asks for `forward` of a layer, or a member of an enum. Older versions of Ultralytics store these."""
     if len(call.args) != 2 or not isinstance(call.args[1], str):
@@ -72,7 +77,8 @@ _CALLS: dict[str, Callable[[Call], bool]] = {
     **{f"{module}.{name}": _any for module in ("pathlib", "pathlib._local")
        for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")},
     **{f"datetime.{name}": _any for name in ("date", "datetime", "timedelta", "timezone")},
-    **{f"numpy.{core}.multiarray.{name}": _any for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
+    **{f"numpy.{core}.multiarray.scalar": _any for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray._reconstruct": _is_empty_array for core in ("core", "_core")},
     "numpy.dtype": _any, "_codecs.encode": _any,
     "ultralytics.utils.IterableSimpleNamespace": _is_empty, "ultralytics.yolo.utils.IterableSimpleNamespace": _is_empty,
     "types.SimpleNamespace": _is_empty, "copyreg._reconstructor": _any, "copy_reg._reconstructor": _any,
@@ -88,6 +94,11 @@ def trust_file(path: str | Path) -> None:
     _TRUSTED.add(Path(path).resolve())
 
 
+def is_trusted(path: str | Path) -> bool:
+    """Whether the user says that this file, or every file, is opened without the check."""
+    return os.environ.get(TRUST, "").lower() in ("1", "true") or Path(path).resolve() in _TRUSTED
+
+
 def check_pickle(path: str | Path, opened: Opened | None = None) -> None:
     """Raise `HostError` if a `.pt` file could run code when it is opened, or cannot be checked.
 
@@ -96,7 +107,7 @@ def check_pickle(path: str | Path, opened: Opened | None = None) -> None:
         opened: the file as `open_pickle` read it, if it has been read already.
     """
     file = Path(path)
-    if os.environ.get(TRUST, "").lower() in ("1", "true") or not file.is_file() or file.resolve() in _TRUSTED:
+    if not file.is_file() or is_trusted(file):
         return
     try:
         opened = opened or open_pickle(file, tensors=False)

@@ -10,6 +10,7 @@ The file format is PyTorch's since 1.6: a zip archive with `data.pkl` and one me
 from __future__ import annotations
 
 import pickle
+import struct
 import sys
 import zipfile
 from collections import Counter, OrderedDict
@@ -25,7 +26,7 @@ from torch import Tensor
 from yolograft.errors import HostError
 from yolograft.language import tr
 
-__all__ = ["Call", "Opened", "Record", "children", "class_names", "open_pickle", "state_of", "walk"]
+__all__ = ["ERRORS", "Call", "Opened", "Record", "children", "class_names", "open_pickle", "state_of", "walk"]
 
 _DTYPES = {
     "FloatStorage": torch.float32, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
@@ -37,7 +38,12 @@ _CONTAINERS: dict[tuple[str, str], Any] = {
     ("builtins", "frozenset"): frozenset, ("builtins", "slice"): slice, ("torch", "Size"): torch.Size,
     ("__builtin__", "set"): set, ("__builtin__", "frozenset"): frozenset,
 }
+# What pickle, zipfile and PyTorch raise for a file that is damaged, or made to do damage.
+ERRORS = (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,
+          RuntimeError, OSError, RecursionError, UnicodeError, NotImplementedError, MemoryError, struct.error)
 _MEMORY = 4  # bytes of memory for each byte of the file: float16 becomes float32, and the model is built beside the tensors
+_MAX_KEY = 100  # values in a tuple that is a key; keys of checkpoints are texts and numbers
+_MAX_SKIPPED = 10_000  # numbers of the memo
 _MAX_PICKLE = 256 * 2**20  # bytes of data.pkl; those of YOLO models have less than 1 MiB
 
 
@@ -131,8 +137,18 @@ class _Storage:
     dtype: torch.dtype
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler for which every name is a `Record`, except for tensors and plain containers."""
+_PythonUnpickler: Any = vars(pickle)["_Unpickler"]  # the unpickler in Python; the stubs of some versions lack it
+
+
+class _Unpickler(_PythonUnpickler):
+    """An unpickler for which every name is a `Record`, except for tensors and plain containers.
+
+    It is the standard library's own in Python, which is slower than that in C (0.1 s for a YOLO model), and can be stopped:
+    a few bytes make the one in C fill all memory (a high number of a memo) or run for years (nested tuples as a key, whose
+    hash visits each of them twice).
+    """
+
+    dispatch = _PythonUnpickler.dispatch.copy()
 
     def __init__(self, file: Any, load_storage: Callable[[str, torch.dtype, int], Tensor]) -> None:
         super().__init__(file, encoding="utf-8")
@@ -167,6 +183,91 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(self._load_storage(pid[2], pid[1], pid[4]), pid[1])
 
 
+def _count(value: Any, most: int) -> int:
+    """Return how many values a hash of this one visits, up to `most`. Tuples can contain one tuple many times."""
+    count, todo = 0, [value]
+    while todo and count <= most:
+        one = todo.pop()
+        count += 1
+        if isinstance(one, (tuple, frozenset)):
+            todo.extend(one)
+    return count
+
+
+def _check_key(value: Any) -> None:
+    if isinstance(value, (tuple, frozenset)) and _count(value, _MAX_KEY) > _MAX_KEY:
+        raise pickle.UnpicklingError(tr("a key of more than {most} values", most=_MAX_KEY))
+
+
+def _before(code: bytes, check: Callable[[Any], None]) -> None:
+    """Let the unpickler call `check` before the operation of this code."""
+    stock = _PythonUnpickler.dispatch[code[0]]
+
+    def load(unpickler: Any) -> None:
+        check(unpickler)
+        stock(unpickler)
+
+    _Unpickler.dispatch[code[0]] = load
+
+
+def _check_top_key(unpickler: Any) -> None:
+    _check_key(unpickler.stack[-2])
+
+
+def _check_keys(unpickler: Any) -> None:
+    for key in unpickler.stack[::2]:
+        _check_key(key)
+
+
+def _check_elements(unpickler: Any) -> None:
+    for element in unpickler.stack:
+        _check_key(element)
+
+
+def _check_call(unpickler: Any) -> None:
+    """Check what a set or a dict is made of, where the pickle calls its class."""
+    arguments, function = unpickler.stack[-1], unpickler.stack[-2]
+    if not isinstance(function, type) or function not in _HASHING:
+        return
+    for argument in arguments if isinstance(arguments, tuple) else ():
+        for element in argument if isinstance(argument, (list, tuple, set, frozenset, dict)) else (argument,):
+            _check_key(element)
+
+
+def _put(unpickler: Any) -> None:
+    """Do what LONG_BINPUT does, if its number is near those before: the reader in C allocates as many places."""
+    at = int.from_bytes(unpickler.read(4), "little")
+    _check_memo(unpickler, at)
+    unpickler.memo[at] = unpickler.stack[-1]
+
+
+def _put_text(unpickler: Any) -> None:
+    """Do what PUT does: as LONG_BINPUT, with a number in text."""
+    at = int(unpickler.readline()[:-1])
+    _check_memo(unpickler, at)
+    unpickler.memo[at] = unpickler.stack[-1]
+
+
+def _check_memo(unpickler: Any, at: int) -> None:
+    if not 0 <= at <= len(unpickler.memo) + _MAX_SKIPPED:
+        raise pickle.UnpicklingError(tr("value {number} of the memo, with {count} before it", number=at,
+                                        count=len(unpickler.memo)))
+
+
+def _refuse_bytearray(unpickler: Any) -> None:
+    raise pickle.UnpicklingError(tr("a bytearray, which no checkpoint has"))  # Python allocates it before it reads it
+
+
+_Unpickler.dispatch[pickle.BYTEARRAY8[0]] = _refuse_bytearray
+_Unpickler.dispatch[pickle.LONG_BINPUT[0]] = _put
+_Unpickler.dispatch[pickle.PUT[0]] = _put_text
+_HASHING = (set, frozenset, OrderedDict, Counter)
+for _code, _check in ((pickle.SETITEM, _check_top_key), (pickle.SETITEMS, _check_keys), (pickle.DICT, _check_keys),
+                      (pickle.ADDITEMS, _check_elements), (pickle.FROZENSET, _check_elements),
+                      (pickle.REDUCE, _check_call)):
+    _before(_code, _check)
+
+
 def open_pickle(path: str | Path, *, tensors: bool = True) -> Opened:
     """Read a file that `torch.save` wrote, without running code from it.
 
@@ -186,8 +287,7 @@ def open_pickle(path: str | Path, *, tensors: bool = True) -> Opened:
     except zipfile.BadZipFile as error:
         raise HostError(tr("'{path}' is not a checkpoint of PyTorch 1.6 or newer, or it is incomplete: {error}.", path=path,
                            error=str(error).rstrip("."))) from error
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,
-            RuntimeError, OSError, RecursionError, UnicodeError, NotImplementedError, MemoryError) as error:
+    except ERRORS as error:
         if isinstance(error, HostError):
             raise
         raise HostError(tr("'{path}' is damaged or is no checkpoint: {error}.", path=path,
@@ -211,6 +311,11 @@ def _read(archive: zipfile.ZipFile, file: Path, tensors: bool) -> Opened:
 
     def load_storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
         if not tensors:
+            stored = members.get(f"{folder}data/{key}")
+            size = torch.empty(0, dtype=dtype).element_size()
+            if stored is None or stored.file_size != count * size:
+                raise pickle.UnpicklingError(tr("the storage {key} has {found} bytes and not {expected}", key=key,
+                                                found=stored.file_size if stored else 0, expected=count * size))
             return torch.empty(max(count, 0), dtype=dtype, device="meta")
         if key not in storages:
             data = archive.read(f"{folder}data/{key}")

@@ -21,18 +21,21 @@ from torch import nn
 from ultralytics.models import yolo
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
-from yolograft import __version__, attach, checkpoint
+from yolograft import __version__, attach, checkpoint, yaml_text
 from yolograft.blocks import plugin
 from yolograft.box_loss import BoxLoss
 from yolograft.errors import HostError, nearest
 from yolograft.fast.acceleration import Acceleration
-from yolograft.host import layer_table, models, safetensors_file, swaps
+from yolograft.fast.modes import check_mode
+from yolograft.host import layer_table, models, run_record, safetensors_file, swaps, unmoved_blocks, used_images
 from yolograft.host.box_loss import patch_box_loss, read_iou
 from yolograft.host.checkpoint_guard import guard
+from yolograft.host.class_names import names_text
 from yolograft.host.half_precision import say_overflow
 from yolograft.host.label_cache import safe_label_cache
+from yolograft.host.loaded_weights import weights_text
 from yolograft.host.log import warn
-from yolograft.host.mosaic import mosaic_warnings
+from yolograft.host.mosaic import closes_never, mosaic_warnings
 from yolograft.host.transfer import plan_transfer
 from yolograft.language import tr
 from yolograft.modelyaml import table
@@ -76,15 +79,16 @@ class GraftTrainer:
             vars(self.args).pop(key, None)  # type: ignore[attr-defined]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
             warn(line)
-        record = self.save_dir / "graft.yaml"  # type: ignore[attr-defined]
+        record = self.save_dir / run_record.FILE  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
-            self.acceleration.mode = yaml.safe_load(record.read_text(encoding="utf-8")).get("speed", "auto")
+            self.acceleration.mode = _recorded_speed(record)
         for event, callback in (("on_pretrain_routine_end", GraftTrainer._begin_box_loss),
                                 ("on_pretrain_routine_end", self.acceleration.begin),
                                 ("on_train_epoch_start", GraftTrainer._release_box_loss),
-                                ("on_fit_epoch_end", say_overflow)):
+                                ("on_fit_epoch_end", say_overflow), *(_WARNINGS if _is_first_process() else ())):
             self.add_callback(event, callback)  # type: ignore[attr-defined]
-        if self.graft_text is not None and record.parent.is_dir():
+        is_new = not getattr(self, "resume", False)  # else the record is that of the run's start
+        if self.graft_text is not None and record.parent.is_dir() and is_new:
             facts = {"graft": self.graft_text, **({"swap": self.swap_text} if self.swap_text else {}),
                      "speed": self.acceleration.mode, "yolograft": __version__,
                      **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
@@ -102,7 +106,7 @@ class GraftTrainer:
                                ("iou", self.box_loss and str(self.box_loss))):
                 if value is not None:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
-        with guard(), safe_label_cache():
+        with guard(), safe_label_cache(), used_images.say_unused():
             return super().train()  # type: ignore[misc]
 
     def _find_module_files(self) -> str | None:
@@ -143,7 +147,21 @@ class GraftTrainer:
             log.has_own_count = transfer is not None
         if weights is not None and (graft or transfer is not None):
             models.load_block_weights(network, weights, log.transferred, transfer)
+        if weights is not None and _is_first_process():
+            self._say_loaded(network, weights, moved=transfer is not None or bool(swap))
         return network
+
+    def _say_loaded(self, network: nn.Module, weights: Any, *, moved: bool) -> None:
+        """Warn if weights were not loaded, or if their classes have another order than those of the data."""
+        args: Any = self.args  # type: ignore[attr-defined]
+        name = args.pretrained if isinstance(args.pretrained, (str, Path)) else args.model
+        # newer versions of Ultralytics give each class the weights of its name
+        agree = args.single_cls or getattr(args, "cls_remap", False)
+        names = None if agree else (getattr(self, "data", None) or {}).get("names")
+        for text in (weights_text(network, weights, name, moved=moved),
+                     names_text(getattr(weights, "names", None), names, trains=True)):
+            if text:
+                warn(text)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Prepare a batch as the stock trainer does, in the chosen memory format."""
@@ -167,7 +185,7 @@ class GraftTrainer:
         return tuple(map(float, getattr(model, "module", model).stride))
 
     def resume_training(self, ckpt: Any) -> None:
-        """Resume as the stock trainer does, with the checkpoint's own box loss."""
+        """Resume as the stock trainer does, with the checkpoint's own box loss, and with Mosaic as without interruption."""
         if ckpt is not None and getattr(self, "resume", False):
             stored = ckpt.get("train_args") or {}
             text_key, mean_key = _RECORDED
@@ -182,7 +200,14 @@ class GraftTrainer:
                 recorded.mean = float(stored[mean_key])
                 if not is_patched:
                     self._patch_box_loss()  # the losses are built after this
-        super().resume_training(ckpt)  # type: ignore[misc]
+        args: Any = self.args  # type: ignore[attr-defined]
+        close_mosaic = args.close_mosaic
+        if closes_never(close_mosaic, self.epochs):  # type: ignore[attr-defined]
+            args.close_mosaic = 0  # 8.3.0 would close Mosaic here, though an uninterrupted training never does
+        try:
+            super().resume_training(ckpt)  # type: ignore[misc]
+        finally:
+            args.close_mosaic = close_mosaic
 
     def save_model(self) -> Any:
         """Save the checkpoints as the stock trainer does, with the box loss among the train arguments."""
@@ -236,6 +261,23 @@ class GraftTrainer:
             self.args.freeze = _freeze_entries(self.model, entries, list(carriers))  # type: ignore[attr-defined]
             LOGGER.info(tr("yolograft: freeze={freeze} freezes the host's layers, but not the blocks that are grafted there",
                            freeze=freeze))
+
+
+def _recorded_speed(record: Path) -> str:
+    """Return the speed that the record of an interrupted training names."""
+    content = yaml_text.read(record, error=HostError).value
+    speed = str(content.get("speed", "auto")) if isinstance(content, dict) else "auto"
+    check_mode(speed)
+    return speed
+
+
+_WARNINGS = (("on_pretrain_routine_end", unmoved_blocks.remember_blocks),
+             ("on_pretrain_routine_end", used_images.say_shared),
+             ("on_pretrain_routine_end", run_record.record_run), ("on_train_end", unmoved_blocks.say_unmoved))
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "-1") in ("-1", "0")
 
 
 def _starts_processes(trainer: Any) -> bool:

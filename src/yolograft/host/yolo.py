@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from ultralytics.engine import model as engine_model
 from ultralytics.models import RTDETR as StockRTDETR
@@ -27,13 +28,18 @@ from yolograft.host.box_loss import check_task, check_threshold, read_iou, witho
 from yolograft.host.build import model_config, name_failing_row
 from yolograft.host.change_swap import canonical_swap, loaded_fresh, set_swap
 from yolograft.host.checkpoint_guard import GuardedModel
+from yolograft.host.class_names import say_names
 from yolograft.host.data_download import check_download
+from yolograft.host.half_precision import asks_for_half, half_text
 from yolograft.host.label_cache import safe_label_cache
+from yolograft.host.loaded_weights import weights_text
+from yolograft.host.log import warn
 from yolograft.host.model_names import find_model
 from yolograft.host.pickle_check import trust_file
 from yolograft.host.run_folder import check_run_folder, check_writable
 from yolograft.host.trainer import grafted_trainer
 from yolograft.host.transfer import plan_transfer
+from yolograft.host.used_images import say_unused
 from yolograft.language import tr
 from yolograft.modelyaml import table
 from yolograft.modules import plugin as module_files
@@ -45,6 +51,7 @@ _TRAIN_LOADS_PRETRAINED = "load_checkpoint(pretrained)" in inspect.getsource(eng
 
 __all__ = ["RTDETR", "YOLO", "graft_yolo", "prune_yolo", "set_graft"]
 
+_EXPORT_SIDE = 320  # pixels at most of the image on which an export in half precision is checked
 _EXPORTERS = {  # format -> the packages that its exporter imports, of those in our extra `export`
     "onnx": ("onnx",), "openvino": ("openvino",), "engine": ("onnx",),
 }
@@ -113,6 +120,9 @@ class _GraftingModel(GuardedModel):
             source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
             transfer = plan_transfer(source, models.host_yaml(dict(model.yaml)))
             loaded_fresh(model, source)
+            if text := weights_text(model, source if transfer is None else transfer.weights, args[0] if args else "weights",
+                                    moved=transfer is not None):
+                warn(text)
             if transfer is None:
                 return stock_load(weights, *more, **options)
             with layer_table.show_blocks() as log:
@@ -207,8 +217,25 @@ class _GraftingModel(GuardedModel):
         check_threshold("val", kwargs.get("iou"))
         self._check_data(kwargs)
         check_run_folder("val", {**self._run_arguments(), **kwargs})
-        with safe_label_cache():
-            return super().val(validator=validator, **kwargs)
+        callbacks: dict[str, list[Any]] = self.callbacks  # type: ignore[attr-defined]
+        added = (say_names, self._say_half)
+        previous = callbacks["on_val_batch_start"]
+        callbacks["on_val_batch_start"] = [*previous, *added]
+        try:
+            with safe_label_cache(), say_unused():
+                return super().val(validator=validator, **kwargs)
+        finally:
+            callbacks["on_val_batch_start"] = previous
+
+    def _say_half(self, validator: Any) -> None:
+        """Callback of `on_val_batch_start`: warn once if this validation runs in float16, which cannot hold some values."""
+        if getattr(validator, "has_checked_half", False) or not self.graft:
+            return
+        validator.has_checked_half = True
+        if asks_for_half(validator.args):  # Ultralytics has reset it where the device cannot
+            image = validator.dataloader.dataset[0]["img"]
+            if text := half_text(self.model, image[None].float() / 255):
+                warn(text)
 
     def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs: Any) -> Any:
         """Predict as `ultralytics.YOLO.predict` does."""
@@ -246,6 +273,11 @@ class _GraftingModel(GuardedModel):
             raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
                                "pip install \"yolograft[export]\"", format=name, packages=", ".join(missing)))
         self._check_data(kwargs)  # INT8 is calibrated on it
+        if asks_for_half(kwargs) and self.graft:
+            with torch.random.fork_rng(devices=[]):
+                image = torch.rand(1, next(self.model.parameters()).shape[1], _EXPORT_SIDE, _EXPORT_SIDE)
+            if text := half_text(self.model, image):
+                warn(text)
         model: Any = self.model
         previous = getattr(model, "pt_path", None)
         model.pt_path = str(file)

@@ -15,7 +15,8 @@ from typing import Any
 
 _PACKAGES = ("ultralytics", "torch", "torchvision")
 
-__all__ = ["find_yaml", "guess_scale", "has_module", "most_arguments", "packaged_files", "read_yaml"]
+__all__ = ["find_packaged", "find_yaml", "guess_scale", "has_module", "most_arguments", "packaged_files",
+           "read_yaml", "unscaled"]
 
 
 @cache
@@ -62,6 +63,13 @@ def packaged_files() -> list[Path]:
     return sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
 
 
+@cache
+def find_packaged(name: str) -> Path | None:
+    """Return the packaged file of a name, or of a name with a scale, such as `yolo11n.yaml`; None if there is none."""
+    files = {file.name: file for file in packaged_files()}
+    return files.get(name) or files.get(unscaled(name))
+
+
 def read_yaml(path: str | Path) -> Any:
     """Read a model YAML as Ultralytics does, with the `scale` that the file's name says.
 
@@ -78,8 +86,7 @@ def find_yaml(path: str | Path) -> Path | None:
     """Return the file that `read_yaml` opens, such as `yolo11.yaml` for `yolo11n.yaml`; None if there is none."""
     from ultralytics.utils.checks import check_yaml
 
-    unscaled = re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", str(path))
-    for name in (str(path), unscaled):
+    for name in (str(path), unscaled(path)):
         try:
             found = check_yaml(name, hard=False)
         except (AssertionError, OSError):
@@ -87,6 +94,11 @@ def find_yaml(path: str | Path) -> Path | None:
         if found and Path(str(found)).is_file():
             return Path(str(found))
     return None
+
+
+def unscaled(path: str | Path) -> str:
+    """Return a file's name without the letter of its scale, as `read_yaml` looks for it: yolo11.yaml for yolo11n.yaml."""
+    return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", str(path))
 
 
 def guess_scale(path: str | Path) -> str:

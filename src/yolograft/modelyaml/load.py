@@ -36,6 +36,7 @@ def load(path: str | Path) -> dict[str, Any]:
     Raises:
         HostError: no such file, or no model YAML.
     """
+    _check_text(path)
     try:
         config = catalog.read_yaml(path)
     except FileNotFoundError as error:
@@ -54,6 +55,14 @@ def load(path: str | Path) -> dict[str, Any]:
     untrusted.check_repeats(config)
     own = config.pop(SCALE_KEY, "")
     return {**config, "scale": config.get("scale") or own}
+
+
+def _check_text(path: str | Path) -> None:
+    """Raise `HostError` if a file of the user is not YAML that can be read safely, before Ultralytics reads it."""
+    for name in (str(path), catalog.unscaled(path)):
+        if Path(name).is_file():
+            yaml_text.read(name, error=HostError)
+            return
 
 
 def read_text(file: Path) -> Any:

@@ -16,8 +16,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-import yaml
-
+from yolograft import yaml_text
 from yolograft.errors import GraftError
 from yolograft.modelyaml import catalog
 from yolograft.modelyaml.signatures import find_block
@@ -25,7 +24,6 @@ from yolograft.modelyaml.table import Row, has_map_output, parse_rows, strides
 
 __all__ = ["StockMatch", "correspond", "match_stock", "packaged_rows"]
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _GAP = -1.0  # the score of a row without a counterpart
 _LIST_GAP = -4.0  # the score of a stock row of several inputs (Concat) without a counterpart: few edits remove one
 _NEVER = -20.0  # less than two gaps, so that these rows are never paired
@@ -100,7 +98,7 @@ def packaged_rows() -> list[Row]:
 def _packaged() -> tuple[tuple[str, list[Row], Counter[str], dict[str, Any], list[Fraction | None]], ...]:
     found = []
     for path in catalog.packaged_files():
-        cfg = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        cfg = yaml_text.read(path).value
         try:
             stock = parse_rows(cfg)
         except GraftError:  # not a model YAML, or a form that `parse_rows` does not support

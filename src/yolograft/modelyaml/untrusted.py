@@ -33,10 +33,14 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def check_repeats(config: Mapping[str, Any]) -> None:
-    """Raise `HostError` if a row repeats its module too often."""
+    """Raise `HostError` if a row repeats its module too often, at the largest depth of the file's scales."""
+    try:
+        depth = max(1.0, *(scale.depth for scale in table.scales(dict(config))))
+    except HostError:  # reported where the scale is used
+        depth = 1.0
     for number, _, row in table.raw_rows(dict(config)):
         repeats = row[1] if isinstance(row, (list, tuple)) and len(row) > 1 else 1
-        if isinstance(repeats, (int, float)) and repeats > MAX_REPEATS:
+        if isinstance(repeats, (int, float)) and not repeats * (depth if repeats > 1 else 1) <= MAX_REPEATS:  # NaN as well
             raise HostError(tr("row {number} {row} repeats its module more than {most} times.", number=number,
                                row=table.short_text(row), most=MAX_REPEATS))
 

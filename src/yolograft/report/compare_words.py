@@ -4,85 +4,67 @@ from __future__ import annotations
 
 __all__ = ["TEXTS"]
 
-TEXTS: dict[str, tuple[str, str]] = {
-    "other language": ("中文", "English"),
-    "tail": ("Made by yolograft {version}.", "由 yolograft {version} 生成。"),
-    "no_figure": ("No figure: there are no data for it.", "无法绘制：没有相应的数据。"),
-    "runs": ("runs", "运行"),
-    "data": ("data", "数据集"),
+TEXTS = {
     "headline": (
-        "Single runs compare nothing: {a} and {b} differ by {difference} {metric}, and so could two seeds of one "
-        "model",
-        "单次运行之间的比较不说明问题：{a} 与 {b} 的 {metric} 相差 {difference}，同一模型的两个种子也可能如此"),
-    "headline many": (
-        "{n} single runs compare nothing: two seeds of one model differ as well",
-        "{n} 次单独运行之间的比较不说明问题：同一模型的两个种子也会不同"),
-    "headline data": (
-        "These runs cannot be compared: their data or classes differ",
-        "这些运行不可比较：它们的数据集或类别不同"),
-    "spread": (
-        "In our study on NEU-DET (YOLO11n, 8 epochs), paired differences between trainings had a standard deviation "
-        "of {spread:.4f} mAP50-95. A difference of this size between two runs is no evidence for either.",
-        "在我们对 NEU-DET 的研究中（YOLO11n，8 轮），训练之间配对差值的标准差为 {spread:.4f} mAP50-95。两次运行之间"
-        "这种大小的差异不能作为任何一方更好的证据。"),
-    "study": (
-        "To find out which one is better, train both with several seeds. For blocks, this does it:",
-        "要知道哪个更好，需要用多个种子训练两者。对于注意力模块，可以这样做："),
+        "{count} single runs compare nothing: one run of each cannot tell a better model from chance.",
+        "{count} 次单独的运行比较不出结论：每个配置只有一次运行，无法区分模型更好还是偶然。"),
     "other data": (
-        "The data differ: {values}. Differences between these runs say nothing about the models.",
-        "数据集不同：{values}。这些运行之间的差异不能说明模型的优劣。"),
-    "other classes": ("The classes differ: {values}.", "类别不同：{values}。"),
-    "other tasks": ("The tasks differ: {values}.", "任务不同：{values}。"),
-    "other folder": (
-        "The data YAMLs have the same name in different folders: {values}. Check that they are the same data.",
-        "数据集 YAML 同名但位于不同文件夹：{values}。请确认它们是相同的数据。"),
+        "WARNING: these runs used different data sets ({data}). Their numbers must not be compared at all.",
+        "警告：这些运行使用了不同的数据集（{data}），其数值完全不可比较。"),
+    "other classes": (
+        "WARNING: these checkpoints have different classes ({classes}). Their numbers must not be compared at all.",
+        "警告：这些权重的类别不同（{classes}），其数值完全不可比较。"),
+    "not finished": (
+        "WARNING: not finished: {runs}. A learning rate schedule that did not end gives a lower metric.",
+        "警告：未完成的运行：{runs}。学习率调度没有走完时，指标会偏低。"),
+    "seed note": (
+        "In the published studies of this project (NEU-DET, YOLO11n, {epochs} epochs), the difference between two paired "
+        "runs varied over seeds with a standard deviation of {spread} mAP50-95. On your data it can be larger or smaller.",
+        "在本项目已发表的研究（NEU-DET、YOLO11n、{epochs} 轮）中，两次配对运行之差在不同种子间的标准差为 {spread} "
+        "mAP50-95。在您的数据上可能更大或更小。"),
+    "study note": (
+        "For an answer, run a study with several seeds: yolograft study data={data} model=MODEL arms=\"none; se@8; aa\" "
+        "seeds=8",
+        "要得到结论，请用多个种子做一次研究：yolograft study data={data} model=MODEL arms=\"none; se@8; aa\" seeds=8"),
     "Results": ("Results", "结果"),
-    "Next": ("A comparison that can answer", "能够回答问题的比较"),
-    "Differences": ("Difference to the first run", "与第一次运行的差值"),
-    "Arguments": ("Train arguments that differ", "不同的训练参数"),
-    "Learning curves": ("Learning curves", "学习曲线"),
-    "Losses": ("Validation losses", "验证损失"),
-    "PR curves": ("Precision-recall curves", "PR 曲线"),
-    "run": ("run", "运行"),
-    "best epoch": ("epoch of the highest", "最高值所在轮次"),
-    "highest": ("highest {metric}", "最高 {metric}"),
-    "last": ("last {metric}", "最后 {metric}"),
-    "epochs": ("epochs", "轮数"),
-    "precision": ("precision", "精确率"),
-    "recall": ("recall", "召回率"),
-    "argument": ("argument", "参数"),
-    "epoch": ("epoch", "轮次"),
-    "difference": ("difference of the highest", "最高值之差"),
-    "difference last": ("difference of the last", "最后值之差"),
-    "in SD": ("in published SD", "与已发表标准差之比"),
     "results note": (
-        "Precision and recall are those of the epoch with the highest {metric}. The highest of many epochs looks "
-        "better than the network is.",
-        "精确率和召回率取自 {metric} 最高的轮次。从许多轮中取最高值会高估模型。"),
-    "SD note": (
-        "The published standard deviation is that of paired differences at 8 epochs on NEU-DET: {spread:.4f}. Yours "
-        "may be smaller or larger: a study measures it.",
-        "已发表的标准差是 NEU-DET 上 8 轮训练的配对差值的标准差：{spread:.4f}。您的数据可能更小或更大，需要用研究来"
-        "测量。"),
-    "no arguments": (
-        "No train argument differs, so the runs repeat one configuration, or differ in files (weights, data) of the "
-        "same name.",
-        "训练参数完全相同：这些运行重复了同一配置，或者同名的文件（权重、数据）内容不同。"),
-    "one argument": ("Only {name} differs.", "只有 {name} 不同。"),
-    "seed only": (
-        "Only the seed differs: the runs repeat one configuration, and their difference is noise.",
-        "只有种子不同：这些运行重复了同一配置，其差异就是噪声。"),
-    "many arguments": (
-        "{n} arguments differ, so no difference of the results can be put down to one of them.",
-        "有 {n} 个参数不同，因此结果的差异不能归因于其中任何一个。"),
-    "curves note": ("One run each: no interval can be drawn.", "每条曲线只是一次运行，因此画不出区间。"),
-    "PR note": (
-        "At an IoU of 0.5, the mean over the classes, of weights/best.pt on the {split} split, validated now at "
-        "imgsz {imgsz}.",
-        "IoU 0.5，各类别的均值；weights/best.pt 在 {split} 集上现场验证，imgsz {imgsz}。"),
-    "PR none": (
-        "The folders of the runs hold no data of the precision-recall curve, only an image of it. val=True validates "
-        "weights/best.pt and draws it.",
-        "运行文件夹中没有 PR 曲线的数据，只有其图像。加上 val=True 会验证 weights/best.pt 并绘制曲线。"),
-    "PR missing": ("{run}: no curve, because {reason}", "{run}：没有曲线，原因：{reason}"),
+        "Each run at its best epoch, the first with the largest {metric}. A maximum over epochs is biased upwards.",
+        "各次运行取最佳轮次（{metric} 首次达到最大值的轮次）。在多个轮次中取最大值会使结果偏高。"),
+    "run": ("run", "运行"),
+    "best epoch": ("best epoch", "最佳轮次"),
+    "epochs done": ("epochs", "已训练轮数"),
+    "last": ("last epoch", "最后一轮"),
+    "difference to first": ("difference to {base}", "相对 {base} 的差值"),
+    "times": ("difference / published SD", "差值 / 已发表的标准差"),
+    "What differs": ("What differs between their args.yaml", "args.yaml 之间的不同"),
+    "nothing differs": (
+        "Nothing but names of folders. These are two runs of one configuration, and their difference is noise.",
+        "除文件夹名称外没有不同。它们是同一配置的多次运行，差异只是噪声。"),
+    "many differ": (
+        "{count} arguments differ, so a difference could not be attributed to one of them.",
+        "有 {count} 个参数不同，因此即使有差异也无法归因于其中某一个。"),
+    "seed differs": (
+        "Only the seed. These are runs of one configuration, and their difference is noise.",
+        "只有种子不同。它们是同一配置的多次运行，差异只是噪声。"),
+    "one differs": ("One argument differs.", "有一个参数不同。"),
+    "argument": ("argument", "参数"),
+    "Learning curves": ("Learning curves", "学习曲线"),
+    "Losses": ("Losses", "损失"),
+    "losses note": ("Solid: validation. Dashed: training.", "实线：验证集；虚线：训练集。"),
+    "epoch": ("epoch", "训练轮次"),
+    "Precision and recall": ("Precision and recall", "精确率与召回率"),
+    "pr note": (
+        "Best checkpoint of each run, validated again on {data}; IoU 0.5, mean over the classes with objects. The number is "
+        "the area under the curve (mAP50).",
+        "各次运行的最佳权重在 {data} 上重新验证；IoU 0.5，对有目标的类别取平均。图例中的数值为曲线下面积（mAP50）。"),
+    "pr missing": (
+        "No curves: Ultralytics stores them only as an image. With val=True, best.pt of each run is validated again on the "
+        "data set of the run, or on that of data=DATA.yaml.",
+        "没有曲线：Ultralytics 只把它们保存为图像。使用 val=True 时，会在该运行的数据集或 data=DATA.yaml 指定的数据集上重新"
+        "验证各次运行的 best.pt。"),
+    "pr task": ("No curves: they exist for task=detect only.", "没有曲线：仅 task=detect 支持。"),
+    "recall": ("recall", "召回率"),
+    "precision": ("precision", "精确率"),
+    "runs": ("runs", "运行"),
+    "task": ("task", "任务"),
 }

@@ -18,6 +18,7 @@ from yolograft.analysis.heatmap_run import read_picture
 from yolograft.analysis.size_ap import SIZES, SizeAP
 from yolograft.analysis.tide import ERRORS
 from yolograft.report.section import Build, Cell, Drawing, Section, Table
+from yolograft.report.signed import number
 from yolograft.report.style import COLOURS, Drawn, Tips, short, tip
 from yolograft.report.words import Translator
 
@@ -43,10 +44,10 @@ def error_sections(found: Sequence[ErrorAnalysis], flips: Sequence[Flips]) -> li
 def _errors(found: Sequence[ErrorAnalysis], say: Translator) -> Section:
     rows: list[tuple[str | Cell, ...]] = [(say("AP50"), *(f"{one.tide.ap:.3f}" for one in found))]
     rows += [(Cell(text=say("without error", error=say(f"error {error}")), hint=say(f"hint {error}")),
-              *(f"{one.tide.costs[error]:+.3f} ({one.tide.counts[error]})".replace("-", "−") for one in found))
+              *(f"{number(one.tide.costs[error], 3, sign=True)} ({one.tide.counts[error]})" for one in found))
              for error in ERRORS]
-    rows += [(say("without false positives"), *(f"{one.tide.false_positives:+.3f}" for one in found)),
-             (say("without false negatives"), *(f"{one.tide.false_negatives:+.3f}" for one in found))]
+    rows += [(say("without false positives"), *(number(one.tide.false_positives, 3, sign=True) for one in found)),
+             (say("without false negatives"), *(number(one.tide.false_negatives, 3, sign=True) for one in found))]
     notes = [say("tide_note")]
     if all(one.sizes is not None for one in found):
         rows += [(say(f"AP {size}"), *(_size(one.sizes, size) for one in found)) for size in SIZES]
@@ -69,11 +70,12 @@ def costs(found: Sequence[ErrorAnalysis], say: Translator) -> Drawn:
     height = 0.8 / len(found)
     figure, tips = Figure(figsize=(7.2, 1.2 + 0.45 * len(ERRORS) * max(1, len(found) / 2))), Tips()
     axes = figure.add_subplot()
-    for number, one in enumerate(found):
+    for place, one in enumerate(found):
         for row, error in enumerate(ERRORS):
-            bar = axes.barh(row + (number - (len(found) - 1) / 2) * height, one.tide.costs[error], 0.9 * height,
-                            color=COLOURS[number % len(COLOURS)], label=short(one.name, 24) if not row else None)
-            tip(tips, bar[0], None, f"{one.name}\n{say(f'error {error}')}: {one.tide.costs[error]:+.3f} "
+            bar = axes.barh(row + (place - (len(found) - 1) / 2) * height, one.tide.costs[error], 0.9 * height,
+                            color=COLOURS[place % len(COLOURS)], label=short(one.name, 24) if not row else None)
+            cost = number(one.tide.costs[error], 3, sign=True)
+            tip(tips, bar[0], None, f"{one.name}\n{say(f'error {error}')}: {cost} "
                                     f"({one.tide.counts[error]})")
     axes.set_yticks(range(len(ERRORS)), [say(f"error {error}") for error in ERRORS])
     axes.invert_yaxis()

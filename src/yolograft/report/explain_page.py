@@ -25,7 +25,7 @@ _FORMATS = ("svg", "pdf", "png")
 
 def write(sections: Sequence[Build], folder: str | Path, *, title: str, headline: Callable[[Translator], str],
           facts: Mapping[str, str], languages: Sequence[str] = LANGUAGES,
-          texts: Mapping[str, tuple[str, str]] | None = None, name: str = "explain") -> list[Path]:
+          texts: Mapping[str, tuple[str, str]] | None = None, stem: str = "explain") -> list[Path]:
     """Write the page in each language, its figures and its tables, and return the pages' paths.
 
     The folder gets `explain.html`, `explain.zh.html` in Chinese, `figures` with each figure as SVG, PDF and PNG (300 dpi),
@@ -39,14 +39,14 @@ def write(sections: Sequence[Build], folder: str | Path, *, title: str, headline
         facts: key of a text -> value, in the line below the headline.
         languages: `en`, `zh` or both.
         texts: texts of the sections, besides those of `explain_words`: key -> (English, Chinese).
-        name: the name of the page's file, without `.html`.
+        stem: the name of the page's file, without its ending.
 
     Raises:
         GraftError: the language does not exist, or the folder cannot be written.
     """
     known = {**TEXTS, **(texts or {})}
     folder = Path(folder)
-    pages = {folder / _name(name, language): Translator(language, known) for language in languages}
+    pages = {folder / _name(stem, language): Translator(language, known) for language in languages}
     try:
         for kind in ("figures", "tables"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def _save(path: Path, content: bytes) -> None:
     atomic_write(path, lambda part: part.write_bytes(content))
 
 
-def _name(name: str, language: str) -> str:
-    return f"{name}.html" if language == "en" else f"{name}.{language}.html"
+def _name(stem: str, language: str) -> str:
+    return f"{stem}.html" if language == "en" else f"{stem}.{language}.html"
 
 
 @cache

@@ -14,15 +14,20 @@ import jinja2
 from yolograft import __version__
 from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
-from yolograft.language import requested, tr
+from yolograft.language import requested, speaking, tr
 from yolograft.report import tables
+from yolograft.report.captions import caption, missing
 from yolograft.report.figures import FIGURES
 from yolograft.report.gate_health import arm_gates, explain_page
+from yolograft.report.network import of as read_network
 from yolograft.report.pictures import Gallery, gallery
+from yolograft.report.signed import number
 from yolograft.report.style import inline, save
-from yolograft.report.summary import Summary
+from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
-from yolograft.study import Study
+from yolograft.study import Study, silence
+from yolograft.study.conjunction import combine
+from yolograft.study.population import population
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
 from yolograft.study.verdict import Verdict, Word
 
@@ -33,6 +38,8 @@ _SIGNS = {Word.HELPS: "▲", Word.HURTS: "▼", Word.DIFFERS: "◆", Word.EQUIVA
 _CLASSES = {Word.HELPS: "helps", Word.HURTS: "hurts", Word.DIFFERS: "differs", Word.EQUIVALENT: "equivalent",
             Word.UNDECIDED: "open", Word.FEW: "few", Word.NONE: "few"}
 _SKEWED = 1.5  # skewness of the differences that is worth a note
+_LARGE_GAIN = 100.0  # where pairing leaves almost no variance, its exact effect means nothing
+_COSTS = ("parameters", "gflops", "latency_ms", "seconds", "epochs")
 _EFFECTS = (0.005, 0.01, 0.02)  # differences in mAP that papers report
 
 
@@ -61,6 +68,9 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     translators = [Translator(language) for language in languages]
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
     folder = Path(folder) if folder is not None else study.folder / "report"
+    if len(study.parts) > 1:  # a page for each data set, with the combined reading
+        return [file for part in study.parts for file in write(
+            part, folder / part.plan.dataset, languages=languages, pictures=pictures, cheaper=cheaper)]
     summary = Summary(study, Study.load(cheaper) if cheaper is not None else None)
     images = gallery(summary, pictures)
     links = explain_page(study, folder)
@@ -71,6 +81,8 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
             (folder / kind).mkdir(parents=True, exist_ok=True)
         for name, build in tables.TABLES.items():
             table = build(summary)
+            if len(table) < 2 or len(table[0]) < 3:  # no trial has these values
+                continue
             for format in tables.FORMATS:
                 _write(folder / "tables" / f"{name}.{format}", tables.render(table, format).encode())
         for figure, draw in FIGURES.items():
@@ -80,7 +92,11 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
                     _write(folder / "figures" / f"{figure}.{format}", content)
         for path, say in pages.items():
             other = next((sibling.name for sibling in pages if sibling != path), None)
-            _write(path, page(summary, say, images, other=other, explained=links).encode())
+            shown = images
+            if not images.examples and say.language != requested():
+                with speaking(say.language):  # the reason why there are none
+                    shown = gallery(summary, pictures)
+            _write(path, page(summary, say, shown, other=other, explained=links).encode())
     except OSError as error:
         raise GraftError(tr("The report cannot be written to '{folder}': {error}.", folder=folder, error=error)) from error
     finally:
@@ -107,16 +123,29 @@ def page(summary: Summary, say: Translator, images: Gallery, *, other: str | Non
         other: the file name of the page in the other language.
         explained: arm -> link to its page of `yolograft explain`.
     """
+    # the reasons of verdicts are in the language in which they were computed first
+    language = requested() if summary.verdicts else say.language
+    with speaking(say.language):
+        return _render(summary, say, images, other, explained or {}, language)
+
+
+def _render(summary: Summary, say: Translator, images: Gallery, other: str | None, explained: Mapping[str, str],
+            language: str) -> str:
     plan = summary.study.plan
     results = [result for by_seed in summary.study.results.values() for result in by_seed.values()]
+    figures = {name: inline(partial(draw, summary, say), name) for name, draw in FIGURES.items()}
+    network = summary.network if summary.network.nodes else read_network(summary.study)  # the reason in this language
     return _template().render(
-        s=summary, plan=plan, say=say, requested=requested(), gallery=images, other=other, version=__version__,
-        title=summary.study.folder.resolve().name, gates=arm_gates(summary.study), explained=explained or {},
+        s=summary, plan=plan, say=say, requested=language, gallery=images, other=other, version=__version__,
+        title=summary.study.folder.resolve().name, gates=arm_gates(summary.study), explained=explained,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
-        figures={name: inline(partial(draw, summary, say), name) for name, draw in FIGURES.items()},
+        figures=figures, network=network, sizes=[size for size in SIZES if size in summary.sizes.get(summary.baseline, {})],
+        captions={name: (caption if drawn else missing)(name, summary, say) for name, drawn in figures.items()},
+        protocol=protocol(summary, say), duration=partial(_duration, say), joint="" if say.language == "zh" else " ",
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
-        p_note="race_note" if plan.race else "p_note", spoken=lambda verdict: spoken(verdict, say),
-        costs=list(dict.fromkeys(name for row in summary.rows for name in row.costs)),
+        p_note="race_note" if plan.race else "splits_note" if plan.splits else "p_note",
+        spoken=lambda verdict: spoken(verdict, say),
+        costs=[name for name in _COSTS if any(name in row.costs for row in summary.rows)],
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
         seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
         plan_text=plan.text(),
@@ -128,7 +157,7 @@ def _template() -> jinja2.Template:
     loader = jinja2.PackageLoader("yolograft.report", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=_number, duration=_duration)
+    environment.filters.update(number=number, change=_change)
     return environment.get_template("report.html.j2")
 
 
@@ -170,17 +199,24 @@ def headline(summary: Summary, say: Translator) -> str:
 def _effect(summary: Summary, arm: str, say: Translator) -> str:
     """Return an effect with its interval."""
     verdict = summary.verdicts[arm]
-    low, high = (_number(end, sign=True) for end in verdict.interval)
-    return say("effect", size=_number(verdict.mean, sign=True), metric=summary.metric, low=low, high=high)
+    low, high = (number(end, sign=True) for end in verdict.interval)
+    return say("effect", size=number(verdict.mean, sign=True), metric=summary.metric, low=low, high=high)
 
 
 def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     """Return the notes below the table: (kind, text), where the kind is "plain" or "warn"."""
     plan, texts = summary.study.plan, []
     need = seeds_to_resolve()
-    if len(plan.seeds) < need:
+    if len(plan.seeds) < need and plan.splits is None:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
+    with speaking(say.language):
+        texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
     texts += _look_notes(summary, say)
+    comma = "、" if say.language == "zh" else ", "
+    texts += [("warn", say("equal_seeds_note", arm=arm, seeds=comma.join(map(str, seeds))))
+              for arm, seeds in silence.equal_seeds(summary.study).items()]
+    texts += [("warn", say("unmoved_note", arm=arm, n=count, names=comma.join(names)))
+              for arm, (count, names) in silence.unmoved_runs(summary.study).items()]
     checked = [row.verdict.word for row in summary.rows if row.control == "aa" and row.verdict is not None
                and row.verdict.word not in (Word.FEW, Word.NONE)]
     if checked:
@@ -203,19 +239,20 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     gains = [gain for gain in summary.pairing.values() if math.isfinite(gain)]
     if gains:
         gain = median(gains)
-        texts.append(("plain", say("pair_note" if gain >= 1.1 else "no_pair_note", gain=f"{gain:.1f}")))
+        key = "large_pair_note" if gain > _LARGE_GAIN else "pair_note" if gain >= 1.1 else "no_pair_note"
+        texts.append(("plain", say(key, gain=f"{_LARGE_GAIN if gain > _LARGE_GAIN else gain:.{0 if gain > 20 else 1}f}")))
     needed = {effect: summary.seeds_for(effect) for effect in _EFFECTS}
     if all(needed.values()):
         texts.append(("plain", say("need_note", effects=" / ".join(map(str, needed)),
                                    seeds=" / ".join(map(str, needed.values())))))
     if summary.test is not None:
         test, verdict = summary.test, summary.test.verdict()
-        low, high = (_number(one, sign=True) if math.isfinite(one) else "?" for one in verdict.interval)
+        low, high = (number(one, sign=True) if math.isfinite(one) else "?" for one in verdict.interval)
         texts.append(("plain", say("test_note", arm=test.arm, among=test.among, word=spoken(verdict, say),
-                                   size=_number(verdict.mean, sign=True), low=low, high=high, p=f"{verdict.p:.3f}")))
+                                   size=number(verdict.mean, sign=True), low=low, high=high, p=f"{verdict.p:.3f}")))
     elif len(summary.verdicts) > 1:
         texts.append(("plain", say("select_note")))
-    taus = [say("after epoch", tau=_number(tau, 2, sign=True), epoch=epoch, share=round(100 * share))
+    taus = [say("after epoch", tau=number(tau, 2, sign=True), epoch=epoch, share=round(100 * share))
             for epoch, tau, share in summary.study.milestones() if math.isfinite(tau)]
     if taus:
         comma = "，" if say.language == "zh" else ", "
@@ -260,18 +297,35 @@ def _cheaper(study: Study, other: Study, say: Translator) -> tuple[str, str]:
              for one in (other, study)]
     if all(times):
         differ.append(say("cheaper time", share=f"{100 * times[0] / times[1]:.0f}"))
-    return "plain", say("cheaper_note", name=other.folder.resolve().name, arms=len(shared), tau=_number(tau, 2, sign=True),
+    return "plain", say("cheaper_note", name=other.folder.resolve().name, arms=len(shared), tau=number(tau, 2, sign=True),
                         differ=("，" if say.language == "zh" else ", ").join(differ))
 
 
-def _number(value: float, digits: int = 4, *, sign: bool = False) -> str:
-    """Format a number with a typographic minus sign; "" if it is not finite."""
-    return tables.number(value, digits, sign=sign).replace("-", "−")
+def protocol(summary: Summary, say: Translator) -> list[str]:
+    """Return sentences on how the latencies were measured; empty if they were not."""
+    found = summary.latency
+    if found is None:
+        return [say("old_latency_note")] if summary.has_old_latency else []
+    one = found.protocol
+    texts = [say("protocol", batch=one.batch, imgsz=one.imgsz, device=one.device, threads=one.threads,
+                 precision=one.precision, nms=say("with nms" if one.nms else "without nms"), torch=one.torch,
+                 repeats=one.repeats, warm_up=one.warm_up)]
+    if one.is_busy:
+        texts.append(say("protocol_busy", share=round(100 * one.busy)))
+    comma, semicolon = ("、", "；") if say.language == "zh" else (", ", "; ")
+    if equal := [comma.join(timed.arms) for timed in found.networks if len(timed.arms) > 1]:
+        texts.append(say("protocol_equal", arms=semicolon.join(equal)))
+    return texts
 
 
-def _duration(seconds: float) -> str:
+def _change(value: float) -> str:
+    """Format a change of a count, such as `+8,464`; no sign for 0."""
+    return f"{value:+,.0f}".replace("-", "−") if round(value) else "0"
+
+
+def _duration(say: Translator, seconds: float) -> str:
     whole = round(seconds)
     hours, minutes = whole // 3600, whole % 3600 // 60
     if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{seconds:.1f} s"
+        return say("hours", hours=hours, minutes=minutes)
+    return say("minutes", minutes=minutes, seconds=whole % 60) if minutes else say("short time", seconds=seconds)

@@ -32,7 +32,7 @@ def as_latex(table: PaperTable) -> str:
     size, left = next((one for one in fitting if one[1] >= _LEAST), fitting[0])
     float_ = "table" if left >= _LEAST else "table*"
     spec = rf"@{{}}p{{{min(_MOST, max(left, _LEAST)):.2f}\columnwidth}}{'c' * len(heads)}@{{}}"
-    lines = [f"% yolograft {__version__}; needs {needs}", rf"\begin{{{float_}}}[t]", r"\centering",
+    lines = [f"% yolograft {__version__}: {needs}", rf"\begin{{{float_}}}[t]", r"\centering",
              r"\setlength{\belowcaptionskip}{4pt}", rf"\caption{{{latex(table.caption)}}}", r"\label{tab:ablation}", size,
              rf"\setlength{{\tabcolsep}}{{{_GAP}pt}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule",
              " & ".join(["", *(latex(upper) for upper, _ in heads)]) + r" \\",

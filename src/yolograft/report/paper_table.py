@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from yolograft.report.summary import ArmRow, Summary
 from yolograft.report.words import Translator
@@ -142,16 +141,8 @@ def _formatted(values: dict[str, float], digits: int) -> dict[str, str]:
     return {arm: f"{value:.{digits + 1}f}" for arm, value in values.items()} if is_ambiguous and digits else short
 
 
-def _latency(summary: Summary) -> Any:
-    """Return the latencies that the study measured once for all arms, in turns; None if it did not.
-
-    What each trial measured beside other trainings is noise and is not reported.
-    """
-    return getattr(summary, "latency", None)
-
-
 def _fps(summary: Summary) -> dict[str, float]:
-    latency = _latency(summary)
+    latency = summary.latency
     found = {row.name: latency.fps(row.name) for row in summary.rows} if latency is not None else {}
     return {arm: value for arm, value in found.items() if value is not None and math.isfinite(value)}
 
@@ -230,7 +221,7 @@ def _spans(seeds: Sequence[int]) -> str:
 
 
 def _protocol(summary: Summary, say: Translator) -> list[str]:
-    latency = _latency(summary)
+    latency = summary.latency
     if latency is None or not _fps(summary):
         return []
     one = latency.protocol

@@ -17,11 +17,11 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from yolograft import yaml_text
 from yolograft.analysis.matching import box_iou
-from yolograft.errors import DataError
+from yolograft.errors import DataError, GraftError
 from yolograft.language import tr
 from yolograft.report.summary import Summary
 from yolograft.study.verdict import Word
@@ -265,8 +265,8 @@ def _sources(data: str) -> Iterator[Path]:
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return
     try:
-        words = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        words = yaml_text.read(path).value
+    except GraftError:
         return  # the data may have moved since the study ran; the page reports it
     if isinstance(words, Mapping):
         splits = words.get("val") or words.get("test") or ()

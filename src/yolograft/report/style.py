@@ -39,6 +39,7 @@ _MARKERS = "osD^"
 _STYLE: Any = {
     "text.parse_math": False,  # a class or a file can have a name with $
     "axes.formatter.useoffset": False,  # no offset such as "+4.072e-1" beside an axis
+    "axes.formatter.limits": (-6, 9),  # and no factor such as "1e-5"
     "font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "yolograft", "pdf.fonttype": 42,
     "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8, "grid.alpha": 0.13, "grid.linewidth": 0.8,

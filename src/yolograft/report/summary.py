@@ -15,16 +15,21 @@ from scipy import stats
 from yolograft.errors import DataError
 from yolograft.report import network
 from yolograft.report.network import Network
-from yolograft.study import Study, holdout
+from yolograft.study import Study, holdout, latency
 from yolograft.study.images import FILE, coco_ap, image_intervals
+from yolograft.study.latency import Latency
 from yolograft.study.statistics import pairing_gain, seeds_needed, t_interval
 from yolograft.study.verdict import Verdict, Word
 
-__all__ = ["COSTS", "ArmRow", "Curve", "Gap", "Spread", "Summary"]
+__all__ = ["COSTS", "SIZES", "ArmRow", "Curve", "Gap", "Spread", "Summary"]
 
 _SHOWN = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _MAX_ARMS = 24  # in a figure: more cannot be distinguished
+_BANDS = 6  # arms in the figure of the curves; with more, only the arms that matter have bands, because bands overlap
+_SAME = 5e-7  # two accuracies that differ by less are printed as the same number
 COSTS = ("parameters", "gflops", "latency_ms")
+_LATENCY = "latency_ms"
+SIZES = ("small", "medium", "large")
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,20 @@ class Summary:
 
     def _costs(self, arm: str) -> dict[str, float]:
         results = list(self.study.results[arm].values())
-        names = dict.fromkeys(name for result in results for name in result.costs)
-        return {name: float(np.mean([one.costs[name] for one in results if name in one.costs])) for name in names}
+        names = dict.fromkeys(name for result in results for name in result.costs if name != _LATENCY)
+        costs = {name: float(np.mean([one.costs[name] for one in results if name in one.costs])) for name in names}
+        timed = self.latency.of(arm) if self.latency is not None else None
+        return costs if timed is None else {**costs, _LATENCY: timed.median}
+
+    @cached_property
+    def latency(self) -> Latency | None:
+        """The latencies of the networks, measured once in turns; None if they were not measured."""
+        return latency.read(self.study)
+
+    @property
+    def has_old_latency(self) -> bool:
+        """Whether the trials measured their own latency, as version 0.1.0 did, while others trained. It is not reported."""
+        return any(_LATENCY in one.costs for by_seed in self.study.results.values() for one in by_seed.values())
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -180,6 +197,19 @@ class Summary:
                 found[arm][seed] = run
         return {arm: runs for arm, runs in found.items() if runs}
 
+    @property
+    def banded(self) -> list[str]:
+        """The arms whose curves have bands."""
+        return [arm for arm in self.curves if len(self.curves) <= _BANDS or arm == self.baseline
+                or self.verdicts[arm].word in (Word.HELPS, Word.HURTS)]
+
+    @cached_property
+    def floor(self) -> tuple[float, float] | None:
+        """The band of the copies of the baseline in the figure of the differences; None without one."""
+        found = [self.verdicts[arm].interval for arm in self.shown if self.controls[arm] == "aa" and arm in self.verdicts]
+        found = [(low, high) for low, high in found if math.isfinite(low) and math.isfinite(high)]
+        return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+
     @cached_property
     def gaps(self) -> list[Gap]:
         """The incomplete trials of each arm that has some."""
@@ -205,7 +235,7 @@ class Summary:
     @property
     def planned(self) -> int:
         """Number of trials in the plan, without those that an early look has made needless."""
-        return len(self.study.plan.arms) * self.study.needed
+        return self.study.needed * len(self.study.plan.arms)
 
     @cached_property
     def class_metric(self) -> str | None:
@@ -220,8 +250,23 @@ class Summary:
         metric = self.class_metric
         if metric is None:
             return {}
-        values = {arm: {seed: one.classes.get(metric, {}) for seed, one in by_seed.items()}
-                  for arm, by_seed in self.study.results.items()}
+        return self._paired({arm: {seed: one.classes.get(metric, {}) for seed, one in by_seed.items()}
+                             for arm, by_seed in self.study.results.items()})
+
+    @cached_property
+    def sizes(self) -> dict[str, dict[str, Spread]]:
+        """Arm -> size of the objects -> AP for the baseline, and its paired difference for the others; may be empty."""
+        found = self._paired({arm: {seed: {size: one.sizes[size] for size in SIZES if size in one.sizes}
+                                    for seed, one in by_seed.items()} for arm, by_seed in self.study.results.items()})
+        return {arm: by_size for arm, by_size in found.items() if by_size}
+
+    @property
+    def objects(self) -> Mapping[str, int]:
+        """Size -> number of objects in the validation images."""
+        return next((one.objects for by_seed in self.study.results.values() for one in by_seed.values() if one.objects), {})
+
+    def _paired(self, values: Mapping[str, Mapping[int, Mapping[str, float]]]) -> dict[str, dict[str, Spread]]:
+        """Summarise arm -> seed -> name -> value: the baseline's values, and the paired differences of the others."""
         base = values.get(self.baseline, {})
         names = list(dict.fromkeys(name for by_seed in values.values() for one in by_seed.values() for name in one))
         found: dict[str, dict[str, Spread]] = {}
@@ -235,23 +280,34 @@ class Summary:
                               for name, mean, wide, count in zip(names, means, reach, runs, strict=True)}
         return found
 
+    @cached_property
+    def drawn_costs(self) -> list[str]:
+        """The costs that differ between arms, so that accuracy can be drawn against them."""
+        rows = [row for row in self.rows if row.name in self.shown and row.metrics[self.metric].runs]
+        return [cost for cost in COSTS if len({row.costs[cost] for row in rows if cost in row.costs}) > 1]
+
     def front(self, cost: str) -> list[str]:
-        """Return the Pareto front of accuracy and cost, cheapest arm first."""
+        """Return the Pareto front of accuracy and cost, cheapest arm first.
+
+        Empty if all arms cost the same or are equally accurate, or if one arm is the best in both: then there is no front.
+        """
         known = sorted((row.costs[cost], -row.metrics[self.metric].mean, row.name) for row in self.rows
                        if cost in row.costs and row.metrics[self.metric].runs)
         front: list[str] = []
         best = math.inf
         for _, negative, name in known:
-            if negative < best:
+            if negative < best - _SAME:
                 front.append(name)
                 best = negative
-        return front
+        return front if len(front) > 1 else []
 
     def seeds_for(self, effect: float) -> int | None:
         """Return the number of seeds that detects a difference of `effect`, for the arms' largest standard deviation."""
         spreads = [verdict.spread for verdict in self.verdicts.values() if verdict.seeds > 1]
         worst = max(spreads, default=math.nan)
-        return None if math.isnan(worst) else seeds_needed(effect, worst, arms=len(self.verdicts))
+        if self.study.plan.splits is not None:  # more seeds alone do not make the variance of the splits smaller
+            return None
+        return None if math.isnan(worst) or worst < _SAME else seeds_needed(effect, worst, arms=len(self.verdicts))
 
     @cached_property
     def pairing(self) -> dict[str, float]:

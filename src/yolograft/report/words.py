@@ -40,6 +40,8 @@ TEXTS = {
     "Accuracy against cost": ("Accuracy against cost", "精度与计算开销"),
     "Learning curves": ("Learning curves", "学习曲线"),
     "By class": ("By class", "按类别"),
+    "By size of the objects": ("By size of the objects", "按目标大小"),
+    "More statistics": ("More statistics of the differences", "差值的其他统计量"),
     "The network": ("The network", "网络结构"),
     "Images with the largest differences": ("Images with the largest differences", "差异最大的图像"),
     "All metrics": ("All metrics", "全部指标"),
@@ -73,6 +75,19 @@ TEXTS = {
     "no change": ("no change", "几乎不改变输入"),
     "gflops": ("GFLOPs", "GFLOPs"),
     "latency_ms": ("latency (ms)", "延迟 (ms)"),
+    "fps": ("FPS", "FPS"),
+    "relative": ("× baseline", "相对基线"),
+    "small": ("small", "小目标"),
+    "medium": ("medium", "中目标"),
+    "large": ("large", "大目标"),
+    "size head": ("{size} ({objects} objects)", "{size}（{objects} 个）"),
+    "single interval": ("95% interval alone", "单独的 95% 置信区间"),
+    "device": ("device", "设备"),
+    "cpu": ("CPU", "CPU"),
+    "gpu": ("GPU", "GPU"),
+    "system": ("system", "操作系统"),
+    "python": ("Python", "Python"),
+    "none": ("none", "无"),
     "seconds": ("seconds per trial", "每次运行耗时（秒）"),
     "epochs": ("epochs", "训练轮数"),
     "epoch": ("epoch", "训练轮次"),
@@ -151,6 +166,12 @@ TEXTS = {
     "failed_note": (
         "Pairs with a failed run count as the largest loss against “helps” and as the largest win against “hurts”: {arms}.",
         "含失败运行的配对在判定“有提升”时按最大损失计，在判定“有下降”时按最大收益计：{arms}。"),
+    "splits_note": (
+        "p: corrected resampled t-test (Nadeau and Bengio) on the mean differences of the splits, corrected over all arms "
+        "by Holm. The verdict uses this p. Intervals of single classes, sizes and other metrics take the splits as "
+        "independent, so they are too narrow.",
+        "p：对各次划分的平均差值作校正的重抽样 t 检验（Nadeau 与 Bengio），并用 Holm 法对全部方案作多重比较校正。结论以此"
+        " p 值为准。各类别、尺寸和其他指标的区间把各次划分当作独立的，因此偏窄。"),
     "race_note": (
         "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, because arms that "
         "racing stopped early have fewer seeds. The verdict uses this p: at most 5% of studies give a wrong “helps” "
@@ -170,34 +191,91 @@ TEXTS = {
         "The smallest true difference that this number of seeds detects with a power of 80%. Smaller differences are "
         "usually not detected.",
         "在此种子数下，以 80% 的检验功效能够检出的最小真实差值；更小的差值通常检不出来。"),
+    "alone_note": (
+        "Student's 95% interval of the mean difference of this arm alone, not corrected for other arms or looks.",
+        "仅针对该方案的均值差值的 95% 置信区间（学生 t），未对其他方案或多次查看作校正。"),
+    "fps_note": (
+        "FPS: images per second, measured once for all arms in turns. {protocol}",
+        "FPS：每秒图像数，各方案轮流测量一次。{protocol}"),
+    "protocol": (
+        "Protocol: batch {batch}, {imgsz} pixels, {device}, {threads} CPU threads, {precision}, fused, {nms}, PyTorch "
+        "{torch}; median of {repeats} turns after {warm_up} to warm up.",
+        "测量条件：批大小 {batch}，{imgsz} 像素，{device}，{threads} 个 CPU 线程，{precision}，已融合（fuse），{nms}，"
+        "PyTorch {torch}；预热 {warm_up} 轮后取 {repeats} 轮的中位数。"),
+    "with nms": ("with NMS", "含 NMS"),
+    "without nms": ("without NMS", "不含 NMS"),
+    "protocol_busy": (
+        "The machine was busy: other programs used {share}% of its CPU, so the times are too long and less certain.",
+        "测量时机器繁忙：其他程序占用了 {share}% 的 CPU，因此测得的时间偏长且不够可靠。"),
+    "protocol_equal": (
+        "Arms with equal networks are one network with one number: {arms}.",
+        "网络相同的方案视为同一个网络，只有一个数值：{arms}。"),
+    "latency_note": (
+        "The intervals are over the turns of this measurement. The memory layout of a network alone can change its latency "
+        "by 1 or 2%.",
+        "区间针对本次测量的各轮。仅网络的内存布局就可能使延迟变化 1% 至 2%。"),
+    "old_latency_note": (
+        "The trials of this study recorded latencies while other trials trained on the same machine. They are noise and are "
+        "not shown.",
+        "本研究的各次运行记录了延迟，但当时同一台机器上还有其他训练，这些数值只是噪声，因此不显示。"),
+    "size_note": (
+        "AP at IoU 0.50 to 0.95 by COCO's rule (faster-coco-eval): of the baseline, and the paired differences of the other "
+        "arms with the 95% interval of this arm alone. These values are for exploration, not for conclusions. Small, medium "
+        "and large are COCO's areas, in pixels of the original image: below 32², up to 96², and above. In a data set of "
+        "small images, few objects are large by this measure.",
+        "按 COCO 规则（faster-coco-eval）计算的 IoU 0.50 至 0.95 的 AP：基线给出数值，其他方案给出配对差值及该方案单独的 "
+        "95% 置信区间。仅供探索，不能据此下结论。小、中、大采用 COCO 的面积划分，以原图像素计：小于 32²、至 96²、更大。如果"
+        "数据集的图像本身较小，按此标准几乎没有大目标。"),
     "sort_note": (
         "Click a column header to sort. Point at an arm to highlight it in every figure.",
         "点击列标题可排序；将鼠标移到某个方案上，各图中会突出显示该方案。"),
     "forest_note": (
-        "Each tick is one seed, the dot is the mean, and the bar is its 95% interval, simultaneous over all arms. An arm "
-        "helps or hurts exactly if its bar excludes 0. The band is the interval of the A/A control: what no change "
-        "looks like.",
-        "短竖线表示各个种子，圆点表示均值，横线表示对全部方案同时成立的 95% 置信区间。当且仅当横线不含 0 时，方案有提升"
-        "或有下降。色带为 A/A 对照的区间：没有任何改动时的样子。"),
+        "Each tick is one seed, and the dot is the mean.",
+        "短竖线表示各个种子，圆点表示均值。"),
+    "forest_bars": (
+        "The bar is its 95% interval, simultaneous over all arms. An arm helps or hurts exactly if its bar excludes 0.",
+        "横线表示对全部方案同时成立的 95% 置信区间。当且仅当横线不含 0 时，方案有提升或有下降。"),
+    "forest_band": (
+        "The band is the interval of the A/A control: what no change looks like.",
+        "色带为 A/A 对照的区间：没有任何改动时的样子。"),
     "cost_note": (
-        "The dashed line is the Pareto front. For every arm below it, there is another arm that is at least as "
+        "Costs that are equal for all arms are not drawn.",
+        "各方案相同的开销不画出。"),
+    "cost_dots": (
+        "Each dot is the mean of an arm over its seeds. Dots of equal cost are drawn side by side.",
+        "圆点为各方案在各种子上的均值；开销相同的圆点并排画出。"),
+    "cost_intervals": (
+        "The line is the 95% interval of this arm alone. Intervals that overlap do not show that two arms are equally "
+        "accurate: the table compares them seed by seed.",
+        "线段为该方案单独的 95% 置信区间。区间重叠并不说明两个方案精度相同：表格给出按种子配对的比较。"),
+    "cost_front": (
+        "The dashed line is the Pareto front of the means. For every arm below it, there is another arm that is at least as "
         "accurate and does not cost more.",
-        "虚线是帕累托前沿：对于线下的每个方案，都存在精度不低于它且开销不高于它的其他方案。"),
-    "curve_note": (
-        "Left: mean over seeds. Right: mean of the paired difference. Bands are 95% intervals. With more than six "
-        "arms, only the baseline and arms that help or hurt have bands.",
-        "左：各种子的均值。右：配对差值的均值。色带表示 95% 置信区间；方案超过六个时，只画基线以及有提升或有下降的方"
-        "案的色带。"),
+        "虚线是均值的帕累托前沿：对于线下的每个方案，都存在精度不低于它且开销不高于它的其他方案。"),
+    "curve_note": ("Mean over seeds.", "各种子的均值。"),
+    "curve_both": (
+        "Left: mean over seeds. Right: mean of the paired difference.",
+        "左：各种子的均值。右：配对差值的均值。"),
+    "curve_bands": ("Bands are 95% intervals.", "色带表示 95% 置信区间。"),
+    "curve_some_bands": (
+        "Bands are 95% intervals; only the baseline and arms that help or hurt have them.",
+        "色带表示 95% 置信区间，只画基线以及有提升或有下降的方案。"),
+    "no_forest": ("No figure: there is no difference to the baseline yet.", "无法绘制：还没有与基线的差值。"),
+    "no_tradeoff": ("No figure: all arms cost the same.", "不绘图：各方案的开销相同。"),
+    "no_curves": ("No figure: each trial has one epoch, and a curve needs two.",
+                  "不绘图：每次运行只有一轮，曲线至少需要两轮。"),
     "class_note": (
         "Paired differences in average precision. These values are for exploration, not for conclusions: with many "
         "classes, some always look good by chance.",
         "各类别平均精度（AP）的配对差值。仅供探索，不能据此下结论：类别多时，总会有一些类别碰巧看起来有提升。"),
     "network_note": (
         "The structure of the baseline's model. Each box is a row of its YAML, from the image on the left to the "
-        "head on the right. /8 is the stride: the feature map has one eighth of the image's width and height. Each "
-        "mark above a row is an arm with a block in this row.",
+        "head on the right. /8 is the stride: the feature map has one eighth of the image's width and height.",
         "基线的模型结构：每个方框对应模型 YAML 的一行，最左为输入图像，最右为检测头；/8 表示步长，即特征图边长为图像"
-        "的八分之一。方框上方的标记表示某个方案在该行嫁接了模块。"),
+        "的八分之一。"),
+    "network_marks": (
+        "Each mark above a row is an arm with a block or another change in this row.",
+        "方框上方的标记表示某个方案在该行嫁接了模块或有其他改动。"),
     "Model YAMLs": ("Model YAMLs", "模型 YAML"),
     "yaml_note": (
         "These arms have rows of their own, at the scale of {model}. The rows that they share with the baseline start "
@@ -224,6 +302,14 @@ TEXTS = {
         "There are too many arms for a figure. It shows the baseline and the {n} arms with the smallest p. The "
         "tables show all arms.",
         "方案太多，图中只显示基线和 p 值最小的 {n} 个方案；表格包含全部方案。"),
+    "equal_seeds_note": (
+        "{arm}: the runs of the seeds {seeds} are identical. The seed changed nothing, so they count as one run, and the "
+        "verdict on this arm is not valid.",
+        "{arm}：种子 {seeds} 的运行结果完全相同。种子没有起任何作用，这些运行只能算一次，该组的结论无效。"),
+    "unmoved_note": (
+        "{arm}: runs in which a grafted block did not change in the training: {n} ({names}). The verdict says nothing about "
+        "it.",
+        "{arm}：有 {n} 次运行中，注意力模块在训练后没有任何变化（{names}）。结论不能说明该模块的作用。"),
     "few_note": (
         "Too few seeds: p cannot be below {p}, whatever the results are. At least {n} seeds are needed.",
         "种子太少：无论结果如何，p 值都不会低于 {p}。至少需要 {n} 个种子。"),
@@ -231,6 +317,9 @@ TEXTS = {
         "With the standard deviation of this study, about {seeds} seeds per arm are needed to detect a true "
         "difference of {effects}.",
         "按本研究的标准差估计，要检出 {effects} 的真实差值，每个方案约需 {seeds} 个种子。"),
+    "large_pair_note": (
+        "Pairing by seed makes the variance of a difference more than {gain} times smaller (median over arms).",
+        "按种子配对使差值的方差缩小到不足 1/{gain}（各方案的中位数）。"),
     "pair_note": (
         "Pairing by seed makes the variance of a difference about {gain} times smaller (median over arms). So fewer "
         "seeds are needed for the same precision.",
@@ -294,6 +383,9 @@ TEXTS = {
     "beside_note": (
         "In the folder of this page: tables/ as CSV, Markdown and LaTeX (booktabs), figures/ as SVG and PDF.",
         "本页所在文件夹中还有：tables/（CSV、Markdown、LaTeX booktabs 表格）和 figures/（SVG、PDF 图）。"),
+    "hours": ("{hours} h {minutes:02d} min", "{hours} 小时 {minutes:02d} 分"),
+    "minutes": ("{minutes} min {seconds:02d} s", "{minutes} 分 {seconds:02d} 秒"),
+    "short time": ("{seconds:.1f} s", "{seconds:.1f} 秒"),
     "tail": ("Made by yolograft {version}.", "由 yolograft {version} 生成。"),
 }
 

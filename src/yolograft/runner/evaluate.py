@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,9 @@ import torch
 from torch import nn
 
 from yolograft.analysis import profile
+from yolograft.analysis.average_precision import Detections
 from yolograft.analysis.explain import gate_health
+from yolograft.analysis.size_ap import is_installed, size_ap
 from yolograft.analysis.validation import RecordingValidator, class_metrics
 from yolograft.atomic import atomic_write
 from yolograft.fast.cpu.nms import patch_nms
@@ -21,9 +21,6 @@ from yolograft.host.yolo import YOLO
 from yolograft.runner.metric_names import metric_name
 
 __all__ = ["evaluate"]
-
-_WARM_UP, _TIMED_RUNS = 5, 20  # forward passes; latency is the median of the timed ones
-
 
 def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split: str = "val",
              threads: int | None = None) -> dict[str, Any]:
@@ -39,8 +36,9 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
         threads: PyTorch's number of threads. None keeps the present number.
 
     Returns:
-        A dict with `metrics` (name -> value), `classes` (metric -> class -> value) and `costs` (parameters, gflops,
-        latency_ms). For a grafted detector on the split `val`, also `gates`: the health of its blocks.
+        A dict with `metrics` (name -> value), `classes` (metric -> class -> value) and `costs` (parameters, gflops). On the
+        split `val`, a detector has `sizes` and `objects` (size -> AP by COCO's rule, and number of objects) if the package
+        `faster-coco-eval` is installed, and a grafted detector `gates`, the health of its blocks.
     """
     thread_count = threads or torch.get_num_threads()
     torch.set_num_threads(thread_count)
@@ -49,7 +47,7 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
     arguments = {key: settings[key] for key in ("data", "imgsz", "batch", "device", "workers", "conf", "iou", "max_det",
                                                 "single_cls", "agnostic_nms", "rect") if settings.get(key) is not None}
     arguments = without_box_loss(arguments)
-    costs = _measure_costs(model.model, int(settings.get("imgsz") or 640), settings.get("device"))
+    costs = _count_costs(model.model, int(settings.get("imgsz") or 640))
     gates = _measure_gates(model, arguments) if model.task == "detect" and split == "val" else []
     stock = model.task_map[model.task]["validator"]
     validators: list[Any] = []
@@ -66,7 +64,17 @@ def evaluate(weights: Path, settings: Mapping[str, Any], folder: Path, *, split:
         atomic_write(folder / "images.npz", validators[-1].write)
     named = {metric_name(key, model.task): float(value) for key, value in metrics.results_dict.items()}
     return {"metrics": named, "classes": class_metrics(metrics, model.names), "costs": costs,
+            **(_by_size(folder / "images.npz") if model.task == "detect" and split == "val" else {}),
             **({"gates": gates} if gates else {})}
+
+
+def _by_size(file: Path) -> dict[str, dict[str, float]]:
+    """Return AP and number of objects by size, without sizes that no object has; empty without `faster-coco-eval`."""
+    if not is_installed():
+        return {}
+    found = size_ap(Detections.read(file))
+    sizes = {size: ap for size, ap in found.ap.items() if size != "all" and found.objects[size]}
+    return {"sizes": sizes, "objects": {size: found.objects[size] for size in sizes}}
 
 
 def _measure_gates(model: Any, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -75,19 +83,6 @@ def _measure_gates(model: Any, arguments: Mapping[str, Any]) -> list[dict[str, A
                        device=str(arguments.get("device") or ("0" if torch.cuda.is_available() else "cpu")))
 
 
-def _measure_costs(model: nn.Module, imgsz: int, device: Any) -> dict[str, float]:
-    target = torch.device("cuda" if torch.cuda.is_available() and str(device) != "cpu" else "cpu")
-    network: Any = profile.fused_copy(model)
-    gflops = profile.count_gflops(network, imgsz)
-    network = network.to(target)
-    image = profile.dummy_images(network, imgsz)
-    times = []
-    with torch.no_grad():
-        for _ in range(_WARM_UP + _TIMED_RUNS):
-            started = time.perf_counter()
-            network(image)
-            if target.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - started)
-    return {"parameters": profile.count_parameters(model), "gflops": gflops,
-            "latency_ms": 1000 * statistics.median(times[_WARM_UP:])}
+def _count_costs(model: nn.Module, imgsz: int) -> dict[str, float]:
+    """Return what other programs cannot disturb. Latency is measured once for all arms: see `runner.latency`."""
+    return {"parameters": profile.count_parameters(model), "gflops": profile.count_gflops(profile.fused_copy(model), imgsz)}

@@ -23,6 +23,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dat
 
 from yolograft.errors import DataError
 from yolograft.host.data_download import check_download
+from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -82,7 +83,8 @@ def resolve_dataset(name: str, task: str) -> dict[str, Any]:
     if task != "classify":
         check_download(name)
     try:
-        dataset: dict[str, Any] = check_cls_dataset(name) if task == "classify" else check_det_dataset(name)
+        with nothing_unasked():
+            dataset: dict[str, Any] = check_cls_dataset(name) if task == "classify" else check_det_dataset(name)
     except Exception as error:  # Ultralytics raises exceptions of many types here
         reason = " ".join(str(error).split())
         raise DataError(tr("data={name} cannot be used: {reason}", name=name, reason=reason)) from error

@@ -18,7 +18,7 @@ import yaml
 from torch import nn
 from ultralytics.nn.tasks import RTDETRDetectionModel, guess_model_task
 
-from yolograft import attach
+from yolograft import attach, yaml_text
 from yolograft.errors import GraftError, HostError
 from yolograft.host import models
 from yolograft.host.build import model_config, name_failing_row
@@ -62,10 +62,7 @@ def read_config(text: str, file: str, host: nn.Module) -> dict[str, Any]:
         raise HostError(tr("The name of {file} says scale {named}, but the study's model has scale {scale}, and arms of "
                            "different scales cannot be paired. Rename the file, or give the study a model of scale {named}.",
                            file=file, named=named, scale=scale))
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise HostError(tr("{file} cannot be read as YAML: {problem}", file=file, problem=error)) from error
+    content = yaml_text.parse(text, file, error=HostError)
     if not isinstance(content, dict):
         raise HostError(tr("model={path} is no model YAML: expected backbone and head rows.", path=file))
     content = unmarked(content)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -36,15 +35,17 @@ from yolograft.host.open import open_model
 from yolograft.language import tr
 from yolograft.modelyaml.load import SWAP_KEY
 from yolograft.modules.plugin import load_own
-from yolograft.runner import controls, fingerprint, model_yaml
+from yolograft.runner import controls, data_warnings, fingerprint, model_yaml, resplit
 from yolograft.runner.evaluate import evaluate
+from yolograft.runner.latency import time_networks
+from yolograft.runner.machine import hardware
 from yolograft.runner.model_yaml import find_yaml
 from yolograft.runner.trainer import BEST, STATE, read_state, trial_trainer
 from yolograft.sites import sites
 from yolograft.spec import Graft, Swap
 
 __all__ = ["blocks", "check", "find_yaml", "fingerprints", "forewarn", "hardware", "load_files", "pictures",
-           "rehearse_yaml", "rows", "spell", "test", "train", "versions"]
+           "rehearse_yaml", "rows", "spell", "split_sizes", "test", "time_networks", "train", "versions"]
 
 DEFAULTS = {"speed": "stock"}  # train arguments that a new plan stores, so that they are the same on every machine
 
@@ -73,10 +74,14 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         report: called after each epoch with its number, from 1, and its metrics.
     """
     folder, settings = Path(folder).resolve(), _usable_settings(trial.settings)
+    if split := trial.settings.get("split"):
+        task = str(settings.get("task") or _open_cached(str(settings["model"])).task)
+        settings["data"] = str(resplit.write_split(str(settings["data"]), task, split, folder))
     speed = settings.pop("speed", "stock")
     state = read_state(folder)
     threads = state["threads"] if state else None
     seconds = state["seconds"] if state else 0.0
+    unmoved = state.get("unmoved", {}) if state else {}
     if state is None or not state["finished"]:
         started = time.monotonic()
         model: Any = open_model(settings["model"], settings.get("task"))
@@ -90,6 +95,7 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
         trainer.train()
         seconds += time.monotonic() - started
         threads = torch.get_num_threads()
+        unmoved = trainer.unmoved_blocks
         del trainer, model
     result = evaluate(folder / BEST, settings, folder, threads=threads)
     gates = result.pop("gates", [])
@@ -97,7 +103,8 @@ def train(trial: Any, folder: Path, report: Callable[[int, Mapping[str, float]],
     _remove_training_files(folder)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() and str(settings.get("device")) != "cpu" else "cpu"
     return {**result, "costs": {"seconds": seconds, "epochs": epochs, **result["costs"]},
-            "notes": {"device": device, "checkpoint": str(folder / BEST), **({"gates": json.dumps(gates)} if gates else {})}}
+            "notes": {"device": device, "checkpoint": str(folder / BEST), **({"gates": json.dumps(gates)} if gates else {}),
+                      **({"unmoved": json.dumps(unmoved)} if unmoved else {})}}
 
 
 def test(trial: Any, folder: Path) -> dict[str, float]:
@@ -123,7 +130,7 @@ def _usable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     load_own(settings)
     is_selected = "CUDA_VISIBLE_DEVICES" in os.environ and str(settings.get("device")).isdecimal()
     return {key: value for key, value in settings.items()
-            if key not in ("blocks", "modules") and (key != "device" or not is_selected)}
+            if key not in ("blocks", "modules", "split") and (key != "device" or not is_selected)}
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -262,8 +269,16 @@ def rehearse_yaml(text: str, file: str, graft: str, settings: Mapping[str, Any],
 
 
 def forewarn(settings: Mapping[str, Any]) -> list[str]:
-    """Return warnings about train arguments, to print before a study starts."""
-    return mosaic_warnings(settings)
+    """Return warnings about train arguments and the data, to print before a study starts."""
+    found = mosaic_warnings(settings)
+    if settings.get("model") and settings.get("data"):
+        network = _open_cached(str(settings["model"]))
+        task = str(settings.get("task") or getattr(network, "task", None) or "detect")
+        has_remap = bool(settings.get("cls_remap", DEFAULT_CFG_DICT.get("cls_remap")))  # classes are matched by name
+        if not settings.get("single_cls") and not has_remap:
+            found += data_warnings.name_warnings(network, str(settings["data"]), task)
+        found += data_warnings.data_warnings(str(settings["data"]), task)
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -300,6 +315,16 @@ def pictures(settings: Mapping[str, Any]) -> dict[str, str]:
     return fingerprint.describe_splits(str(settings["data"]), task)
 
 
+def split_sizes(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many images of train and val a new split trains and validates on (see `resplit`).
+
+    Raises:
+        GraftError: the data set cannot be split.
+    """
+    task = str(settings.get("task") or _open_cached(str(settings["model"])).task)
+    return resplit.split_sizes(str(settings["data"]), task)
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the packages that can change a trial's metrics."""
     found = {}
@@ -324,16 +349,3 @@ def _opencv() -> str:
     contrib, headless = getattr(build, "contrib", False), getattr(build, "headless", False)
     package = f"opencv{'-contrib' * contrib}-python{'-headless' * headless}"
     return number if package == "opencv-python" else f"{number} ({package})"
-
-
-def hardware() -> dict[str, str]:
-    """Return a description of this machine: CPU, GPUs, system and Python version."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass  # not Linux: keep the name from `platform`
-    return {"cpu": f"{name}, {os.cpu_count()} cores", "gpu": ", ".join(gpus) or "none", "system": platform.platform(),
-            "python": platform.python_version()}

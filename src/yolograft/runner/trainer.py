@@ -29,7 +29,10 @@ from ultralytics.utils.torch_utils import init_seeds
 from yolograft import attach, threads
 from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
+from yolograft.host.pickle_check import check_pickle
+from yolograft.host.pickled import open_pickle
 from yolograft.host.trainer import grafted_trainer
+from yolograft.host.unmoved_blocks import find_unmoved
 from yolograft.language import tr
 from yolograft.runner import controls
 from yolograft.runner.metric_names import metric_name
@@ -55,6 +58,7 @@ class TrialTrainer:
 
     graft_text: str | None
     swap_text: str | None
+    keeps_record = False  # the plan of the study has it
     _in_loop = False
     _accumulate = 1
     mosaic_closed = False
@@ -242,10 +246,12 @@ class TrialTrainer:
         """Write everything that the next epoch depends on."""
         this: Any = self  # the attributes below are those of the stock trainer
         criterion = getattr(this.model, "criterion", None)
+        finished = this.stop or this.epoch + 1 >= this.epochs
         state = {
+            "unmoved": find_unmoved(this.model, this.block_starts) if finished and not self.frozen_params else {},
             "format": _FORMAT, "threads": torch.get_num_threads(), "mosaic_closed": this.mosaic_closed,
             "choice": this.acceleration.get_state(),
-            "epoch": this.epoch, "finished": this.stop or this.epoch + 1 >= this.epochs,
+            "epoch": this.epoch, "finished": finished,
             "seconds": this.seconds + time.monotonic() - this.started, "model": this.model.state_dict(),
             "ema": this.ema.ema.state_dict(), "updates": this.ema.updates,
             "optimizer": this.optimizer.state_dict(), "scaler": this.scaler.state_dict(),
@@ -260,12 +266,22 @@ class TrialTrainer:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return the state of an interrupted run in a folder, or None if there is none that this version can resume."""
+    """Return the state of an interrupted run in a folder, or None if there is none that this version can resume.
+
+    Raises:
+        HostError: the file names or calls something that no state has, so that it could run code.
+    """
     file = folder / STATE
     if not file.exists():
         return None
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=False)
-    if state.get("format") == _FORMAT:
+    try:
+        opened = open_pickle(file, tensors=False)
+    except HostError as error:
+        LOGGER.warning(tr("yolograft: {problem} The trial starts from the beginning.", problem=error))
+        return None
+    check_pickle(file, opened)  # a study's folder can come from another person
+    state: Any = torch.load(file, map_location="cpu", weights_only=False)
+    if isinstance(state, dict) and state.get("format") == _FORMAT:
         return state
     LOGGER.warning(tr("yolograft: {file} was written by another version of yolograft. The trial starts from the "
                       "beginning.", file=file))

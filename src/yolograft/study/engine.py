@@ -19,20 +19,21 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
+from yolograft import yaml_text
 from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.study import register, statistics
 from yolograft.study.local import Executor, Job, Local, find_devices
 from yolograft.study.plan import Plan
 from yolograft.study.storage import HEARTBEAT, Row, Storage
-from yolograft.study.study import Study
+from yolograft.study.study import Study, read_recorded
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
 from yolograft.study.verdict import ALPHA, MARGIN, Word
 
-__all__ = ["Running", "View", "begin", "host_warnings", "lock_name", "power_warnings", "read_duration", "run"]
+__all__ = ["Running", "View", "begin", "host_warnings", "lock_name", "merged_plan", "power_warnings", "read_duration", "run",
+           "take_looks"]
 
 _MIN_FREE = 4 * 2**20  # bytes; with less free disk space a failed trial is treated as stopped by a full disk
 _POLL = 0.05  # seconds between two polls of the running trials
@@ -131,7 +132,7 @@ def begin(plan: Plan, folder: Path) -> Plan:
                                 "one.", folder=folder))
         folder.mkdir(parents=True, exist_ok=True)
         return plan
-    return _merged(Plan.read(folder / "plan.yaml", recorded=True), plan, tr("The folder '{folder}'", folder=folder))
+    return merged_plan(Plan.read(folder / "plan.yaml", recorded=True), plan, tr("The folder '{folder}'", folder=folder))
 
 
 def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
@@ -144,24 +145,28 @@ def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
     rows = storage.rows()
     if not storage.shared:
         file = folder / "plan.yaml"
-        earlier = take_looks(Plan.read(file, recorded=True), folder, rows)
-        plan = _merged(earlier, plan, tr("The folder '{folder}'", folder=folder))
+        recorded = read_recorded(file, storage)
+        earlier = take_looks(recorded, folder, rows)
+        plan = merged_plan(earlier, plan, tr("The folder '{folder}'", folder=folder))
         plan.write(file)
+        with storage.locked() as connection:
+            storage.write_plan(connection, plan.text())
         return plan
     with storage.locked() as connection:
         plan = begin(plan, folder)
         text = storage.plan(connection)
         if text is not None:
-            earlier = take_looks(Plan.recorded(yaml.safe_load(text)), folder, rows)
-            plan = _merged(earlier, plan, tr("The storage of '{folder}'", folder=folder))
+            earlier = take_looks(Plan.recorded(yaml_text.parse(text, folder / "plan.yaml")), folder, rows)
+            plan = merged_plan(earlier, plan, tr("The storage of '{folder}'", folder=folder))
         storage.write_plan(connection, plan.text())
         plan.write(folder / "plan.yaml")  # before the lock is released, since machines can share the folder
     return plan
 
 
-def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
+def merged_plan(earlier: Plan, plan: Plan, where: str) -> Plan:
     """Return a plan with the arms and seeds of an earlier plan first; raises `GraftError` if the plans do not match."""
-    theirs, ours = ({"metric": one.metric, "baseline": one.baseline, "host": one.host, **one.settings}
+    theirs, ours = ({"metric": one.metric, "baseline": one.baseline, "host": one.host, **one.settings,
+                     **({"splits": one.splits.count, "split_seed": one.splits.seed} if one.splits else {})}
                     for one in (earlier, plan))
     changed = [tr("{key}: {recorded} recorded, {requested} requested", key=key, recorded=theirs.get(key),
                   requested=ours.get(key))
@@ -176,9 +181,12 @@ def _merged(earlier: Plan, plan: Plan, where: str) -> Plan:
     merged = replace(plan, arms=(*earlier.arms, *(arm for arm in plan.arms if arm.name not in names)),
                      seeds=seeds, race=earlier.race or plan.race, looks=_looks(earlier, plan, len(seeds), where),
                      margin=earlier.margin, register=earlier.register and plan.register, taken=earlier.taken,
-                     registered=earlier.registered,
+                     seen=earlier.seen, registered=earlier.registered,
                      spelled={**earlier.spelled, **plan.spelled}, yamls={**plan.yamls, **earlier.yamls},
                      fingerprints={**earlier.fingerprints, **plan.fingerprints})
+    if earlier.splits and earlier.taken and (len(merged.arms), len(seeds)) != (len(earlier.arms), len(earlier.seeds)):
+        raise GraftError(tr("{where} holds a study with splits whose verdicts were looked at. They have used the whole "
+                            "error rate, so no arms or seeds can be added. Use another folder.", where=where))
     if len({trial.key for trial in merged.trials()}) < len(merged.trials()):
         raise GraftError(tr("Two arms of this study are the same under different names. Its arms: {arms}.",
                             arms="; ".join(arm.name for arm in earlier.arms)))
@@ -210,28 +218,38 @@ def take_looks(plan: Plan, folder: Path, rows: Sequence[Row]) -> Plan:
     the same data takes a look until then; at its first look the rate is settled.
     """
     file = register.path() if plan.register else None
-    prints = plan.fingerprints.get(plan.baseline, {})
-    entry = register.Entry(id=plan.registered.get("id") or secrets.token_hex(8), folder=str(folder.resolve()),
-                           data=prints.get("data", str(plan.settings["data"])),
-                           model=prints.get("model", str(plan.settings["model"])))
+    entries = _entries(plan, folder)
     if file is not None and not plan.taken:
-        earlier = register.find(file, entry)
-        if earlier or plan.registered:
-            plan = replace(plan, registered={"id": entry.id, "alpha": register.left(earlier, ALPHA),
-                                             "earlier": len(earlier)})
+        earlier = [register.find(file, entry) for entry in entries]
+        if any(earlier) or plan.registered:
+            count = len({one.id.partition(".")[0] for found in earlier for one in found})
+            plan = replace(plan, registered={"id": entries[0].id.partition(".")[0], "earlier": count,
+                                             "alpha": min(register.left(found, ALPHA) for found in earlier)})
     study = Study(folder, plan, tuple(rows))
     # a pilot of so few seeds that no word is possible is no look
-    taken = tuple(look for look in study.taken if look.seeds >= statistics.seeds_to_resolve())
+    taken = tuple(look for look in study.taken if plan.splits or look.seeds >= statistics.seeds_to_resolve())
     if taken == plan.taken:
         return plan
     plan = replace(plan, taken=taken)
     if file is not None:
-        plan = replace(plan, registered=plan.registered or {"id": entry.id, "alpha": ALPHA, "earlier": 0})
-        shared = Study(folder, plan, tuple(rows)).shared_verdicts
-        words = [one.word for one in shared]
-        register.enter(file, replace(entry, spent=max((one.used for one in shared), default=0.0),
-                                     found=Word.HELPS in words or Word.HURTS in words))
+        plan = replace(plan, registered=plan.registered or {"id": entries[0].id.partition(".")[0], "alpha": ALPHA,
+                                                            "earlier": 0})
+        parts = Study(folder, plan, tuple(rows)).parts
+        used = max((one.used for part in parts for one in part.shared_verdicts), default=0.0)
+        for part, entry in zip(parts, entries, strict=True):
+            words = [one.word for one in part.shared_verdicts]
+            register.enter(file, replace(entry, spent=used, found=Word.HELPS in words or Word.HURTS in words))
     return plan
+
+
+def _entries(plan: Plan, folder: Path) -> list[register.Entry]:
+    """Return the entries of a study in the register: one for each of its data sets, which share the study's id."""
+    whole = plan.registered.get("id") or secrets.token_hex(8)
+    prints = [part.fingerprints.get(part.baseline, {}) for part in plan.parts]
+    return [register.Entry(id=f"{whole}.{number}" if number else whole, folder=str(folder.resolve()),
+                           data=found.get("data", str(part.settings["data"])),
+                           model=found.get("model", str(part.settings["model"])))
+            for number, (part, found) in enumerate(zip(plan.parts, prints, strict=True))]
 
 
 def host_warnings(plan: Plan) -> list[str]:
@@ -247,10 +265,12 @@ def power_warnings(plan: Plan, spread: float | None = None) -> list[str]:
         plan: the plan.
         spread: standard deviation of a paired difference, if it is known from an earlier study.
     """
-    arms, seeds = len(plan.arms) - 1, len(plan.seeds)
+    arms, seeds = (len(plan.arms) - 1) * len(plan.parts), len(plan.seeds)
     need = statistics.seeds_to_resolve()
     if arms < 1:
         return [tr("The study has only the baseline: there is nothing to compare.")]
+    if plan.splits is not None:
+        return []
     if seeds < need:
         smallest = statistics.smallest_p(seeds)
         if seeds == 1:

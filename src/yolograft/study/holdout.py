@@ -16,13 +16,14 @@ from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError
 from yolograft.language import tr
 from yolograft.study.local import end, environment, launch
+from yolograft.study.plan import Plan
 from yolograft.study.study import Study
 from yolograft.study.trial import Failure, Result, read_json, write_json
 from yolograft.study.verdict import Verdict, judge
 
-__all__ = ["Holdout", "read", "score"]
+__all__ = ["SCORES", "Holdout", "check", "read", "score"]
 
-_FILE = "test.json"
+SCORES = "test.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +51,23 @@ class Holdout:
 
 def read(study: Study) -> Holdout | None:
     """Return the stored scores, or None if the test split has not been scored."""
-    file = study.folder / _FILE
+    file = study.folder / SCORES
     if not file.is_file():
         return None
     raw = json.loads(file.read_text(encoding="utf-8"))
     raw["scores"] = {arm: {int(seed): value for seed, value in by.items()} for arm, by in raw["scores"].items()}
     return Holdout(**raw)
+
+
+def check(plan: Plan) -> None:
+    """Raise `GraftError` if a study of this plan cannot score the test split."""
+    if plan.splits is not None:
+        raise GraftError(tr("test=True cannot be combined with splits={splits}: the networks of a study with splits were "
+                            "trained on different images, for which there is no single best arm to test. Its test split "
+                            "stays untouched.", splits=plan.splits.count))
+    if len(plan.datasets) > 1:
+        raise GraftError(tr("test=True cannot be combined with several data sets: the best arm on one can be another one on "
+                            "the next. Start one study for each data set."))
 
 
 def score(study: Study) -> Holdout:
@@ -64,6 +76,7 @@ def score(study: Study) -> Holdout:
     Raises:
         GraftError: the study is not complete, the data set has no test split, or scoring failed.
     """
+    check(study.plan)
     holdout = read(study)
     if holdout is not None:
         return holdout
@@ -80,7 +93,7 @@ def score(study: Study) -> Holdout:
                    for name in (baseline, arm)}
     holdout = Holdout(arm=arm, among=len(candidates), metric=metric, baseline=baseline, scores=test_scores)
     text = json.dumps(asdict(holdout))
-    atomic_write(study.folder / _FILE, lambda part: part.write_text(text, encoding="utf-8"))
+    atomic_write(study.folder / SCORES, lambda part: part.write_text(text, encoding="utf-8"))
     return holdout
 
 
@@ -97,7 +110,7 @@ def _score_trial(study: Study, arm: str, seed: int, metric: str) -> float:
         process.wait()
     finally:
         end(process)  # the process has its own session, so Ctrl-C does not reach it
-    result = read_json(Result, folder / _FILE)
+    result = read_json(Result, folder / SCORES)
     if result is None:
         failure = read_json(Failure, folder / "failure.json")
         why = failure.reason if failure else f"see {folder / 'log.txt'}"

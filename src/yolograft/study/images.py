@@ -99,13 +99,14 @@ def image_intervals(study: Study, *, metric: str | None = None, resamples: int =
                     level: float = 0.95) -> dict[str, tuple[float, float]]:
     """Return arm -> interval of its mean difference from the baseline, over seeds and validation images.
 
-    Empty for a metric that is no average precision. Arms with stored detections of fewer than two pairs are left out.
+    Empty for a metric that is no average precision, and for a study with splits. Arms with stored detections of fewer than
+    two pairs are left out.
 
     Raises:
         DataError: a trial's file is broken, or two trials have different validation images.
     """
     name = metric or study.plan.metric
-    if name not in _METRICS:
+    if name not in _METRICS or study.plan.splits is not None:  # the splits have different validation images
         return {}
     files = {which: study.folder_of(row.key) / FILE for which, row in study.latest.items() if row.state == "complete"}
     means: dict[tuple[str, int], Array] = {}

@@ -42,7 +42,7 @@ def recorded_yamls(words: Mapping[str, Any]) -> dict[str, ModelYaml]:
 def digest(text: str) -> str:
     """Return a hash of what a model YAML says. Comments and spaces do not change it."""
     try:
-        content = json.dumps(yaml.safe_load(text), sort_keys=True, default=str)
+        content = json.dumps(yaml_text.load(text), sort_keys=True, default=str)
     except (yaml.YAMLError, TypeError, ValueError, RecursionError):
         content = text
     return hashlib.sha256(content.encode()).hexdigest()[:20]

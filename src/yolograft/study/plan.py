@@ -11,23 +11,27 @@ from typing import Any, cast
 
 import yaml
 
-from yolograft import __version__
+from yolograft import __version__, yaml_text
 from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, GraftError, SpecError, nearest
 from yolograft.language import tr
 from yolograft.study.arms import Arm, parse_arms, raise_all, read_value
+from yolograft.study.data_sets import check_arms, check_sets, join, labels, part_of, read_data
 from yolograft.study.model_yaml import ModelYaml, digest, read_yaml, recorded_yamls
+from yolograft.study.plan_record import MAX_SEEDS, check_fields
 from yolograft.study.race import seeds_to_race
+from yolograft.study.resplit import check_splits, measured, read_splits
 from yolograft.study.sequential import Look, spend
+from yolograft.study.splits import Splits
 from yolograft.study.trial import Host, Trial, host_name, load_host
 from yolograft.study.verdict import ALPHA, MARGIN
 
 __all__ = ["Arm", "Plan", "read_words", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
-_STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race", "looks", "margin", "register")
-_RECORD_KEYS = ("taken", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware", "spelled", "command",
-                "yolograft")
+_STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race", "looks", "margin", "register", "splits", "split_seed")
+_RECORD_KEYS = ("taken", "seen", "split_sizes", "registered", "yamls", "pictures", "fingerprints", "versions", "hardware",
+                "spelled", "command", "yolograft")
 _HOST = "ultralytics"
 _SPAN = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -48,7 +52,9 @@ class Plan:
         looks: numbers of seeds after which verdicts are given (see `sequential`); empty for one look after all seeds.
         margin: the largest difference of the metric that counts as none; None in plans of version 0.1.0, which had none.
         register: whether the study shares its error rate with this user's other studies of the same data (see `register`).
+        splits: the splits of the images of train and val (see `splits`); None for the split of the data set.
         taken: the looks that were taken.
+        seen: the error rate that looks at other seeds have used, of studies that were merged into this one.
         registered: of a study in the register: its `id`, the error rate `alpha` that the others have left, and the number of
             `earlier` studies of the same data and model.
         spelled: arm -> its graft with all settings written out, so that a changed default is detected.
@@ -56,6 +62,7 @@ class Plan:
             at the start of the study.
         yamls: the model YAMLs of arms: name -> file and text.
         notes: sentences for the user about the arms; not recorded.
+        label: of the plan on one of several data sets: the short name of this one; not recorded.
     """
 
     arms: tuple[Arm, ...]
@@ -68,7 +75,9 @@ class Plan:
     looks: tuple[int, ...] = ()
     margin: float | None = None
     register: bool = True
+    splits: Splits | None = None
     taken: tuple[Look, ...] = ()
+    seen: float = 0.0
     registered: Mapping[str, Any] = field(default_factory=dict)
     spelled: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +86,7 @@ class Plan:
     hardware: Mapping[str, str] = field(default_factory=dict)
     yamls: Mapping[str, ModelYaml] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    label: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, words: Mapping[str, Any], folder: Path | None = None) -> Plan:
@@ -100,8 +110,9 @@ class Plan:
         spelled: dict[str, str] = {}
         notes: list[str] = []
         wrong: dict[str, GraftError] = {}
-        for arm in plan.arms:
-            both = {**plan.settings, **arm.settings}
+        check_arms(plan.arms, sets=len(plan.datasets), splits=plan.splits is not None)
+        for arm, part in ((arm, part) for arm in plan.arms for part in plan.parts):
+            both = {**part.settings, **arm.settings}
             try:
                 if not arm.yaml:
                     _check(host, arm, both, str(plan.settings["model"]))
@@ -117,19 +128,23 @@ class Plan:
                 wrong[arm.name] = error
         raise_all(wrong)
         plan = replace(
-            plan, spelled=spelled, hardware=host.hardware(), yamls=yamls, notes=tuple(dict.fromkeys(notes)),
-            fingerprints={arm.name: {**host.fingerprints({**plan.settings, **arm.settings}),
+            plan, splits=measured(plan.splits, host, plan.settings), spelled=spelled, hardware=host.hardware(), yamls=yamls,
+            notes=tuple(dict.fromkeys(notes)),
+            fingerprints={arm.name: {**_fingerprints(host, plan, arm),
                                      **({"yaml": digest(yamls[arm.yaml].text)} if arm.yaml else {})}
                           for arm in plan.arms},
-            pictures=host.pictures(plan.settings), versions={"yolograft": __version__, **host.versions()})
+            pictures={f"{key}{f' of {part.dataset}' if len(plan.parts) > 1 else ''}": text for part in plan.parts
+                      for key, text in host.pictures(part.settings).items()},
+            versions={"yolograft": __version__, **host.versions()})
         _check_different(plan)
         plan.compare(words)
         return plan
 
     @classmethod
     def _parse(cls, words: Mapping[str, Any], *, recorded: bool) -> Plan:
+        check_fields(words)
         study_keys = {key: value for key, value in words.items() if key in _STUDY_KEYS}
-        settings = train_arguments(words)
+        settings = train_arguments(words, recorded=recorded)
         for needed, example in (("data", "data=NEU-DET.yaml"), ("model", "model=yolo11n.pt")):
             if not settings.get(needed):
                 raise SpecError(tr("The study names no {needed}. Add for example: {example}", needed=needed,
@@ -152,7 +167,12 @@ class Plan:
         arms = parse_arms(study_keys["arms"], host, model=str(settings["model"]))
         arms, baseline = _with_baseline(arms, study_keys.get("baseline"))
         race, register = (_flag(key, study_keys.get(key, default)) for key, default in (("race", False), ("register", True)))
-        seeds, looks = _seeds_and_looks(study_keys.get("seeds"), study_keys.get("looks"))
+        splits = read_splits(study_keys.get("splits"), study_keys.get("split_seed"), words.get("split_sizes"))
+        number = splits.count if splits and study_keys.get("looks") is None else None  # by default one seed on each split
+        seeds, looks = _seeds_and_looks(study_keys.get("seeds", number), study_keys.get("looks"))
+        if splits is not None:
+            check_splits(splits, seeds, looks=looks, race=race, settings=settings)
+        check_sets(settings["data"], race=race, splits=splits is not None)
         if race and looks:
             raise SpecError(tr("race=True has one look, after the last seed: leave out looks={looks}, or race.",
                                looks=",".join(map(str, looks))))
@@ -162,7 +182,8 @@ class Plan:
                                "race=False.", arms=len(arms) - 1, seeds=len(seeds),
                                need=seeds_to_race(len(arms) - 1)))
         return cls(arms=arms, seeds=seeds, settings=settings, metric=metric, baseline=baseline, host=host_key, race=race,
-                   looks=looks, register=register, margin=_margin(study_keys.get("margin", None if recorded else MARGIN)))
+                   looks=looks, register=register, splits=splits,
+                   margin=_margin(study_keys.get("margin", None if recorded else MARGIN)))
 
     @classmethod
     def read(cls, path: str | Path, *, recorded: bool = False) -> Plan:
@@ -180,8 +201,8 @@ class Plan:
         plan = cls._parse(words, recorded=True)
         return replace(plan, taken=tuple(Look(seeds=one["seeds"], arms=tuple(one["arms"]), spent=one["spent"])
                                          for one in words.get("taken") or ()),
-                       registered=words.get("registered") or {}, spelled=words.get("spelled") or {},
-                       pictures=words.get("pictures") or {},
+                       seen=float(words.get("seen") or 0.0), registered=words.get("registered") or {},
+                       spelled=words.get("spelled") or {}, pictures=words.get("pictures") or {},
                        fingerprints=words.get("fingerprints") or {}, versions=words.get("versions") or {},
                        hardware=words.get("hardware") or {}, yamls=recorded_yamls(words))
 
@@ -203,8 +224,11 @@ class Plan:
             "baseline": self.baseline, "host": self.host, "race": self.race,
             **({"looks": list(self.looks)} if self.looks else {}),
             **({"margin": self.margin} if self.margin is not None else {}), **({} if self.register else {"register": False}),
+            **({"splits": self.splits.count, "split_seed": self.splits.seed,
+                "split_sizes": [self.splits.train, self.splits.val]} if self.splits else {}),
             **({"taken": [{"seeds": look.seeds, "arms": list(look.arms), "spent": look.spent} for look in self.taken]}
                if self.taken else {}),
+            **({"seen": self.seen} if self.seen else {}),
             **({"registered": dict(self.registered)} if self.registered else {}),
             **({"yamls": {name: {"file": one.file, "text": one.text} for name, one in self.yamls.items()}}
                if self.yamls else {}),
@@ -215,13 +239,13 @@ class Plan:
 
     @property
     def alpha(self) -> float:
-        """The error rate of the study's own verdicts."""
-        return ALPHA
+        """The error rate of the study's own verdicts, without what merged studies have used at looks of their own."""
+        return max(0.0, ALPHA - self.seen)
 
     @property
     def shared_alpha(self) -> float:
         """What the earlier studies of the same data and model have left of the error rate (see `register`)."""
-        return float(self.registered.get("alpha", ALPHA))
+        return min(self.alpha, float(self.registered.get("alpha", ALPHA)))
 
     @property
     def copies(self) -> tuple[str, ...]:
@@ -243,10 +267,33 @@ class Plan:
         tested = {arm for look in found if look.seeds == done for arm in look.arms}
         added = tuple(name for name in names if name not in tested)
         if found and added:
-            found.append(Look(seeds=done, arms=added, spent=spent))
-        found += [Look(seeds=count, arms=names, spent=max(spent, share))
+            found.append(Look(seeds=done, arms=added, spent=min(spent, self.alpha)))
+        found += [Look(seeds=count, arms=names, spent=max(min(spent, self.alpha), share))
                   for count, share in zip(counts, spend(counts, self.alpha), strict=True) if count > done]
         return tuple(found)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data of the study: one data set, or several."""
+        data = self.settings["data"]
+        return tuple(map(str, data)) if isinstance(data, (list, tuple)) else (str(data),)
+
+    @property
+    def dataset(self) -> str:
+        """The short name of the study's data set; empty for several."""
+        return "" if len(self.datasets) > 1 else self.label or Path(self.datasets[0]).stem
+
+    @cached_property
+    def parts(self) -> tuple[Plan, ...]:
+        """The plan on each of its data sets; the plan itself if it has one. Its trials are those of a study on one."""
+        if len(self.datasets) < 2:
+            return (self,)
+        return tuple(replace(
+            self, settings={**self.settings, "data": data}, label=label,
+            fingerprints={arm: part_of(found, data) for arm, found in self.fingerprints.items()},
+            pictures={key.removesuffix(f" of {label}"): text for key, text in self.pictures.items()
+                      if key.endswith(f" of {label}")})
+            for data, label in zip(self.datasets, labels(self.datasets), strict=True))
 
     def trials(self) -> list[Trial]:
         """Return all trials, ordered by seed, so that a study that stops early has as many complete pairs as possible."""
@@ -254,11 +301,20 @@ class Plan:
 
     @cached_property
     def _trials(self) -> tuple[Trial, ...]:
-        return tuple(self.trial(arm, seed) for seed in self.seeds for arm in self.arms)
+        return tuple(part.trial(arm, seed) for seed in self.seeds for part in self.parts for arm in self.arms)
 
     def trial(self, arm: Arm, seed: int) -> Trial:
-        """Return the trial of one arm with one seed."""
+        """Return the trial of one arm with one seed; raises `DataError` if the plan's record lacks the arm."""
+        for key, known in (("spelled", self.spelled), ("fingerprints", self.fingerprints)):
+            if arm.name not in known:
+                raise DataError(tr("The plan's record has no arm '{arm}' under `{key}`. Was it changed by hand? Undo the "
+                                   "edit, or start a new study.", arm=arm.name, key=key))
+        if arm.yaml and arm.yaml not in self.yamls:
+            raise DataError(tr("The plan's record has no arm '{arm}' under `{key}`. Was it changed by hand? Undo the "
+                               "edit, or start a new study.", arm=arm.yaml, key="yamls"))
         settings = {key: _plain(value) for key, value in {**self.settings, **arm.settings}.items()}
+        if self.splits is not None:
+            settings["split"] = {"number": self.seeds.index(seed) % self.splits.count, "seed": self.splits.seed}
         return Trial(arm=arm.name, graft=self.spelled[arm.name], control=arm.control, seed=seed,
                      settings=settings, fingerprints=self.fingerprints[arm.name], versions=self.versions,
                      host=self.host, yaml=self.yamls[arm.yaml].text if arm.yaml else "", yaml_name=arm.yaml)
@@ -285,23 +341,28 @@ class Plan:
 def read_words(path: Path) -> dict[str, Any]:
     """Read the keys and values of a plan file; raises `DataError` if it is missing or no YAML mapping."""
     try:
-        words = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(tr("The plan '{path}' does not exist.", path=path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(tr("The plan '{path}' cannot be read: {error}", path=path, error=error)) from None
-    except yaml.YAMLError as error:
-        raise DataError(tr("The plan '{path}' is not YAML: {error}", path=path, error=error)) from None
+    words = yaml_text.parse(text, path)
     if not isinstance(words, dict):
         raise DataError(tr("The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: none; se@8'.",
                            path=path))
     return {str(key): value for key, value in words.items()}
 
 
-def train_arguments(words: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the train arguments of all arms, `model` and `data` included: all keys that are not keys of the study."""
-    return {str(key): read_value(value) if isinstance(value, str) else value
-            for key, value in words.items() if key not in _STUDY_KEYS and key not in _RECORD_KEYS}
+def train_arguments(words: Mapping[str, Any], *, recorded: bool = False) -> dict[str, Any]:
+    """Return the train arguments of all arms, `model` and `data` included: all keys that are not keys of the study.
+
+    `data` is a list if it names several data sets. A recorded text is one name, also if it has a comma.
+    """
+    found = {str(key): read_value(value) if isinstance(value, str) else value
+             for key, value in words.items() if key not in _STUDY_KEYS and key not in _RECORD_KEYS}
+    if found.get("data"):
+        found["data"] = read_data(found["data"], recorded=recorded)
+    return found
 
 
 class _Dumper(yaml.SafeDumper):
@@ -319,12 +380,19 @@ def _check_different(plan: Plan) -> None:
     """Raise `GraftError` if two arms train the same, such as two copies of one model YAML."""
     names: dict[str, str] = {}
     for arm in plan.arms if plan.yamls else ():
-        key = plan.trial(arm, plan.seeds[0]).key
+        key = plan.parts[0].trial(arm, plan.seeds[0]).key
         if key in names:
             raise GraftError(tr("The arms '{seen}' and '{name}' are the same: their model YAMLs, grafts and train arguments "
                                 "are equal. To measure how much two equal configurations differ, add the arm 'aa'.",
                                 seen=names[key], name=arm.name))
         names[key] = arm.name
+
+
+def _fingerprints(host: Host, plan: Plan, arm: Arm) -> Mapping[str, str]:
+    settings = {**plan.settings, **arm.settings}
+    if len(plan.datasets) < 2:
+        return host.fingerprints(settings)
+    return join([(data, host.fingerprints({**settings, "data": data})) for data in plan.datasets])
 
 
 def _check(host: Host, arm: Arm, settings: Mapping[str, Any], model: str) -> None:
@@ -376,6 +444,8 @@ def _numbers(value: Any) -> Any:
     """Parse `6..12`, a list with commas, or one value."""
     raw = read_value(value) if isinstance(value, str) else value
     if isinstance(raw, str) and (span := _SPAN.fullmatch(raw.strip())):
+        if not all(len(one) < 10 and int(one) <= MAX_SEEDS for one in span.groups()):
+            return raw  # which is no list of numbers
         return list(range(int(span[1]), int(span[2]) + 1))
     if isinstance(raw, str):
         return [read_value(piece) for piece in raw.split(",")]
@@ -389,7 +459,7 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
             raise SpecError(tr("seeds={seeds} is a look after each of these numbers of seeds: leave out looks=, or write "
                                "seeds={last}.", seeds=seeds, last=seeds.split("..")[-1]))
         spanned = _numbers(seeds)
-        if not spanned:
+        if not isinstance(spanned, list) or not spanned:
             raise SpecError(tr("seeds={value} must be a number of seeds, such as 6, or different seeds, such as 0,1,2.",
                                value=seeds))
         looks, seeds = spanned, spanned[-1]
@@ -409,7 +479,7 @@ def _seeds_and_looks(seeds: Any, looks: Any) -> tuple[tuple[int, ...], tuple[int
 def _seeds(value: Any) -> tuple[int, ...]:
     """Parse a number of seeds (6 means 0 to 5) or a list of seeds."""
     raw: Any = _numbers(value)
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if isinstance(raw, int) and not isinstance(raw, bool) and raw <= MAX_SEEDS:
         raw = list(range(raw))
     whole: bool = isinstance(raw, list) and all(type(seed) is int and 0 <= seed < 2**31 for seed in raw)
     if not whole or not raw or len(set(raw)) < len(raw):

@@ -17,9 +17,12 @@ from rich.text import Text
 
 from yolograft import shell
 from yolograft.language import tr
+from yolograft.study import silence
+from yolograft.study.conjunction import combine
 from yolograft.study.engine import Running, power_warnings
+from yolograft.study.population import population
 from yolograft.study.study import Study
-from yolograft.study.verdict import Word, spoken
+from yolograft.study.verdict import Word, printed, spoken
 
 __all__ = ["Lines", "LiveView", "line", "standing", "status"]
 
@@ -40,16 +43,18 @@ def standing(study: Study) -> Table:
         side: Literal["left", "right"] = "left" if place in (0, len(columns) - 1) else "right"
         table.add_column(name, justify=side, no_wrap=place == 0)
     failed = [arm for arm, _ in study.failures()]
+    bases = set(study.scores()) - set(verdicts)
     for arm, scores in study.scores().items():
         cells = [arm, f"{len(scores)}/{len(plan.seeds)}", str(failed.count(arm) or ""),
                  f"{mean(scores.values()):.4f}" if scores else ""]
         verdict = verdicts.get(arm)
         if verdict is None or not verdict.seeds:
-            table.add_row(*cells, "", "", "", tr("baseline") if arm == plan.baseline else "")
+            table.add_row(Text(cells[0]), *cells[1:], "", "", "", tr("baseline") if arm in bases else "")
             continue
         low, high = verdict.interval
-        interval = tr("{low:+.4f} to {high:+.4f}", low=low, high=high) if math.isfinite(low) else ""
-        table.add_row(*cells, f"{verdict.mean:+.4f}", interval, f"{verdict.p_adjusted:.3g}" if verdict.look else "",
+        interval = tr("{low:+.4f} to {high:+.4f}", low=printed(low), high=printed(high)) if math.isfinite(low) else ""
+        table.add_row(Text(cells[0]), *cells[1:], f"{printed(verdict.mean):+.4f}", interval,
+                      f"{verdict.p_adjusted:.3g}" if verdict.look else "",
                       Text(spoken(verdict.word, verdict.margin), style=_STYLES[verdict.word]))
     return table
 
@@ -57,7 +62,7 @@ def standing(study: Study) -> Table:
 def status(folder: str | Path, *, storage: str | None = None) -> str:
     """Return the state of a study as text: whether it runs, its finished trials, the table of arms, and failures."""
     study = Study.load(folder, storage=storage)
-    total, done = study.needed * len(study.plan.arms), sum(len(by_seed) for by_seed in study.results.values())
+    total, done = study.planned, sum(len(by_seed) for by_seed in study.results.values())
     started = {which: row for which, row in study.latest.items() if row.state == "running"}
     locked = _is_running(study.folder)
     active = [which for which, row in started.items() if locked or (storage and not row.lost)]
@@ -66,7 +71,7 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
     counts = [(tr(", {count} running", count=len(active)), len(active)),
               (tr(", {count} interrupted", count=len(started) - len(active)), len(started) - len(active)),
               (tr(", {count} failed", count=len(study.failures())), len(study.failures()))]
-    console = Console(file=io.StringIO(), width=120, record=True)
+    console = Console(file=io.StringIO(), width=120, record=True, markup=False)  # a name can have brackets
     console.print(tr("Study {folder}: {state}; {done} of {total} trials done{counts}.", folder=study.folder, state=state,
                      done=done, total=total, counts="".join(text for text, count in counts if count)), highlight=False)
     for (arm, seed), row in started.items():
@@ -78,7 +83,9 @@ def status(folder: str | Path, *, storage: str | None = None) -> str:
     for (arm, reason), seeds in _grouped(study.failures()).items():
         console.print(tr("failed: {arm}, seed {seeds}: {reason}", arm=arm, seeds=", ".join(map(str, seeds)), reason=reason),
                       highlight=False)
-    for sentence in look_sentences(study):
+    for sentence in [*(one.sentence() for one in combine(study)), population(study.plan), *look_sentences(study)]:
+        console.print(sentence, highlight=False)
+    for sentence in silence.sentences(study):
         console.print(sentence, highlight=False)
     for warning in power_warnings(study.plan):
         console.print(warning, highlight=False)
@@ -132,7 +139,7 @@ def _is_running(folder: Path) -> bool:
 
 def line(study: Study, left: float) -> str:
     """Return the progress of a study in one line."""
-    total, done = study.needed * len(study.plan.arms), sum(len(by_seed) for by_seed in study.results.values())
+    total, done = study.planned, sum(len(by_seed) for by_seed in study.results.values())
     failed = len(study.failures())
     text = tr("{done} of {total} trials", done=done, total=total)
     if failed:

@@ -23,6 +23,7 @@ __all__ = [
     "bca_interval",
     "detectable",
     "excludable",
+    "filled",
     "flip",
     "holm",
     "improvement",
@@ -165,6 +166,14 @@ def step_down(flipped: Array) -> tuple[Array, Array]:
     return singles, adjusted
 
 
+def filled(table: Array, sign: int) -> Array:
+    """Return the table with each missing pair as large a loss (-1) or win (1) as the largest difference of any arm."""
+    if not np.isnan(table).any():
+        return table
+    worst = np.nanmax(np.abs(table)) if not np.isnan(table).all() else 0.0
+    return np.where(np.isnan(table), sign * worst, table)
+
+
 def holm(p_values: ArrayLike) -> Array:
     """Return p-values adjusted by the step-down procedure of Holm (1979).
 
@@ -240,18 +249,19 @@ def skewness(differences: ArrayLike) -> float:
     return float((apart**3).mean() / (apart**2).mean() ** 1.5 * math.sqrt(n * (n - 1)) / (n - 2))
 
 
-def improvement(differences: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+def improvement(differences: ArrayLike, level: float = 0.95, size: float | None = None) -> tuple[float, float, float]:
     """Return the probability of improvement P(arm > baseline) of a paired run, and its confidence interval.
 
     Bouthillier et al. (2021) recommend 0.75 as the threshold of a meaningful effect. A tie counts one half. The interval is
-    Wilson's (1927) for a proportion, since a bootstrap interval of six equal outcomes would have width 0.
+    Wilson's (1927) for a proportion, since a bootstrap interval of six equal outcomes would have width 0. `size` is the
+    number of independent differences, if they are correlated.
     """
     row = _finite(differences)
     if not row.size:
         return math.nan, 0.0, 1.0
     share = float(((row > 0) + 0.5 * (row == 0)).mean())
     z = float(stats.norm.ppf(0.5 + level / 2))
-    n = row.size
+    n = row.size if size is None else size
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half_width = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return share, max(0.0, centre - half_width), min(1.0, centre + half_width)

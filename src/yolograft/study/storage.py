@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, unquote_plus
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -32,6 +31,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from yolograft.errors import GraftError
 from yolograft.language import tr
+from yolograft.shell import hide_password, hide_secrets
 from yolograft.study.trial import Failure, Result, Trial
 
 __all__ = ["HEARTBEAT", "Row", "Storage"]
@@ -48,7 +48,6 @@ _ATTEMPTS = 5  # attempts to create the tables, since another machine can create
 _DRIVERS = {"postgresql": "psycopg2-binary", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'",
             "mysql": "mysqlclient", "mysqldb": "mysqlclient", "mariadb": "mysqlclient",
             "mysqlconnector": "mysql-connector-python"}  # other packages have the name of the driver
-_BAD_URL = (ValueError, TypeError)  # a port, an IPv6 host or a key of the query that SQLAlchemy or the driver cannot read
 _URLS = "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE or mysql+pymysql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -105,8 +104,7 @@ class Storage:
             raise GraftError(tr("There is no study in '{folder}': it has no study.db. If its trials are in a data "
                                 "base on a server, add storage=URL.", folder=folder))
         self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name can have ? or %
-        self._where = _without_password(url) if url else f"'{file}'"
-        self._hidden = _secrets(url) if url else []
+        self._where = f"storage={hide_password(url)}" if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._translated_errors():
             options: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": _LOCK_TIMEOUT}}}
@@ -128,9 +126,8 @@ class Storage:
                 package = _DRIVERS.get(driver or dialect, driver or dialect)
                 raise GraftError(tr("{where} needs a driver that is not installed: pip install {package}",
                                     where=self._where, package=package)) from error
-            except _BAD_URL:
-                raise GraftError(tr("{where} is not the URL of a data base. Expected: {urls}.", where=self._where,
-                                    urls=_URLS)) from None
+            except ValueError as error:  # such as an IPv6 host without its bracket, or a port that is no number
+                raise self._no_url() from error
             except SQLAlchemyError as error:
                 # Two processes create the tables at once: the second one finds a table, or Optuna's version row.
                 text = str(error)
@@ -299,19 +296,19 @@ class Storage:
         self._rdb.remove_session()
         self._rdb.engine.dispose()
 
+    def _no_url(self) -> GraftError:
+        return GraftError(tr("{where} is not the URL of a data base. Expected: {urls}.", where=self._where, urls=_URLS))
+
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
             causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
-            cause = " ".join(dict.fromkeys(causes))
-            for secret in self._hidden:
-                cause = cause.replace(secret, "***")
+            cause = hide_secrets(" ".join(dict.fromkeys(causes)), self._url)  # drivers repeat what they were given
             where = self._where
             if isinstance(error, ArgumentError):
-                raise GraftError(tr("{where} is not the URL of a data base. Expected: {urls}.", where=where,
-                                    urls=_URLS)) from error
+                raise self._no_url() from error
             if "full" in cause or "No space left" in cause:
                 raise GraftError(tr("The disk is full: {where} cannot be written. Finished trials are saved. Free "
                                     "some disk space, then start the study again.", where=where)) from error
@@ -386,25 +383,6 @@ def _joined(notes: Mapping[str, str], name: str) -> str:
         return notes.get(name, "")
     places = range(sum(key.startswith(f"{name}.") for key in notes))
     return "".join(json.loads(notes[f"{name}.{place}"]) for place in places)
-
-
-def _without_password(url: str) -> str:
-    """Return a URL for messages, without its user, its password and its query, which may hold a password as well."""
-    before, mark, query = url.partition("?")
-    scheme, has_scheme, rest = before.rpartition("://")
-    if "@" in rest:
-        rest = "***@" + rest.rpartition("@")[2]
-    elif "@" in query:  # a question mark in the password, perhaps
-        rest = "***"
-    return f"storage={scheme}{has_scheme}{rest}{'?***' if mark else ''}"
-
-
-def _secrets(url: str) -> list[str]:
-    """Return the parts of a URL that no message may show: password and values of the query, as typed and decoded."""
-    user = url.partition("://")[2].rpartition("@")[0] or url.rpartition("@")[0]
-    values = [pair.partition("=")[2] for pair in re.split("[?&;]", url.partition("?")[2])]
-    found = {text for one in (user.partition(":")[2], *values) for text in (one, unquote_plus(one), unquote(one))}
-    return sorted((text for text in found if len(text) > 2), key=len, reverse=True)
 
 
 def _jsonable(value: Any) -> Any:

@@ -87,14 +87,20 @@ class Result:
     Attributes:
         metrics: finite numbers, higher is better: `mAP50-95`, `mAP50`, `precision`, `recall`, ...
         classes: average precision by class: metric -> class name -> number; NaN for a class without objects.
-        costs: `seconds`, `parameters`, `gflops`, `latency_ms`, `epochs`, ...: those that were measured.
+        costs: `seconds`, `parameters`, `gflops`, `epochs`, ...: those that were measured. Results of version 0.1.0 have
+            `latency_ms` too, which was measured while other trials trained; it is not reported (see `study.latency`).
         notes: `device`, `checkpoint`, ...: information for the reader.
+        sizes: AP at IoU 0.50 to 0.95 by the size of the objects, `small`, `medium` and `large` as in COCO; only sizes that
+            occur, and empty if it was not computed.
+        objects: number of objects of each of these sizes.
     """
 
     metrics: Mapping[str, float]
     classes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    objects: Mapping[str, int] = field(default_factory=dict)
 
     def check(self) -> Result:
         """Return this result if its metrics are finite numbers; raises `DivergedError`."""
@@ -120,8 +126,11 @@ class Host(Protocol):
     user's files of the arguments `blocks` and `modules`, and returns the settings with their full paths. A host with
     `find_yaml(name)`, which returns the path of a model YAML or None, and `rehearse_yaml(text, file, graft, settings,
     control)`, which returns the graft with all settings and sentences for the user, trains model YAMLs too: `train` finds
-    the text in `trial.yaml`. `train` and `test` run in their own process, which imports the module by name. The other
-    functions should be fast.
+    the text in `trial.yaml`. A host with `split_sizes(settings)`, which returns how many images a new split trains and
+    validates on, can study several splits: `trial.settings["split"]` then has the `number` and the `seed` of the split. A
+    host with `time_networks(trials)` measures latency: it returns the seconds of each trial's network in each turn, as a
+    list of turns, and the fields of `study.latency.Protocol`. `train` and `test` run in their own process, which imports
+    the module by name. The other functions should be fast.
     """
 
     def train(self, trial: Trial, folder: Path, report: Report) -> Result | Mapping[str, Any]:

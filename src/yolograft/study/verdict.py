@@ -9,40 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolograft.language import tr
+from yolograft.study import splits as resampled
 from yolograft.study import statistics
+from yolograft.study.decision import Decision, Word, one_side
 from yolograft.study.race import differences
 from yolograft.study.sequential import Look, Reading, intervals, read
+from yolograft.study.splits import Splits
 
 __all__ = ["ALPHA", "MARGIN", "Decision", "Verdict", "Word", "adjust", "choose", "completed", "decide", "differences",
-           "doubt", "judge", "spoken"]
+           "doubt", "judge", "judge_sets", "printed", "spoken"]
 
 ALPHA = 0.05  # family-wise error rate of a study
 MARGIN = 0.01  # mAP50-95; docs/study.md gives the reason
 _SKEW, _SHARED = 0.35, 0.6  # see `doubt`
 
 Array = NDArray[np.float64]
-
-
-class Word(str, Enum):
-    """The possible verdicts."""
-
-    HELPS = "helps"
-    HURTS = "hurts"
-    DIFFERS = "differs"  # a control that would help or hurt
-    EQUIVALENT = "no difference larger than the margin"
-    UNDECIDED = "no evidence either way"
-    FEW = "too few runs to say"
-    NONE = "no verdict"  # no planned look yet, or withheld
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +61,8 @@ class Verdict:
         skew: skewness of the differences.
         reason: why there is no verdict.
         stopped: number of pairs after which the race stopped the arm; None if it was not stopped.
+        splits: the splits of the images, with which all statistics are those of the corrected resampled t-test (see
+            `splits`); None for one split.
     """
 
     arm: str
@@ -99,6 +88,7 @@ class Verdict:
     skew: float = math.nan
     reason: str = ""
     stopped: int | None = None
+    splits: Splits | None = None
 
     @property
     def seeds(self) -> int:
@@ -107,7 +97,11 @@ class Verdict:
 
     @property
     def spread(self) -> float:
-        """The standard deviation of the paired differences."""
+        """The standard deviation of the paired differences; with splits, of their means over the seeds of a split."""
+        if self.splits is not None:
+            if self.seeds != self.look:  # with a missing pair, the seeds of each split are not known here
+                return float("nan")
+            return float(resampled.means(np.array([list(self.differences.values())]), self.splits).std(ddof=1))
         return float(np.std(list(self.differences.values()), ddof=1)) if self.seeds > 1 else float("nan")
 
     @property
@@ -124,19 +118,20 @@ class Verdict:
                       smallest=statistics.smallest_p(self.seeds), need=need)
         if self.stopped is not None:
             return tr("stopped after {seeds} paired seeds: it could not, or could hardly, have come out as helpful any more "
-                      "(mean difference so far {mean:+.4f}).", seeds=self.stopped, mean=self.mean)
+                      "(mean difference so far {mean:+.4f}).", seeds=self.stopped, mean=printed(self.mean))
         if self.word is Word.NONE:
             return self.reason
         percent, (low, high) = (90, self.narrow) if self.word is Word.EQUIVALENT else (95, self.interval)
         text = tr("mean difference {mean:+.4f} ({percent}% interval {low:+.4f} to {high:+.4f}), adjusted p {p:.3g}",
-                  mean=self.mean, percent=percent, low=low, high=high, p=self.p_adjusted)
+                  mean=printed(self.mean), percent=percent, low=printed(low), high=printed(high), p=self.p_adjusted)
         if self.looks > 1 or self.level < ALPHA:
             text = tr("{text} (level {level:.3g}, look {look} after {seeds} seeds)", text=text, level=self.level,
                       look=self.looks, seeds=self.look)
         if self.word is Word.UNDECIDED:
             return tr("{text}; true effects below {effect:.4f} would usually be missed by {seeds} seeds.", text=text,
                       effect=self.detectable, seeds=self.seeds)
-        text = tr("{text}, over {seeds} paired seeds.", text=text, seeds=self.seeds)
+        text = tr("{text}, over {seeds} paired seeds.", text=text, seeds=self.seeds) if self.splits is None else tr(
+            "{text}, over {seeds} paired seeds on {splits} splits.", text=text, seeds=self.seeds, splits=self.splits.count)
         if self.word is Word.EQUIVALENT or self.margin is None:
             return text
         if -self.margin < self.narrow[0] and self.narrow[1] < self.margin:
@@ -145,6 +140,11 @@ class Verdict:
             return tr("{text} The effect is smaller than what these seeds usually find ({effect:.4f}): effects that are "
                       "found with low power are overestimated.", text=text, effect=self.detectable)
         return text
+
+
+def printed(value: float) -> float:
+    """Return a difference rounded to the four digits that are printed, without the minus sign of -0.0."""
+    return round(value, 4) + 0.0 if math.isfinite(value) else value
 
 
 def spoken(word: Word, margin: float | None = None) -> str:
@@ -159,7 +159,7 @@ def spoken(word: Word, margin: float | None = None) -> str:
 def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: float = ALPHA,
           stopped: Mapping[str, int] | None = None, seeds: Sequence[int] = (), looks: Sequence[Look] = (),
           failed: Collection[tuple[str, int]] | None = None, margin: float | None = None,
-          controls: Collection[str] = (), copies: Collection[str] = ()) -> list[Verdict]:
+          controls: Collection[str] = (), copies: Collection[str] = (), splits: Splits | None = None) -> list[Verdict]:
     """Return a verdict on every arm except the baseline, in the order of `scores`.
 
     The p-values are adjusted over all arms, including arms that were stopped early. The family-wise error rate is therefore
@@ -177,23 +177,50 @@ def judge(scores: Mapping[str, Mapping[int, float]], baseline: str, *, alpha: fl
         controls: the arms that are controls, which can only differ.
         copies: two or more copies of the baseline (controls `aa`). The other arms are compared with the mean of the baseline
             and its copies, and each copy with the mean of the others.
+        splits: the splits of the images, with which the test is the corrected resampled t-test; None for one split.
     """
-    arms = [arm for arm in scores if arm != baseline]
-    order = list(seeds) or sorted({seed for by_seed in scores.values() for seed in by_seed})
+    return judge_sets({"": scores}, baseline, alpha=alpha, stopped=stopped, seeds=seeds, looks=looks,
+                      failed=None if failed is None else {"": failed}, margin=margin, controls=controls, copies=copies,
+                      splits=splits)[""]
+
+
+def judge_sets(scores: Mapping[str, Mapping[str, Mapping[int, float]]], baseline: str, *, alpha: float = ALPHA,
+               stopped: Mapping[str, int] | None = None, seeds: Sequence[int] = (), looks: Sequence[Look] = (),
+               failed: Mapping[str, Collection[tuple[str, int]]] | None = None, margin: float | None = None,
+               controls: Collection[str] = (), copies: Collection[str] = (),
+               splits: Splits | None = None) -> dict[str, list[Verdict]]:
+    """Return the verdicts of a study on several data sets, which share one error rate: data set -> verdicts, as `judge`.
+
+    The arms on all data sets are tested together, with joint sign flips of a seed on all of them. So the probability of any
+    wrong word, of any arm on any data set, is at most `alpha`.
+
+    Args:
+        scores: data set -> arm -> seed -> the metric.
+        failed: data set -> the runs that failed.
+        baseline, alpha, stopped, seeds, looks, margin, controls, copies, splits: as for `judge`, the same on all data sets.
+    """
+    arms = list(dict.fromkeys(arm for by_arm in scores.values() for arm in by_arm if arm != baseline))
+    order = list(seeds) or sorted({seed for by_arm in scores.values() for by_seed in by_arm.values() for seed in by_seed})
     planned = list(looks) or [Look(seeds=len(order), arms=tuple(arms), spent=alpha)]
-    table = _table(scores, baseline, arms, order, copies)
-    places = {arm: place for place, arm in enumerate(arms)}
-    counted = [([places[arm] for arm in look.arms if arm in places], look) for look in planned]
+    rows = {(name, arm): row for row, (name, arm) in enumerate((name, arm) for name in scores for arm in arms)}
+    groups = [[rows[name, arm] for arm in arms] for name in scores]
+    table = np.concatenate([_table(by_arm, baseline, arms, order, copies) for by_arm in scores.values()])
+    counted = [([rows[name, arm] for name in scores for arm in look.arms if arm in arms], look) for look in planned]
     out = stopped or {}
-    ready = len(planned) * bool(order) if failed is None else completed(
-        planned, {*((arm, seed) for arm, by_seed in scores.items() for seed in by_seed), *failed,
+    ready = len(planned) * bool(order) if failed is None else min(completed(
+        planned, {*((arm, seed) for arm, by_seed in by_arm.items() for seed in by_seed), *failed[name],
                   *((arm, seed) for arm in out for seed in order)}, [baseline, *copies], order)
-    decisions = decide(table, [(look.seeds, members, look.spent) for members, look in counted[:ready]],
-                       stopped=None if stopped is None else [arm in out for arm in arms], margin=margin,
-                       copies=[places[arm] for arm in copies if arm in places] if len(copies) > 1 else [])
+        for name, by_arm in scores.items())
+    if splits is not None:
+        decisions = resampled.decide(table, splits, planned[-1].spent, margin) if ready else [
+            Decision(word=Word.NONE) for _ in rows]
+    else:
+        decisions = decide(table, [(look.seeds, members, look.spent) for members, look in counted[:ready]],
+                           stopped=None if stopped is None else [arm in out for arm in arms], margin=margin, groups=groups,
+                           copies=[rows[name, arm] for name in scores for arm in copies] if len(copies) > 1 else [])
     pending = counted[ready][1] if ready < len(counted) else None
-    return [_verdict(arm, dict(_pairs(order, table[place])), len(arms), decisions[place], margin, pending, planned,
-                     out.get(arm), arm in controls) for place, arm in enumerate(arms)]
+    return {name: [_verdict(arm, dict(_pairs(order, table[rows[name, arm]])), len(rows), decisions[rows[name, arm]], margin,
+                            pending, planned, out.get(arm), arm in controls, splits) for arm in arms] for name in scores}
 
 
 def completed(looks: Sequence[Look], ended: Collection[tuple[str, int]], bases: Sequence[str], seeds: Sequence[int]) -> int:
@@ -218,26 +245,9 @@ def _table(scores: Mapping[str, Mapping[int, float]], baseline: str, arms: Seque
     return np.concatenate(found) if found else np.empty((0, len(seeds)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """The outcome of the tests of one arm, over all looks so far; see `Verdict`."""
-
-    word: Word
-    mean: float = math.nan
-    interval: tuple[float, float] = (-math.inf, math.inf)
-    narrow: tuple[float, float] = (-math.inf, math.inf)
-    p: float = 1.0
-    p_holm: float = 1.0
-    p_adjusted: float = 1.0
-    level: float = 0.0
-    look: int = 0
-    looks: int = 0
-    used: float = 0.0  # of the error rate, by this look and those before it
-    skewed: bool = False
-
-
 def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, stopped: Sequence[bool] | None = None,
-           margin: float | None = None, copies: Collection[int] = (), words_only: bool = False) -> list[Decision]:
+           margin: float | None = None, copies: Collection[int] = (), groups: Sequence[Sequence[int]] = (),
+           words_only: bool = False) -> list[Decision]:
     """Return the decision on each arm of a table of differences after these looks.
 
     A missing pair of a failed run counts against the word: as the arm's worst seed for "helps", and as its best for "hurts".
@@ -248,6 +258,7 @@ def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, s
         stopped: for a race, which arms were stopped; None if the study was no race.
         margin: the largest difference that counts as none.
         copies: the rows of copies of the baseline, if there are several.
+        groups: the rows of each data set; by default all are of one.
         words_only: leaves out the intervals, for simulations without a margin, which take half the time then.
     """
     decisions = [Decision(word=Word.NONE) for _ in table]
@@ -262,10 +273,10 @@ def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, s
         return decisions
     tables = [table[list(rows), :seeds] for seeds, rows, _ in looks]
     budgets = [budget for _, _, budget in looks]
-    low_tables = [_filled(one, -1) for one in tables]
+    low_tables = [statistics.filled(one, -1) for one in tables]
     lows = read(low_tables, budgets)
     incomplete = any(np.isnan(one).any() for one in tables)
-    high_tables = [_filled(one, 1) for one in tables] if incomplete else low_tables
+    high_tables = [statistics.filled(one, 1) for one in tables] if incomplete else low_tables
     highs = read(high_tables, budgets) if incomplete else lows
     for count, ((seeds, rows, _), low, high) in enumerate(zip(looks, zip(low_tables, lows, strict=True),
                                                               zip(high_tables, highs, strict=True), strict=True), 1):
@@ -276,19 +287,14 @@ def decide(table: Array, looks: Sequence[tuple[int, Sequence[int], float]], *, s
             reach = [[_hull(ends) for ends in zip(*of_level, strict=True)] for of_level in zip(*inverted, strict=True)]
         holm = statistics.holm(low[1].singles)
         crossing = min(low[1].adjusted.min(initial=1), high[1].adjusted.min(initial=1)) <= max(low[1].level, high[1].level)
-        skew = doubt(tables[count - 1], [place for place, row in enumerate(rows) if row in copies]) if crossing else 0.0
+        skews = np.zeros(len(rows))
+        for group in (groups or [range(len(table))]) if crossing else []:
+            mine = [place for place, row in enumerate(rows) if row in group]
+            skews[mine] = doubt(tables[count - 1][mine], [at for at, place in enumerate(mine) if rows[place] in copies])
         for place, row in enumerate(rows):
             decisions[row] = _step(decisions[row], place, low, high, (reach[0][place], reach[1][place]), float(holm[place]),
-                                   skew, margin, seeds, count)
+                                   float(skews[place]), margin, seeds, count)
     return decisions
-
-
-def _filled(table: Array, sign: int) -> Array:
-    """Return the table with each missing pair as large a loss (-1) or win (1) as the largest difference of any arm."""
-    if not np.isnan(table).any():
-        return table
-    worst = np.nanmax(np.abs(table)) if not np.isnan(table).all() else 0.0
-    return np.where(np.isnan(table), sign * worst, table)
 
 
 def _hull(ends: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -309,12 +315,12 @@ def _step(before: Decision, place: int, low: tuple[Array, Reading], high: tuple[
         kept = before.word is Word.HELPS
         return Decision(word=before.word, mean=worst, p=before.p, p_holm=before.p_holm, p_adjusted=before.p_adjusted,
                         level=before.level, look=before.look, looks=before.looks, used=max(low[1].used, high[1].used),
-                        interval=_one_side(interval, 1 if kept else -1), narrow=_one_side(narrow, 1 if kept else -1))
+                        interval=one_side(interval, 1 if kept else -1), narrow=one_side(narrow, 1 if kept else -1))
     reading = low[1] if worst + best >= 0 else high[1]
     word = Word.NONE
     if (is_helpful or is_harmful) and not is_doubtful:
         word = Word.HELPS if is_helpful else Word.HURTS
-        interval, narrow = _one_side(interval, side), _one_side(narrow, side)
+        interval, narrow = one_side(interval, side), one_side(narrow, side)
     else:
         if not is_doubtful:  # step-down can be clearer than the single-step interval, never the other way
             interval = min(interval[0], 0.0), max(interval[1], 0.0)
@@ -333,12 +339,6 @@ def _meet(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, 
     """Return the intersection of two intervals: intervals of several looks hold together (Jennison and Turnbull 1989)."""
     low, high = max(one[0], other[0]), min(one[1], other[1])
     return (low, high) if low <= high else other
-
-
-def _one_side(interval: tuple[float, float], side: int) -> tuple[float, float]:
-    """Return the part of an interval above 0 (side 1) or below it (-1), where a step-down test has found the arm to be."""
-    low, high = interval
-    return (max(low, 0.0), max(high, 0.0)) if side > 0 else (min(low, 0.0), min(high, 0.0))
 
 
 def doubt(table: Array, copies: Sequence[int] = ()) -> float:
@@ -370,7 +370,7 @@ def doubt(table: Array, copies: Sequence[int] = ()) -> float:
 
 def _race(table: Array, stopped: Sequence[bool], alpha: float, seeds: int, count: int) -> list[Decision]:
     """Return the decisions of a race, which has one look; Holm's correction does not depend on the stopping."""
-    full = np.where(np.asarray(stopped, dtype=bool)[:, None], table, _filled(table, -1))  # a failed run is a loss
+    full = np.where(np.asarray(stopped, dtype=bool)[:, None], table, statistics.filled(table, -1))  # a failed run is a loss
     alone, holm, adjusted = adjust(full, stopped)
     found = []
     for place, row in enumerate(full):
@@ -384,7 +384,7 @@ def _race(table: Array, stopped: Sequence[bool], alpha: float, seeds: int, count
             levels = alpha / len(table), 2 * alpha / len(table)
             ends = [one for (one,) in intervals(known[None], statistics.flip(known[None]), levels)]
         side = {Word.HELPS: 1, Word.HURTS: -1}.get(word, 0)
-        interval, narrow = (_one_side(one, side) if side else (min(one[0], 0.0), max(one[1], 0.0)) for one in ends)
+        interval, narrow = (one_side(one, side) if side else (min(one[0], 0.0), max(one[1], 0.0)) for one in ends)
         found.append(Decision(word=word, mean=mean, interval=interval, narrow=narrow, p=alone[place], p_holm=holm[place],
                               p_adjusted=adjusted[place], level=alpha, look=seeds, looks=count, used=alpha))
     return found
@@ -419,14 +419,14 @@ def _pairs(seeds: Sequence[int], row: Array) -> list[tuple[int, float]]:
 
 
 def _verdict(arm: str, pairs: dict[int, float], arms: int, decision: Decision, margin: float | None, pending: Look | None,
-             looks: Sequence[Look], stopped: int | None, is_control: bool) -> Verdict:
+             looks: Sequence[Look], stopped: int | None, is_control: bool, splits: Splits | None) -> Verdict:
     values = list(pairs.values())
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     failed = max(0, decision.look - len(values)) if stopped is None else 0
-    word, reason = _explained(decision, len(values), failed, pending, looks, stopped is not None)
+    word, reason = _explained(decision, len(values), failed, pending, looks, stopped is not None, splits)
     if is_control and word in (Word.HELPS, Word.HURTS):
         word = Word.DIFFERS
-    return Verdict(
+    found = Verdict(
         arm=arm, word=word, reason=reason, differences=pairs, mean=float(np.mean(values)) if values else math.nan,
         p=decision.p, p_holm=decision.p_holm, p_adjusted=decision.p_adjusted, level=decision.level, look=decision.look,
         looks=decision.looks, used=decision.used, interval=decision.interval, narrow=decision.narrow, stopped=stopped,
@@ -435,15 +435,31 @@ def _verdict(arm: str, pairs: dict[int, float], arms: int, decision: Decision, m
         posterior=statistics.posterior(values, margin) if margin is not None else (math.nan, math.nan, math.nan),
         detectable=statistics.detectable(spread, len(values), arms=arms),
     )
+    return found if splits is None else _over_splits(found, splits, arms, is_complete=len(values) == looks[-1].seeds)
+
+
+def _over_splits(verdict: Verdict, splits: Splits, arms: int, *, is_complete: bool) -> Verdict:
+    """Return a verdict with the descriptive statistics of the corrected test; without them while a pair is missing."""
+    nan = math.nan
+    if not is_complete:
+        return replace(verdict, splits=splits, t_interval=(-math.inf, math.inf), bca_interval=(-math.inf, math.inf),
+                       posterior=(nan, nan, nan), detectable=math.inf)
+    (row,) = resampled.means(np.array([list(verdict.differences.values())]), splits)
+    alone = resampled.interval(row, splits)
+    return replace(
+        verdict, splits=splits, t_interval=alone, bca_interval=alone,  # a bootstrap would ignore the correlation
+        posterior=(nan, nan, nan) if verdict.margin is None else resampled.posterior(row, splits, verdict.margin),
+        better=statistics.improvement(row, size=splits.independent),
+        detectable=resampled.detectable(float(row.std(ddof=1)), splits, arms=arms))
 
 
 def _explained(decision: Decision, seeds: int, failed: int, pending: Look | None, looks: Sequence[Look],
-               is_stopped: bool) -> tuple[Word, str]:
+               is_stopped: bool, splits: Splits | None) -> tuple[Word, str]:
     """Return the word of a decision, and the reason where there is no verdict."""
     word = decision.word
     if is_stopped or word in (Word.HELPS, Word.HURTS):
         return (Word.UNDECIDED if is_stopped else word), ""
-    if looks[-1].seeds < statistics.seeds_to_resolve():
+    if splits is None and looks[-1].seeds < statistics.seeds_to_resolve():
         return Word.FEW, ""
     if word is Word.EQUIVALENT:
         return word, ""
@@ -459,6 +475,8 @@ def _explained(decision: Decision, seeds: int, failed: int, pending: Look | None
     if failed:
         return Word.NONE, tr("{failed} of {seeds} pairs have a failed run, and counted as losses (or as wins) they leave no "
                              "verdict. retry=True runs them again.", failed=failed, seeds=failed + seeds)
+    if word is Word.FEW and splits is not None:
+        return Word.NONE, tr("earlier studies of the same data have used the error rate.")
     if word is Word.FEW:
         return Word.NONE, tr("earlier looks or studies have used the error rate: {level:.2g} of it is left, and {seeds} "
                              "seeds cannot reach a smaller p than {smallest:.2g}. A look after {need} seeds could give "

@@ -1,7 +1,8 @@
 """Operators in C: compiled by the machine's own compiler on first use, and cached in the user's cache folder.
 
 A build takes about a second, once per machine. Every operator has a fallback in PyTorch or Ultralytics for machines
-without a compiler. `YOLOGRAFT_KERNELS=off` switches all operators in C off.
+without a compiler. Only Linux on x86-64 builds by default, since the operators are tested there. `YOLOGRAFT_KERNELS=off`
+switches all operators in C off, and `YOLOGRAFT_KERNELS=on` tries to build them on any platform.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +24,19 @@ from pathlib import Path
 from typing import Any
 
 from yolograft.errors import HostError
+from yolograft.fast.cpu.private_cache import cache_folder, find_library, keep_library
 from yolograft.language import tr
 
-__all__ = ["BUILD_ERRORS", "Kernel", "cache_folder", "cpu_features", "load_library"]
+__all__ = ["BUILD_ERRORS", "Kernel", "cpu_features", "load_library"]
 
 BUILD_ERRORS = (OSError, subprocess.SubprocessError)  # after these errors of `load_library`, callers use the fallback
 _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
+_TESTED = (("Linux", "x86_64"), ("Linux", "amd64"))  # systems and machines whose results the tests compare with PyTorch
 _OPENMP = "-fopenmp"  # Apple's clang has no OpenMP: without it, a library computes the same on one thread
 _SWITCH = "YOLOGRAFT_KERNELS"
+_TIMEOUT = 120.0  # seconds that a compiler may take; it needs about one
+# A new library is loaded in another process first: one that crashes when it is loaded must not end a training.
+_TRY = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -82,7 +90,10 @@ class Kernel:
         except BUILD_ERRORS as error:
             return str(error)
         for name, types in self.argtypes.items():
-            function = getattr(library, name)
+            try:
+                function = getattr(library, name)
+            except AttributeError:
+                return tr("the library has no function {name}", name=name)
             function.argtypes, function.restype = list(types), self.restype
         self._library = library
         return ""
@@ -106,19 +117,17 @@ def load_library(source: Path, *flags: str) -> ctypes.CDLL:
         raise OSError(tr("{switch}=off switches the operators in C off", switch=_SWITCH))
     if switch not in ("", "on"):
         raise HostError(tr("{name}={value} is not known: on, off.", name=_SWITCH, value=switch))
+    if switch != "on" and (platform.system(), platform.machine().lower()) not in _TESTED:
+        raise OSError(tr("the operators in C are tested on Linux with x86-64 only; {switch}=on tries them here",
+                         switch=_SWITCH))
     compiler = _compiler()
     # Several machines may share a home folder: each kind of CPU and each compiler has a library of its own.
     words = [source.read_text(encoding="utf-8"), platform.machine(), cpu_features(), *compiler, _compiler_version(*compiler),
              *_FLAGS, _OPENMP, *flags]
-    key = hashlib.sha256("\0".join(words).encode()).hexdigest()
-    library = cache_folder() / f"{source.stem}-{key[:16]}.so"
-    if library.is_file():
-        try:
-            return ctypes.CDLL(str(library))
-        except OSError:  # an empty or damaged file: build it again
-            library.unlink(missing_ok=True)
-    _compile(source, library, [*compiler, *_FLAGS, *flags])
-    return ctypes.CDLL(str(library))
+    stem = f"{source.stem}-{hashlib.sha256(chr(0).join(words).encode()).hexdigest()[:16]}"
+    if (library := find_library(stem)) is not None:
+        return ctypes.CDLL(str(library))
+    return ctypes.CDLL(str(_compile(source, stem, [*compiler, *_FLAGS, *flags])))
 
 
 def _compiler() -> list[str]:
@@ -140,35 +149,45 @@ def _compiler_version(*compiler: str) -> str:
     return _run([*compiler, "--version"]).stdout
 
 
-def _compile(source: Path, library: Path, command: list[str]) -> None:
-    """Compile a C file, with OpenMP if the compiler has it. Raises one of `BUILD_ERRORS`."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # on the same disk, so that os.replace is atomic
-        built = Path(folder) / library.name
+def _compile(source: Path, stem: str, command: list[str]) -> Path:
+    """Compile a C file, with OpenMP if the compiler has it, and return the library in the cache.
+
+    Two processes that build at the same time keep the same file, or two files with names of their own.
+    Raises one of `BUILD_ERRORS`.
+    """
+    # on the disk of the cache, so that the library moves there in one step
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="build-") as folder:
+        built = Path(folder) / f"{stem}.so"
         for openmp in ([_OPENMP], []):
             done = _run([*command, *openmp, str(source), "-o", str(built), "-lm"])
             if not done.returncode:
-                os.replace(built, library)
-                return
-    last = done.stderr.strip().splitlines()[-1:] or [tr("it prints no reason")]
-    raise OSError(tr("{command} cannot build it: {last}", command=command[0], last=last[0]))
+                break
+        else:
+            last = done.stderr.strip().splitlines()[-1:] or [tr("it prints no reason")]
+            raise OSError(tr("{command} cannot build it: {last}", command=command[0], last=last[0]))
+        if not built.is_file():
+            raise OSError(tr("{command} wrote no library", command=command[0]))
+        loaded = _run([sys.executable, "-I", "-S", "-c", _TRY, str(built)])
+        if loaded.returncode:
+            last = loaded.stderr.strip().splitlines()[-1:] or [tr("it ends the process that loads it")]
+            raise OSError(tr("{command} wrote a library that cannot be loaded: {last}", command=command[0], last=last[0]))
+        return keep_library(stem, built)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    # a compiler may write in the encoding of another locale
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=120)
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder. Creates it if it does not exist, and raises OSError if that is impossible."""
-    variable = os.environ.get("XDG_CACHE_HOME")
-    try:
-        parent = Path(variable) if variable else Path.home() / ".cache"
-    except RuntimeError as error:  # HOME is not set and the system's user list has no home folder
-        raise OSError(tr("there is no home folder for the cache (set XDG_CACHE_HOME): {error}", error=error)) from error
-    folder = parent / "yolograft"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)  # libraries are loaded from it: no other user may write there
-    return folder
+    """Run a command and return its result. Raises one of `BUILD_ERRORS` if it cannot be started or takes too long."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          encoding="utf-8", errors="replace",  # a compiler may write in the encoding of another locale
+                          start_new_session=True) as process:
+        try:
+            out, err = process.communicate(timeout=_TIMEOUT)
+        except BaseException:  # also Ctrl-C: a compiler must not go on alone, nor the processes that it started
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 @functools.cache

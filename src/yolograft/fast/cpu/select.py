@@ -27,6 +27,7 @@ from yolograft import __version__
 from yolograft.atomic import atomic_write
 from yolograft.errors import HostError
 from yolograft.fast.cpu import batchnorm_silu, bf16, build
+from yolograft.fast.cpu.private_cache import cache_folder
 from yolograft.fast.modes import MIN_SPEEDUP
 from yolograft.language import tr
 from yolograft.modelyaml.load import host_yaml
@@ -129,7 +130,7 @@ def _cached_measurement(model: nn.Module, imgsz: int, batch: int, choices: Seque
     if key in _disturbed:
         return _disturbed[key], tr(" (measured in this process, while other processes used the machine)")
     try:
-        file = build.cache_folder() / f"speed-{key[:16]}.json"
+        file = cache_folder() / f"speed-{key[:16]}.json"
     except OSError as error:
         seconds = _disturbed[key] = _measure(model, imgsz, batch, choices)
         return seconds, _not_cached(error.strerror or str(error))
