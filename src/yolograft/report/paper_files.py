@@ -54,9 +54,9 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> Written:
             chosen = next(one for one in _names(name) if _is_ours(folder / one, record.get(one, ""), content))
             path = folder / chosen
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, lambda part, content=content: part.write_bytes(content))
+            _write(path, content)
             record[chosen] = _digest(content)
-            atomic_write(folder / RECORD, lambda part: part.write_text(json.dumps(record, indent=1), encoding="utf-8"))
+            _write(folder / RECORD, json.dumps(record, indent=1).encode())
             files.append(path)
             if chosen != name:
                 kept.append((folder / name, path))
@@ -76,6 +76,10 @@ def _names(name: str) -> Iterator[str]:
 def _is_ours(path: Path, recorded: str, content: bytes) -> bool:
     """Whether a file may be replaced: it does not exist, or its content is the one that was written, or the new one."""
     return not path.exists() or (path.is_file() and _digest(path.read_bytes()) in (recorded, _digest(content)))
+
+
+def _write(path: Path, content: bytes) -> None:
+    atomic_write(path, lambda part: part.write_bytes(content))
 
 
 def _digest(content: bytes) -> str:

@@ -136,7 +136,7 @@ def save(draw: Plain, format: str, *, width: float | None = None) -> bytes | Non
         format: the file format.
         width: the largest width in inches. The text keeps its size, so that it is legible in print.
     """
-    fonts = {"font.family": ["sans-serif", *chinese_fonts()]}
+    fonts: Any = {"font.family": ["sans-serif", *chinese_fonts()]}
     with mpl.rc_context({**_STYLE, **fonts, **dict.fromkeys(_COLOUR_KEYS, "black")}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a file of an arm can have a Chinese name
         drawn = draw()
