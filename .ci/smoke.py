@@ -78,7 +78,7 @@ def try_wheel(wheel: Path, scratch: Path) -> None:
         sys.exit(f"not {version} from {place}: {where}")
     run([*ours, "lint", "yolo11-se.yaml"], cwd=work, path=place)
     run([*ours, "sites", "model=yolo11n.yaml"], cwd=work, path=place)
-    run([*ours, "data", "steel", "steel", "images=12", "size=64"], cwd=work, path=place)
+    run([*ours, "data", "steel", "steel", "images=30", "size=64"], cwd=work, path=place)
     run([*ours, "data", "check", "steel/steel.yaml"], cwd=work, path=place)
     run([*ours, "train", "model=yolo11n.yaml", "graft=se@8", "data=steel/steel.yaml", "epochs=1", "imgsz=64", "batch=2",
          "workers=0", "project=runs", "name=smoke", "plots=False"], cwd=work, path=place)

@@ -149,8 +149,9 @@ def page(record: dict[str, Any]) -> str:
               "same arguments. No seed is in both, and the runs are not paired. The first two rows are the best "
               "checkpoints, evaluated by the study's function; the last row is what Ultralytics itself wrote during the "
               "training.", "",
-              "It shows this for one small setting. A study's trainer differs in the order of the images and in the "
-              "random numbers, not in their distribution, and it does not stop NMS at a time limit.", "",
+              "It shows this for one small setting. A study's trainer draws other random numbers and another order of the "
+              "images, and Mosaic has as many partner images from the first image on as later, where a stock data set has "
+              "none yet. It does not stop NMS at a time limit.", "",
               f"{record['machine']}. Each training, with its seed: [{NAME}.json]({NAME}.json). Again: "
               f"`python benchmarks/{Path(__file__).name} DATA.yaml MODEL --work FOLDER --out docs/results`.", ""]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ FILE = Path(__file__).with_name("architecture.svg")
 GROUND = "ground"
 ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in two lines, and its place: column, row
     "cli": (("cli",), ("the commands of", "yolograft"), (1.5, 0)),
-    "data": (("data",), ("VOC, COCO, LabelMe,", "check, steel set"), (2.95, 4.5)),
+    "data": (("data",), ("VOC, COCO, LabelMe,", "check, steel set"), (2.95, 5)),
     "report": (("report",), ("a finished study", "as one page"), (1.25, 1)),
     "runner": (("runner",), ("train and evaluate", "one trial"), (2.6, 2)),
     "study": (("study",), ("arms x seeds,", "statistics, verdicts"), (0.35, 2)),
@@ -28,8 +28,8 @@ ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in tw
     "modules": (("modules",), ("modules for rows,", "one file per paper"), (0.3, 7)),
     "box_loss": (("box_loss",), ("box losses, as in", "their papers"), (2.65, 7)),
     "blocks": (("blocks",), ("attention blocks,", "one file per paper"), (1.7, 8)),
-    GROUND: (("language", "shell", "errors", "upstream", "spec", "yaml_text", "escapes", "atomic", "threads", "network",
-              "patch", "seeding"),
+    GROUND: (("language", "shell", "errors", "system_errors", "upstream", "spec", "yaml_text", "escapes", "atomic", "threads",
+              "network", "patch", "seeding"),
              ("messages in two languages, errors, escapes, the text of a graft, seeds, atomic writes, threads,",
               "monkey-patches, the list of internals of Ultralytics and PyTorch"), (1.5, 9)),
 }

@@ -211,6 +211,19 @@ for _name, _keys in {
 }.items():
     _add("plan", _name, _study(yaml.safe_dump({**yaml.safe_load(PLAN), **_keys}, sort_keys=False)))
 
+def _run(text: str | bytes) -> Callable[[Path], Path]:
+    """Write the folder of a training, with another person's arguments."""
+    def make(folder: Path) -> Path:
+        run = folder / "run"
+        run.mkdir()
+        (run / "results.csv").write_text("epoch,metrics/mAP50-95(B)\n1,0.5\n")
+        return _text("args.yaml", text)(run)
+    return make
+
+
+for _name, _spoil in YAMLS.items():
+    _add("run", _name, _run(_spoil("model: yolo11n.pt\ndata: somewhere.yaml")), refused=False)
+
 # Model YAML files. An activation, a module's name and an argument are texts that Ultralytics evaluates or looks up.
 for _name, _keys in {
     "activation runs code": {"activation": CODE},

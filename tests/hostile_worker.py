@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "cfg": (("train", "model={host}", "cfg={file}", "data={set}", "imgsz=32"),
             ("track", "model={host}", "source={image}", "tracker={file}", "imgsz=32")),
     "plan": (("status", "{folder}"), ("study", "{file}", "project={folder}/.."), ("report", "{folder}")),
+    "run": (("compare", "{folder}", "{folder}"),),
     "checkpoint": (("show", "model={file}"), ("sites", "model={file}"), ("yaml", "model={file}", "graft=se@1"),
                    ("bench", "model={file}", "graft=none", "repeats=1", "imgsz=32"), ("explain", "{file}", "data={set}"),
                    ("heatmap", "model={file}", "source={image}"), ("fold", "{file}", "data={set}"),
@@ -112,7 +113,9 @@ def run(jobs: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tupl
         (config / font).touch()
     try:
         for name, words in jobs:
-            worker = worker or _start(config)
+            if worker is None:
+                worker = _start(config)
+                worker.stdout.readline()  # it is ready
             worker.stdin.write(json.dumps([name, words]).encode() + b"\n")
             worker.stdin.flush()
             started = time.monotonic()
@@ -194,6 +197,8 @@ def _work() -> None:
         words = {"host": str(base / "host.yaml"), "set": str(write_tiny_set(base / "set")), "image": str(base / "one.png"),
                  "golden": str(Path(__file__).parent / "golden" / "0.1.0" / "grafted.pt")}
         guard = _Guard()
+        answers.write(b"ready\n")
+        answers.flush()
         for line in sys.stdin.buffer:
             name, command = json.loads(line)
             folder = Path(tempfile.mkdtemp(dir=base))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from yolograft import language
+from yolograft import language, network
 from yolograft.cli import COMMANDS, arguments, completion, data, descriptions, main, overview, study
 from yolograft.cli.command import Command
 from yolograft.cli.modes import MODES
@@ -113,6 +113,7 @@ def test_a_mode_takes_what_its_page_lists(mode: str, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(host_commands, "open_model", open_model)
     monkeypatch.setattr(host_commands, "load_own", lambda files: [])
+    monkeypatch.setenv(network.ASSETS, "1")  # without model= and data=, Ultralytics' defaults are not on this machine
     values = {"graft": "se@8", "blocks": "mine.py", "modules": "mine.py", "replace": "True"}
     for key in (*PAGES[mode].arguments, *PAGES[mode].more[0].arguments):
         with pytest.raises(Reached):

@@ -42,8 +42,6 @@ def drive(folder: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
                           capture_output=True, cwd=folder, env=environment(folder), timeout=900, check=False)
     found = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert len(found) == len(commands), done.stdout[-3000:] + done.stderr[-3000:]
-    for one in found:
-        one["log"] = done.stdout[-1500:] + done.stderr[-3000:]
     return found
 
 
@@ -66,7 +64,7 @@ def commands(data: Path, folder: Path) -> list[list[str]]:
         ["explain", best, f"data={data}", f"project={runs}", "imgsz=32"],
         ["fold", best, f"data={data}", f"project={runs}", "imgsz=32"],
         ["study", "model=yolo11n.yaml", "arms=none; se@8", "seeds=1", f"data={data}", f"project={runs}", "name=two",
-         *SMALL[:-1]],
+         *(word for word in SMALL if word.partition("=")[0] not in ("workers", "plots"))],
         ["status", study], ["report", study],
     ]
 
@@ -74,7 +72,7 @@ def commands(data: Path, folder: Path) -> list[list[str]]:
 def test_the_main_commands_connect_to_nothing_and_install_nothing(tiny_set: Path, tmp_path: Path) -> None:
     found = drive(tmp_path, commands(tiny_set, tmp_path))
     assert [(one["words"], one["tried"]) for one in found if one["tried"]] == []
-    failed = [(one["words"], one["code"], one["log"]) for one in found
+    failed = [(one["words"][0], one["code"], one["said"]) for one in found
               if one["code"] not in ((2,) if "model=misspelt/best.pt" in one["words"] else (0, 1))]
     assert not failed, failed
     assert not (tmp_path / "record").read_text(encoding="utf-8"), "a process that a command started"

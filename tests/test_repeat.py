@@ -68,7 +68,7 @@ def test_a_study_gives_the_same_results_verdicts_and_curves_twice_on_any_number_
     first, second = (run({**WORDS, "arms": ARMS, "seeds": 6}, tmp_path / str(workers) / "s", workers=workers)
                      for workers in (1, 3))
     assert results(first) == results(second)
-    assert first.verdicts == second.verdicts
+    assert first.verdicts() == second.verdicts()
     assert {(row.arm, row.seed): row.points for row in first.rows} == {
         (row.arm, row.seed): row.points for row in second.rows}
 

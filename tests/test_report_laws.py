@@ -176,6 +176,14 @@ def test_no_texts_of_a_figure_overlap(figures: dict[str, Figure]) -> None:
             assert not box.shrunk(0.98, 0.9).overlaps(other.shrunk(0.98, 0.9)), (name, first, second)
 
 
+def test_all_dots_and_intervals_of_the_costs_are_inside_the_axes(figures: dict[str, Figure]) -> None:
+    for axes in figures["tradeoff"].axes if "tradeoff" in figures else []:
+        (left, right), (low, high) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+        for x, y in (point for line in axes.get_lines() for point in line.get_xydata()):
+            assert left < x < right
+            assert low < y < high
+
+
 def test_colour_scales_are_centred_on_0(summary: Summary, figures: dict[str, Figure]) -> None:
     if "classes" not in figures:
         assert not summary.classes or len(summary.rows) == 1 or set(summary.classes) == {summary.baseline}

@@ -332,14 +332,14 @@ def test_shared_numbers_of_both_pages_are_computed_once(study, tmp_path, monkeyp
         monkeypatch.setattr(owner, name, counted) if at is None else monkeypatch.setitem(owner, at, counted)
 
     count(Row, "by_epoch")
-    count(study_module, "judge")
+    count(study_module, "judge_sets")
     count(Figure, "savefig")
     for table in tables.TABLES:
         count(tables.TABLES, "", table)
     assert len(write(Study(study.folder, study.plan, study.rows), tmp_path)) == 2
     assert done.pop("savefig") == 4 * len(DRAWN), "an SVG and a PDF, and one for each language's page"
     assert done.pop("by_epoch") == sum(row.state == "complete" for row in study.rows)
-    assert done == {"judge": 1, **dict.fromkeys(tables.TABLES, 1)}
+    assert done == {"judge_sets": 1, **dict.fromkeys(tables.TABLES, 1)}
     assert gc.get_freeze_count() == 0
 
 

@@ -1,4 +1,5 @@
 import math
+import random
 import re
 import sqlite3
 import sys
@@ -294,3 +295,76 @@ def test_no_message_shows_a_password_of_a_storage_url(url, tmp_path):
         Storage(tmp_path / "study", url.format("s3cret%21", "s3cret%21"))
     assert "s3cret" not in str(found.value)
     assert "\n" not in str(found.value), "one line"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The bytes of the study.db of a finished trial, and its rows."""
+    folder = tmp_path_factory.mktemp("finished")
+    with closing(Storage(folder, create=True)) as storage:
+        (row,) = storage.add([trial()])
+        storage.claim(row)
+        storage.finish(row, RESULT, "mAP50-95", [{"epoch": 1, "mAP50-95": 0.2}])
+        rows = storage.rows()
+    return (folder / "study.db").read_bytes(), rows
+
+
+@pytest.mark.parametrize("change", [
+    "update trial_user_attributes set value_json = substr(value_json, 1, 9) where key = 'result'",
+    "update trial_user_attributes set value_json = '{}' where key = 'result'",
+    "update trial_user_attributes set value_json = replace(value_json, '0.5', '0.6') where key = 'result'",
+    "update trial_user_attributes set value_json = replace(value_json, '0.2', '0.7') where key = 'curve'",
+    "delete from trial_user_attributes where key = 'result'",
+    "update trial_user_attributes set value_json = '\"' where key = 'seed'",
+    "delete from trial_user_attributes where key = 'arm'",
+    "update study_user_attributes set value_json = '{'",
+    "update trials set state = 'COMPLEX'",
+    "update trials set datetime_start = 'yesterday'",
+])
+def test_damaged_values_are_named_as_damage_with_the_way_on(tmp_path, finished, change):
+    (tmp_path / "study.db").write_bytes(finished[0])
+    sql(tmp_path / "study.db", change)
+    with pytest.raises(GraftError, match="is damaged or is no data base") as caught, closing(Storage(tmp_path)) as storage:
+        storage.rows()
+    assert "trials/" in str(caught.value)
+
+
+def flipped(content, state):
+    """Return the content with one, eight or 64 bits flipped, at places that `state` determines."""
+    draw, damaged = random.Random(state), bytearray(content)
+    for _ in range(draw.choice([1, 8, 64])):
+        damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("states", [range(60), pytest.param(range(60, 3000), marks=pytest.mark.slow)], ids=["few", "many"])
+def test_flipped_bits_are_harmless_or_named_as_damage(tmp_path, finished, states):
+    content, rows = finished
+    messages = []
+    for state in states:
+        for file in tmp_path.glob("study.db*"):
+            file.unlink()
+        (tmp_path / "study.db").write_bytes(flipped(content, state))
+        try:
+            with closing(Storage(tmp_path)) as storage:
+                found = storage.rows()
+        except GraftError as error:
+            messages.append(str(error))
+        else:
+            assert [row for row in found if row.state == "complete"] in (rows, []), state
+    assert all("is damaged" in message for message in messages)
+    assert len(states) / 10 < len(messages) < len(states), "bits in free space change nothing"
+
+
+def test_a_result_of_an_earlier_version_without_check_sum_is_read(tmp_path, finished):
+    (tmp_path / "study.db").write_bytes(finished[0])
+    sql(tmp_path / "study.db", "delete from trial_user_attributes where key = 'check'")
+    with closing(Storage(tmp_path)) as storage:
+        assert [row.result for row in storage.rows()] == [RESULT]
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_duration(tmp_path, finished):
+    (tmp_path / "study.db").write_bytes(finished[0])
+    sql(tmp_path / "study.db", "update trials set datetime_complete = '2001-01-01 00:00:00.000000'")
+    with closing(Storage(tmp_path)) as storage:
+        assert [row.seconds for row in storage.rows()] == [0.0]

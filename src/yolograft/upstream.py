@@ -29,6 +29,7 @@ CANDIDATES = "analysis/candidates.py"
 CHANGE_SWAP = "host/change_swap.py"
 CACHE = "fast/cache.py"
 CATALOG = "modelyaml/catalog.py"
+CHECKPOINT_FILES = "host/checkpoint_files.py"
 CHECKPOINT_GUARD = "host/checkpoint_guard.py"
 COMMANDS = "host/commands.py"
 COMPLETION = "cli/completion.py"
@@ -595,10 +596,9 @@ INTERNALS: tuple[Internal, ...] = (
         breaks="An interrupted trial is not restored, or `freeze` freezes the blocks."),
     Internal(
         name=f"{_ANY_TRAINER}.resume_training", kind="overridden", files=(TRAINER,), parameters=("ckpt",),
-        source=("if ckpt is None or not self.resume: return",
-                "if start_epoch > (self.epochs - self.args.close_mosaic):"),
-        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. It "
-            "closes Mosaic by `args.close_mosaic`, also where the loop of 8.3.0 never does; ours prevents this.",
+        source=("if ckpt is None or not self.resume: return",),
+        why="It gets the checkpoint of an interrupted training; ours reads the box loss from it before losses are built. In "
+            "8.3.0 it closes Mosaic by `args.close_mosaic`, also where the loop never does; ours prevents this.",
         breaks="A resumed training has another box loss, or no Mosaic where an uninterrupted one has it."),
     Internal(
         name=f"{_ANY_TRAINER}.save_model", kind="overridden", files=(TRAINER,),
@@ -673,9 +673,24 @@ INTERNALS: tuple[Internal, ...] = (
         parameters=("epoch",), why="It goes back to an earlier epoch after a loss that is not finite; a trial must fail.",
         breaks="An arm could repeat epochs that the others did not."),
     Internal(
-        name=f"{_ANY_TRAINER}.final_eval", kind="overridden", files=(TRIAL_TRAINER,),
-        why="It validates the best checkpoint; a trial does that by itself, so that it can be repeated.",
-        breaks="A trial validates twice."),
+        name=f"{_ANY_TRAINER}.final_eval", kind="overridden", files=(TRIAL_TRAINER, TRAINER),
+        why="It validates the best checkpoint; a trial does that by itself, so that it can be repeated. A training writes "
+            "its checkpoints without optimizer in it.",
+        breaks="A trial validates twice, or a process that is killed in it leaves half a checkpoint."),
+    Internal(
+        name=f"{_ANY_TRAINER}.save_model", kind="relied on", files=(CHECKPOINT_FILES, TRAINER),
+        source=("self.last.write_bytes(", "self.best.write_bytes(", '(self.wdir / f"epoch{self.epoch}.pt").write_bytes('),
+        why="It writes checkpoints with `write_bytes` of these paths, which ours make atomic.",
+        breaks="A process that is killed at the wrong moment leaves half a checkpoint."),
+    Internal(
+        name=_ANY_TRAINER, kind="patched", files=(TRAINER, CHECKPOINT_FILES), attributes=("wdir",),
+        source=("self.last, self.best = self.wdir /",),
+        why="These three paths get a class whose `write_bytes` is atomic.",
+        breaks="A process that is killed at the wrong moment leaves half a checkpoint."),
+    Internal(
+        name="torch:save", kind="patched", files=(CHECKPOINT_FILES,),
+        why="`strip_optimizer` writes checkpoints in place with it; ours is atomic during `final_eval`.",
+        breaks="A process that is killed at the end of a training leaves half a checkpoint."),
     Internal(
         name=_ANY_TRAINER, kind="overridden", files=(TRIAL_TRAINER,),
         attributes=("accumulate",), source=("max(round(self.args.nbs / self.batch_size), 1)",),

@@ -34,6 +34,7 @@ from ultralytics.utils import LOGGER, ops
 from ultralytics.utils.metrics import compute_ap
 
 from yolograft.analysis.average_precision import IOU_THRESHOLDS, Detections
+from yolograft.atomic import atomic_write
 from yolograft.errors import DataError, HostError
 from yolograft.fast.cpu.nms import patch_nms
 from yolograft.host.data_download import check_download
@@ -142,9 +143,12 @@ class RecordingValidator:
                 "shapes": np.array(self.image_shapes, np.int32), **joined, "line_to_zero": np.array(_goes_in_line_to_zero())}
 
     def write(self, file: Path) -> None:
-        """Write the recorded arrays to an .npz file."""
-        with file.open("wb") as opened:
-            np.savez_compressed(opened, **self.arrays())  # type: ignore[arg-type]
+        """Write the recorded arrays to an .npz file, in one step."""
+        def write(part: Path) -> None:
+            with part.open("wb") as opened:
+                np.savez_compressed(opened, **self.arrays())  # type: ignore[arg-type]
+
+        atomic_write(file, write)
 
 
 @cache

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from yolograft import __version__
+from yolograft import __version__, system_errors
 from yolograft.cli import (
     adopt,
     compare,
@@ -99,6 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe ended first, as in `yolograft sites ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError, RuntimeError) as error:  # of the system; after the errors above, which are subclasses
+        explained = system_errors.explain(error)
+        if explained is None:
+            raise
+        print(f"yolograft: {explained}", file=sys.stderr)
+        return 2
 
 
 def _without_passwords(text: str, words: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from yolograft.study import engine, holdout, latency
 from yolograft.study.data_sets import read_data
 from yolograft.study.foresight import foresee, sentences
 from yolograft.study.images import image_intervals
-from yolograft.study.plan import Plan, read_words, train_arguments
+from yolograft.study.plan import Plan, read_record, read_words, train_arguments
 from yolograft.study.progress import Lines, LiveView, status
 from yolograft.study.study import Study
 from yolograft.study.verdict import Verdict, printed, spoken
@@ -165,7 +165,7 @@ def choose_folder(file: str | None, words: Mapping[str, Any], location: Mapping[
 
 
 def _is_same_study(folder: Path, words: Mapping[str, Any]) -> bool:
-    stored = read_words(folder / "plan.yaml")
+    stored = read_record(folder / "plan.yaml")
     return train_arguments(stored) == train_arguments(words) and not any(
         key in words and words[key] != stored.get(key) for key in ("metric", "baseline", "host"))
 

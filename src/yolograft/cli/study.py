@@ -51,6 +51,8 @@ def _study() -> Command:
             Argument("per_gpu", "1", tr("number of trials that share one GPU")),
             Argument("budget", "", tr("starts no trial that would end later, as in budget=2h")),
             Argument("retry", "False", tr("True runs failed trials again")),
+            Argument("timeout", "1h", tr("a trial without an epoch and without CPU time for so long hangs: it is ended and "
+                                         "continues once; a slow epoch never counts")),
             Argument("test", "False", tr("True scores the best arm once on the test split, at the end")),
             Argument("latency", "True", tr("False does not measure the latency of all arms, at the end")),
             Argument("storage", "", tr("URL of a data base server, for several machines")),
@@ -101,7 +103,7 @@ def _report() -> Command:
 
 
 # how to run, not what
-_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "test", "plan", "latency")
+_RUN = ("workers", "executor", "address", "per_gpu", "storage", "budget", "retry", "timeout", "test", "plan", "latency")
 
 
 def run(words: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from ultralytics.engine import model as engine_model
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, WEIGHTS_DIR
 from ultralytics.utils.checks import check_file
 
-from yolograft import checkpoint, network, shell, yaml_text
+from yolograft import checkpoint, network, shell, system_errors, yaml_text
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.fast.modes import check_mode
 from yolograft.host.box_loss import check_threshold, without_box_loss
@@ -109,19 +109,25 @@ def run(mode: str, pairs: dict[str, str]) -> Any:
             _log_next(model, files)
         return result
     except KeyboardInterrupt:
-        last = getattr(model.trainer, "last", None) if mode == "train" else None
-        if last is None or not Path(last).is_file():
+        resume = _resume_command(model) if mode == "train" else ""
+        if not resume:
             raise
-        command = f"yolograft train resume=True model={last}"
-        raise KeyboardInterrupt(tr("to continue from the last complete epoch: {command}", command=command)) from None
-    except OSError as error:  # a file that is missing or cannot be written, a full disk
-        raise HostError(str(error)) from error
+        raise KeyboardInterrupt(tr("to continue from the last complete epoch: {command}", command=resume)) from None
     except GraftError:
         raise
     except Exception as error:
-        if not _is_raised_for_the_user(error):
+        reason = system_errors.explain(error)  # a full disk, an image that was removed, missing memory
+        if reason is None and not isinstance(error, OSError) and not _is_raised_for_the_user(error):
             raise
-        raise HostError(str(error)) from error
+        resume = _resume_command(model) if mode == "train" and reason else ""
+        more = "\n" + tr("To continue from the last complete epoch: {command}", command=resume) if resume else ""
+        raise HostError((reason or str(error)) + more) from error
+
+
+def _resume_command(model: Any) -> str:
+    """Return the command that continues a training; empty if it has no checkpoint yet."""
+    last = getattr(model.trainer, "last", None)
+    return f"yolograft train resume=True model={last}" if last is not None and Path(last).is_file() else ""
 
 
 def _log_next(model: Any, files: dict[str, str]) -> None:

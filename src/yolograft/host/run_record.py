@@ -19,10 +19,11 @@ import torch
 import ultralytics
 import yaml
 
-from yolograft import __version__
+from yolograft import __version__, yaml_text
 from yolograft.atomic import atomic_write
 from yolograft.blocks import plugin
 from yolograft.data.labels import label_path
+from yolograft.errors import HostError
 from yolograft.host.log import warn
 from yolograft.host.used_images import image_files
 from yolograft.language import tr
@@ -69,7 +70,8 @@ def record_run(trainer: Any) -> None:
     file = Path(trainer.save_dir) / FILE
     if not file.is_file() or not getattr(trainer, "keeps_record", True):
         return
-    facts = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    found = yaml_text.read(file, error=HostError).value
+    facts = found if isinstance(found, dict) else {}
     now = state_of(trainer)
     if getattr(trainer, "resume", False) and _KEY in facts:
         if text := changed_text(facts[_KEY], now):

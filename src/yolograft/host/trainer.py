@@ -5,7 +5,8 @@ verbose)`, in the training process itself (with several GPUs, in each process). 
 `vars(trainer.args)` as `overrides`. `set_model_attributes` runs after the network is built and before `args.freeze` is
 applied: an entry X freezes the parameters with `model.X.` in their names. The losses are built after
 `resume_training(ckpt)` has begun, and `save_model` stores `vars(args)` as `train_args`. `strip_optimizer` removes unknown
-keys from `train_args` of the finished checkpoint, but keeps the arguments at its model, `model.args`.
+keys from `train_args` of the finished checkpoint, but keeps the arguments at its model, `model.args`. `save_model` writes
+checkpoints with `write_bytes` of paths made from `wdir`, `last` and `best`, and `final_eval` with `torch.save`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ultralytics.models import yolo
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER
 
 from yolograft import __version__, attach, checkpoint, yaml_text
+from yolograft.atomic import atomic_write
 from yolograft.blocks import plugin
 from yolograft.box_loss import BoxLoss
 from yolograft.errors import HostError, nearest
@@ -29,6 +31,7 @@ from yolograft.fast.acceleration import Acceleration
 from yolograft.fast.modes import check_mode
 from yolograft.host import layer_table, models, run_record, safetensors_file, swaps, unmoved_blocks, used_images
 from yolograft.host.box_loss import patch_box_loss, read_iou
+from yolograft.host.checkpoint_files import CheckpointPath, atomic_save
 from yolograft.host.checkpoint_guard import guard
 from yolograft.host.class_names import names_text
 from yolograft.host.half_precision import say_overflow
@@ -79,6 +82,7 @@ class GraftTrainer:
             vars(self.args).pop(key, None)  # type: ignore[attr-defined]
         for line in mosaic_warnings(vars(self.args)):  # type: ignore[attr-defined]
             warn(line)
+        self.wdir, self.last, self.best = map(CheckpointPath, (self.wdir, self.last, self.best))  # type: ignore[has-type]
         record = self.save_dir / run_record.FILE  # type: ignore[attr-defined]
         if wanted is None and getattr(self, "resume", False) and record.is_file():
             self.acceleration.mode = _recorded_speed(record)
@@ -92,7 +96,7 @@ class GraftTrainer:
             facts = {"graft": self.graft_text, **({"swap": self.swap_text} if self.swap_text else {}),
                      "speed": self.acceleration.mode, "yolograft": __version__,
                      **({"box_loss": str(self.box_loss)} if self.box_loss else {})}
-            record.write_text(yaml.safe_dump(facts), encoding="utf-8")
+            atomic_write(record, lambda part: part.write_text(yaml.safe_dump(facts), encoding="utf-8"))
 
     def train(self) -> Any:
         """Train as the stock trainer does. With several GPUs, pass the graft to the processes that Ultralytics starts."""
@@ -108,6 +112,11 @@ class GraftTrainer:
                     setattr(self.args, key, value)  # type: ignore[attr-defined]
         with guard(), safe_label_cache(), used_images.say_unused():
             return super().train()  # type: ignore[misc]
+
+    def final_eval(self) -> None:
+        """Evaluate the best checkpoint as the stock trainer does, and write the checkpoints without optimizer atomically."""
+        with atomic_save():
+            super().final_eval()  # type: ignore[misc]
 
     def _find_module_files(self) -> str | None:
         config = getattr(self.model, "yaml", None)  # type: ignore[attr-defined]

@@ -98,8 +98,10 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
             line: Any = {"linewidth": 1.2, "alpha": 0.6, "zorder": 1.5, "label": "_interval", **look}
             if math.isfinite(spread.low):
                 axes.plot([x, x], [spread.low, spread.high], **line)
+            axes.update_datalim([(x, end) for end in (spread.low, y, spread.high) if math.isfinite(end)])
             timed = summary.latency.of(row.name) if cost == "latency_ms" and summary.latency is not None else None
             if timed is not None:
+                axes.update_datalim([(end, y) for end in timed.interval])
                 axes.plot(timed.interval, [y, y], **line)
             where = summary.places[row.name], (
                 f"{row.name}\n{summary.metric} {y:.4f}{_span(spread)}\n{say(cost)} {x:.4g}{' M' if scale > 1 else ''}"
@@ -109,7 +111,7 @@ def tradeoff(summary: Summary, say: Say) -> Drawn | None:
         axes.set_xlabel(say(cost) + (" (M)" if scale > 1 else ""))
         axes.xaxis.set_major_locator(MaxNLocator(3))  # labels of small differences are long
         axes.grid()
-        axes.margins(0.12)
+        axes.margins(0.12)  # the limits are set above, since lines beside their place do not count for them
     figure.axes[0].set_ylabel(summary.metric)
     legend(figure, tips, summary, [row.name for row in rows], columns=len(costs) + 1)
     return figure, tips

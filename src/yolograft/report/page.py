@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from statistics import mean, median
@@ -27,8 +28,12 @@ from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study, silence
 from yolograft.study.conjunction import combine
+from yolograft.study.engine import host_warnings
+from yolograft.study.plan import Plan
 from yolograft.study.population import population
 from yolograft.study.statistics import seeds_to_resolve, smallest_p
+from yolograft.study.storage import Row
+from yolograft.study.trial import load_host
 from yolograft.study.verdict import Verdict, Word
 
 __all__ = ["page", "write"]
@@ -147,7 +152,7 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
         spoken=lambda verdict: spoken(verdict, say),
         costs=[name for name in _COSTS if any(name in row.costs for row in summary.rows)],
         devices=sorted({result.notes["device"] for result in results if "device" in result.notes}),
-        seconds=sum(row.seconds for row in summary.study.rows), folder=summary.study.folder,
+        seconds=sum(map(_seconds, summary.study.rows)), folder=summary.study.folder,
         plan_text=plan.text(),
     )
 
@@ -210,6 +215,7 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     if len(plan.seeds) < need and plan.splits is None:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
     with speaking(say.language):
+        texts += [("warn", warning) for warning in _host_warnings(plan)]
         texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
     texts += _look_notes(summary, say)
     comma = "、" if say.language == "zh" else ", "
@@ -260,6 +266,18 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     if summary.cheaper is not None:
         texts.append(_cheaper(summary.study, summary.cheaper, say))
     return texts
+
+
+def _host_warnings(plan: Plan) -> list[str]:
+    """Return the host's warnings about the train arguments, such as Mosaic that is off in every epoch.
+
+    None if the host is not installed here, or has other versions than the study's, whose rules may differ.
+    """
+    with suppress(GraftError):
+        here = load_host(plan.host).versions()
+        if all(here.get(name) == version for name, version in plan.versions.items() if name == "ultralytics"):
+            return host_warnings(plan)
+    return []
 
 
 def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
@@ -316,6 +334,11 @@ def protocol(summary: Summary, say: Translator) -> list[str]:
     if equal := [comma.join(timed.arms) for timed in found.networks if len(timed.arms) > 1]:
         texts.append(say("protocol_equal", arms=semicolon.join(equal)))
     return texts
+
+
+def _seconds(row: Row) -> float:
+    """Return how long a trial took: by the storage, or by its own clock if it was restored from records."""
+    return max(row.seconds, row.result.costs.get("seconds", 0.0) if row.result is not None else 0.0)
 
 
 def _change(value: float) -> str:

@@ -14,8 +14,10 @@ after each epoch. Importing Ultralytics sets OMP_NUM_THREADS=1, and its `select_
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from ultralytics.utils.torch_utils import init_seeds
 
 from yolograft import attach, threads
 from yolograft.atomic import atomic_write
-from yolograft.errors import HostError
+from yolograft.errors import GraftError, HostError
 from yolograft.host.pickle_check import check_pickle
 from yolograft.host.pickled import open_pickle
 from yolograft.host.trainer import grafted_trainer
@@ -184,7 +186,7 @@ class TrialTrainer:
         trainer.start_epoch = state["epoch"] + 1
         trainer.scheduler.last_epoch = trainer.start_epoch - 1
         trainer.last_step = state["stepped"]
-        trainer.csv.write_text(state["csv"])
+        atomic_write(trainer.csv, lambda part: part.write_text(state["csv"]))
         if trainer.box_loss is not None:
             trainer.box_loss.mean = state["box_loss_mean"]
         if state["loss_updates"] is not None:  # YOLO26's loss changes its weights after each epoch
@@ -276,11 +278,15 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         opened = open_pickle(file, tensors=False)
-    except HostError as error:
-        LOGGER.warning(tr("yolograft: {problem} The trial starts from the beginning.", problem=error))
+        check_pickle(file, opened)  # a study's folder can come from another person
+        state: Any = torch.load(file, map_location="cpu", weights_only=False)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        if isinstance(error, GraftError) and zipfile.is_zipfile(file):
+            raise  # it is whole, and `check_pickle` refuses it
+        file.replace(file.with_name(f"{file.name}.damaged"))
+        LOGGER.warning(tr("yolograft: {file} is damaged ({error}). The trial starts from the beginning; the damaged file "
+                          "is kept as {name}.damaged.", file=file, error=str(error)[:200], name=file.name))
         return None
-    check_pickle(file, opened)  # a study's folder can come from another person
-    state: Any = torch.load(file, map_location="cpu", weights_only=False)
     if isinstance(state, dict) and state.get("format") == _FORMAT:
         return state
     LOGGER.warning(tr("yolograft: {file} was written by another version of yolograft. The trial starts from the "

@@ -23,6 +23,7 @@ from typing import Any
 
 from yolograft.errors import GraftError
 from yolograft.language import tr
+from yolograft.study.heartbeat import TIMEOUT
 from yolograft.study.local import Local
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
@@ -39,9 +40,11 @@ class Cluster:
         address: address of the cluster, or `auto` for the cluster of this machine; None starts a cluster on this machine.
         slots: number of trials that run at the same time; by default as many as the cluster has resources for.
         per_gpu: number of trials that share one GPU.
+        timeout: seconds without an epoch and without CPU time after which a trial's process is ended (see `heartbeat`).
     """
 
-    def __init__(self, address: str | None = None, slots: int | None = None, per_gpu: int = 1) -> None:
+    def __init__(self, address: str | None = None, slots: int | None = None, per_gpu: int = 1,
+                 timeout: float = TIMEOUT) -> None:
         try:
             import ray
         except ModuleNotFoundError:
@@ -63,13 +66,14 @@ class Cluster:
         gpus = int(resources.get("GPU", 0))
         self._share = {"num_cpus": 1, "num_gpus": 1 / per_gpu if gpus else 0}
         self.slots = slots or max(1, gpus * per_gpu or int(resources.get("CPU", 1)))
+        self._timeout = timeout
         self._run = ray.remote(max_retries=-1)(_run)
 
     def start(self, trial: Trial, folder: Path, slot: int) -> _Task:
         """Submit a trial to the cluster; Ray chooses the node, so `slot` is not used."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "trial.json", trial)
-        return _Task(self._ray, self._run.options(**self._share).remote(trial, str(folder.resolve())), folder)
+        return _Task(self._ray, self._run.options(**self._share).remote(trial, str(folder.resolve()), self._timeout), folder)
 
     def close(self) -> None:
         """Disconnect from the cluster, and stop it if it was started for this study."""
@@ -108,7 +112,7 @@ def _check_address(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _run(trial: Trial, home: str) -> tuple[Result | Failure, bytes]:
+def _run(trial: Trial, home: str, timeout: float = TIMEOUT) -> tuple[Result | Failure, bytes]:
     """Run a trial on this node (the body of the Ray task).
 
     Returns:
@@ -117,7 +121,7 @@ def _run(trial: Trial, home: str) -> tuple[Result | Failure, bytes]:
     stored = read_json(Trial, Path(home) / "trial.json") if Path(home).is_dir() else None
     shared = stored is not None and stored.key == trial.key
     folder = Path(home) if shared else Path(tempfile.mkdtemp(prefix="yolograft-"))
-    job = Local().start(trial, folder, 0)
+    job = Local(timeout=timeout).start(trial, folder, 0)
     try:
         while (outcome := job.poll()) is None:
             time.sleep(_POLL)

@@ -15,6 +15,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -43,7 +44,7 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
     s = trial.settings
     _fail(str(s.get("fail", "")))
     epochs, checkpoint = int(s.get("epochs", 3)), folder / "checkpoint.json"
-    start = json.loads(checkpoint.read_text())["epoch"] + 1 if checkpoint.exists() else 1
+    start = _read_epoch(checkpoint) + 1
     noise, shared = float(s.get("noise", 0.01)), float(s.get("shared", 0.02))
     effect = float(s.get("effect", 0)) if trial.graft != "none" and s.get("only", s["data"]) == s["data"] else 0.0
     final = 0.7 + shared * _gaussian("seed", trial.seed) + effect
@@ -78,6 +79,14 @@ def time_networks(trials: Sequence[Trial]) -> tuple[list[list[float]], dict[str,
                    "nms": False, "warm_up": 3, "repeats": len(turns), "busy": 0.0, "torch": "0"}
 
 
+def _read_epoch(checkpoint: Path) -> int:
+    """Return the last epoch in a checkpoint; 0 if there is none or it is damaged."""
+    try:
+        return int(json.loads(checkpoint.read_text())["epoch"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return 0
+
+
 def test(trial: Trial, folder: Path) -> dict[str, float]:
     """Pretend to score the test split, with noise that is independent of the validation noise."""
     if trial.settings.get("fail") == "no-test":
@@ -89,6 +98,8 @@ def test(trial: Trial, folder: Path) -> dict[str, float]:
 def _fail(kind: str) -> None:
     if kind.startswith("full:") and Path(kind[5:]).exists():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if kind in ("hang", "busy") or kind.startswith("hang:"):
+        _hang(kind)
     if kind == "error":
         raise RuntimeError("the dummy was told to fail")
     if kind == "memory":
@@ -97,8 +108,25 @@ def _fail(kind: str) -> None:
         raise SystemExit("the dummy left")
     if kind == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if kind == "cuda-memory":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB")
     if kind == "nan":
         Result(metrics={"mAP50-95": float("nan")}).check()
+
+
+def _hang(kind: str) -> None:
+    """Wait for ever (`hang`), once only (`hang:FILE`, a file that is made), or for two seconds in which the CPU is busy."""
+    if kind == "busy":
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            pass
+        return
+    if kind != "hang":
+        try:
+            Path(kind[5:]).touch(exist_ok=False)
+        except FileExistsError:
+            return
+    threading.Event().wait()
 
 
 def load_files(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import secrets
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -22,11 +23,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from yolograft import yaml_text
+from yolograft.atomic import atomic_write
 from yolograft.errors import GraftError, SpecError
 from yolograft.language import tr
 from yolograft.study import register, statistics
+from yolograft.study.heartbeat import TIMEOUT
 from yolograft.study.local import Executor, Job, Local, find_devices
-from yolograft.study.plan import Plan
+from yolograft.study.plan import Plan, restorable
 from yolograft.study.storage import HEARTBEAT, Row, Storage
 from yolograft.study.study import Study, read_recorded
 from yolograft.study.trial import Failure, Result, Trial, load_host, read_epochs, read_json
@@ -52,6 +55,7 @@ class Running:
     since: float = field(default_factory=time.monotonic)
     epoch: int = 0
     seen: int = -1  # size in bytes of the epochs' file at the last read
+    restarts: int = 0  # because its process hung or was stopped
 
 
 View = Callable[[Study, list[Running], float], None]
@@ -59,7 +63,7 @@ View = Callable[[Study, list[Running], float], None]
 
 def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | None = None,
         executor: str = "local", address: str | None = None, per_gpu: int = 1, storage: str | None = None,
-        budget: str | float | None = None, retry: bool = False,
+        budget: str | float | None = None, retry: bool = False, timeout: str | float = TIMEOUT,
         view: View | None = None) -> Study:
     """Run or resume a plan in a folder, and return the study with all results so far.
 
@@ -74,6 +78,9 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
         storage: PostgreSQL or MySQL URL, with which several machines work on one study; by default SQLite in the folder.
         budget: a time such as `2h`; a trial is started only if it is expected to end within this time.
         retry: whether failed trials get another attempt.
+        timeout: a time such as `1h`, which is the default. A trial that reports no epoch and uses no CPU time for so long
+            hangs or is stopped. It is ended and continues from its last epoch; after the second time it counts as failed.
+            A slow epoch uses CPU time, however long it takes.
         view: called about twice a second with the study, the running trials and the estimated seconds left.
 
     Raises:
@@ -81,12 +88,17 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
         KeyboardInterrupt: the user pressed Ctrl-C; the progress of every trial is saved.
     """
     limit = read_duration(budget) if budget is not None else None
+    patience = read_duration(timeout, "timeout")
+    if not patience:
+        raise SpecError(tr("timeout=0 would end every trial. The default is timeout=1h."))
     folder = Path(folder)
     plan = plan if isinstance(plan, Plan) else Plan.of(plan, folder)
     racing = plan.race  # of this call only: a call without a race completes a study that has raced
-    begin(plan, folder)  # raises most errors before the lock file is made
-    engine = _executor(executor, workers, address, per_gpu)
+    made = _missing_folders(folder)
+    engine = _executor(executor, workers, address, per_gpu, patience)
     try:
+        _restore_plan(folder)
+        begin(plan, folder)  # raises most errors before the lock file is made
         with ExitStack() as resources:
             resources.enter_context(FileLock(folder / lock_name(storage), timeout=0))
             # open the server before writing the plan, so that a failed connection leaves no plan
@@ -108,6 +120,32 @@ def run(plan: Plan | Mapping[str, Any], folder: str | Path, *, workers: int | No
                             "then start the study again.", folder=folder, error=error)) from error
     finally:
         engine.close()
+        _remove_empty(made, folder / lock_name(storage))
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """Return the folders, innermost first, that must be made for a study's folder."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(made: Sequence[Path], lock: Path) -> None:
+    """Remove the folders that this call has made if it has written nothing but its lock file, as with a wrong storage."""
+    if made and made[0].is_dir() and {path.name for path in made[0].iterdir()} <= {lock.name}:
+        with suppress(OSError):  # another process has begun to use the folder
+            lock.unlink(missing_ok=True)
+            for path in made:
+                path.rmdir()
+
+
+def _restore_plan(folder: Path) -> None:
+    """Write a missing plan.yaml again, from its copy in study.db."""
+    file = folder / "plan.yaml"
+    if file.exists() or not (folder / "study.db").exists():
+        return
+    with closing(Storage(folder)) as storage:
+        text = storage.plan()
+    if text is not None:
+        atomic_write(file, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def lock_name(storage: str | None) -> str:
@@ -132,7 +170,9 @@ def begin(plan: Plan, folder: Path) -> Plan:
                                 "one.", folder=folder))
         folder.mkdir(parents=True, exist_ok=True)
         return plan
-    return merged_plan(Plan.read(folder / "plan.yaml", recorded=True), plan, tr("The folder '{folder}'", folder=folder))
+    with restorable(folder / "plan.yaml"):
+        recorded = Plan.read(folder / "plan.yaml", recorded=True)
+    return merged_plan(recorded, plan, tr("The folder '{folder}'", folder=folder))
 
 
 def _record(plan: Plan, folder: Path, storage: Storage) -> Plan:
@@ -218,6 +258,8 @@ def take_looks(plan: Plan, folder: Path, rows: Sequence[Row]) -> Plan:
     the same data takes a look until then; at its first look the rate is settled.
     """
     file = register.path() if plan.register else None
+    if file is not None:
+        register.check(file)  # before the training, and not at the first look
     entries = _entries(plan, folder)
     if file is not None and not plan.taken:
         earlier = [register.find(file, entry) for entry in entries]
@@ -287,16 +329,16 @@ def power_warnings(plan: Plan, spread: float | None = None) -> list[str]:
                seeds=seeds, arms=arms, effect=effect)]
 
 
-def read_duration(text: str | float) -> float:
-    """Read seconds from `90`, `45s`, `30m`, `2h`, `1.5d` or `1h30m`; raises `SpecError`."""
+def read_duration(text: str | float, key: str = "budget") -> float:
+    """Read seconds of the argument `key` from `90`, `45s`, `30m`, `2h`, `1.5d` or `1h30m`; raises `SpecError`."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
     plain = "".join(str(text).lower().split())
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+|\d+(\.\d+)?", plain):
-        raise SpecError(tr("budget={text} is not a time. Expected for example 90s, 30m, 2h or 1h30m.", text=text))
+        raise SpecError(tr("{key}={text} is not a time. Expected for example 90s, 30m, 2h or 1h30m.", key=key, text=text))
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([smhd]?)", plain))
 
 
-def _executor(name: str, workers: int | None, address: str | None, per_gpu: int) -> Executor:
+def _executor(name: str, workers: int | None, address: str | None, per_gpu: int, timeout: float) -> Executor:
     for key, value in (("workers", workers), ("per_gpu", per_gpu)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise SpecError(tr("{key}={value} must be a whole number of at least 1.", key=key, value=value))
@@ -304,11 +346,11 @@ def _executor(name: str, workers: int | None, address: str | None, per_gpu: int)
         if address is not None:
             raise SpecError(tr("address needs executor=ray: with executor=local all trials run on this machine."))
         devices = find_devices()
-        return Local(slots=workers or max(1, len(devices) * per_gpu), devices=devices)
+        return Local(slots=workers or max(1, len(devices) * per_gpu), devices=devices, timeout=timeout)
     if name == "ray":
         from yolograft.study.cluster import Cluster
 
-        return Cluster(address=address, slots=workers, per_gpu=per_gpu)
+        return Cluster(address=address, slots=workers, per_gpu=per_gpu, timeout=timeout)
     raise SpecError(tr("executor={name} is not an executor. Known: local, ray.", name=name))
 
 
@@ -336,6 +378,7 @@ class _Run:
         self.todo = [*mine, *waiting]
         self.running: dict[int, Running] = {}
         self.durations: list[float] = []
+        self.restarts: Counter[str] = Counter()
         self.refreshed = self.heartbeat = self.shown = -1e9
         self.started = self.synced = time.monotonic()
 
@@ -408,7 +451,10 @@ class _Run:
         if done is not None:  # it ended after the previous process was killed, so its result is not in the storage yet
             self._settle(row, done, folder)
             return
-        self.running[slot] = Running(row, trial, self.executor.start(trial, folder, slot), folder)
+        job = self.executor.start(trial, folder, slot)
+        self.running[slot] = Running(row, trial, job, folder, restarts=self.restarts[row.key])
+        if self.restarts[row.key]:
+            self.refreshed = self.shown = -1e9  # the view tells the user at once
 
     def _collect(self) -> bool:
         ended = False
@@ -417,9 +463,13 @@ class _Run:
             if outcome is not None:
                 del self.running[slot]
                 self._watch(running)
+                ended = True
+                if isinstance(outcome, Failure) and outcome.stalled and not running.restarts:
+                    self.restarts[running.row.key] += 1
+                    self.todo.insert(0, self.rows[running.row.key])  # its state is running, so it is not claimed again
+                    continue
                 self.durations.append(time.monotonic() - running.since)
                 self._settle(running.row, outcome, running.folder)
-                ended = True
         return ended
 
     def _settle(self, row: Row, outcome: Result | Failure, folder: Path) -> None:

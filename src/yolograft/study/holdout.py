@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean
 
 from yolograft.atomic import atomic_write
-from yolograft.errors import GraftError
+from yolograft.errors import DataError, GraftError
 from yolograft.language import tr
 from yolograft.study.local import end, environment, launch
 from yolograft.study.plan import Plan
@@ -54,9 +54,13 @@ def read(study: Study) -> Holdout | None:
     file = study.folder / SCORES
     if not file.is_file():
         return None
-    raw = json.loads(file.read_text(encoding="utf-8"))
-    raw["scores"] = {arm: {int(seed): value for seed, value in by.items()} for arm, by in raw["scores"].items()}
-    return Holdout(**raw)
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw["scores"] = {arm: {int(seed): float(value) for seed, value in by.items()} for arm, by in raw["scores"].items()}
+        return Holdout(**raw)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise DataError(tr("'{file}' is damaged: {error}. It holds the scores on the test split. Move it to another folder; "
+                           "test=True then scores the same networks again.", file=file, error=error)) from error
 
 
 def check(plan: Plan) -> None:

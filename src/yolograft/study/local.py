@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from yolograft import threads
+from yolograft.study.heartbeat import TIMEOUT, Silence
 from yolograft.study.trial import Failure, Result, Trial, read_json, write_json
 
 __all__ = ["Executor", "Job", "Local", "end", "environment", "find_devices", "launch"]
@@ -50,10 +51,12 @@ class Local:
     Attributes:
         slots: number of trials that run at the same time.
         devices: values for CUDA_VISIBLE_DEVICES; if empty, the variable is not changed.
+        timeout: seconds without an epoch and without CPU time after which a trial's process is ended (see `heartbeat`).
     """
 
     slots: int = 1
     devices: tuple[str, ...] = ()
+    timeout: float = TIMEOUT
 
     def start(self, trial: Trial, folder: Path, slot: int) -> Job:
         """Run a trial in a new process."""
@@ -62,7 +65,9 @@ class Local:
         variables = environment(self.slots)
         if self.devices:
             variables["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
-        return _Process(launch(folder, variables), folder)
+        process = launch(folder, variables)
+        silence = Silence(process.pid, folder / "epochs.jsonl", interval=min(5.0, self.timeout / 4))
+        return _Process(process, folder, self.timeout, silence)
 
     def close(self) -> None:
         """Do nothing: this executor holds no resources."""
@@ -97,19 +102,30 @@ def end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a worker that may not be able to react, such as a stopped one, with its child processes."""
+    if hasattr(os, "killpg") and process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)  # `launch` has made it the leader of a group of its own
+    process.kill()
+    process.wait()
 
 
 @dataclass(frozen=True)
 class _Process:
     process: subprocess.Popen[bytes]
     folder: Path
+    timeout: float = TIMEOUT
+    silence: Silence | None = field(default=None)
 
     def poll(self) -> Result | Failure | None:
         code = self.process.poll()
         if code is None:
-            return None
+            if self.silence is None or self.silence.poll() < self.timeout:
+                return None
+            return self._end_stalled()
         if self.process.stdin:
             self.process.stdin.close()
         result = read_json(Result, self.folder / "result.json")
@@ -117,6 +133,19 @@ class _Process:
 
     def stop(self) -> None:
         end(self.process)
+
+    def _end_stalled(self) -> Result | Failure:
+        _kill(self.process)
+        if self.process.stdin:
+            self.process.stdin.close()
+        result = read_json(Result, self.folder / "result.json")
+        if result is not None:  # it hung after its end
+            return result
+        reason = (f"For {self.timeout:g} s the process reported no epoch and used no CPU time: it hung or was stopped, and "
+                  "was ended (timeout=).")
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(f"yolograft: {reason}\n")
+        return Failure(reason=reason, log=str(self.folder / "log.txt"), stalled=True)
 
     def _exit_failure(self, code: int) -> Failure:
         log = self.folder / "log.txt"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from yolograft.study.splits import Splits
 from yolograft.study.trial import Host, Trial, host_name, load_host
 from yolograft.study.verdict import ALPHA, MARGIN
 
-__all__ = ["Arm", "Plan", "read_words", "train_arguments"]
+__all__ = ["Arm", "Plan", "read_record", "read_words", "restorable", "train_arguments"]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall", "accuracy", "fitness")
 _STUDY_KEYS = ("arms", "seeds", "metric", "baseline", "host", "race", "looks", "margin", "register", "splits", "split_seed")
@@ -105,7 +106,7 @@ class Plan:
         plan = cls._parse(words, recorded=False)
         host = load_host(plan.host)
         record = folder / "plan.yaml" if folder is not None else None
-        recorded = {**recorded_yamls(words), **(recorded_yamls(read_words(record)) if record and record.exists() else {})}
+        recorded = {**recorded_yamls(words), **(recorded_yamls(read_record(record)) if record and record.exists() else {})}
         yamls: dict[str, ModelYaml] = {}
         spelled: dict[str, str] = {}
         notes: list[str] = []
@@ -351,6 +352,24 @@ def read_words(path: Path) -> dict[str, Any]:
         raise DataError(tr("The plan '{path}' must have lines such as 'data: NEU-DET.yaml' and 'arms: none; se@8'.",
                            path=path))
     return {str(key): value for key, value in words.items()}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read the plan that a study has recorded in its folder; the error for a damaged one says how to restore it."""
+    with restorable(path):
+        return read_words(path)
+
+
+@contextmanager
+def restorable(path: Path) -> Iterator[None]:
+    """Context manager: an error of a recorded plan says that study.db, if there is one, has a copy of it."""
+    try:
+        yield
+    except GraftError as error:
+        if not path.with_name("study.db").exists():
+            raise
+        raise DataError(tr("{error}\nIf the file is damaged, move it to another folder and start the study again: the plan "
+                           "is restored from study.db.", error=error)) from error
 
 
 def train_arguments(words: Mapping[str, Any], *, recorded: bool = False) -> dict[str, Any]:

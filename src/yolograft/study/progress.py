@@ -154,6 +154,7 @@ class Lines:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console, self._last = console or Console(), (-1, -1)
+        self._restarted: set[tuple[str, int]] = set()
 
     def __call__(self, study: Study, running: Sequence[Running], left: float) -> None:
         """Print the progress if the number of finished or failed trials has changed."""
@@ -161,6 +162,12 @@ class Lines:
         if counts != self._last:
             self._last = counts
             self._console.print(line(study, left), highlight=False)
+        for one in running:
+            which = (one.row.arm, one.row.seed)
+            if one.restarts and which not in self._restarted:
+                self._restarted.add(which)
+                self._console.print(tr("{arm}, seed {seed}: its process hung or was stopped (timeout=). It continues from "
+                                       "its last epoch.", arm=one.row.arm, seed=one.row.seed), highlight=False)
 
 
 class LiveView:
@@ -189,7 +196,8 @@ def _layout(study: Study, running: Sequence[Running], left: float) -> Renderable
     lines = [line(study, left)]
     epochs = study.plan.settings.get("epochs", "?")
     lines += [tr("  {arm}, seed {seed}: epoch {epoch} of {epochs}", arm=one.row.arm, seed=one.row.seed, epoch=one.epoch,
-                 epochs=one.trial.settings.get("epochs", epochs)) for one in running]
+                 epochs=one.trial.settings.get("epochs", epochs))
+              + (tr(", restarted because it hung") if one.restarts else "") for one in running]
     return Group(standing(study), Text("\n".join(lines)))
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,10 +93,27 @@ def find(file: Path, entry: Entry) -> list[Entry]:
     return [one for one in entries[:place] if (one.data, one.model) == (entry.data, entry.model)]
 
 
+def check(file: Path) -> None:
+    """Raise `DataError` if the register cannot be written, as in a home folder that is read-only."""
+    with _locked(file):
+        pass
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name(f"{file.name}.lock"), timeout=_TIMEOUT):
+            yield
+    except OSError as error:  # also the timeout of the lock
+        raise DataError(tr("The register of studies '{file}' cannot be written: {error}. Name another file with "
+                           "YOLOGRAFT_REGISTER=FILE, or switch it off with YOLOGRAFT_REGISTER=off.", file=file,
+                           error=error)) from error
+
+
 def enter(file: Path, entry: Entry) -> None:
-    """Add a study to the register, or replace its entry."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_name(f"{file.name}.lock"), timeout=_TIMEOUT):
+    """Add a study to the register, or replace its entry; raises `DataError` if it cannot be written."""
+    with _locked(file):
         entries = read(file)
         place = next((at for at, one in enumerate(entries) if one.id == entry.id), len(entries))
         text = json.dumps([asdict(one) for one in (*entries[:place], entry, *entries[place + 1:])], indent=1)

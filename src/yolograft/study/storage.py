@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ __all__ = ["HEARTBEAT", "Row", "Storage"]
 HEARTBEAT = 60  # seconds; a machine without a heartbeat for three times as long counts as lost
 _FORMAT = 1
 _PLAN = "yolograft-plan"  # the study attribute with the plan; a long plan is stored in pieces
-_SHORT = ("key", "arm", "seed", "owner", "reason")
+_SHORT = ("key", "arm", "seed", "owner", "reason", "check")
 _LONG = ("result", "curve")  # long values are stored in pieces
 _LOCK_TIMEOUT = 120  # seconds that a writer waits for a locked data base
 _PIECE = 40_000  # characters of one attribute: MySQL's TEXT holds 65,535 bytes, and a curve of 300 epochs takes more
@@ -48,6 +50,8 @@ _ATTEMPTS = 5  # attempts to create the tables, since another machine can create
 _DRIVERS = {"postgresql": "psycopg2-binary", "psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'",
             "mysql": "mysqlclient", "mysqldb": "mysqlclient", "mariadb": "mysqlclient",
             "mysqlconnector": "mysql-connector-python"}  # other packages have the name of the driver
+_DAMAGE = ("not a database", "malformed", "disk image", "no such table", "no such column", "file is encrypted",
+           "unsupported file format", "Could not decode", "database corruption")
 _URLS = "postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE or mysql+pymysql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -71,6 +75,7 @@ class Row:
     points: str = "[]"
     seconds: float = 0.0
     lost: bool = False
+    check: int | None = None
 
     @property
     def curve(self) -> tuple[Mapping[str, float], ...]:
@@ -106,11 +111,13 @@ class Storage:
         self._url = url or URL.create("sqlite", database=str(file)).render_as_string()  # a folder's name can have ? or %
         self._where = f"storage={hide_password(url)}" if url else f"'{file}'"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._translated_errors():
+        with self._translated_errors(reading=True):
             options: dict[str, Any] = {"engine_kwargs": {"connect_args": {"timeout": _LOCK_TIMEOUT}}}
             if self.shared:
                 options = {"engine_kwargs": {"pool_pre_ping": True},
                            "heartbeat_interval": HEARTBEAT, "grace_period": 3 * HEARTBEAT}
+            if not self.shared and file.exists():
+                _check_pages(file)  # before Optuna, which would report damaged pages as another version
             self._rdb = self._connect(options)
             if self._url.startswith("sqlite"):
                 _configure_sqlite(self._rdb.engine)
@@ -159,7 +166,7 @@ class Storage:
 
     def rows(self) -> list[Row]:
         """Return every attempt, oldest first."""
-        with self._translated_errors():
+        with self._translated_errors(reading=True):
             lost = set(self._rdb._get_stale_trial_ids(self._study)) if self.shared else ()
             with self._rdb.engine.connect() as connection:
                 found = self._rows(connection)
@@ -194,7 +201,7 @@ class Storage:
     def plan(self, connection: Connection | None = None) -> str | None:
         """Return the text that `write_plan` stored, or None; read in the transaction `connection` if there is one."""
         if connection is None:
-            with self._translated_errors(), self._rdb.engine.connect() as opened:
+            with self._translated_errors(reading=True), self._rdb.engine.connect() as opened:
                 return self.plan(opened)
         table = StudyUserAttributeModel.__table__
         found = connection.execute(select(table.c.key, table.c.value_json).where(self._is_plan())).all()
@@ -222,8 +229,9 @@ class Storage:
             with self._translated_errors(), _hidden_warnings():
                 fail_stale_trials(optuna.load_study(study_name=self.folder.name, storage=self._rdb))
         with self.locked() as connection:
-            settled = {row.key for row in self._rows(connection)
-                       if row.state != "failed" or (row.reason and not retry)}
+            with self._translated_errors(reading=True):
+                rows = self._rows(connection)
+            settled = {row.key for row in rows if row.state != "failed" or (row.reason and not retry)}
             new = {trial.key: trial for trial in trials if trial.key not in settled}
             self._insert(connection, new.values())
         return self.rows()
@@ -277,8 +285,10 @@ class Storage:
                 self._rdb.set_trial_user_attr(row.id, "reason", outcome.reason)
                 self._rdb.set_trial_state_values(row.id, TrialState.FAIL)
                 return
-            for name, value in (("result", asdict(outcome)), ("curve", [dict(point) for point in curve])):
-                for key, text in _pieces(name, _jsonable(value)):
+            values = {"result": _jsonable(asdict(outcome)), "curve": _jsonable([dict(point) for point in curve])}
+            values["check"] = _check_sum(row.key, *map(json.dumps, values.values()))
+            for name, value in values.items():
+                for key, text in _pieces(name, value):
                     self._rdb.set_trial_user_attr(row.id, key, json.loads(text))
             self._rdb.set_trial_state_values(row.id, TrialState.COMPLETE, [outcome.metrics[metric]])
 
@@ -300,29 +310,46 @@ class Storage:
         return GraftError(tr("{where} is not the URL of a data base. Expected: {urls}.", where=self._where, urls=_URLS))
 
     @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
+    def _translated_errors(self, *, reading: bool = False) -> Iterator[None]:
+        """Turn the errors of a data base into `GraftError`, with `reading` those of values that cannot be read as well."""
         try:
             yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-            causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
-            cause = hide_secrets(" ".join(dict.fromkeys(causes)), self._url)  # drivers repeat what they were given
-            where = self._where
-            if isinstance(error, ArgumentError):
-                raise self._no_url() from error
-            if "full" in cause or "No space left" in cause:
-                raise GraftError(tr("The disk is full: {where} cannot be written. Finished trials are saved. Free "
-                                    "some disk space, then start the study again.", where=where)) from error
-            if "locked" in cause:
-                raise GraftError(tr("Another program has locked {where}. Close it, then start the study again. "
-                                    "Finished trials are saved.", where=where)) from error
-            if "version" in cause or "schema" in cause:
-                raise GraftError(tr("{where} was written by another version of Optuna than the installed {version}: "
-                                    "{cause}", where=where, version=optuna.__version__, cause=cause[:300])) from error
-            if "not a database" in cause or "malformed" in cause:
-                raise GraftError(tr("{where} is damaged or is no data base: {cause}", where=where,
-                                    cause=cause[:200])) from error
-            raise GraftError(tr("{where} cannot be used: {cause}\nFinished trials are saved.", where=where,
-                                cause=cause[:300])) from error
+        except GraftError:
+            raise
+        except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError, RuntimeError) as error:
+            raise self._explain(error) from error
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            if not reading:
+                raise
+            # JSON, a date, a state or a field of a result
+            raise self._damaged(f"{type(error).__name__}: {error}") from error
+
+    def _explain(self, error: Exception) -> GraftError:
+        causes = (str(getattr(part, "orig", None) or part).strip() for part in (error, error.__cause__) if part)
+        cause = hide_secrets(" ".join(dict.fromkeys(causes)), self._url)  # drivers repeat what they were given
+        where = self._where
+        if isinstance(error, ArgumentError):
+            return self._no_url()
+        if any(sign in cause for sign in _DAMAGE):  # first, since a damaged schema is no other version
+            return self._damaged(cause)
+        if "full" in cause or "No space left" in cause:
+            return GraftError(tr("The disk is full: {where} cannot be written. Finished trials are saved. Free "
+                                 "some disk space, then start the study again.", where=where))
+        if "locked" in cause:
+            return GraftError(tr("Another program has locked {where}. Close it, then start the study again. "
+                                 "Finished trials are saved.", where=where))
+        if isinstance(error, RuntimeError) and ("version" in cause or "schema" in cause):  # Optuna's own check
+            return GraftError(tr("{where} was written by another version of Optuna than the installed {version}: "
+                                 "{cause}", where=where, version=optuna.__version__, cause=cause[:300]))
+        return GraftError(tr("{where} cannot be used: {cause}\nFinished trials are saved.", where=where, cause=cause[:300]))
+
+    def _damaged(self, cause: str) -> GraftError:
+        if self.shared:
+            return GraftError(tr("{where} is damaged or is no data base: {cause}", where=self._where, cause=cause[:200]))
+        return GraftError(tr("{where} is damaged or is no data base: {cause}\nThe results of finished trials are also in "
+                             "the folder trials/. Move this file to another folder, then start the study again: it "
+                             "reads them from there and trains only what is missing.", where=self._where,
+                             cause=cause[:200]))
 
 
 @contextmanager
@@ -331,6 +358,18 @@ def _hidden_warnings() -> Iterator[None]:
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
+
+
+def _check_pages(file: Path) -> None:
+    """Raise `sqlite3.DatabaseError` if the structure of an SQLite file is damaged; takes milliseconds."""
+    with closing(sqlite3.connect(file, timeout=_LOCK_TIMEOUT)) as connection:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise sqlite3.DatabaseError(f"malformed: {str(found[0]).splitlines()[-1]}")
+
+
+def _check_sum(key: str, result: str, curve: str) -> int:
+    return zlib.crc32("\n".join((key, result, curve)).encode())
 
 
 def _configure_sqlite(engine: Engine) -> None:
@@ -360,11 +399,17 @@ def _configure_sqlite(engine: Engine) -> None:
 def _row(trial: Any, notes: Mapping[str, str]) -> Row:
     states = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running", TrialState.COMPLETE: "complete"}
     short = {name: json.loads(notes[name]) for name in _SHORT if name in notes}
-    result = _joined(notes, "result") if trial.state is TrialState.COMPLETE else ""
+    text = _joined(notes, "result") if trial.state is TrialState.COMPLETE else ""
+    points = _joined(notes, "curve") or "[]"
+    result = Result(**json.loads(text)) if text else None
+    if trial.state is TrialState.COMPLETE and (result is None or short.get("check") not in (
+            None, _check_sum(short["key"], text, points))):  # a study of an earlier version has no check sum
+        raise ValueError(tr("the result of {arm} with seed {seed} is not what was written", arm=short["arm"],
+                            seed=short["seed"]))
     lasted = trial.datetime_start is not None and trial.datetime_complete is not None
+    seconds = (trial.datetime_complete - trial.datetime_start).total_seconds() if lasted else 0.0
     return Row(id=trial.trial_id, number=trial.number, **short, state=states.get(trial.state, "failed"),
-               result=Result(**json.loads(result)) if result else None, points=_joined(notes, "curve") or "[]",
-               seconds=(trial.datetime_complete - trial.datetime_start).total_seconds() if lasted else 0.0)
+               result=result, points=points, seconds=max(0.0, seconds))  # the clock can have been set back
 
 
 def _pieces(name: str, value: Any) -> Iterator[tuple[str, str]]:

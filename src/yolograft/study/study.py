@@ -12,7 +12,7 @@ from typing import TypeVar
 from yolograft import yaml_text
 from yolograft.language import tr
 from yolograft.study import race, statistics
-from yolograft.study.plan import Plan, read_words
+from yolograft.study.plan import Plan, read_words, restorable
 from yolograft.study.plan_record import check_fixed
 from yolograft.study.sequential import Look
 from yolograft.study.storage import Row, Storage
@@ -51,10 +51,13 @@ def read_recorded(file: Path, storage: Storage) -> Plan:
     text = storage.plan()
     if text is not None and storage.shared:
         return Plan.recorded(yaml_text.parse(text, file))
-    words = read_words(file)
-    if text is not None:
-        check_fixed(words, yaml_text.parse(text, file), file)
-    return Plan.recorded(words)
+    with restorable(file):
+        words = read_words(file)
+        if text is None:
+            return Plan.recorded(words)
+        stored = yaml_text.parse(text, file)
+        check_fixed(words, stored, file)
+        return Plan.recorded(stored)  # with the arms and seeds that the file may have lost
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,14 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """The reason why a trial has no result, and its log file."""
+    """The reason why a trial has no result, and its log file.
+
+    `stalled` says that its process hung or was stopped, and has been ended (see `heartbeat`).
+    """
 
     reason: str
     log: str = ""
+    stalled: bool = False
 
 
 class Host(Protocol):
@@ -222,22 +226,28 @@ def write_json(path: Path, value: Trial | Result | Failure) -> None:
 
 
 def read_json(cls: type[_T], path: Path) -> _T | None:
-    """Read a value that `write_json` wrote; None if the file does not exist."""
+    """Read a value that `write_json` wrote; None if the file does not exist or is damaged.
+
+    `write_json` is atomic, so only the disk or another program can damage the file. It is kept as `NAME.damaged`.
+    """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        known = {item.name for item in fields(cls)}
+        return cls(**{key: value for key, value in raw.items() if key in known})
     except FileNotFoundError:
         return None
-    known = {item.name for item in fields(cls)}
-    return cls(**{key: value for key, value in raw.items() if key in known})
+    except (ValueError, TypeError, AttributeError):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        return None
 
 
 def read_epochs(folder: Path) -> dict[int, dict[str, float]]:
     """Read epoch -> metrics; for an epoch that ran twice the later one counts, and incomplete lines are skipped."""
     path, epochs = folder / "epochs.jsonl", dict[int, dict[str, float]]()
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            record = json.loads(line)
-        except ValueError:
+            record = {str(key): float(value) for key, value in json.loads(line).items()}
+            epochs[int(record.pop("epoch"))] = record
+        except (ValueError, TypeError, AttributeError, KeyError):
             continue  # an incomplete line: the process was killed while it wrote it
-        epochs[int(record.pop("epoch"))] = record
     return epochs
