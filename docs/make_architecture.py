@@ -28,9 +28,10 @@ ROOMS = {  # room -> its files or folders in src/yolograft, what it is for in tw
     "modules": (("modules",), ("modules for rows,", "one file per paper"), (0.3, 7)),
     "box_loss": (("box_loss",), ("box losses, as in", "their papers"), (2.65, 7)),
     "blocks": (("blocks",), ("attention blocks,", "one file per paper"), (1.7, 8)),
-    GROUND: (("language", "shell", "errors", "system_errors", "upstream", "spec", "yaml_text", "atomic", "threads",
+    GROUND: (("language", "shell", "errors", "system_errors", "upstream", "spec", "yaml_text", "escapes", "atomic",
+              "threads",
               "network", "patch", "seeding"),
-             ("messages in two languages, errors, the text of a graft, seeds, atomic writes, threads,",
+             ("messages in two languages, errors, escapes, the text of a graft, seeds, atomic writes, threads,",
               "monkey-patches, the list of internals of Ultralytics and PyTorch"), (1.5, 9)),
 }
 FORWARD = ("host/controls.py", "host/trial.py")  # old import paths, whose bodies import a later room

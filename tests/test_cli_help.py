@@ -20,7 +20,8 @@ from yolograft.study import plan
 PAGES = descriptions()
 TRAINING = ("study", "screen")  # commands that also take each train argument
 OWN = {name: page for name, page in PAGES.items() if name not in (*MODES, *TRAINING)}
-FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "compare": ["runs"],
+FIRST_WORDS = {"lint": ["x.yaml"], "status": ["runs"], "report": ["runs"], "paper": ["runs"],
+               "compare": ["runs"],
                **{f"data {kind}": list("ab")[:len(paths)] for kind, paths in data._PATHS.items()}}
 
 

@@ -7,13 +7,15 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
 # Rooms from the ground up. A room imports itself and the rooms before it.
-ORDER = ["language", "shell", "errors", "system_errors", "upstream", "spec", "yaml_text", "atomic", "threads", "network",
+ORDER = ["language", "shell", "errors", "system_errors", "upstream", "spec", "yaml_text", "escapes", "atomic",
+         "threads", "network",
          "patch", "seeding", "box_loss",
          "blocks", "modules", "sites", "attach", "checkpoint", "testing",
          "data", "modelyaml", "fast", "host", "analysis", "study",
          "runner", "report", "cli"]
 APART = {("study", "runner"), ("runner", "study")}  # a study is handed what trains its trials
-TORCHLESS = {"language", "shell", "errors", "system_errors", "upstream", "spec", "yaml_text", "atomic", "threads", "network",
+TORCHLESS = {"language", "shell", "errors", "system_errors", "upstream", "spec", "yaml_text", "escapes", "atomic",
+         "threads", "network",
              "patch", "data",
              "study"}
 ULTRALYTICS = {"host", "fast", "runner", "analysis"}

@@ -286,6 +286,17 @@ def test_a_missing_study_raises_an_error(tmp_path):
         Storage(tmp_path / "other", f"sqlite:///{tmp_path / 'x.db'}")
 
 
+@pytest.mark.parametrize("url", [
+    "postgresql+psycopg2://u:{}@[::1/db", "postgresql://u:{}@[fe80::zz]:12/db", "mysql+pymysql://u@host/db?password={}",
+    "postgresql://u:{}@host:port/db", "postgresql://u:p@{}@host/db", "postgresql://u:a/{}@host/db", "mysql://u:a?{}@host/db",
+    "sqlite+nix://u:{}@h/db?x={}"])
+def test_no_message_shows_a_password_of_a_storage_url(url, tmp_path):
+    with pytest.raises(GraftError) as found:
+        Storage(tmp_path / "study", url.format("s3cret%21", "s3cret%21"))
+    assert "s3cret" not in str(found.value)
+    assert "\n" not in str(found.value), "one line"
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The bytes of the study.db of a finished trial, and its rows."""

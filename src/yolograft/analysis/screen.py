@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 from torch import nn
 
-from yolograft import attach
+from yolograft import attach, escapes
 from yolograft.analysis import gates
 from yolograft.analysis.average_precision import Interval, average_precision, resampled_weights
 from yolograft.analysis.image_loss import Measured
@@ -315,7 +315,8 @@ class Screening:
     def markdown(self) -> str:
         """Return the table as Markdown."""
         head, *body = self.table()
-        return "".join(f"| {' | '.join(line)} |\n" for line in (head, ("---",) * len(head), *body))
+        lines = [[escapes.markdown(cell) for cell in line] for line in (head, *body)]
+        return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], ["---"] * len(head), *lines[1:]))
 
     def __str__(self) -> str:
         lines = self.table()

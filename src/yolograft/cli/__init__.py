@@ -27,6 +27,7 @@ from yolograft.cli import (
     models,
     modes,
     pack,
+    paper,
     screen,
     study,
     yamls,
@@ -56,7 +57,7 @@ def _groups() -> list[tuple[str, list[Command]]]:
         (tr("Model YAML files, and checkpoints in other forms:"), [*yamls.commands(), *adopt.commands(), *pack.commands()]),
         (tr("Data sets:"), data_pages.commands(data._PATHS)),
         (tr("Find out whether a block helps:"), [*demo.commands(), *screen.commands(), *study.commands(),
-                                                   *compare.commands()]),
+                                                 *paper.commands(), *compare.commands()]),
         (tr("Shell:"), completion.commands()),
     ]
 
@@ -192,6 +193,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "deploy-check": deploy.run,
     "completion": _completion,
     "report": study.report,
+    "paper": paper.run,
     "compare": compare.run,
     "explain": explain.run,
 }

@@ -10,10 +10,12 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from functools import cache
 from html import escape
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,8 +23,8 @@ from matplotlib.lines import Line2D
 from yolograft.report.summary import Summary
 from yolograft.study.verdict import Word
 
-__all__ = ["COLOURS", "PAPER", "WORDS", "Draw", "Drawn", "Plain", "Say", "Tips", "colour", "dash", "inline", "legend",
-           "marker", "save", "short", "text_colour", "tip"]
+__all__ = ["COLOURS", "PAPER", "WORDS", "Draw", "Drawn", "Plain", "Say", "Tips", "chinese_fonts", "colour", "dash",
+           "inline", "legend", "marker", "save", "short", "text_colour", "tip"]
 
 _TEXT, PAPER = "#123456", "#fefdfc"  # placeholders for the page's text and background colours
 WORDS = {Word.HELPS: "#1a7f37", Word.HURTS: "#c8321f", Word.DIFFERS: "#9a6300", Word.EQUIVALENT: "#1d63a8",
@@ -35,12 +37,15 @@ _BASELINE = "#7d828b"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))  # for arms that share a colour
 _MARKERS = "osD^"
 _STYLE: Any = {
+    "text.parse_math": False,  # a class or a file can have a name with $
     "axes.formatter.useoffset": False,  # no offset such as "+4.072e-1" beside an axis
     "axes.formatter.limits": (-6, 9),  # and no factor such as "1e-5"
     "font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "yolograft", "pdf.fonttype": 42,
     "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8, "grid.alpha": 0.13, "grid.linewidth": 0.8,
 }
+_CHINESE = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft YaHei", "SimHei", "PingFang SC",
+            "Heiti SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Sans CJK JP")  # installed on the usual systems
 _COLOUR_KEYS: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
 
 Say = Callable[..., str]
@@ -123,12 +128,30 @@ def _marked(arm: int | None, text: str) -> str:
     return f'<g{owned} data-tip="{escape(text)}">'
 
 
-def save(draw: Plain, format: str) -> bytes | None:
-    """Return a figure for a paper, in black, as `svg`, `pdf` or `png` (300 dpi, on white); None if it has no data."""
-    with mpl.rc_context({**_STYLE, **dict.fromkeys(_COLOUR_KEYS, "black")}), warnings.catch_warnings():
+def save(draw: Plain, format: str, *, width: float | None = None) -> bytes | None:
+    """Return a figure for a paper, in black, as `svg`, `pdf` or `png` (300 dpi, on white); None if it has no data.
+
+    Args:
+        draw: draws the figure.
+        format: the file format.
+        width: the largest width in inches. The text keeps its size, so that it is legible in print.
+    """
+    fonts: Any = {"font.family": ["sans-serif", *chinese_fonts()]}
+    with mpl.rc_context({**_STYLE, **fonts, **dict.fromkeys(_COLOUR_KEYS, "black")}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a file of an arm can have a Chinese name
         drawn = draw()
-        return _bytes(drawn[0], format) if drawn else None
+        if drawn is None:
+            return None
+        if width is not None:
+            drawn[0].set_figwidth(min(width, drawn[0].get_figwidth()))
+        return _bytes(drawn[0], format)
+
+
+@cache
+def chinese_fonts() -> tuple[str, ...]:
+    """Return the installed fonts with Chinese glyphs, which figures use where their main font has no glyph."""
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in _CHINESE if name in known)[:1]
 
 
 def _bytes(figure: Figure, format: str) -> bytes:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable
 
+from yolograft.escapes import csv_text, latex, markdown
 from yolograft.report import signed
 from yolograft.report.summary import SIZES, Summary
 from yolograft.study.verdict import Word
@@ -14,8 +13,6 @@ from yolograft.study.verdict import Word
 __all__ = ["FORMATS", "TABLES", "classes", "costs", "metrics", "render", "sizes", "trials", "verdicts"]
 
 Table = list[list[str]]
-_SPECIAL = str.maketrans({"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-                          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"})
 
 
 def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
@@ -120,24 +117,18 @@ def render(table: Table, format: str) -> str:
     return FORMATS[format](table)
 
 
-def _csv(table: Table) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
-    return text.getvalue()
-
-
 def _markdown(table: Table) -> str:
-    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in table]
+    rows = [[markdown(cell) for cell in row] for row in table]
     rule = ["---" if column == 0 else "---:" for column in range(len(table[0]))]
     return "".join(f"| {' | '.join(row)} |\n" for row in [rows[0], rule, *rows[1:]])
 
 
 def _latex(table: Table) -> str:
-    rows = [" & ".join(cell.translate(_SPECIAL) for cell in row) + r" \\" for row in table]
+    rows = [" & ".join(latex(cell) for cell in row) + r" \\" for row in table]
     return "\n".join([r"\begin{tabular}{l" + "r" * (len(table[0]) - 1) + "}", r"\toprule", rows[0], r"\midrule",
                       *rows[1:], r"\bottomrule", r"\end{tabular}", ""])
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {"csv": _csv, "md": _markdown, "tex": _latex}
+FORMATS: dict[str, Callable[[Table], str]] = {"csv": csv_text, "md": _markdown, "tex": _latex}
 TABLES: dict[str, Callable[[Summary], Table]] = {"verdicts": verdicts, "metrics": metrics, "classes": classes,
                                                  "sizes": sizes, "costs": costs, "trials": trials}
