@@ -17,6 +17,7 @@ URLS = [
     f"postgresql://host/db?user=me&password={SECRET}", f"postgresql://host/db?PASSWORD={SECRET}&sslmode=require",
     f"postgresql:///db?options=-c%20key={SECRET}", f"mysql://host/db?ssl_key={SECRET}", f"host=h password={SECRET}",
     f"nothing://me:{SECRET}@host", f"://me:{SECRET}@", f"sqlite:////no/such/folder/x.db?password={SECRET}",
+    f"me:{SECRET}@host/db",  # without a scheme
 ]
 
 

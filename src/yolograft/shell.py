@@ -11,7 +11,8 @@ from urllib.parse import unquote
 __all__ = ["command", "hide_password", "hide_secrets"]
 
 _HIDDEN = "***"
-_USER = re.compile(r"(://[^:@/?#]*:)(.*)(@)", re.DOTALL)  # up to the last @: a password may have one that is not encoded
+# Up to the last @: a password may have one that is not encoded. A URL can also lack its `postgresql://`.
+_USER = re.compile(r"((?:://|^(?![\w+.-]*://))[^:@/?#]*:)(.*)(@)", re.DOTALL)
 _QUERY = re.compile(r"([?&;]\s*)([^=&;?]*)=([^&;]*)")
 _WORD = re.compile(r"(?i)(\w*(?:pass|pwd|secret|token)\w*\s*=\s*)('[^']*'|[^\s&;]+)")  # as in libpq's `password=...`
 # keys of a query whose value is no secret; any other value is hidden
