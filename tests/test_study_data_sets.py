@@ -11,10 +11,10 @@ import pytest
 
 from yolograft.cli.console import choose_folder
 from yolograft.errors import GraftError
-from yolograft.report import write
+from yolograft.report import paper, write
 from yolograft.study import Study, holdout, run, statistics, status
 from yolograft.study.conjunction import combine
-from yolograft.study.data_sets import labels, read_data
+from yolograft.study.data_sets import join, labels, read_data
 from yolograft.study.foresight import foresee, sentences
 from yolograft.study.merge import merge
 from yolograft.study.plan import Plan, read_words
@@ -172,3 +172,17 @@ def test_the_plan_counts_the_trainings_of_all_data_sets() -> None:
     lines = sentences(plan, foresee(plan))
     assert lines[0] == "48 trainings: 3 arms, 8 seeds, 2 data set(s)."
     assert "8 seeds and 4 arms find" in "\n".join(lines)
+
+
+def test_data_sets_with_the_same_content_are_refused() -> None:
+    assert join([("a.yaml", {"data": "1", "model": "m"}), ("b.yaml", {"data": "2", "model": "m"})]) == {
+        "data a.yaml": "1", "data b.yaml": "2", "model": "m"}
+    with pytest.raises(GraftError, match=r"'a\.yaml' and 'b\.yaml' have the same images and labels"):
+        join([("a.yaml", {"data": "1"}), ("b.yaml", {"data": "1"})])
+
+
+def test_the_paper_kit_has_a_table_for_each_data_set(study: Study, tmp_path: Path) -> None:
+    files = paper.write(study, tmp_path, languages=["en"], formats=["md"]).files
+    tables = {file.parent.name: file.read_text(encoding="utf-8") for file in files if file.name == "table.md"}
+    assert set(tables) == {"steel", "copper"}
+    assert tables["steel"] != tables["copper"]

@@ -34,7 +34,8 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
           formats: Sequence[str] | None = None, storage: str | None = None) -> Written:
     """Write the paper kit of a study: `table.*`, `sentences.txt` and `figures/`; Chinese files have `.zh` in their names.
 
-    A file that the user has edited is kept, and the new one is written beside it.
+    A file that the user has edited is kept, and the new one is written beside it. A study on several data sets has a folder
+    for each of them.
 
     >>> write("runs/study/se").files  # doctest: +SKIP
     (PosixPath('runs/study/se/paper/table.tex'), ...)
@@ -53,6 +54,11 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
     wanted, notes = _formats(formats)
     translators = [Translator(language, TEXTS) for language in languages]
     study = study if isinstance(study, Study) else Study.load(study, storage=storage)
+    place = Path(folder) if folder is not None else study.folder / "paper"
+    if len(study.parts) > 1:  # a table for each data set, as the report has a page for each
+        each = [write(part, place / part.plan.dataset, languages=languages, formats=formats) for part in study.parts]
+        return Written(files=tuple(file for one in each for file in one.files), notes=each[0].notes,
+                       kept=tuple(pair for one in each for pair in one.kept))
     contents: dict[str, bytes] = {}
     for say in translators:
         infix = "" if say.language == "en" else f".{say.language}"
@@ -71,8 +77,7 @@ def write(study: Study | str | Path, folder: str | Path | None = None, *, langua
                 content = save(partial(draw, summary, page), format, width=WIDTH)
                 if content is not None:
                     contents[f"figures/{name}{infix}.{format}"] = content
-    written = write_files(Path(folder) if folder is not None else study.folder / "paper", contents)
-    return replace(written, notes=tuple(notes))
+    return replace(write_files(place, contents), notes=tuple(notes))
 
 
 def _text(paragraphs: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from yolograft.errors import SpecError
+from yolograft.errors import DataError, SpecError
 from yolograft.language import tr
 from yolograft.study.arms import Arm
 
@@ -61,9 +61,19 @@ def labels(datasets: Sequence[str]) -> list[str]:
 
 
 def join(found: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
-    """Return the fingerprints of an arm on several data sets as one mapping, with the key `data NAME` for each data set."""
+    """Return the fingerprints of an arm on several data sets as one mapping, with the key `data NAME` for each data set.
+
+    Raises:
+        DataError: two of the data sets have the same content, so that one of them would count twice.
+    """
     joined: dict[str, str] = {}
+    first: dict[str, str] = {}
     for name, prints in found:
+        content = prints.get("data", name)
+        if content in first:
+            raise DataError(tr("The data sets '{first}' and '{second}' have the same images and labels. Name each data set "
+                               "once.", first=first[content], second=name))
+        first[content] = name
         joined |= {f"data {name}" if key == "data" else key: text for key, text in prints.items()}
     return joined
 
