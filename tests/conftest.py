@@ -83,13 +83,13 @@ def restored_blocks() -> Iterator[None]:
         blocks.names()  # registers the built-in blocks before the copies, at the first test
     registries: tuple[Any, ...] = (blocks._BLOCKS, blocks._ALIASES, blocks._PLAIN, plugin._LOADED)
     copies = [registry.copy() for registry in registries]
-    path = sys.path.copy()
+    path, imported = sys.path.copy(), set(sys.modules)
     yield
     if sys.path != path:
         sys.path[:] = path
     if all(registry == before for registry, before in zip(registries, copies, strict=True)):
         return
-    for name in plugin._LOADED.keys() - copies[-1].keys():
+    for name in plugin._LOADED.keys() - copies[-1].keys() - imported:  # a test file that registers blocks stays
         sys.modules.pop(name, None)
     if blocks._import_all.cache_info().currsize and not copies[0]:
         return  # torch and the built-in blocks were imported in between

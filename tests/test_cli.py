@@ -26,7 +26,7 @@ def test_importing_the_package_imports_no_torch() -> None:
     [
         (["trian", "model=yolo11n.yaml"], "Did you mean 'train'"),
         (["train", "mdoel=yolo11n.yaml"], "Did you mean 'model'"),
-        (["train", "model=yolo11n.yaml", "graft=se@88"], "rows 0 to 22. List them"),
+        (["export", "model=yolo11n.yaml", "graft=se@88"], "rows 0 to 22. List them"),
         (["train", "model=yolo11n.yaml", "epochs=many"], "epochs"),
         (["train", "model=yolo11n.yaml", "graft="], "has no value"),
         (["val", "model=nix.yaml"], "does not exist"),

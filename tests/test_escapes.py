@@ -177,3 +177,8 @@ def test_a_name_is_one_line_without_hidden_characters(name: str) -> None:
         shown = escape(name)
         assert shown.isprintable(), shown
     assert visible("\u202ea") != visible("a")
+
+
+@pytest.mark.parametrize("text", ["7e831e26acca28bfd098", "640 pixels", "0.5x", ":name", ";", "1,440 images", "a; b", "<3"])
+def test_a_cell_without_a_formula_does_not_change(text: str) -> None:
+    assert csv_cell(text) == text

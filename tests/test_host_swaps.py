@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.modules import C3k2
-from ultralytics.utils import LOGGER
+from ultralytics.utils import DEFAULT_CFG, LOGGER
 
 from yolograft import YOLO, attach, modules
 from yolograft.cli import main
@@ -298,7 +298,7 @@ def test_a_checkpoint_trains_on_with_all_its_tensors(trained: tuple[Path, list[s
     cls = grafted_trainer(DetectionTrainer)
     trainer = object.__new__(cls)
     trainer.graft_text = trainer.swap_text = None
-    trainer.data, trainer.args = {"nc": 2, "channels": 3}, None
+    trainer.data, trainer.args = {"nc": 2, "channels": 3}, DEFAULT_CFG
     network = trainer.get_model(cfg=checkpoint.model.yaml, weights=checkpoint.model, verbose=False)
     theirs = pieces(checkpoint.model.float())
     assert all(torch.equal(value, theirs[key]) for key, value in pieces(network).items())
@@ -308,7 +308,7 @@ def test_all_other_weights_are_those_of_the_bare_arm(weights: Path) -> None:
     def network(swap: str | None, name: Path | str) -> nn.Module:
         trainer = object.__new__(grafted_trainer(DetectionTrainer))
         trainer.graft_text, trainer.swap_text = "none", swap
-        trainer.data, trainer.args = {"nc": 7, "channels": 3}, None
+        trainer.data, trainer.args = {"nc": 7, "channels": 3}, DEFAULT_CFG
         model = YOLO(name)
         torch.manual_seed(5)
         built = trainer.get_model(cfg=model.model.yaml, weights=model.model if model.ckpt else None, verbose=False)
@@ -331,7 +331,7 @@ def test_new_modules_get_their_weights_from_the_seed_of_the_training(weights: Pa
     def offset(seed: int) -> Tensor:
         trainer = object.__new__(grafted_trainer(DetectionTrainer))
         trainer.graft_text = trainer.swap_text = None
-        trainer.data, trainer.args = {"nc": 7, "channels": 3}, None
+        trainer.data, trainer.args = {"nc": 7, "channels": 3}, DEFAULT_CFG
         torch.manual_seed(seed)
         found = trainer.get_model(cfg=model.model.yaml, weights=model.model, verbose=False)
         tensor: Tensor = pieces(found)["model.11.offset.weight"]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from yolograft import report
 from yolograft.cli import main
 from yolograft.errors import GraftError
-from yolograft.report import error_words, explain_words, tables, write
+from yolograft.report import compare_words, error_words, explain_words, paper_words, tables, write
 from yolograft.report.figures import FIGURES
 from yolograft.report.page import notes, page
 from yolograft.report.pictures import gallery
@@ -178,7 +178,7 @@ def test_every_text_of_the_page_is_in_both_languages():
             said |= set(re.findall(r"\bsay\('([^']+)'", path.read_text()))
             said |= set(re.findall(r'\bsay\("([^"]+)"', path.read_text()))
     assert len(said) > 40
-    assert said <= {*TEXTS, *explain_words.TEXTS, *error_words.TEXTS}
+    assert said <= {*TEXTS, *explain_words.TEXTS, *error_words.TEXTS, *compare_words.TEXTS, *paper_words.TEXTS}
 
 
 def test_a_report_changes_only_its_own_files(study, tmp_path):

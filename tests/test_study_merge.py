@@ -110,7 +110,7 @@ def test_a_trial_that_both_have_is_taken_once_if_the_results_are_equal(
     ({"margin": 0.02}, "margin"), ({"versions": {"dummy": "2"}}, "other versions"),
     ({"spelled": {"none": "none", "se@8": "se(ratio=8)@8"}}, "other defaults"),
     ({"fingerprints": {"none": {"data": "x"}, "se@8": {"data": "x"}}}, "other data or weights"),
-    ({"data": "copper"}, "data: steel recorded, copper requested")])
+    ({"data": "copper"}, "data: copper, but this study")])
 def test_another_study_is_refused_and_nothing_is_written(
         halves: tuple[Path, Path, Path], tmp_path: Path, change: dict[str, Any], message: str) -> None:
     other = copied(halves[1], tmp_path / "other")

@@ -54,7 +54,7 @@ def test_records_give_the_page_again_without_the_study(tmp_path: Path) -> None:
     page = (records / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg viewBox") == first[0].read_text(encoding="utf-8").count("<svg viewBox")
     (records / "trials.jsonl").unlink()
-    assert RECORDS["from-table"](records) == 18
+    assert RECORDS["from_table"](records) == 18
     assert RECORDS["report"](records, tmp_path / "again") == 18
     verdicts = Path("tables/verdicts.csv")
     assert (tmp_path / "again" / verdicts).read_bytes() == (records / verdicts).read_bytes()

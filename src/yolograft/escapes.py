@@ -54,7 +54,7 @@ def csv_cell(text: str) -> str:
     shown = visible(text)
     if _NUMBERS.fullmatch(shown):
         return shown
-    return re.sub(rf"(^|[;,|\"])(\s*)(?=[{_FORMULA}])", r"\1\2'", shown)
+    return re.sub(rf"(^|[;,|\"])(\s*)(?=[{re.escape(_FORMULA)}])", r"\1\2'", shown)
 
 
 def csv_text(table: Sequence[Sequence[str]]) -> str:

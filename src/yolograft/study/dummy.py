@@ -46,7 +46,7 @@ def train(trial: Trial, folder: Path, report: Report) -> Result:
     epochs, checkpoint = int(s.get("epochs", 3)), folder / "checkpoint.json"
     start = _read_epoch(checkpoint) + 1
     noise, shared = float(s.get("noise", 0.01)), float(s.get("shared", 0.02))
-    effect = float(s.get("effect", 0)) if trial.graft != "none" and s.get("only", s["data"]) == s["data"] else 0.0
+    effect = float(s.get("effect", 0)) if trial.graft != "none" and s.get("only", s.get("data")) == s.get("data") else 0.0
     final = 0.7 + shared * _gaussian("seed", trial.seed) + effect
     own = (*((hashlib.sha256(trial.yaml.encode()).hexdigest(),) if trial.yaml else ()),
            *(f"{key}={s[key]}" for key in ("swap", "iou") if s.get(key)))

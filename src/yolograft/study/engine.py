@@ -129,9 +129,14 @@ def _missing_folders(folder: Path) -> list[Path]:
 
 
 def _remove_empty(made: Sequence[Path], lock: Path) -> None:
-    """Remove the folders that this call has made if it has written nothing but its lock file, as with a wrong storage."""
-    if made and made[0].is_dir() and {path.name for path in made[0].iterdir()} <= {lock.name}:
-        with suppress(OSError):  # another process has begun to use the folder
+    """Remove the folders that this call has made if it has written nothing but its lock file, as with a wrong storage.
+
+    Nothing is removed while another process has the lock: it has begun the study and writes into the folder.
+    """
+    if not made or not made[0].is_dir():
+        return
+    with suppress(Timeout, OSError), FileLock(lock, timeout=0):  # OSError: another process uses the folder
+        if not {path.name for path in made[0].iterdir()} - {lock.name}:
             lock.unlink(missing_ok=True)
             for path in made:
                 path.rmdir()

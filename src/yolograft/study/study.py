@@ -57,6 +57,7 @@ def read_recorded(file: Path, storage: Storage) -> Plan:
             return Plan.recorded(words)
         stored = yaml_text.parse(text, file)
         check_fixed(words, stored, file)
+        Plan.recorded(words)  # an edit that cannot be used is said, and not ignored
         return Plan.recorded(stored)  # with the arms and seeds that the file may have lost
 
 
