@@ -219,7 +219,7 @@ def test_the_variables_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_command_is_driven_or_known_to_need_more() -> None:
     driven = {words[0] for words in commands(Path("data.yaml"), Path())}
     more = {"yaml", "adopt", "demo", "screen", "heatmap", "deploy-check",  # built of the same parts, and not driven here
-            "track", "benchmark", "tune", "pack", "unpack", "compare"}
+            "track", "benchmark", "tune", "pack", "unpack", "compare", "paper"}
     assert set(COMMANDS) | set(MODES) <= driven | more
 
 

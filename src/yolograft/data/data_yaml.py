@@ -71,7 +71,8 @@ def read(path: str | Path) -> DataYaml:
     content = _parse(result)
     if not {*SPLITS, "validation", "valid", "names", "nc"} & content.keys():
         raise DataError(tr("'{file}' is no data YAML: it has none of the keys train, val and names.", file=file))
-    check_values(file, {key: value for key, value in content.items() if key != "kpt_shape"})  # that is reported below
+    # the rest is reported below, with all other problems
+    check_values(file, {key: value for key, value in content.items() if key != "kpt_shape"}, types=False)
     _read_names(result, content)
     _read_keypoints(result, content)
     root = _root(result, content.get("path"))

@@ -22,24 +22,31 @@ _SHOWN = 60  # characters of a value in a message
 _SPLITS = ("train", "val", "validation", "test", "minival")
 
 
-def check_values(file: Path, content: Any) -> None:
+def check_values(file: Path, content: Any, *, types: bool = True) -> None:
     """Raise `DataError` if a value of a data YAML cannot be used.
 
     Args:
         file: the data YAML, for the message.
-        content: what it contains. Content that is no mapping is accepted: Ultralytics says what is wrong with it.
+        content: what it contains.
+        types: also refuse a count of classes that is no number, and a split that is no path.
     """
     if not isinstance(content, Mapping):
-        return
-    for key, value, expected in _problems(file, content):
+        raise DataError(tr("'{file}' is no data YAML: it has none of the keys train, val and names.", file=file))
+    for key, value, expected in _problems(file, content, types):
         raise DataError(tr("data={file}: `{key}` is {value}. Expected {what}.", file=file, key=key, value=_short(value),
                            what=expected))
 
 
-def _problems(file: Path, content: Mapping[Any, Any]) -> Iterator[tuple[str, Any, str]]:
+def _is_of_world(value: Any) -> bool:
+    """Whether a split is that of YOLO-World, which names data YAMLs and JSON files by these keys."""
+    return isinstance(value, Mapping) and bool({"yolo_data", "grounding_data"} & value.keys())
+
+
+def _problems(file: Path, content: Mapping[Any, Any], types: bool) -> Iterator[tuple[str, Any, str]]:
     count, names, keypoints = content.get("nc"), content.get("names"), content.get("kpt_shape")
     classes = tr("a whole number of classes, at most {most:,}", most=MAX_CLASSES)
-    if count is not None and (isinstance(count, float) or (isinstance(count, int) and not 0 < count <= MAX_CLASSES)):
+    if isinstance(count, float) or (isinstance(count, int) and not 0 < count <= MAX_CLASSES) or (
+            types and count is not None and not isinstance(count, int)):
         yield "nc", count, classes
     if isinstance(names, (list, dict)):
         numbers = [one for one in names if isinstance(one, int)] if isinstance(names, dict) else []
@@ -51,6 +58,8 @@ def _problems(file: Path, content: Mapping[Any, Any]) -> Iterator[tuple[str, Any
     root = content.get("path")
     for key in ("path", *_SPLITS):
         value = content.get(key)
+        if types and value is not None and not isinstance(value, (str, list)) and not _is_of_world(value):
+            yield key, value, tr("the path of a folder or a file")
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, str):
                 continue
