@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from yolograft.analysis.candidates import Detector, Letterbox, Target
 from yolograft.analysis.heatmap import heat_map, tap_layers
-from yolograft.analysis.heatmap_checks import STAGES, Agreement, RandomisedCascade, deletion, rank_correlation
+from yolograft.analysis.heatmap_checks import (
+    STAGES,
+    Agreement,
+    RandomisedCascade,
+    _estimate_statistics,
+    deletion,
+    rank_correlation,
+)
+from yolograft.errors import GraftError
 
 __all__ = ["images"]
 
@@ -106,3 +114,11 @@ def test_random_weights_change_the_copy_alone_and_each_stage_more_of_it(images: 
     # as texts, since nan is not equal to itself
     assert repr(cascade.correlations(images, target, heat, BOX, seed=3)) == repr(found)
     assert repr(cascade.correlations(images, target, heat, BOX, seed=4)) != repr(found)
+
+
+def test_maps_of_one_pixel_are_an_error_that_names_imgsz() -> None:
+    network: Any = nn.Sequential(nn.Conv2d(3, 4, 32, 32), nn.BatchNorm2d(4))
+    with pytest.raises(GraftError, match="images of 32x32 pixels do not give. Use a larger imgsz"):
+        _estimate_statistics(network, list(network), torch.rand(1, 3, 32, 32))
+    _estimate_statistics(network, list(network), torch.rand(1, 3, 64, 64))
+    assert network[1].running_mean.abs().sum() > 0

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 
 from yolograft.analysis.candidates import Detector, Letterbox, Target
 from yolograft.analysis.heatmap import HeatMap, heat_map, on_picture, tap_layers
+from yolograft.errors import HostError
+from yolograft.language import tr
 from yolograft.seeding import derive_seed, seeded_rng
 from yolograft.sites import rows
 
@@ -200,7 +202,11 @@ def _estimate_statistics(detector: Detector, modules: Sequence[nn.Module], image
         norm.reset_running_stats()
         norm.train()
         norm.momentum = None  # the mean of all batches: of this one
-    detector(images)
+    try:
+        detector(images)
+    except ValueError as error:  # PyTorch: a batch norm needs more than one value of each channel
+        raise HostError(tr("The checks of a heat map need feature maps of more than one pixel, which images of {size} "
+                           "pixels do not give. Use a larger imgsz.", size="x".join(map(str, images.shape[-2:])))) from error
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum
