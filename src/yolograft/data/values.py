@@ -17,7 +17,7 @@ __all__ = ["MAX_CLASSES", "check_values"]
 
 MAX_CLASSES = 100_000
 _MAX_KEYPOINTS = 10_000
-_MAX_PATH = 4096  # characters, on Linux
+_MAX_PATH, _MAX_NAME = 4096, 255  # bytes of a path, and of one name in it, on Linux
 _SHOWN = 60  # characters of a value in a message
 _SPLITS = ("train", "val", "validation", "test", "minival")
 
@@ -35,6 +35,12 @@ def check_values(file: Path, content: Any, *, types: bool = True) -> None:
     for key, value, expected in _problems(file, content, types):
         raise DataError(tr("data={file}: `{key}` is {value}. Expected {what}.", file=file, key=key, value=_short(value),
                            what=expected))
+
+
+def _is_too_long(path: str) -> bool:
+    """Whether the system would refuse a path for its length, with an error of its own."""
+    written = path.encode("utf-8", "replace")
+    return len(written) > _MAX_PATH or any(len(name) > _MAX_NAME for name in written.replace(b"\\", b"/").split(b"/"))
 
 
 def _is_of_world(value: Any) -> bool:
@@ -63,7 +69,7 @@ def _problems(file: Path, content: Mapping[Any, Any], types: bool) -> Iterator[t
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, str):
                 continue
-            if "\0" in one or len(one) > _MAX_PATH:
+            if "\0" in one or _is_too_long(one):
                 yield key, one.replace("\0", "\\0"), tr("the path of a folder or a file")
             elif _is_special(file.parent, root if isinstance(root, str) and key != "path" else "", one):
                 yield key, one, tr("the path of a folder or a file, not of a device")
