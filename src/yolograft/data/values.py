@@ -6,6 +6,7 @@ NUL in a path or a device would take all memory, end in a traceback, or never en
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def check_values(file: Path, content: Any, *, types: bool = True) -> None:
 def _is_too_long(path: str) -> bool:
     """Whether the system would refuse a path for its length, with an error of its own."""
     written = path.encode("utf-8", "replace")
-    return len(written) > _MAX_PATH or any(len(name) > _MAX_NAME for name in written.replace(b"\\", b"/").split(b"/"))
+    return len(written) > _MAX_PATH or any(len(name) > _MAX_NAME for name in written.split(os.fsencode(os.sep)))
 
 
 def _is_of_world(value: Any) -> bool:
