@@ -48,7 +48,7 @@ def _write(name: str, data: bytes) -> Path:
 
 
 def graft(data: bytes) -> None:
-    """The text of a graft and of a swap: what is read is written and read again as an equal value."""
+    """The text of a graft and of a swap: parse it, write it, parse it again, and compare the two values."""
     for kind in (Graft, Swap):
         value = kind.parse(_text(data))
         assert kind.parse(str(value)) == value

@@ -4,9 +4,8 @@ A source is a study's folder, or exported records (`plan.yaml` and `trials.jsonl
 sources must have the same settings, versions, data, weights and arms as spelled; seeds and arms can differ. The result is a
 normal study folder. The sources are only read.
 
-Looks are kept honest. The looks of one source are those of the result. Seeds that this source had not planned come after a
-look at its own seeds, so they are judged by what is left of the error rate. What another source's looks at other seeds have
-used is gone too.
+The result keeps the looks of one source. A look uses a part of the error rate. The seeds that this source had not planned
+are judged by the part that is left. The part that looks of another source have used at other seeds is subtracted as well.
 """
 
 from __future__ import annotations
