@@ -18,7 +18,7 @@ ASSETS = "YOLOGRAFT_ALLOW_ASSETS"  # fonts, weights, data, images and tools that
 
 
 def is_allowed(switch: str) -> bool:
-    """Whether the environment variable allows it."""
+    """Whether the environment variable `switch` is 1 or true. Other rooms ask about switches of their own with it."""
     return os.environ.get(switch, "").lower() in ("1", "true")
 
 

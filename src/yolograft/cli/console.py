@@ -81,12 +81,14 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     if measures_latency:
         _measure_latency(study)
     print(status(folder, storage=run_options.get("storage")), end="")
-    for part, verdict in ((one, verdict) for one in study.parts for verdict in one.verdicts()):
-        interval = image_intervals(part).get(verdict.arm)
-        images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.", low=printed(interval[0]),
-                    high=printed(interval[1])) if interval else ""
+    for part in study.parts:
         where = f" [{part.plan.dataset}]" if len(study.parts) > 1 else ""
-        print(f"{verdict.arm}{where}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
+        intervals = image_intervals(part)
+        for verdict in part.verdicts():
+            interval = intervals.get(verdict.arm)
+            images = tr(" 95% interval over seeds and validation images: {low:+.4f} to {high:+.4f}.",
+                        low=printed(interval[0]), high=printed(interval[1])) if interval else ""
+            print(f"{verdict.arm}{where}: {spoken(verdict.word, verdict.margin)}. {verdict.why()}{images}")
     if score_test:
         _score_test_split(study)
     command = shell.command("report", folder, *_storage_words(run_options))

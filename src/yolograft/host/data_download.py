@@ -19,7 +19,7 @@ from typing import Any
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import DATASETS_DIR
 
-from yolograft import yaml_text
+from yolograft import network, yaml_text
 from yolograft.data.values import check_values
 from yolograft.errors import DataError
 from yolograft.host.unasked import nothing_unasked
@@ -47,7 +47,7 @@ def check_download(data: Any, split: str | None = None) -> None:
     found = [*_files(data, set())]  # read with permission as well: Ultralytics reads the files after this
     for file, content in found:
         check_values(file, content)
-    if os.environ.get(ALLOW, "").lower() in ("1", "true"):
+    if network.is_allowed(ALLOW):
         return
     if isinstance(data, str) and _is_address(data) and data.lower().endswith((".yaml", ".yml")):
         raise DataError(tr("data={file} is an address. A data YAML can have code that Ultralytics runs. Download it, read "

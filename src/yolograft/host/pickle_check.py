@@ -9,7 +9,6 @@ A file that needs more is opened if the user says so: `trust=True`, or YOLOGRAFT
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from torch import nn
 
+from yolograft import network
 from yolograft.blocks import plugin
 from yolograft.errors import HostError
 from yolograft.host.pickled import Call, Opened, Record, open_pickle
@@ -96,7 +96,7 @@ def trust_file(path: str | Path) -> None:
 
 def is_trusted(path: str | Path) -> bool:
     """Whether the user says that this file, or every file, is opened without the check."""
-    return os.environ.get(TRUST, "").lower() in ("1", "true") or Path(path).resolve() in _TRUSTED
+    return network.is_allowed(TRUST) or Path(path).resolve() in _TRUSTED
 
 
 def check_pickle(path: str | Path, opened: Opened | None = None) -> None:

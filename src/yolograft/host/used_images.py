@@ -9,7 +9,7 @@ data set for classification lists them in `samples`, with the path first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from yolograft.host.log import warn
 from yolograft.language import tr
 from yolograft.patch import patched
 
-__all__ = ["image_files", "invalid_reason", "say_shared", "say_unused", "shared_text"]
+__all__ = ["image_files", "invalid_reason", "label_format", "say_shared", "say_unused", "shared_text"]
 
 _SHOWN = 3
 _HARMLESS = ("duplicate", "no area")  # kinds of problems of a line for which Ultralytics keeps the image
@@ -49,14 +49,19 @@ def say_unused() -> Iterator[None]:
 
 
 def _unused_text(left_out: Sequence[str], total: int, data: dict[str, Any]) -> str:
-    names = data.get("names") or {}
-    names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else names
-    keypoints = tuple(data["kpt_shape"]) if data.get("kpt_shape") else None
+    names, keypoints = label_format(data)
     examples = "; ".join(tr("{name}: {reason}", name=Path(file).name, reason=invalid_reason(Path(file), names, keypoints))
                          for file in left_out[:_SHOWN])
     return tr("{count} of the {total} images in {folder} are left out, because a label or the image is invalid "
               "({examples}). List all: yolograft data check {data}", count=len(left_out), total=total,
               folder=Path(left_out[0]).parent, examples=examples, data=data.get("yaml_file", "DATA.yaml"))
+
+
+def label_format(data: Mapping[str, Any]) -> tuple[dict[int, str], tuple[int, ...] | None]:
+    """Return the names of the classes by number and the shape of the keypoints of a resolved data set."""
+    names = data.get("names") or {}
+    return (dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names),
+            tuple(data["kpt_shape"]) if data.get("kpt_shape") else None)
 
 
 def invalid_reason(image: Path, names: dict[int, str], keypoints: Any = None, *, read_image: bool = True) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from yolograft import yaml_text
 from yolograft.errors import DataError, GraftError
 from yolograft.language import tr
+from yolograft.study.data_sets import different_ends
 
 __all__ = ["ABSENT", "Run", "changes", "read", "read_all"]
 
@@ -87,7 +88,7 @@ def read_all(folders: Sequence[str | Path], *, unfinished: bool = False) -> list
             raise GraftError(tr("'{second}' and '{first}' are the same folder. Name two different runs.", second=folder,
                                 first=seen[place]))
         seen[place] = folder
-    runs = [read(folder, name) for folder, name in zip(folders, _names(list(seen)), strict=True)]
+    runs = [read(folder, name) for folder, name in zip(folders, different_ends(list(seen)), strict=True)]
     for run in runs:
         if not run.finished and not unfinished:
             raise GraftError(tr("'{folder}' is not finished: it has {done} of {epochs} epochs. Continue it: yolo train "
@@ -132,16 +133,6 @@ def changes(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     keys = dict.fromkeys(key for run in runs for key in run.arguments if key not in _PLACES)
     found = {key: tuple(str(run.arguments[key]) if key in run.arguments else ABSENT for run in runs) for key in keys}
     return {key: values for key, values in found.items() if len(set(values)) > 1}
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of the paths that differ: `train` and `train2`, but `a/train` and `b/train`."""
-    longest = max(len(folder.parts) for folder in folders)
-    for count in range(1, longest + 1):
-        names = ["/".join(folder.parts[-count:]) for folder in folders]
-        if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in folders]
 
 
 def _arguments(file: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from yolograft.data.pictures import Pixels, read_pixels
 from yolograft.errors import GraftError
 from yolograft.fast.cpu.private_cache import cache_folder
 from yolograft.host.class_names import names_text
-from yolograft.host.used_images import invalid_reason, shared_text
+from yolograft.host.used_images import invalid_reason, label_format, shared_text
 from yolograft.language import tr
 from yolograft.runner.fingerprint import list_images, resolve_dataset
 
@@ -71,8 +71,7 @@ def name_warnings(network: nn.Module, data: str, task: str) -> list[str]:
 
 
 def _invalid_text(split: str, images: Sequence[Path], dataset: Mapping[str, Any], data: str) -> str:
-    names = dataset.get("names") or {}
-    keypoints = tuple(dataset["kpt_shape"]) if dataset.get("kpt_shape") else None
+    names, keypoints = label_format(dataset)
     wrong = [(image, reason) for image in images if label_path(image).is_file()
              and (reason := invalid_reason(image, names, keypoints, read_image=False))]
     if not wrong:

@@ -10,7 +10,7 @@ from yolograft.errors import DataError, SpecError
 from yolograft.language import tr
 from yolograft.study.arms import Arm
 
-__all__ = ["check_arms", "check_sets", "join", "labels", "part_of", "read_data"]
+__all__ = ["check_arms", "check_sets", "different_ends", "join", "labels", "part_of", "read_data"]
 
 
 def read_data(value: Any, *, recorded: bool = False) -> Any:
@@ -53,11 +53,16 @@ def check_arms(arms: Sequence[Arm], *, sets: int, splits: bool) -> None:
 def labels(datasets: Sequence[str]) -> list[str]:
     """Return a short name of each data set: its file's name, with as many of its folders as it takes to differ."""
     paths = [PurePath(name.replace("\\", "/")) for name in datasets]
+    return different_ends([path.parent / path.stem for path in paths]) or list(datasets)
+
+
+def different_ends(paths: Sequence[PurePath]) -> list[str]:
+    """Return the shortest ends of the paths that differ: `x` and `y`, but `a/x` and `b/x`; empty if two paths are equal."""
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        found = ["/".join((*path.parts[-depth:-1], path.stem)) for path in paths]
+        found = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(found)) == len(found):
             return found
-    return list(datasets)
+    return []
 
 
 def join(found: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
