@@ -180,3 +180,12 @@ def test_without_detections_the_curve_is_0_and_without_objects_there_is_none():
     assert not found.precision.any()
     with pytest.raises(GraftError, match="no objects"):
         precision_recall(Detections.of({**empty, "truths": np.zeros((0, 6))}), ("a",))
+
+
+def test_the_axis_of_a_run_of_one_epoch_has_no_parts_of_an_epoch(tmp_path):
+    runs = read_all([make(tmp_path / "a", (0.1,)), make(tmp_path / "b", (0.2,))])
+    figure, _ = compare_page._draw(runs, [("metrics/mAP50-95(B)", "")], translator("en"))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]

@@ -158,7 +158,7 @@ def _draw(runs: Sequence[Run], panels: Sequence[tuple[str, str]], say: Translato
                     tip(tips, line, place, f"{run.name}\n{column} {number(run.columns[column][-1])}")
         axes.set_title(_short(main), fontsize=10, parse_math=False)  # a column or a folder can have a name with $
         axes.set_xlabel(say("epoch"))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))  # one tick for one epoch
         axes.grid()
     for axes in grid[len(panels):]:
         axes.set_visible(False)
