@@ -22,7 +22,7 @@ def trial(**settings):
 
 def test_a_task_writes_into_a_shared_folder_of_the_study(tmp_path):
     write_json(tmp_path / "trial.json", trial(epochs=2))
-    outcome, files = _run(trial(epochs=2), str(tmp_path))
+    outcome, files = _run(trial(epochs=2), str(tmp_path), 600)
     assert isinstance(outcome, Result)
     assert files == b""
     assert (tmp_path / "epochs.jsonl").read_text().count("\n") == 2
@@ -32,7 +32,7 @@ def test_a_task_sends_its_files_if_the_folder_is_not_shared(tmp_path):
     import io
     import zipfile
 
-    outcome, files = _run(trial(epochs=2), str(tmp_path / "not here"))
+    outcome, files = _run(trial(epochs=2), str(tmp_path / "not here"), 600)
     assert isinstance(outcome, Result)
     names = zipfile.ZipFile(io.BytesIO(files)).namelist()
     assert {"result.json", "epochs.jsonl", "log.txt"} <= set(names)
@@ -42,11 +42,11 @@ def test_a_task_sends_its_files_if_the_folder_is_not_shared(tmp_path):
 
 
 def test_a_trial_that_fails_on_a_node_reports_its_reason(tmp_path):
-    outcome, _ = _run(trial(fail="crash"), str(tmp_path / "nowhere"))
+    outcome, _ = _run(trial(fail="crash"), str(tmp_path / "nowhere"), 600)
     assert isinstance(outcome, Failure)
     assert "SIGSEGV" in outcome.reason
     other = Trial(arm="none", host="yolograft.study.dummy", versions={"dummy": "7"})
-    outcome, _ = _run(other, str(tmp_path / "nowhere"))
+    outcome, _ = _run(other, str(tmp_path / "nowhere"), 600)
     assert isinstance(outcome, Failure)
     assert "dummy 1 here, 7 in the study" in outcome.reason
 

@@ -112,7 +112,7 @@ def _check_address(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _run(trial: Trial, home: str, timeout: float = TIMEOUT) -> tuple[Result | Failure, bytes]:
+def _run(trial: Trial, home: str, timeout: float) -> tuple[Result | Failure, bytes]:
     """Run a trial on this node (the body of the Ray task).
 
     Returns:
