@@ -10,7 +10,7 @@ environments:
 
     lowest        all lower bounds of pyproject.toml, in a virtual environment
     newest        the newest versions of everything, in a virtual environment
-    newest-3.13   the same on another Python, if `python3.13` is installed
+    newest-3.13   the same on Python 3.13, if `python3.13` is installed (or runs this script, with only=newest-3.13)
     8.3.0, ...    this version of Ultralytics beside the packages of the running Python
     this          the running Python as it is
 
@@ -228,9 +228,10 @@ def main(words: Sequence[str]) -> None:
     given = dict(word.split("=", 1) for word in words)
     unknown = set(given) - {"only", "tests", "folder", "again", "page", "strict"}
     names = given["only"].split(",") if "only" in given else environments()
-    unknown |= set(names) - set(environments())
+    known = {*environments(), f"newest-{_python()}"}
+    unknown |= set(names) - known
     if unknown:
-        sys.exit(f"unknown: {', '.join(sorted(unknown))}. Environments: {', '.join(environments())}")
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}. Environments: {', '.join(sorted(known))}")
     if given.get("page", "False") != "True":
         run(names, test_files(given.get("tests", "upstream")), Path(given.get("folder", "runs/versions")).resolve(),
             given.get("again", "False") == "True")
