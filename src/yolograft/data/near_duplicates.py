@@ -23,6 +23,7 @@ SIDE = 32  # pixels of the reduced image
 _BITS = 256
 _MOST_BITS = 48  # pairs with more different bits are not alike: of two random images, about 128 of 256 differ
 _LEAST_CORRELATION = 0.85
+_LEAST_DEVIATION = 1.0  # grey levels (root mean square): less is rounding, whose correlation differs from machine to machine
 _ROWS = 1024  # images of one matrix product
 
 
@@ -67,10 +68,14 @@ def near_pairs(first: Sequence[bytes], second: Sequence[bytes]) -> list[tuple[in
 
 
 def _normalized(reduced: Sequence[bytes]) -> NDArray[np.float32]:
-    """Return the reduced images without their plane of brightness and with length 1: a product of two is a correlation."""
+    """Return the reduced images without their plane of brightness and with length 1: a product of two is a correlation.
+
+    An image that is no more than such a plane becomes 0, so it is like no other.
+    """
     values = np.stack([np.frombuffer(one, np.uint8) for one in reduced]).astype(np.float32)
     values -= values @ _PLANE @ _PLANE.T
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.where(length >= _LEAST_DEVIATION * SIDE, values / np.maximum(length, _LEAST_DEVIATION), np.float32(0))
 
 
 def _plane() -> NDArray[np.float32]:
