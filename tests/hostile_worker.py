@@ -147,7 +147,8 @@ def _end(worker: Any) -> None:
 
 def _start(config: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "YOLO_OFFLINE": "True", "YOLOGRAFT_LANG": "en", "YOLOGRAFT_REGISTER": "off",
-                   "YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(config)}
+                   "YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(config),
+                   "YOLOGRAFT_KERNELS": "off"}  # a compiler is a process that no file asks for
     for key in ("YOLOGRAFT_TRUST", "YOLOGRAFT_ALLOW_DOWNLOAD"):
         environment.pop(key, None)
     return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

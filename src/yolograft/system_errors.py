@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import traceback
 
 from yolograft.language import tr
 
@@ -13,8 +14,11 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def explain(error: BaseException) -> str | None:
-    """Return a sentence about a full disk, a refused or vanished file or missing memory; None for any other error."""
+    """Return a sentence about a full disk, a refused, vanished or too large file, or missing memory; otherwise None."""
     text = str(error).strip()
+    if "validateInputImageSize" in text:  # a cv2.error; this module does not import OpenCV
+        return tr("An image is larger than OpenCV reads (2^30 pixels, 2^20 in a side): {file}. Remove it, or save it "
+                  "smaller.", file=_image_of(error) or text)
     if isinstance(error, OSError) and (error.filename is not None or error.errno in (*_FULL, *_REFUSED, errno.EIO)
                                        or "Image Not Found" in text):  # Ultralytics gives no number
         if error.errno in _FULL:
@@ -36,3 +40,16 @@ def explain(error: BaseException) -> str | None:
         return tr("Out of memory: {error}. A smaller batch=, a smaller imgsz= or fewer workers= need less.",
                   error=text[:200] or "MemoryError")
     return None
+
+
+def _image_of(error: BaseException) -> str:
+    """Return the file that was being read when an error was raised; OpenCV's error does not have it.
+
+    It is the local variable `filename` or `path` of a function of Ultralytics (8.3.0: `LoadImagesAndVideos.__next__`).
+    """
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for name in ("filename", "path"):
+            if isinstance(value := frame.f_locals.get(name), str) and "ultralytics" in frame.f_code.co_filename:
+                found = value
+    return found

@@ -33,6 +33,7 @@ from yolograft.analysis import runtimes
 from yolograft.analysis.average_precision import Detections, Interval, difference
 from yolograft.analysis.validation import RecordingValidator, validating
 from yolograft.errors import DataError
+from yolograft.host.data_download import check_download
 from yolograft.host.unasked import nothing_unasked
 from yolograft.host.yolo import YOLO
 from yolograft.language import tr
@@ -89,6 +90,7 @@ def check_data(data: str) -> None:
 def _validation_files(data: str) -> list[Path]:
     if not Path(data).is_file():
         raise DataError(tr("data={data} does not exist.", data=data))
+    check_download(data, "val")
     try:
         with nothing_unasked():
             split = check_det_dataset(data, autodownload=False)["val"]

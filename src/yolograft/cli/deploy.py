@@ -54,11 +54,12 @@ def run(words: Sequence[str]) -> int:
     from yolograft.analysis.deploy_check import deploy_check
     from yolograft.analysis.int8 import check_data, check_int8, validation_images
     from yolograft.atomic import atomic_write
+    from yolograft.host.commands import find_data
     from yolograft.host.run_folder import new_folder
 
     names = targets.parse_targets(arguments["targets"])
     load_own_blocks(arguments)
-    data = arguments.get("data")
+    data = find_data(arguments["data"], "detect") if "data" in arguments else None
     if "host" in arguments and not data:
         raise UsageError(tr("host={host} is for the INT8 run, which needs data=DATA.yaml.", host=arguments["host"]))
     if data:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yolograft.atomic import atomic_write
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Argument, Command
 from yolograft.cli.models import load_own_blocks, swap_argument
 from yolograft.language import tr
+
+if TYPE_CHECKING:
+    from yolograft.modelyaml.findings import Report
 
 __all__ = ["commands", "lint", "write_yaml"]
 
@@ -49,12 +54,29 @@ def lint(words: Sequence[str]) -> int:
     arguments = _lint().read(options)
     if not files:
         raise UsageError(tr("'lint' needs a model YAML. Expected: {usage}", usage=f"yolograft lint {_lint().usage}"))
-    from yolograft.modelyaml import lint as linter
-
     load_own_blocks(arguments)
-    reports = [linter.examine(file) for file in files]
+    reports = [_examine(file) for file in files]
     print("\n\n".join(map(str, reports)))
     return int(any(report.errors for report in reports))
+
+
+def _examine(file: str) -> Report:
+    """Examine a file. One that follows all rules is built as well, as `show` builds it."""
+    from yolograft.errors import GraftError
+    from yolograft.host.open import check_model
+    from yolograft.modelyaml import lint
+    from yolograft.modelyaml.findings import Finding
+
+    report = lint.examine(file)
+    if not report.errors:
+        try:
+            check_model(file)
+        except GraftError as error:
+            found = Finding(row=None, severity="error", what=str(error),
+                            why=tr("The commands that build this model end with this error."),
+                            fix=tr("Change the row or the line that it names."))
+            return replace(report, findings=(*report.findings, found))
+    return report
 
 
 def write_yaml(words: Sequence[str]) -> int:
@@ -66,10 +88,12 @@ def write_yaml(words: Sequence[str]) -> int:
     if to is not None and to.exists():
         raise UsageError(tr("to={file} exists and is not overwritten. Name another file, or remove this one first.",
                             file=to))
+    from yolograft.host.open import check_model
     from yolograft.modelyaml import load, writer
 
     load_own_blocks(arguments)
     config = load.load(arguments["model"])
+    check_model(arguments["model"])
     if "swap" in arguments:
         from yolograft.host.swapped_yaml import swapped_yaml
 

@@ -127,7 +127,7 @@ def _parse(result: DataYaml) -> dict[str, Any]:
         if key or (wide and line.lstrip().startswith(("names", "train", "val", "test", "[", "-", "nc"))):
             shown = "".join(character for character in _FULL_WIDTH if character in line)
             result.add(tr("line {number} has full-width punctuation ({shown}), which YAML does not know: {line}",
-                          number=number + 1, shown=shown, line=line.strip()))
+                          number=number + 1, shown=shown, line=_cut(line)))
             lines[number] = re.sub(r":(?=\S)", ": ", "".join(_FULL_WIDTH.get(one, one) for one in line), count=1)
     try:
         content = yaml_text.load("\n".join(lines))
@@ -146,7 +146,7 @@ def _parse(result: DataYaml) -> dict[str, Any]:
         elif re.match(r"\s*[^\s#:]+:\S", line):
             remedy = tr(" Write a space after the colon.")
         raise DataError(tr("'{file}', line {number} is not YAML: {line}.{remedy}", file=result.file, number=number,
-                           line=line.strip(), remedy=remedy)) from error
+                           line=_cut(line), remedy=remedy)) from error
     if not isinstance(content, dict):
         raise DataError(tr("'{file}' is no data YAML: it has no key with a value. Write a space after each colon, as in "
                            "'train: images/train'.", file=result.file))
@@ -318,3 +318,9 @@ def _listed_images(result: DataYaml, root: Path, split: str, file: Path) -> Iter
             "with ./ for a path relative to the list", count=len(relocated), line=relocated[0])))
     result.problems += [Problem(file.name, tr("{split}: the image '{image}' does not exist", split=split, image=line))
                         for line in missing]
+
+
+def _cut(line: str) -> str:
+    """Return a line of a file for a message: a stranger's line can have any length."""
+    line = line.strip()
+    return line if len(line) <= 120 else line[:117] + "..."

@@ -27,7 +27,7 @@ from yolograft import modules
 from yolograft.blocks import plugin
 from yolograft.errors import GraftError, HostError
 from yolograft.host.pickle_check import check_pickle, is_trusted
-from yolograft.host.pickled import Opened, open_pickle
+from yolograft.host.pickled import Opened, Record, open_pickle
 from yolograft.host.unasked import explain_missing, nothing_unasked
 from yolograft.language import tr
 from yolograft.patch import patched
@@ -66,6 +66,9 @@ def guard() -> Iterator[None]:
 def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
     opened = _read(weight)
     names = opened.names if opened is not None else set()
+    if opened is not None and not isinstance(opened.value, (dict, Record)):
+        raise HostError(tr("'{path}' is no checkpoint: it holds a value of type {kind}, not a model.", path=weight,
+                           kind=type(opened.value).__name__))
     if _lacks_module(names):  # before Ultralytics logs that it will install something
         raise HostError(_explain(weight, names))
     classes = _classes_of_script(names)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ultralytics.utils import LOGGER
+
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.host.yolo import YOLO
 from yolograft.language import tr
+from yolograft.patch import patched
 
-__all__ = ["open_model"]
+__all__ = ["check_model", "open_model"]
 
 
 def open_model(name: str | Path, task: str | None = None) -> Any:
@@ -34,3 +37,9 @@ def open_model(name: str | Path, task: str | None = None) -> Any:
     except OSError as error:  # with 8.3, a file that does not exist is looked for on the network
         raise HostError(tr("model={name} does not exist, and cannot be downloaded: {error}", name=name,
                            error=error)) from error
+
+
+def check_model(name: str | Path) -> None:
+    """Raise `GraftError` if a model cannot be opened. What Ultralytics logs about it is not shown."""
+    with patched((LOGGER, "disabled", True)):
+        open_model(name)
