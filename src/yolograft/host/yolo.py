@@ -480,7 +480,7 @@ class YOLO(_GraftingModel, StockYOLO):
             trust_file(model)
         if _is_rtdetr(model):
             self.__class__ = RTDETR
-            StockRTDETR.__init__(self, str(model))
+            RTDETR.__init__(self, str(model))  # `self` is one now
         else:
             super().__init__(model, task=task, verbose=verbose)
             if not isinstance(self, _GraftingModel):  # Ultralytics changed it into a World, YOLOE or RT-DETR model
