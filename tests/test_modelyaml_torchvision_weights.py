@@ -56,6 +56,7 @@ def test_the_switch_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     check_weights({"backbone": [[-1, 1, "TorchVision", [512, "resnet18"]]], "head": []})
 
 
+@needs_the_module
 def test_lint_tells_it(tmp_path: Path) -> None:
     found = [one for one in lint(write(tmp_path / "a.yaml")) if "weights" in one.what]
     assert len(found) == 1

@@ -166,7 +166,13 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(checks, "AUTOINSTALL", True)
     monkeypatch.setattr(checks, "IS_PIP_PACKAGE", True)
     monkeypatch.setattr(checks, "check_latest_pypi_version", record("update check"))
-    monkeypatch.setattr(checks.subprocess, "check_output", record("pip"))
+    check_output = subprocess.check_output
+
+    def start(words: Any, *args: Any, **kwargs: Any) -> Any:
+        is_pip = "pip" in (words if isinstance(words, str) else " ".join(words))
+        return (record("pip") if is_pip else check_output)(words, *args, **kwargs)  # Matplotlib starts fc-list
+
+    monkeypatch.setattr(checks.subprocess, "check_output", start)
     monkeypatch.setattr(downloads, "safe_download", record("download"))
     monkeypatch.setattr(downloads, "get_github_assets", record("GitHub"))
     monkeypatch.setattr(downloads, "is_url", lambda url, check=False: found.append("is_url") or True)
