@@ -58,7 +58,7 @@ def commands(data: Path, folder: Path) -> list[list[str]]:
         ["--help"], ["blocks"], ["modules"], ["completion", "bash"],
         ["lint", "yolo11n.yaml"],
         ["sites", "model=yolo11n.yaml"], ["show", "model=yolo11n.yaml", "graft=se@8"],
-        ["bench", "model=yolo11n.yaml", "graft=se@8", "imgsz=32", "repeats=1"],
+        ["bench", "model=yolo11n.yaml", "graft=se@8", "imgsz=32", "repeats=1", "runtime=onnxruntime"],
         ["data", "check", str(data)],
         ["train", "model=yolo11n.yaml", "graft=se@8", f"data={data}", "name=one", *where, *SMALL],
         ["val", "model=misspelt/best.pt", f"data={data}"],
