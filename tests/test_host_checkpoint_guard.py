@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +18,12 @@ import ultralytics
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn import tasks
-from ultralytics.utils import checks
+from ultralytics.utils import checks, downloads, plotting
 
 import yolograft
 from yolograft import GraftError
 from yolograft.cli import main
-from yolograft.host import commands
+from yolograft.host import commands, yolo
 from yolograft.host.checkpoint_guard import guard
 from yolograft.host.trainer import grafted_trainer
 
@@ -175,3 +178,136 @@ def test_the_guard_changes_nothing_for_a_sound_checkpoint(weights: Path) -> None
     stock = ultralytics.YOLO(str(weights)).model.state_dict()
     assert ours.keys() == stock.keys()
     assert all(torch.equal(ours[key], value) for key, value in stock.items())
+
+
+# Generators, and methods that classes of Ultralytics add
+
+GUARDED: tuple[tuple[Any, str], ...] = (
+    (tasks, "torch_safe_load"), (checks, "AUTOINSTALL"), (checks, "check_pip_update_available"),
+    (downloads, "get_github_assets"), (plotting, "check_font"))
+
+
+def state() -> list[Any]:
+    return [getattr(owner, name) for owner, name in GUARDED]
+
+
+@pytest.fixture
+def pictures(tiny_set: Path, tmp_path: Path) -> Path:
+    """A folder with three images, which are predicted one by one."""
+    for path in sorted((tiny_set.parent / "images" / "val").glob("*.png"))[:3]:
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def predicting(monkeypatch: pytest.MonkeyPatch) -> yolograft.YOLO:
+    monkeypatch.setattr(checks, "AUTOINSTALL", True)  # as in a program that imported Ultralytics first
+    return yolograft.YOLO("yolo11n.yaml")
+
+
+STREAMS: dict[str, Callable[[Any, Path, bool], Any]] = {
+    "predict": lambda model, source, stream: model.predict(source, stream=stream, imgsz=32, verbose=False),
+    "call": lambda model, source, stream: model(source, stream=stream, imgsz=32, verbose=False),
+    "track": lambda model, source, stream: model.track(source, stream=stream, imgsz=32, verbose=False),
+    "embed": lambda model, source, stream: model.embed(source, stream=stream, imgsz=32, verbose=False),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_runs_under_the_guard_and_the_users_code_does_not(
+        name: str, predicting: yolograft.YOLO, pictures: Path) -> None:
+    own, inside = state(), list[Any]()
+    predicting.add_callback("on_predict_batch_start", lambda _: inside.append(state()))
+    assert len(list(STREAMS[name](predicting, pictures, False))) == 3
+    guarded, between = inside[0], []
+    assert all(one != other for one, other in zip(own, guarded, strict=True))
+    inside.clear()
+    results = STREAMS[name](predicting, pictures, True)
+    assert state() == own
+    for _ in results:
+        between.append(state())
+    assert inside == [guarded] * len(inside)
+    assert between == [own] * 3
+    assert len(inside) >= 3
+    assert state() == own
+
+
+def test_a_stream_that_is_left_early_ends_its_generator(predicting: yolograft.YOLO, pictures: Path) -> None:
+    own, ended = state(), list[Any]()
+
+    def stock(*_: object, **__: object) -> Any:
+        try:
+            yield from range(3)
+        finally:
+            ended.append(state())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ultralytics.engine.model.Model, "predict", stock)
+        results = predicting.predict(pictures, stream=True)
+        assert next(results) == 0
+        results.close()
+    assert len(ended) == 1
+    assert ended[0] != own
+    assert state() == own
+
+
+def test_an_error_in_a_stream_is_explained_and_one_of_the_user_is_not_touched(
+        predicting: yolograft.YOLO, pictures: Path) -> None:
+    def user() -> None:
+        for _ in predicting.predict(pictures, stream=True, imgsz=32, verbose=False):
+            raise ModuleNotFoundError("of the user", name="surely_missing")
+
+    with pytest.raises(ModuleNotFoundError, match="of the user"):
+        user()
+
+    def fail(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'surely_missing'", name="surely_missing")
+
+    predicting.add_callback("on_predict_batch_start", fail)
+    with pytest.raises(GraftError, match="needs the package surely_missing"):
+        list(predicting.predict(pictures, stream=True, imgsz=32, verbose=False))
+
+
+def public_methods(stock: type) -> set[str]:
+    """Return the methods that a user can call on an object of a class of Ultralytics."""
+    return {name for name, value in inspect.getmembers(stock, inspect.isfunction)
+            if not name.startswith("_") and value.__module__.startswith("ultralytics.")}
+
+
+@pytest.mark.parametrize("name", ["YOLO", "RTDETR", "YOLOWorld"])
+def test_every_public_method_runs_under_the_guard(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also `set_classes` of YOLO-World, which downloads a text model, and what a later version adds."""
+    stock = getattr(ultralytics, name)
+    seen: list[Any] = []
+    for one in public_methods(stock):
+        monkeypatch.setattr(next(cls for cls in stock.__mro__ if one in vars(cls)), one,
+                            lambda *_, **__: seen.append(state()) or [])
+    ours = type(name, (yolo._GraftingModel, stock), {})
+    own = state()
+    for one in sorted(public_methods(stock)):
+        instance = ours.__new__(ours)
+        torch.nn.Module.__init__(instance)
+        instance.__dict__.update(model=None, task="detect", overrides={}, callbacks=defaultdict(list), predictor=object(),
+                                 ckpt={}, model_name="x", _file_graft=None, _file_swap=None)
+        seen.clear()
+        arguments = {"data": "yolo11n.yaml"} if one in ("train", "val", "tune", "benchmark") else {}
+        if one == "export":  # it refuses what is no model, and has a test of its own
+            continue
+        getattr(instance, one)(**arguments)
+        assert seen, one
+        assert all(found[0] != own[0] for found in seen), one
+
+
+@pytest.mark.parametrize("stem", ["x-world", "x-yoloe", "rtdetr-x"])
+def test_a_file_with_the_name_of_another_family_is_opened_under_the_guard(stem: str, tmp_path: Path) -> None:
+    """8.3 makes a YOLO-World object of such a file, whose own class opens it."""
+    mark = tmp_path / "ran"
+
+    class Runs:
+        def __reduce__(self) -> Any:
+            return Path.touch, (mark,)
+
+    torch.save({"model": Runs(), "epoch": -1}, tmp_path / f"{stem}.pt")
+    with pytest.raises(GraftError, match="is not opened"):
+        yolograft.YOLO(tmp_path / f"{stem}.pt")
+    assert not mark.exists()

@@ -1,8 +1,9 @@
-"""Which of Ultralytics' unasked connections and installations are allowed: four switches, all off by default.
+"""Which of the unasked connections and installations of Ultralytics and its runtimes are allowed: four switches, all off.
 
 Ultralytics installs missing packages with pip, sends usage events, asks PyPI for a newer version, and downloads fonts and
-the weights of a self-test. Here the user allows each of them with an environment variable. Nothing in the user's Ultralytics
-settings file is changed. `host/unasked.py` applies the switches while a model works.
+the weights of a self-test. ONNX Runtime, OpenVINO and Ray send usage events as well. Here the user allows each of them with
+an environment variable. Nothing in the user's Ultralytics settings file is changed. `host/unasked.py` applies the switches
+while a model works.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 __all__ = ["ASSETS", "INSTALL", "TELEMETRY", "UPDATE_CHECK", "is_allowed", "prepare"]
 
 INSTALL = "YOLOGRAFT_ALLOW_INSTALL"  # pip, and the package manager of the system, for a missing package
-TELEMETRY = "YOLOGRAFT_ALLOW_TELEMETRY"  # usage events, and Sentry in older versions
+TELEMETRY = "YOLOGRAFT_ALLOW_TELEMETRY"  # usage events of Ultralytics (and Sentry in older versions) and of runtimes
 UPDATE_CHECK = "YOLOGRAFT_ALLOW_UPDATE_CHECK"  # the question to PyPI whether there is a newer version
 ASSETS = "YOLOGRAFT_ALLOW_ASSETS"  # fonts, weights, data, images and tools that no argument names
 
@@ -23,11 +24,15 @@ def is_allowed(switch: str) -> bool:
 
 
 def prepare() -> None:
-    """Set the variables that Ultralytics reads when it is imported, unless the user has set them.
+    """Set the variables that Ultralytics, ONNX Runtime and Ray read when they start, unless the user has set them.
 
-    Without YOLO_OFFLINE, the import itself opens a connection in order to learn whether there is a network. The variables
-    are also those of the processes of a study and of a training on several GPUs.
+    Without YOLO_OFFLINE, the import itself opens a connection in order to learn whether there is a network. ONNX Runtime
+    (from 1.29 on) and Ray send usage events by default. The variables are also those of the processes of a study and of a
+    training on several GPUs.
     """
+    if not is_allowed(TELEMETRY):
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not is_allowed(INSTALL):
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     if not any(map(is_allowed, (INSTALL, TELEMETRY, UPDATE_CHECK))):  # Ultralytics does all three only when it is online

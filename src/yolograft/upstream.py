@@ -36,6 +36,7 @@ COMPLETION = "cli/completion.py"
 CPU_SELECT = "fast/cpu/select.py"
 CUDA_GRAPH = "fast/gpu/cuda_graph.py"
 DATA_DOWNLOAD = "host/data_download.py"
+DEFAULT_DATA = "host/default_data.py"
 DEPLOY_TARGETS = "analysis/targets.py"
 DYSAMPLE = "modules/dysample.py"
 EVALUATE = "runner/evaluate.py"
@@ -63,6 +64,7 @@ BLOCK_TRAINING = "analysis/block_training.py"
 BOX_LOSS = "host/box_loss.py"
 PROFILE = "analysis/profile.py"
 UNASKED = "host/unasked.py"
+UNNAMED_WEIGHTS = "host/unnamed_weights.py"
 PACK = "host/pack.py"
 RESIDENT = "fast/gpu/resident_dataset.py"
 RESPLIT = "runner/resplit.py"
@@ -212,7 +214,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="Our messages go to the log of Ultralytics.", breaks="Messages of yolograft are lost, or imports fail."),
     Internal(
         name="ultralytics.utils:DEFAULT_CFG_DICT", kind="relied on",
-        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER, BLOCK_TRAINING, IMAGE_LOSS, INT8),
+        files=(COMMANDS, TRAINER, YOLO, MOSAIC, SAFETENSORS, TRAIN, ADOPT, RUN_FOLDER, BLOCK_TRAINING, IMAGE_LOSS, INT8,
+               DEFAULT_DATA),
         why="It lists every train argument with its default.",
         breaks="Valid arguments are refused, or unknown ones pass."),
     Internal(
@@ -242,10 +245,10 @@ INTERNALS: tuple[Internal, ...] = (
         name="ultralytics.cfg:TASK2MODEL", kind="relied on", files=(COMMANDS,),
         why="It has the default model of each task.", breaks="A command without `model` fails."),
     Internal(
-        name="ultralytics.cfg:TASK2DATA", kind="relied on", files=(COMMANDS,),
+        name="ultralytics.cfg:TASK2DATA", kind="relied on", files=(COMMANDS, DEFAULT_DATA),
         why="It has the default data of each task.", breaks="A training without `data` fails."),
     Internal(
-        name="ultralytics.utils:ASSETS", kind="relied on", files=(COMMANDS,),
+        name="ultralytics.utils:ASSETS", kind="relied on", files=(COMMANDS, YOLO),
         why="It has the images that `yolo predict` reads by default.", breaks="A prediction without `source` fails."),
     Internal(
         name="ultralytics.engine.model:ARGV", kind="patched", files=(COMMANDS, YOLO),
@@ -270,7 +273,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="Its `runs_dir` is the folder of runs without `project`.",
         breaks="The log cannot say why results are elsewhere."),
     Internal(
-        name="ultralytics.utils.checks:check_file", kind="relied on", files=(COMMANDS,), parameters=("download", "hard"),
+        name="ultralytics.utils.checks:check_file", kind="relied on", files=(COMMANDS, DEFAULT_DATA),
+        parameters=("download", "hard"),
         why="With `hard=False` it finds a data YAML or returns nothing.",
         breaks="A missing data file ends in a traceback."),
 
@@ -376,9 +380,26 @@ INTERNALS: tuple[Internal, ...] = (
         why="It downloads weights to test mixed precision, and skips the test after a `ConnectionError`.",
         breaks="A training on a GPU downloads weights that nobody named, or fails without a network."),
     Internal(
-        name="ultralytics.utils.downloads:safe_download", kind="patched", files=(UNASKED,),
+        name="ultralytics.utils.downloads:safe_download", kind="patched", files=(UNASKED, UNNAMED_WEIGHTS),
         why="Fonts and weights are downloaded through it.",
-        breaks="A font or the weights of a test are downloaded unasked."),
+        breaks="A font, the weights of a test or those of a text model are downloaded unasked."),
+    Internal(
+        name="torch.hub:download_url_to_file", kind="patched", files=(UNNAMED_WEIGHTS,), parameters=("url",),
+        why="torchvision downloads weights through `load_state_dict_from_url`, which calls it as a global.",
+        breaks="A row `TorchVision` downloads weights unasked."),
+    Internal(
+        name="torch.hub:load_state_dict_from_url", kind="relied on",
+        files=(UNNAMED_WEIGHTS, "modelyaml/torchvision_weights.py"), source=("download_url_to_file(", '"checkpoints"'),
+        why="It keeps weights in `get_dir()/checkpoints`, and downloads those that are not there.",
+        breaks="Weights that are on this machine are said to be missing, or missing ones are downloaded."),
+    Internal(
+        name="ultralytics.engine.model:Model.benchmark", kind="overridden", files=(YOLO,),
+        why="Without `data`, it takes the default of the task.", breaks="A default data set is downloaded unasked."),
+    Internal(
+        name="ultralytics.engine.model:Model.train", kind="relied on", files=(DEFAULT_DATA,),
+        source=("TASK2DATA[self.task]",),
+        why="It says whether the data of the checkpoint or the default of the task is used without `data`.",
+        breaks="A default data set is downloaded unasked, or one that is here is refused."),
     Internal(
         name="ultralytics.utils.downloads:get_github_assets", kind="patched", files=(UNASKED,),
         why="It asks GitHub for the names of files, for a model that is neither a file nor an official name.",
@@ -399,7 +420,7 @@ INTERNALS: tuple[Internal, ...] = (
         why="The folder in which Ultralytics keeps named weights.",
         breaks="A default model that is on this machine is not found without its name."),
     Internal(
-        name="ultralytics.utils:DATASETS_DIR", kind="relied on", files=(DATA_DOWNLOAD,),
+        name="ultralytics.utils:DATASETS_DIR", kind="relied on", files=(DATA_DOWNLOAD, DEFAULT_DATA),
         why="The folder in which Ultralytics keeps its packaged data sets.",
         breaks="A default data set that is on this machine is not found without its name."),
 

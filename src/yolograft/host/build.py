@@ -17,7 +17,7 @@ from ultralytics.utils import LOGGER
 from yolograft.errors import GraftError, HostError
 from yolograft.host.log import warn
 from yolograft.language import tr
-from yolograft.modelyaml import catalog, compounds, dialects, module_rows, reader, table
+from yolograft.modelyaml import catalog, compounds, dialects, module_rows, reader, table, torchvision_weights
 from yolograft.modelyaml.lint import lint
 from yolograft.modelyaml.load import GRAFT_KEY, load
 from yolograft.modelyaml.signatures import find_block
@@ -56,11 +56,15 @@ def model_config(path: str | Path) -> dict[str, Any]:
 
 
 def _check_modules(path: str | Path, reading: reader.Reading) -> None:
-    unknown = [row for row in table.parse_rows(reading.host)
-               if not catalog.has_module(row.module) and not module_rows.is_module(row.module)]
+    rows = table.parse_rows(reading.host)
+    unknown = [row for row in rows if not catalog.has_module(row.module) and not module_rows.is_module(row.module)]
+    for row in rows:
+        if not unknown and (url := torchvision_weights.find_download(row)) is not None:
+            raise HostError(tr("model={path}: {error}", path=path,
+                               error=torchvision_weights.describe(row, reading.numbers[row.number], url)))
     if not unknown:
         return
-    known = [row.module for row in table.parse_rows(reading.host) if row not in unknown]
+    known = [row.module for row in rows if row not in unknown]
     _, fix = explain_unknown(unknown[0].module, [*known, *table.STOCK_MODULES])
     number = reading.numbers[unknown[0].number]
     others = [str(reading.numbers[row.number]) for row in unknown[1:]]

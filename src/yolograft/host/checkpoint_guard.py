@@ -11,9 +11,11 @@ when they are imported ask `AUTOINSTALL` of `utils/checks.py` first.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 from _compat_pickle import IMPORT_MAPPING
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -61,6 +63,34 @@ def guard() -> Iterator[None]:
         if isinstance(error.__cause__, GraftError) and not isinstance(error, GraftError):
             raise error.__cause__ from error
         raise
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with guard():
+            return _guard_items(method(*args, **kwargs))
+    return call
+
+
+def _guard_items(result: Any) -> Any:
+    """Return the result of a method; a generator, as with `stream=True`, so that it runs under the guard as well."""
+    return _stream(result) if inspect.isgenerator(result) else result
+
+
+def _stream(items: Generator[Any, Any, Any]) -> Generator[Any, None, None]:
+    """Yield the items of a generator, whose code runs under the guard. The user's code between two items does not."""
+    try:
+        while True:
+            with guard():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+    finally:  # also if the user stops early: the end of the generator closes files
+        with guard():
+            items.close()
 
 
 def _load(weight: Any, *args: Any, **kwargs: Any) -> Any:
@@ -186,7 +216,24 @@ def _exists(module: str, name: str) -> bool:
 
 
 class GuardedModel:
-    """Mixin of `YOLO`, over `ultralytics.engine.model.Model`: every method that can open a checkpoint is guarded."""
+    """Mixin of `YOLO`, over `ultralytics.engine.model.Model`: the constructor and every public method are guarded.
+
+    The methods below are those that our own classes extend. Those that a class of Ultralytics adds, such as `set_classes`
+    of YOLO-World or what a later version has, are guarded when our class of it is made.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        ours = [one for one in cls.__mro__ if one.__module__.startswith("yolograft.")]
+        stock = [one for one in cls.__mro__ if one.__module__.startswith("ultralytics.")]
+        for name in {name for one in stock for name, value in vars(one).items() if inspect.isfunction(value)}:
+            if not name.startswith("_") and not any(name in vars(one) for one in ours):
+                setattr(cls, name, _guarded(getattr(cls, name)))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # by its name, a file can become a YOLO-World or YOLOE object, whose class of Ultralytics opens it itself
+        with guard():
+            super().__init__(*args, **kwargs)
 
     def _load(self, weights: str, task: str | None = None) -> None:
         with guard():
@@ -215,12 +262,12 @@ class GuardedModel:
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predict as `ultralytics.YOLO.predict` does."""
         with guard():
-            return super().predict(*args, **kwargs)  # type: ignore[misc]
+            return _guard_items(super().predict(*args, **kwargs))  # type: ignore[misc]
 
     def track(self, *args: Any, **kwargs: Any) -> Any:
         """Track as `ultralytics.YOLO.track` does."""
         with guard():
-            return super().track(*args, **kwargs)  # type: ignore[misc]
+            return super().track(*args, **kwargs)  # type: ignore[misc]  # through `predict`, as `embed` and a call
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """Export as `ultralytics.YOLO.export` does."""

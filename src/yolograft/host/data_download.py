@@ -49,6 +49,9 @@ def check_download(data: Any, split: str | None = None) -> None:
         check_values(file, content)
     if network.is_allowed(ALLOW):
         return
+    if isinstance(data, (str, Path)) and str(data).lower().endswith(".ndjson") and _has_addresses(data):
+        raise DataError(tr("data={file} names images by their addresses, and Ultralytics would download each of them. Add "
+                           "allow_download=True if you trust the file.", file=data))
     if isinstance(data, str) and _is_address(data) and data.lower().endswith((".yaml", ".yml")):
         raise DataError(tr("data={file} is an address. A data YAML can have code that Ultralytics runs. Download it, read "
                            "it, and name the file, or add allow_download=True if you trust it.", file=data))
@@ -62,6 +65,14 @@ def check_download(data: Any, split: str | None = None) -> None:
         raise DataError(tr("data={file}: its images are missing, and its key `download:` {kind}. yolograft runs and "
                            "downloads nothing that a file asks for. Read it, and add allow_download=True if you trust "
                            "it:\n{script}", file=file, kind=kind, script=shown))
+
+
+def _has_addresses(data: str | Path) -> bool:
+    """Whether a file of NDJSON, or the one at an address, has addresses of images."""
+    if not Path(data).is_file():
+        return _is_address(str(data))
+    with Path(data).open(encoding="utf-8", errors="replace") as file:
+        return any("://" in line for line in file)
 
 
 def _is_address(text: str) -> bool:

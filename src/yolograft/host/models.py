@@ -29,6 +29,7 @@ from yolograft.errors import HostError, SiteError
 from yolograft.host import layer_table, swaps
 from yolograft.host.module_rows import patch_parse_model
 from yolograft.host.transfer import Transfer
+from yolograft.host.unasked import nothing_unasked
 from yolograft.language import tr
 from yolograft.modelyaml.load import GRAFT_KEY, SCALE_KEY, VERSION_KEY, host_yaml, marked
 from yolograft.patch import patched
@@ -336,10 +337,10 @@ def build_model(config: dict[str, Any], graft: Graft, cls: type[nn.Module], **kw
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Let Ultralytics build rows of registered modules, and restore `Conv.default_act` on exit.
+    """Let Ultralytics build rows of registered modules, without downloads, and restore `Conv.default_act` on exit.
 
     `parse_model` sets it for the whole process if a YAML has an activation (`activation: nn.ReLU()` in yolov6). Newer
     versions restore it. 8.3.0 does not, so all models that are built later would have this activation too.
     """
-    with patched((Conv, "default_act", Conv.default_act)), patch_parse_model():
+    with nothing_unasked(), patched((Conv, "default_act", Conv.default_act)), patch_parse_model():
         yield

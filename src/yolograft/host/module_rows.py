@@ -34,7 +34,7 @@ from ultralytics.utils import LOGGER
 
 from yolograft import modules
 from yolograft.host.model_size import check_size
-from yolograft.modelyaml import module_rows, table, untrusted
+from yolograft.modelyaml import module_rows, table, torchvision_weights, untrusted
 from yolograft.modelyaml.module_rows import RowModule
 from yolograft.modelyaml.table import IMAGE, Row
 from yolograft.modules._conv import Conv as ShelfConv
@@ -55,6 +55,7 @@ def patch_parse_model() -> Iterator[None]:
 
 def _parse_model(d: dict[str, Any], ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
     untrusted.check(d)  # a checkpoint's or a safetensors file's dict comes here too
+    torchvision_weights.check_weights(d)
     rows = table.parse_rows(d)
     custom = [row for row in rows if module_rows.is_module(row.module)]
     if not custom:

@@ -3,9 +3,10 @@
 Named weights, data and sources are asked for, and are downloaded as with `yolo`. `yolograft.network` has the switches.
 
 What this relies on in Ultralytics (8.3.0 to 8.4.x): `check_requirements` asks `AUTOINSTALL` of `utils/checks.py`; 8.3
-runs pip for Ray without asking. `engine/model.py` calls `checks.check_pip_update_available`. `events` is one object with
-`enabled`. `check_font` and `check_amp` are globals of the modules that call them. `attempt_download_asset` and
-`check_font` download through `downloads.safe_download`, and `check_amp` skips its test after a `ConnectionError`.
+runs pip for Ray without asking, and some versions apt. `engine/model.py` calls `checks.check_pip_update_available`.
+`events` is one object with `enabled`. `check_font` and `check_amp` are globals of the modules that call them.
+`attempt_download_asset` and `check_font` download through `downloads.safe_download`, and `check_amp` skips its test after a
+`ConnectionError`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ultralytics.utils import tuner as ray_tuner
 
 from yolograft import network
 from yolograft.errors import HostError
+from yolograft.host import unnamed_weights
 from yolograft.language import tr
 from yolograft.patch import patched
 
@@ -36,6 +38,9 @@ __all__ = ["explain_missing", "nothing_unasked"]
 _CHECK_FONT, _CHECK_AMP = inspect.unwrap(checks.check_font), checks.check_amp
 _IS_URL = downloads.is_url
 _MORE_EXPORTERS = ("ultralytics.utils.export.tensorflow",)  # since 8.4
+# what Ultralytics would install for these imports; PyPI has other packages of the same names
+_ADDRESSES = {name: f"git+https://github.com/ultralytics/{repository}.git"
+              for name, repository in (("clip", "CLIP"), ("mobileclip", "mobileclip"))}
 _EVENTS = ("ultralytics.utils.events", "ultralytics.hub.utils")  # 8.4, and 8.3
 
 
@@ -45,15 +50,17 @@ def nothing_unasked() -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = []
     if not network.is_allowed(network.INSTALL):
         replaced += [(module, "AUTOINSTALL", False) for module in (checks, *_exporters()) if hasattr(module, "AUTOINSTALL")]
-        replaced += [(module, "subprocess", _NoInstaller()) for module in (ray_tuner, *_exporters())
+        replaced += [(module, "subprocess", _NoInstaller()) for module in (checks, ray_tuner, *_exporters())
                      if hasattr(module, "subprocess")]
     if not network.is_allowed(network.TELEMETRY):
         replaced.append((_events(), "enabled", False))
+        replaced += _openvino_events()
     if not network.is_allowed(network.UPDATE_CHECK):
         replaced.append((checks, "check_pip_update_available", _no_update))
     if not network.is_allowed(network.ASSETS):
         replaced += [(data_utils, "check_font", _local_font), (plotting, "check_font", _local_font),
                      (engine_trainer, "check_amp", _check_amp), (downloads, "get_github_assets", _no_github_assets)]
+        replaced += unnamed_weights.replacements()
         # some formats download a program and run it, or images
         replaced += [(module, name, _refuse_tool) for module in _exporters()
                      for name in ("safe_download", "get_github_assets", "attempt_download_asset") if hasattr(module, name)]
@@ -67,7 +74,7 @@ def explain_missing(error: ImportError) -> HostError | None:
     if not package or find_spec(package) is not None:
         return None
     return HostError(tr("This needs the package {package}, which is not installed. yolograft installs nothing unasked: "
-                        "pip install {package}", package=package))
+                        "pip install {source}", package=package, source=_ADDRESSES.get(package, package)))
 
 
 @cache
@@ -88,6 +95,19 @@ def _events() -> Any:
         if _exists(name) and hasattr(module := import_module(name), "events"):
             return module.events
     raise HostError(tr("Ultralytics has no usage events at {names}.", names=", ".join(_EVENTS)))
+
+
+@cache
+def _openvino_events() -> list[tuple[Any, str, Any]]:
+    """Return what keeps OpenVINO and NNCF from sending usage events when they convert a model. No variable does."""
+    try:
+        return [(import_module("openvino_telemetry.utils.sender").TelemetrySender, "send", _send_nothing)]
+    except ImportError:  # it is not installed
+        return []
+
+
+def _send_nothing(*_: Any, **__: Any) -> None:
+    pass
 
 
 def _no_update() -> bool:
@@ -148,7 +168,7 @@ class _NoInstaller:
         words = text.split()
         if "pip" in words and "install" in words:
             return subprocess.CompletedProcess(args, 0)  # the import that follows says which package is missing
-        if words[:1] == ["curl"] or "apt-get" in words:
+        if words[:1] == ["curl"] or {"apt", "apt-get"} & set(words[:2]):
             raise HostError(tr("This needs a program that Ultralytics would install with '{command}'. yolograft installs "
                                "nothing unasked. Install it, or set {switch}=1.", command=text, switch=network.INSTALL))
         return subprocess.run(args, *more, **options)

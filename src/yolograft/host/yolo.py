@@ -19,9 +19,9 @@ from ultralytics.engine import model as engine_model
 from ultralytics.models import RTDETR as StockRTDETR
 from ultralytics.models import YOLO as StockYOLO
 from ultralytics.nn.tasks import RTDETRDetectionModel, guess_model_task
-from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER
+from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER
 
-from yolograft import attach, checkpoint, yaml_text
+from yolograft import attach, checkpoint, network, yaml_text
 from yolograft.errors import HostError
 from yolograft.host import layer_table, models, safetensors_file, subprocesses, swaps
 from yolograft.host.box_loss import check_task, check_threshold, read_iou, without_box_loss
@@ -30,6 +30,7 @@ from yolograft.host.change_swap import canonical_swap, loaded_fresh, set_swap
 from yolograft.host.checkpoint_guard import GuardedModel
 from yolograft.host.class_names import say_names
 from yolograft.host.data_download import check_download
+from yolograft.host.default_data import check_default, check_folder
 from yolograft.host.half_precision import asks_for_half, half_text
 from yolograft.host.label_cache import safe_label_cache
 from yolograft.host.loaded_weights import weights_text
@@ -154,7 +155,7 @@ class _GraftingModel(GuardedModel):
         """
         module_files.load_own(kwargs)  # the graft and the swap can name their classes
         self._check_cfg(kwargs.get("cfg"))
-        self._check_data(kwargs)
+        self._check_data("train", kwargs)
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
             raise HostError(tr("resume continues with the checkpoint's own graft, '{carried}', not '{graft}'. Leave graft "
@@ -192,12 +193,15 @@ class _GraftingModel(GuardedModel):
             raise HostError(tr("cfg={name} is a model YAML. In Python, open it, and load the weights into it: "
                                "YOLO('{name}').train(pretrained='{model}', ...)", name=cfg, model=self.model_name))
 
-    def _check_data(self, arguments: dict[str, Any]) -> None:
-        """Raise `DataError` if Ultralytics would run the `download:` key of the data YAML."""
-        if self.task != "classify":
-            found = {**self._run_arguments(), **arguments}
-            data = found.get("data")
-            for one in data if isinstance(data, (list, tuple)) else [data]:
+    def _check_data(self, mode: str, arguments: dict[str, Any]) -> None:
+        """Raise an error if a mode would download data that was not named, or run the `download:` key of a data YAML."""
+        check_default(mode, self, arguments)
+        found = {**self._run_arguments(), **arguments}
+        data = (arguments if self.task == "classify" else found).get("data")
+        for one in data if isinstance(data, (list, tuple)) else [data]:
+            if self.task == "classify":
+                check_folder(one)
+            else:
                 check_download(one, found.get("split"))
 
     def _with_box_loss(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -215,7 +219,7 @@ class _GraftingModel(GuardedModel):
     def val(self, validator: Any = None, **kwargs: Any) -> Any:
         """Validate as `ultralytics.YOLO.val` does."""
         check_threshold("val", kwargs.get("iou"))
-        self._check_data(kwargs)
+        self._check_data("val", kwargs)
         check_run_folder("val", {**self._run_arguments(), **kwargs})
         callbacks: dict[str, list[Any]] = self.callbacks  # type: ignore[attr-defined]
         added = (say_names, self._say_half)
@@ -240,6 +244,9 @@ class _GraftingModel(GuardedModel):
     def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs: Any) -> Any:
         """Predict as `ultralytics.YOLO.predict` does."""
         check_threshold("predict", kwargs.get("iou"))
+        if source is None and self.task == "obb" and not network.is_allowed(network.ASSETS):
+            source = ASSETS  # as for every other task; Ultralytics would download an image with rotated boxes
+            warn(tr("'{key}' is missing. Using the default: {key}={value}", key="source", value=source))
         is_cli = engine_model.ARGV[0].endswith(("yolo", "ultralytics"))
         if not self.predictor:  # type: ignore[attr-defined]
             if kwargs.get("save", is_cli) or kwargs.get("save_txt") or kwargs.get("save_crop"):
@@ -247,6 +254,11 @@ class _GraftingModel(GuardedModel):
             if self.graft and not is_cli and kwargs.get("verbose", True):  # the command prints the summary of the model
                 LOGGER.info(layer_table.carried(self.model, models.short_text(str(self.graft))))
         return super().predict(source=source, stream=stream, predictor=predictor, **kwargs)
+
+    def benchmark(self, *args: Any, **kwargs: Any) -> Any:
+        """Benchmark as `ultralytics.YOLO.benchmark` does."""
+        self._check_data("benchmark", {**kwargs, **({"data": args[0]} if args else {})})
+        return super().benchmark(*args, **kwargs)
 
     def _run_arguments(self) -> dict[str, Any]:
         return {**self.overrides, "task": self.task}
@@ -272,7 +284,7 @@ class _GraftingModel(GuardedModel):
         if missing:
             raise HostError(tr("format={format} needs the package {packages}, which is not installed: "
                                "pip install \"yolograft[export]\"", format=name, packages=", ".join(missing)))
-        self._check_data(kwargs)  # INT8 is calibrated on it
+        self._check_data("export", kwargs)  # INT8 is calibrated on it
         if asks_for_half(kwargs) and self.graft:
             with torch.random.fork_rng(devices=[]):
                 image = torch.rand(1, next(self.model.parameters()).shape[1], _EXPORT_SIDE, _EXPORT_SIDE)
@@ -306,7 +318,7 @@ class _GraftingModel(GuardedModel):
     def tune(self, *args: Any, graft: Any = None, swap: Any = None, replace: bool = False, blocks: str | None = None,
              modules: str | None = None, speed: str | None = None, **kwargs: Any) -> Any:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft and the swap. See `train`."""
-        self._check_data(kwargs)
+        self._check_data("tune", kwargs)
         kwargs = self._with_box_loss(kwargs)
         set_swap(self, swap, replace=replace)
         set_graft(self, graft, replace=replace)
@@ -480,7 +492,7 @@ class YOLO(_GraftingModel, StockYOLO):
             trust_file(model)
         if _is_rtdetr(model):
             self.__class__ = RTDETR
-            StockRTDETR.__init__(self, str(model))
+            RTDETR.__init__(self, str(model))  # `self` is one now
         else:
             super().__init__(model, task=task, verbose=verbose)
             if not isinstance(self, _GraftingModel):  # Ultralytics changed it into a World, YOLOE or RT-DETR model

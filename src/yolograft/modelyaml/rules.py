@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from yolograft import blocks
+from yolograft import blocks, network
 from yolograft.errors import GraftError, ModuleError
 from yolograft.language import tr
 from yolograft.modelyaml import stock_match
@@ -18,6 +18,7 @@ from yolograft.modelyaml.findings import Finding
 from yolograft.modelyaml.mends import Mend
 from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION, understand
 from yolograft.modelyaml.table import IMAGE, Row, has_map_output, parse_literal, short_text
+from yolograft.modelyaml.torchvision_weights import find_download
 from yolograft.modelyaml.unknown import check_argument_count, explain_unknown
 from yolograft.modelyaml.untrusted import MAX_REPEATS
 
@@ -41,6 +42,13 @@ def check_modules(comparison: Comparison) -> Iterator[Finding]:
                           why=why, fix=fix)
         elif (finding := check_argument_count(row)) is not None:
             yield finding
+        elif (url := find_download(row)) is not None:
+            yield Finding(row=row.number, severity="warning",
+                          what=tr("{row} needs the weights {url}, which are not on this machine.", row=row, url=url),
+                          why=tr("`yolo` downloads them when it opens the file. yolograft downloads nothing unasked, and "
+                                 "does not build the row."),
+                          fix=tr("Write None in the place of the weights, or set {switch}=1 to allow the download.",
+                                 switch=network.ASSETS))
         elif row.number in comparison.measured.errors and None not in comparison.inputs(row):
             error = comparison.measured.errors[row.number]
             if isinstance(error, ModuleError):  # its text has the remedy
