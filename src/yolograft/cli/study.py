@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from yolograft.cli import ultralytics_arguments
 from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, rename
 from yolograft.cli.command import Argument, Command
-from yolograft.language import tr
+from yolograft.language import LANGUAGES, tr
 
 __all__ = ["commands", "merge", "report", "run", "status"]
 
@@ -178,7 +178,7 @@ def report(words: Sequence[str]) -> int:
     arguments = _report().read(words[1:])
     from yolograft.report import write
 
-    languages = [arguments["lang"]] if "lang" in arguments else ["en", "zh"]
+    languages = [arguments["lang"]] if "lang" in arguments else LANGUAGES
     for path in write(words[0], arguments.get("out"), languages=languages, pictures=arguments.get("pictures"),
                       storage=arguments.get("storage"), cheaper=arguments.get("cheaper")):
         print(path)

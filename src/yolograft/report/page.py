@@ -146,7 +146,7 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures=figures, network=network, sizes=[size for size in SIZES if size in summary.sizes.get(summary.baseline, {})],
         captions={name: (caption if drawn else missing)(name, summary, say) for name, drawn in figures.items()},
-        protocol=protocol(summary, say), duration=partial(_duration, say), joint="" if say.language == "zh" else " ",
+        protocol=protocol(summary, say), duration=partial(_duration, say),
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
         p_note="race_note" if plan.race else "splits_note" if plan.splits else "p_note",
         spoken=lambda verdict: spoken(verdict, say),
@@ -173,8 +173,7 @@ def spoken(verdict: Verdict, say: Translator) -> str:
 
 def headline(summary: Summary, say: Translator) -> str:
     """Return the study's result in one sentence: an alarm of the A/A control, or effects with their intervals."""
-    by_word, chinese = summary.headline, say.language == "zh"
-    comma, semicolon, stop = ("、", "；", "。") if chinese else (", ", "; ", ".")
+    by_word, comma = summary.headline, say.punctuation.items
     alarms = [row.name for row in summary.rows if row.control == "aa" and row.verdict is not None
               and row.verdict.word is Word.DIFFERS]
     if alarms:
@@ -187,7 +186,7 @@ def headline(summary: Summary, say: Translator) -> str:
             clauses.append(named + (" …" if len(arms) > 6 else ""))
     if by_word[Word.EQUIVALENT]:
         arms = by_word[Word.EQUIVALENT]
-        clauses.append(f"{comma.join(arms[:6])}{' …' if len(arms) > 6 else ''}{'：' if chinese else ': '}"
+        clauses.append(f"{comma.join(arms[:6])}{' …' if len(arms) > 6 else ''}{say.punctuation.colon}"
                        + spoken(summary.verdicts[arms[0]], say))
     if not clauses:
         if not summary.verdicts:
@@ -198,7 +197,7 @@ def headline(summary: Summary, say: Translator) -> str:
     for word, key in ((Word.UNDECIDED, "open arms"), (Word.FEW, "few arms"), (Word.NONE, "none arms")):
         if by_word[word]:
             clauses.append(say(key, n=len(by_word[word])))
-    return semicolon.join(clauses) + stop
+    return say.punctuation.semicolon.join(clauses) + say.punctuation.stop
 
 
 def _effect(summary: Summary, arm: str, say: Translator) -> str:
@@ -218,7 +217,7 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts += [("warn", warning) for warning in _host_warnings(plan)]
         texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
     texts += _look_notes(summary, say)
-    comma = "、" if say.language == "zh" else ", "
+    comma = say.punctuation.items
     texts += [("warn", say("equal_seeds_note", arm=arm, seeds=comma.join(map(str, seeds))))
               for arm, seeds in silence.equal_seeds(summary.study).items()]
     texts += [("warn", say("unmoved_note", arm=arm, n=count, names=comma.join(names)))
@@ -261,8 +260,7 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     taus = [say("after epoch", tau=number(tau, 2, sign=True), epoch=epoch, share=round(100 * share))
             for epoch, tau, share in summary.study.milestones() if math.isfinite(tau)]
     if taus:
-        comma = "，" if say.language == "zh" else ", "
-        texts.append(("plain", say("epochs_note", arms=len(plan.arms), taus=comma.join(taus))))
+        texts.append(("plain", say("epochs_note", arms=len(plan.arms), taus=say.punctuation.clauses.join(taus))))
     if summary.cheaper is not None:
         texts.append(_cheaper(summary.study, summary.cheaper, say))
     return texts
@@ -283,7 +281,7 @@ def _host_warnings(plan: Plan) -> list[str]:
 def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     """Return the notes on the looks of the study and on the other studies of its data."""
     study, texts = summary.study, list[tuple[str, str]]()
-    plan, taken, comma = study.plan, study.taken, "、" if say.language == "zh" else ", "
+    plan, taken, comma = study.plan, study.taken, say.punctuation.items
     if len(plan.schedule) > 1:
         texts.append(("plain", say("looks_note", taken=comma.join(str(look.seeds) for look in taken) or "–",
                                    planned=comma.join(str(look.seeds) for look in plan.schedule),
@@ -292,7 +290,7 @@ def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("warn", say("added_note")))
     earlier = plan.registered.get("earlier", 0)
     if earlier:
-        words = ("；" if say.language == "zh" else "; ").join(
+        words = say.punctuation.semicolon.join(
             f"{one.arm}: {say(str(one.word), margin=f'{one.margin or 0:g}')}" for one in study.shared_verdicts)
         texts.append(("warn", say("register_note", number=earlier + 1, alpha=f"{100 * plan.shared_alpha:.1f}", words=words)))
     return texts
@@ -316,7 +314,7 @@ def _cheaper(study: Study, other: Study, say: Translator) -> tuple[str, str]:
     if all(times):
         differ.append(say("cheaper time", share=f"{100 * times[0] / times[1]:.0f}"))
     return "plain", say("cheaper_note", name=other.folder.resolve().name, arms=len(shared), tau=number(tau, 2, sign=True),
-                        differ=("，" if say.language == "zh" else ", ").join(differ))
+                        differ=say.punctuation.clauses.join(differ))
 
 
 def protocol(summary: Summary, say: Translator) -> list[str]:
@@ -330,9 +328,8 @@ def protocol(summary: Summary, say: Translator) -> list[str]:
                  repeats=one.repeats, warm_up=one.warm_up)]
     if one.is_busy:
         texts.append(say("protocol_busy", share=round(100 * one.busy)))
-    comma, semicolon = ("、", "；") if say.language == "zh" else (", ", "; ")
-    if equal := [comma.join(timed.arms) for timed in found.networks if len(timed.arms) > 1]:
-        texts.append(say("protocol_equal", arms=semicolon.join(equal)))
+    if equal := [say.punctuation.items.join(timed.arms) for timed in found.networks if len(timed.arms) > 1]:
+        texts.append(say("protocol_equal", arms=say.punctuation.semicolon.join(equal)))
     return texts
 
 

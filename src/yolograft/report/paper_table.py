@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolograft.language import PUNCTUATION
 from yolograft.report.summary import ArmRow, Summary
 from yolograft.report.words import Translator
 from yolograft.study.verdict import Word
@@ -72,7 +73,7 @@ class PaperTable:
     @property
     def note(self) -> str:
         """The footnote as one text."""
-        return ("" if self.language == "zh" else " ").join(self.footnote)
+        return PUNCTUATION[self.language].space.join(self.footnote)
 
 
 def paper_table(summary: Summary, say: Translator) -> PaperTable:
@@ -149,7 +150,7 @@ def _fps(summary: Summary) -> dict[str, float]:
 
 def _footnote(summary: Summary, say: Translator, bold: set[str], most: int) -> list[str]:
     plan, study = summary.study.plan, summary.study
-    comma, semicolon = ("、", "；") if say.language == "zh" else (", ", "; ")
+    comma, semicolon = say.punctuation.items, say.punctuation.semicolon
     texts = []
     if summary.done < summary.planned:
         texts.append(say("unfinished", done=summary.done, planned=summary.planned))
@@ -202,8 +203,7 @@ def _marks(rows: Sequence[ArmRow], say: Translator) -> list[str]:
 
 def _data(summary: Summary, say: Translator) -> str:
     plan = summary.study.plan
-    comma = "，" if say.language == "zh" else ", "
-    settings = comma.join(f"{key} {plan.settings[key]}" for key in _SETTINGS if key in plan.settings)
+    settings = say.punctuation.clauses.join(f"{key} {plan.settings[key]}" for key in _SETTINGS if key in plan.settings)
     return say("data", data=_name(plan.settings["data"]), model=_name(plan.settings["model"]), settings=settings or "–",
                seeds=_spans(plan.seeds), images=say("images", description=plan.pictures["val"]) if plan.pictures.get(
                    "val") else "")

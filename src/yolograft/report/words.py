@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yolograft.errors import GraftError, nearest
-from yolograft.language import tr
+from yolograft.language import LANGUAGES, PUNCTUATION, tr
 
 __all__ = ["LANGUAGES", "TEXTS", "Translator"]
 
-LANGUAGES = ("en", "zh")
 TEXTS = {
     # verdicts
     "helps": ("helps", "有提升"),
@@ -405,7 +404,7 @@ class Translator:
         if language not in LANGUAGES:
             raise GraftError(tr("The report has no language '{language}'.{nearest} Expected one of: {languages}.",
                                 language=language, nearest=nearest(language, LANGUAGES), languages=", ".join(LANGUAGES)))
-        self.language, self.texts = language, texts
+        self.language, self.texts, self.punctuation = language, texts, PUNCTUATION[language]
 
     def __call__(self, text: str, **values: object) -> str:
         """Return the text in the language, with the values inserted."""
