@@ -137,7 +137,7 @@ def merge(words: Sequence[str]) -> int:
     from yolograft.study.merge import merge as merge_studies
     from yolograft.study.progress import status as progress
 
-    study = merge_studies(paths[:-1], paths[-1])
+    study = merge_studies(paths[:-1], paths[-1], tell=print)
     print(tr("Merged {studies} studies: {folder}", studies=len(paths) - 1, folder=paths[-1]))
     print(progress(study.folder), end="")
     print(tr("Write the report, one page with tables and figures:\n  {command}",

@@ -145,7 +145,7 @@ class Summary:
     @cached_property
     def latency(self) -> Latency | None:
         """The latencies of the networks, measured once in turns; None if they were not measured."""
-        return latency.read(self.study)
+        return latency.read(self.study.folder)
 
     @property
     def has_old_latency(self) -> bool:
