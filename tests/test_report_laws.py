@@ -1,5 +1,6 @@
 """Laws of the page of a study, on a set of generated studies of different kinds."""
 
+import math
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -30,7 +31,7 @@ SENTENCE = re.compile(r"(?:\b[A-Za-z]{2,}[ ,;:.]+){3}[a-z]{2,}")
 
 @pytest.fixture(scope="module", params=list(KINDS))
 def summary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    return Summary(make(tmp_path_factory.mktemp("studies") / "study", **KINDS[request.param]))
+    return Summary(make(tmp_path_factory.mktemp("studies") / "study", **KINDS[request.param]).parts[0])
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,20 @@ def figures(summary: Summary) -> dict[str, Figure]:
             if style.save(lambda name=name: FIGURES[name](summary, Translator("en")), "svg") is not None:
                 named[name] = found[-1]
     return named
+
+
+def test_intervals_of_single_sizes_and_classes_are_those_of_the_verdicts(summary: Summary) -> None:
+    """The dummy's value of each size and class is the metric times a number, so its interval is, too."""
+    if len(summary.study.plan.copies) > 1:
+        return  # the verdicts compare with the mean of all copies, the exploratory tables with the baseline
+    for arm, verdict in summary.verdicts.items():
+        for name, factor in (("small", 0.5), ("large", 1.1)) if summary.sizes else ():
+            if verdict.seeds and math.isfinite(verdict.t_interval[0]):
+                own = summary.sizes[arm][name]
+                assert (own.low, own.high) == pytest.approx([factor * end for end in verdict.t_interval])
+        if "patches" in summary.classes.get(arm, {}) and math.isfinite(verdict.t_interval[0]):
+            own = summary.classes[arm]["patches"]
+            assert (own.low, own.high) == pytest.approx([1.2 * end for end in verdict.t_interval])
 
 
 def test_no_number_that_rounds_to_0_has_a_minus_sign(summary: Summary, pages: dict[str, str]) -> None:

@@ -167,10 +167,10 @@ TEXTS = {
         "含失败运行的配对在判定“有提升”时按最大损失计，在判定“有下降”时按最大收益计：{arms}。"),
     "splits_note": (
         "p: corrected resampled t-test (Nadeau and Bengio) on the mean differences of the splits, corrected over all arms "
-        "by Holm. The verdict uses this p. Intervals of single classes, sizes and other metrics take the splits as "
-        "independent, so they are too narrow.",
+        "by Holm. The verdict uses this p. Every interval of an accuracy "
+        "takes into account that the splits share images.",
         "p：对各次划分的平均差值作校正的重抽样 t 检验（Nadeau 与 Bengio），并用 Holm 法对全部方案作多重比较校正。结论以此"
-        " p 值为准。各类别、尺寸和其他指标的区间把各次划分当作独立的，因此偏窄。"),
+        " p 值为准。所有精度区间都考虑了各次划分共用图像。"),
     "race_note": (
         "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, because arms that "
         "racing stopped early have fewer seeds. The verdict uses this p: at most 5% of studies give a wrong “helps” "
