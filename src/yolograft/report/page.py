@@ -18,6 +18,7 @@ from yolograft.errors import GraftError
 from yolograft.language import requested, speaking, tr
 from yolograft.report import tables
 from yolograft.report.captions import caption, missing
+from yolograft.report.data_sets import data_sets
 from yolograft.report.figures import FIGURES
 from yolograft.report.gate_health import arm_gates, explain_page
 from yolograft.report.network import of as read_network
@@ -27,7 +28,6 @@ from yolograft.report.style import inline, save
 from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study, silence
-from yolograft.study.conjunction import combine
 from yolograft.study.engine import host_warnings
 from yolograft.study.plan import Plan
 from yolograft.study.population import population
@@ -142,7 +142,8 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
     network = summary.network if summary.network.nodes else read_network(summary.study)  # the reason in this language
     return _template().render(
         s=summary, plan=plan, say=say, requested=language, gallery=images, other=other, version=__version__,
-        title=summary.study.folder.resolve().name, gates=arm_gates(summary.study), explained=explained,
+        title=_title(summary.study), sets=data_sets(summary.study, _name(say.language)),
+        gates=arm_gates(summary.study), explained=explained,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures=figures, network=network, sizes=[size for size in SIZES if size in summary.sizes.get(summary.baseline, {})],
         captions={name: (caption if drawn else missing)(name, summary, say) for name, drawn in figures.items()},
@@ -155,6 +156,12 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
         seconds=sum(map(_seconds, summary.study.rows)), folder=summary.study.folder,
         plan_text=plan.text(),
     )
+
+
+def _title(study: Study) -> str:
+    """Return the name of a study, with that of the data set if it has several."""
+    name = study.folder.resolve().name
+    return name if study.whole is None else f"{name} · {study.plan.dataset}"
 
 
 @cache
@@ -215,7 +222,7 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
     with speaking(say.language):
         texts += [("warn", warning) for warning in _host_warnings(plan)]
-        texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
+        texts.append(("plain", population(plan)))
     texts += _look_notes(summary, say)
     comma = say.punctuation.items
     texts += [("warn", say("equal_seeds_note", arm=arm, seeds=comma.join(map(str, seeds))))
@@ -234,13 +241,13 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     if claims:
         texts.append(("plain", say("winner_note")))
     if weak:
-        texts.append(("warn", say("weak_note", arms=", ".join(weak))))
+        texts.append(("warn", say("weak_note", arms=comma.join(weak))))
     skewed = [verdict.arm for verdict in summary.verdicts.values() if abs(verdict.skew) > _SKEWED and verdict.seeds > 5]
     if skewed:
-        texts.append(("warn", say("skew_note", arms=", ".join(skewed))))
+        texts.append(("warn", say("skew_note", arms=comma.join(skewed))))
     failed = [f"{verdict.arm} ({verdict.failed})" for verdict in summary.verdicts.values() if verdict.failed]
     if failed:
-        texts.append(("warn", say("failed_note", arms=", ".join(failed))))
+        texts.append(("warn", say("failed_note", arms=comma.join(failed))))
     gains = [gain for gain in summary.pairing.values() if math.isfinite(gain)]
     if gains:
         gain = median(gains)
@@ -256,7 +263,7 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("plain", say("test_note", arm=test.arm, among=test.among, word=spoken(verdict, say),
                                    size=number(verdict.mean, sign=True), low=low, high=high, p=f"{verdict.p:.3f}")))
     elif len(summary.verdicts) > 1:
-        texts.append(("plain", say("select_note")))
+        texts.append(("plain", say("select_note" if plan.splits is None else "select_splits_note")))
     taus = [say("after epoch", tau=number(tau, 2, sign=True), epoch=epoch, share=round(100 * share))
             for epoch, tau, share in summary.study.milestones() if math.isfinite(tau)]
     if taus:
@@ -291,7 +298,8 @@ def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     earlier = plan.registered.get("earlier", 0)
     if earlier:
         words = say.punctuation.semicolon.join(
-            f"{one.arm}: {say(str(one.word), margin=f'{one.margin or 0:g}')}" for one in study.shared_verdicts)
+            one.arm + say.punctuation.colon + say(str(one.word), margin=f"{one.margin or 0:g}")
+            for one in study.shared_verdicts)
         texts.append(("warn", say("register_note", number=earlier + 1, alpha=f"{100 * plan.shared_alpha:.1f}", words=words)))
     return texts
 

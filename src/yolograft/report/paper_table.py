@@ -170,9 +170,14 @@ def _footnote(summary: Summary, say: Translator, bold: set[str], most: int) -> l
     texts.append(_data(summary, say))
     looks = len(plan.schedule)
     margin = say("without margin") if plan.margin is None else say("with margin", margin=f"{plan.margin:g}")
-    texts.append(say("test Holm" if plan.race else "test max-T", metric=summary.metric, arms=len(summary.verdicts),
-                     alpha=f"{100 * plan.alpha:g}", margin=margin, looks=say("and looks", looks=looks) if looks > 1 else ""))
-    texts.append(say("intervals"))
+    facts = {"metric": summary.metric, "arms": len(summary.verdicts), "alpha": f"{100 * plan.alpha:g}", "margin": margin}
+    if plan.splits is not None:
+        texts += [say("test splits", **facts, splits=plan.splits.count, train=plan.splits.train, val=plan.splits.val),
+                  say("intervals splits")]
+    else:
+        sets = len(study.whole.parts) if study.whole is not None else 1
+        more = (say("and sets", sets=sets) if sets > 1 else "") + (say("and looks", looks=looks) if looks > 1 else "")
+        texts += [say("test Holm" if plan.race else "test max-T", **facts, looks=more), say("intervals")]
     if looks > 1:
         texts.append(say("looks_note", taken=comma.join(str(look.seeds) for look in study.taken) or "–",
                          planned=comma.join(str(look.seeds) for look in plan.schedule),

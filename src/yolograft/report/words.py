@@ -329,6 +329,22 @@ TEXTS = {
         "pairing cannot remove this part of the variance.",
         "在本研究中，按种子配对没有降低方差：不配对时差值的方差约为配对时的 {gain} 倍（各方案的中位数）。训练过程会放"
         "大微小的差异，这部分方差无法通过配对消除。"),
+    "select_splits_note": (
+        "Arms were compared on validation images, and the best of several arms looks better than it is (selection bias). "
+        "Before you publish it, validate the chosen arm on images that no split has used, such as those of the test split.",
+        "各方案是在验证集上比较的，从多个方案中选出的最优方案会显得比实际更好（选择偏差）。发表结果之前，请在各次划分都没有"
+        "用到的图像（例如测试集的图像）上验证选中的方案。"),
+    "sets_note": (
+        "The verdict and the mean paired difference in {metric} on each data set; the links lead to their pages. The "
+        "verdicts on all data sets share one error rate, so with a probability of {sure}% no count in the last column is "
+        "too high (partial conjunction, Benjamini and Heller 2008).",
+        "各数据集上的结论和 {metric} 的平均配对差值，链接指向对应的页面。所有数据集上的结论共用一个错误率，因此最后一列的"
+        "数据集个数以 {sure}% 的概率没有高估（部分合取，Benjamini 与 Heller，2008）。"),
+    "All data sets": ("All data sets", "全部数据集"),
+    "combined": ("combined", "合计"),
+    "splits": ("splits", "划分次数"),
+    "open bracket": (" (", "（"),
+    "close bracket": (")", "）"),
     "select_note": (
         "Arms were compared on validation images, and the best of several arms looks better than it is (selection "
         "bias). Before you publish it, score the chosen arm once on a held-out test split (test=True).",
