@@ -150,6 +150,7 @@ EXCEPTIONS: tuple[Exemption, ...] = (
     *(Exemption(file="analysis/deploy_check.py", function=name, why=_TEMPORARY) for name in ("check_networks",)),
     *(Exemption(file="analysis/deploy_process.py", function=name, why=_TEMPORARY) for name in ("run_worker", "_wait")),
     *(Exemption(file="analysis/deploy_worker.py", function=name, why=_TEMPORARY) for name in ("main", "_export")),
+    Exemption(file="analysis/deploy_worker.py", function="__enter__", why=_LOG),
     *(Exemption(file="analysis/int8.py", function=name, why=_TEMPORARY) for name in ("check_int8", "main")),
     Exemption(file="analysis/validation.py", function="build_dataset", why=_TEMPORARY),
     Exemption(file="atomic.py", function="atomic_write", why=_ATOMIC),

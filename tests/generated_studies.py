@@ -28,6 +28,9 @@ KINDS = {
     "long names": {"arms": LONG},
     "many classes": {"arms": "none; se@8; cbam@8; aa", "classes": 40},
     "copies": {"arms": "none; aa(2); se@8 effect=0.02", "seeds": 8},
+    "splits": {"arms": "none; se@8 effect=0.03; cbam@8; aa", "splits": 5, "seeds": 10},
+    "splits, unfinished": {"arms": "none; se@8 effect=0.03; se@8 fail=error; aa", "splits": 3, "seeds": 6, "done": 17},
+    "data sets": {"arms": "none; se@8 effect=0.05; cbam@8; aa", "data": "steel,copper plates,tin", "only": "steel"},
     "old": {"arms": "none; se@8; aa", "old": True},  # as version 0.1.0 stored it
 }
 

@@ -8,7 +8,7 @@ from faults import EXCEPTIONS
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
 _METHODS = {"write_text", "write_bytes", "extractall", "extract", "savefig", "symlink_to", "copyfile", "copy", "copytree",
-            "copy2", "move", "imwrite", "save_file", "savez", "savez_compressed"}
+            "copy2", "move", "imwrite", "save_file", "savez", "savez_compressed", "to_csv"}
 _OF_MODULE = {"extract": "archive", "save_file": "", "copyfile": "shutil", "copy": "shutil",
               "copytree": "shutil", "copy2": "shutil", "move": "shutil",
               "imwrite": "cv2", "savez": "np", "savez_compressed": "np"}
@@ -23,6 +23,8 @@ def writes(node):
     if (owner, name) in _SAVERS:
         modes = [one.value for one in node.args[1:2] if isinstance(one, ast.Constant)]
         return name != "ZipFile" or bool(modes and set(modes[0]) & set("wax"))
+    if (owner, name) == ("os", "open"):
+        return "O_CREAT" in ast.unparse(node)
     if name == "open":
         modes = [one.value for one in [*node.args, *(one.value for one in node.keywords if one.arg == "mode")]
                  if isinstance(one, ast.Constant) and isinstance(one.value, str) and len(one.value) <= 3]
@@ -63,9 +65,10 @@ def test_files_are_written_atomically_or_for_a_reason():
 
 def test_the_check_finds_what_it_is_for():
     text = ("def f():\n path.write_text('x')\n open(p, 'w')\n p.open('ab')\n np.save(p, x)\n torch.save(x, p)\n"
-            " os.replace(a, b)\n cv2.imwrite(p, x)\n shutil.copyfile(a, b)\n")
-    assert [line for _, line in direct_writes(text)] == list(range(2, 10))
+            " os.replace(a, b)\n cv2.imwrite(p, x)\n shutil.copyfile(a, b)\n table.to_csv(p)\n"
+            " os.open(p, os.O_WRONLY | os.O_CREAT)\n")
+    assert [line for _, line in direct_writes(text)] == list(range(2, 12))
     fine = ("atomic_write(p, lambda part: part.write_text('x'))\n"
             "def write(part):\n with part.open('wb') as f:\n  np.save(f, x)\n"
-            "open(p)\np.open('rb')\narray.copy()\nzipfile.ZipFile(p)\n")
+            "open(p)\nos.open(p, os.O_RDONLY)\np.open('rb')\narray.copy()\nzipfile.ZipFile(p)\n")
     assert list(direct_writes(fine)) == []

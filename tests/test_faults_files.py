@@ -3,7 +3,6 @@
 The tests may run as root, for whom permissions do not count, so the errors of the system are injected.
 """
 
-import ast
 import builtins
 import errno
 import io
@@ -28,7 +27,6 @@ from yolograft.report import write
 from yolograft.study import run
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "yolograft"
 
 
 class Fault:
@@ -189,49 +187,3 @@ def test_a_conversion_that_was_killed_between_its_two_renames_is_undone(tmp_path
         steel.write(dest, images=30, size=64, seed=2)
     assert content(dest) == old
     assert not left.exists()
-
-
-# A file that a user keeps is written to a temporary name and renamed. The receivers below are such temporary files and
-# folders, by their names in the code; the other places are listed with the reason.
-TEMPORARY = {"part", "draft", "target", "built"}
-OTHERS = {
-    "report/style.py": "to memory, or what atomic_write hands in",
-    "analysis/deploy_process.py": "a request to a process of our own",
-    "analysis/deploy_check.py": "a temporary folder of the check",
-    "analysis/int8.py": "a temporary folder of the check",
-    "analysis/validation.py": "a list for one validation, and what atomic_write hands in",
-    "runner/model_yaml.py": "a copy for one trial, written again at its start",
-    "runner/trainer.py": "the table of a trial, which its state file holds",
-    "host/trainer.py": "the record of a run in a folder that is new",
-    "data/conversion.py": "the draft of a data set, which replaces the folder when it is complete",
-    "data/steel.py": "the draft of a data set, which replaces the folder when it is complete",
-}
-WRITING = {"write_text", "write_bytes", "savefig", "savez", "savez_compressed", "to_csv"}
-
-
-def writes(tree: ast.AST) -> Iterator[ast.Call]:
-    """Give the calls that write a file, but not those on a temporary file."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-            continue
-        owner = node.func.value
-        opens = node.func.attr == "open" and any(isinstance(one, ast.Constant) and isinstance(one.value, str)
-                                                 and set(one.value) & set("wx") and len(one.value) < 4 for one in node.args)
-        saves = node.func.attr == "save" and getattr(owner, "id", "") == "torch"
-        named = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-        if (node.func.attr in WRITING or opens or saves) and not named & (TEMPORARY | {"opened"}):
-            yield node
-
-
-def test_every_file_that_a_user_keeps_is_written_atomically() -> None:
-    found = {path.relative_to(SOURCE).as_posix(): [node.lineno for node in writes(ast.parse(path.read_text("utf-8")))]
-             for path in SOURCE.rglob("*.py")}
-    assert {name for name, lines in found.items() if lines} - OTHERS.keys() == set(), found
-    assert sum(bool(lines) for lines in found.values()) >= 5, "the law sees no writes"
-
-
-def test_the_law_sees_a_write_that_is_not_atomic() -> None:
-    for text in ("path.write_text('x')", "path.open('w')", "torch.save(a, path)", "np.savez(path, a)"):
-        assert list(writes(ast.parse(text))), text
-    for text in ("atomic_write(path, lambda part: part.write_text('x'))", "path.open('rb')"):
-        assert not list(writes(ast.parse(text))), text

@@ -177,6 +177,34 @@ def test_every_formatted_text_goes_through_tr(path: Path) -> None:
     assert found == []
 
 
+def chosen_punctuation(source: str) -> list[int]:
+    """Return the lines of a source that choose punctuation or spaces by the language themselves."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.IfExp) and ast.unparse(node.test).endswith(("'zh'", "'en'")):
+            parts = [part for branch in (node.body, node.orelse)
+                     for part in (branch.elts if isinstance(branch, ast.Tuple) else [branch])]
+            texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+            if len(texts) == len(parts) and not any(character.isalnum() for character in "".join(texts)):
+                found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize(("source", "lines"), [
+    ("x = '、' if say.language == 'zh' else ', '", [1]), ("a, b = ('；', '。') if language != 'en' else ('; ', '.')", [1]),
+    ("x = '' if say.language == 'zh' else ' '", [1]), ("name = 'a.html' if language == 'en' else 'b.html'", []),
+    ("infix = '' if language == 'en' else f'.{language}'", []),
+    ("x = '、' if many else ', '", []),
+])
+def test_the_law_on_punctuation_finds_what_it_is_for(source: str, lines: list[int]) -> None:
+    assert chosen_punctuation(source) == lines
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_the_punctuation_of_a_language_stands_in_one_place(path: Path) -> None:
+    assert chosen_punctuation(path.read_text(encoding="utf-8")) == [], "use PUNCTUATION of yolograft.language"
+
+
 # One Chinese term per concept, as in the Chinese documentation of PyTorch and Ultralytics.
 TERMS = {
     "checkpoint": "检查点", "stride": "步长", "baseline": "基线", "batch norm": "批归一化", "data YAML": "数据集",

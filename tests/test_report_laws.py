@@ -1,9 +1,12 @@
 """Laws of the page of a study, on a set of generated studies of different kinds."""
 
+import math
 import re
 from html import unescape
 from html.parser import HTMLParser
 from itertools import combinations, pairwise
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -13,24 +16,27 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from yolograft.errors import GraftError
 from yolograft.language import speaking
 from yolograft.patch import patched
-from yolograft.report import style, tables
+from yolograft.report import style, tables, write
 from yolograft.report.captions import caption
 from yolograft.report.figures import FIGURES
 from yolograft.report.page import page
 from yolograft.report.pictures import Gallery, gallery
 from yolograft.report.summary import Summary
 from yolograft.report.words import TEXTS, Translator
+from yolograft.study import holdout
 
 DRAWN = [name for name in FIGURES if name != "network"]  # the dummy host has no network
 MINUS_ZERO = re.compile(r"(?<![\d.])[-−]0(\.0*)?(?![\d.])")
+HALF_WIDTH = re.compile(r"[,;:] ?[\u4e00-\u9fff]|[\u4e00-\u9fff][,;:](?!\S)|[，。；：、）] +[\u4e00-\u9fff]")
 SENTENCE = re.compile(r"(?:\b[A-Za-z]{2,}[ ,;:.]+){3}[a-z]{2,}")
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
 def summary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    return Summary(make(tmp_path_factory.mktemp("studies") / "study", **KINDS[request.param]))
+    return Summary(make(tmp_path_factory.mktemp("studies") / "study", **KINDS[request.param]).parts[0])
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +98,20 @@ def figures(summary: Summary) -> dict[str, Figure]:
     return named
 
 
+def test_intervals_of_single_sizes_and_classes_are_those_of_the_verdicts(summary: Summary) -> None:
+    """The dummy's value of each size and class is the metric times a number, so its interval is, too."""
+    if len(summary.study.plan.copies) > 1:
+        return  # the verdicts compare with the mean of all copies, the exploratory tables with the baseline
+    for arm, verdict in summary.verdicts.items():
+        for name, factor in (("small", 0.5), ("large", 1.1)) if summary.sizes else ():
+            if verdict.seeds and math.isfinite(verdict.t_interval[0]):
+                own = summary.sizes[arm][name]
+                assert (own.low, own.high) == pytest.approx([factor * end for end in verdict.t_interval])
+        if "patches" in summary.classes.get(arm, {}) and math.isfinite(verdict.t_interval[0]):
+            own = summary.classes[arm]["patches"]
+            assert (own.low, own.high) == pytest.approx([1.2 * end for end in verdict.t_interval])
+
+
 def test_no_number_that_rounds_to_0_has_a_minus_sign(summary: Summary, pages: dict[str, str]) -> None:
     for language, html in pages.items():
         for text in shown(html).texts:
@@ -108,6 +128,40 @@ def test_no_language_is_left_on_the_page_of_the_other(summary: Summary, pages: d
             text = text.replace(name, "")
         assert not SENTENCE.search(unescape(text)), text
     assert set(re.findall(r"[\u4e00-\u9fff]+", " ".join(shown(pages["en"]).texts))) <= {"中文"}
+
+
+def test_the_chinese_page_has_chinese_punctuation(summary: Summary, pages: dict[str, str]) -> None:
+    names = {row.reason for row in summary.study.rows if row.reason}
+    for text in shown(pages["zh"]).texts:
+        for name in names:
+            text = text.replace(name, "")
+        assert not HALF_WIDTH.search(unescape(text)), text
+
+
+def test_the_page_of_a_data_set_leads_to_those_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("steel.yaml", "a/tin one.yaml", "a/steel.yaml"):  # two have the same name, so their folders tell them apart
+        (tmp_path / name).write_text(f"names: [{name}]")
+    data = ",".join(str(tmp_path / name) for name in ("steel.yaml", "a/tin one.yaml", "a/steel.yaml"))
+    study = make(tmp_path / "study", "none; se@8 effect=0.05; cbam@8; aa", data=data)
+    written = write(study, tmp_path / "report")
+    assert len(written) == 6
+    for file in written:
+        table = re.search(r'<table id="sets">.*?</table>', file.read_text(encoding="utf-8"), re.DOTALL)
+        assert table is not None
+        links = [(file.parent / unquote(link)).resolve() for link in re.findall(r'href="(.*?)"', table[0])]
+        assert sorted(links) == sorted(one.resolve() for one in written if one.name == file.name and one != file)
+        assert table[0].count("<tr data-arm") == 3
+        assert len(re.findall(r'class="word helps"', table[0])) == 3
+
+
+def test_the_page_of_splits_names_them_and_offers_no_test_that_is_refused(summary: Summary, pages: dict[str, str]) -> None:
+    splits, text = summary.study.plan.splits, "".join(shown(pages["en"]).texts)
+    assert ("splits" in re.findall(r"<span>(\w+) <b>", pages["en"])) == (splits is not None)
+    if splits is not None:
+        with pytest.raises(GraftError):
+            holdout.check(summary.study.plan)
+        assert "test=True" not in text
 
 
 def test_chinese_is_not_left_on_the_english_page_of_a_chinese_terminal(

@@ -9,8 +9,10 @@ import string
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from generated_studies import make
 
 from yolograft.cli import main
 from yolograft.errors import GraftError
@@ -219,3 +221,13 @@ def test_both_languages_take_the_same_values() -> None:
 
 def test_every_word_has_a_mark() -> None:
     assert set(MARKS) == set(Word)
+
+
+@pytest.mark.parametrize(("words", "texts"), [
+    ({"splits": 5, "seeds": 10}, ("corrected resampled t-test", "5 splits into 80 and 20 images", "other splits of")),
+    ({"data": "steel,tin"}, ("exact sign-flip test", "over 2 arms on 2 data sets by max-T"))], ids=["splits", "data sets"])
+def test_the_footnote_names_the_test_that_was_used(tmp_path: Path, words: dict[str, Any], texts: tuple[str, ...]) -> None:
+    summary = Summary(make(tmp_path / "study", "none; se@8; aa", **words).parts[0])
+    note = paper_table(summary, EN).note
+    assert all(text in note for text in texts), note
+    assert ("sign-flip" in note) == (summary.study.plan.splits is None)

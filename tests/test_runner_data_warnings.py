@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from conftest import write_tiny_set
 
+from yolograft.cli import main
 from yolograft.data.pictures import Pixels, read_pixels
 from yolograft.runner import data_warnings, train
 from yolograft.runner.data_warnings import read_reduced
+from yolograft.study import engine
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ultralytics' own warnings
 
@@ -55,6 +57,27 @@ def test_images_that_look_alike_are_counted(tmp_path: Path) -> None:
     cv2.imwrite(str(images / "val" / "bright.jpg"), brighter, [cv2.IMWRITE_JPEG_QUALITY, 60])
     (line,) = warnings_of(data)
     assert line.startswith("images of train that look almost the same as an image of val: 1, such as 5.png and bright.jpg.")
+
+
+def test_the_plan_of_a_study_has_the_warnings_of_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engine, "run", lambda *_, **__: pytest.fail("a trial was started"))
+    data, other = write_tiny_set(tmp_path / "data"), write_tiny_set(tmp_path / "other")
+    shutil.copy(data.parent / "images" / "train" / "0.png", data.parent / "images" / "val" / "copy.png")
+    words = ["study", "model=yolo11n.yaml", "arms=none; se@8", "seeds=5", "epochs=4", "plan=True"]
+    assert main([*words, f"data={data}"]) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: ")]
+    assert len(warnings) == 3
+    assert "close_mosaic" in warnings[0]
+    assert warnings[1].startswith("WARNING: 1 of the 9 validation images are training images too: 0.png and copy.png")
+    assert "5 seeds cannot give a result" in warnings[2]
+    assert main([*words, f"data={data},{other}"]) == 0
+    both = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: ")]
+    assert [both[0], both[2]] == [warnings[0], warnings[2]], "what is said of all data sets names none"
+    assert both[1] == warnings[1].replace("WARNING: ", "WARNING: data/tiny: ")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_set_that_takes_too_long_is_left_to_the_check(tmp_path: Path) -> None:

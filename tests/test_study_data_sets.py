@@ -54,7 +54,8 @@ def test_each_data_set_has_its_verdicts_and_the_reading_counts_them(study: Study
         [Word.UNDECIDED, Word.UNDECIDED], [Word.HELPS, Word.UNDECIDED]]
     assert [(one.arm, one.word) for one in study.verdicts()][2] == ("se@8 effect=0.05 [copper]", Word.HELPS)
     assert [one.sentence() for one in combine(study)] == [
-        "se@8 effect=0.05: helps on at least 1 of 2 data sets (copper)", "cbam@8: no word on any of the 2 data sets"]
+        "se@8 effect=0.05: helps on at least 1 of 2 data sets (copper)",
+        "cbam@8: no evidence of a change on any of the 2 data sets"]
     assert combine(copper) == combine(study)
     text = " ".join(status(study.folder).split())
     for part in ("complete; 36 of 36", "helps on at least 1 of 2 data sets (copper)", "se@8 effect=0.05 [copper]",

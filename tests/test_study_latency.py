@@ -20,7 +20,7 @@ def test_equal_networks_are_one_network(tmp_path: Path) -> None:
     study = make(tmp_path / "s", ARMS)
     groups = latency.equal_networks(study.plan)
     assert groups == [("none", "aa", "aa2"), ("se@8", "gate1(se@8)", "se@8 lr0=0.1"), ("params(se@8)",), ("se@8 imgsz=320",)]
-    found = latency.read(study)
+    found = latency.read(study.folder)
     assert found is not None
     assert [one.arms for one in found.networks] == groups
     assert found.fps("aa") == found.fps("none") != found.fps("se@8")
@@ -45,7 +45,7 @@ def test_a_machine_that_others_use_is_said_to_be_busy(tmp_path: Path, monkeypatc
     busy = {**facts, "busy": 0.4}
     monkeypatch.setattr(dummy, "time_networks", lambda trials: ([[0.01] * len(trials) for _ in turns], busy))
     study = make(tmp_path / "s", "none; se@8")
-    found = latency.read(study)
+    found = latency.read(study.folder)
     assert found is not None
     assert found.protocol.is_busy
     assert "used 40% of its CPU" in " ".join(protocol(Summary(study), Translator("en")))
@@ -56,7 +56,7 @@ def test_a_damaged_file_is_one_error(tmp_path: Path, text: str) -> None:
     study = make(tmp_path / "s", "none; se@8", old=True)
     (study.folder / latency.FILE).write_text(text)
     with pytest.raises(GraftError, match=r"latency\.json' cannot be read"):
-        latency.read(study)
+        latency.read(study.folder)
 
 
 def test_the_command_measures_once_at_the_end(

@@ -11,7 +11,7 @@ import yaml
 
 from yolograft.cli import main
 from yolograft.errors import GraftError
-from yolograft.study import Study, run
+from yolograft.study import Study, latency, run
 from yolograft.study.merge import merge
 from yolograft.study.plan import Plan, read_words
 from yolograft.study.trial import Trial
@@ -187,6 +187,52 @@ def test_an_interrupted_trial_keeps_its_state(halves: tuple[Path, Path, Path], t
     assert len(study_of_other.rows) == 8
     merged = merge([halves[0], other], tmp_path / "again")
     assert (merged.folder / "trials" / trial.key / "checkpoint.json").exists()
+
+
+def timed(folder: Path, device: str, *networks: str) -> None:
+    """Write the latencies of networks, each the names of its arms, as measured on a device."""
+    facts = {"batch": 1, "imgsz": 640, "device": device, "threads": 1, "precision": "float32", "fused": True, "nms": False,
+             "warm_up": 3, "repeats": 2, "busy": 0.0, "torch": "0"}
+    ms = [2.0 + len(device), 2.1]
+    (folder / "latency.json").write_text(json.dumps(
+        {"protocol": facts, "networks": [{"arms": names.split(), "ms": ms} for names in networks]}))
+
+
+def test_the_latency_of_one_machine_is_taken_and_never_two(halves: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    first, second = (copied(folder, tmp_path / folder.name) for folder in (halves[0], halves[2]))
+    told: list[str] = []
+
+    def merged(name: str) -> Study:
+        told.clear()
+        return merge([first, second], tmp_path / name, tell=told.append)
+
+    assert latency.read(merged("nothing").folder) is None
+    assert told == []
+    timed(second, "CPU 2", "se@8", "none")  # in another order than the plan's
+    one = merged("one")
+    assert latency.read(one.folder) == latency.read(second)
+    assert not latency.is_due(one)
+    assert told == [f"The latency is that of '{second / 'latency.json'}', measured on: CPU 2."]
+    timed(first, "CPU 1", "none")  # not all arms
+    assert latency.read(merged("covering").folder) == latency.read(second)
+    timed(first, "GPU 1", "none", "se@8")
+    assert latency.read(merged("both").folder) == latency.read(first)
+    (line,) = told
+    assert "measured on: GPU 1" in line
+    assert line.endswith(f"{second / 'latency.json'} is left out.")
+    shutil.copyfile(first / "latency.json", second / "latency.json")
+    merged("equal")
+    assert told == [f"The latency is that of '{first / 'latency.json'}', measured on: GPU 1."]
+    for folder in (first, second):
+        timed(folder, "CPU 1", "none")
+    none = merged("none")
+    assert latency.read(none.folder) is None
+    assert latency.is_due(none)
+    assert "No source has measured" in told[0]
+    (second / "latency.json").write_text("{}")
+    with pytest.raises(GraftError, match="cannot be read"):
+        merged("damaged")
+    assert not (tmp_path / "damaged").exists()
 
 
 def test_the_scores_of_the_test_split_stay_and_are_not_two(halves: tuple[Path, Path, Path], tmp_path: Path) -> None:

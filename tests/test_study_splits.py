@@ -10,11 +10,14 @@ import pytest
 from scipy import stats
 
 from yolograft.errors import GraftError
-from yolograft.study import holdout, run, statistics, status
+from yolograft.report.summary import Summary
+from yolograft.study import Study, holdout, run, statistics, status
 from yolograft.study.foresight import foresee, sentences
 from yolograft.study.plan import Plan, read_words
 from yolograft.study.population import population
 from yolograft.study.splits import Splits, decide, detectable, excludable, interval, means, posterior, splits_to_exclude
+from yolograft.study.storage import Row
+from yolograft.study.trial import Result
 from yolograft.study.verdict import ALPHA, Word, judge
 
 WORDS = {"model": "m.pt", "data": "steel", "arms": "none; se@8; cbam@8", "host": "yolograft.study.dummy", "epochs": 1,
@@ -134,6 +137,33 @@ def test_a_study_trains_all_arms_on_the_same_splits(tmp_path: Path) -> None:
 def test_what_cannot_be_combined_is_refused_before_the_first_run(more: dict[str, Any], message: str) -> None:
     with pytest.raises(GraftError, match=message):
         Plan.of({**WORDS, **more})
+
+
+def test_intervals_of_single_classes_allow_for_the_images_that_splits_share(tmp_path: Path) -> None:
+    plan = Plan.of({**WORDS, "arms": "none; se@8", "splits": 3, "seeds": 6})
+    gains = [0.01, 0.02, 0.03, 0.03, 0.04, 0.05]  # the means of the three splits are 0.02, 0.03 and 0.04
+    rows = []
+    for number, trial in enumerate(plan.trials()):
+        gain = gains[trial.seed] if trial.arm == "se@8" else 0.0
+        classes = {"all": 0.5 + gain, "some": 0.5 + gain, "few": 0.5 + gain}
+        for name, absent in (("some", (5,)), ("few", (2, 5))):
+            if trial.seed in absent:
+                del classes[name]
+        result = Result(metrics={"mAP50-95": 0.5 + gain}, classes={"AP50-95": classes})
+        rows.append(Row(id=number, number=number, key=trial.key, arm=trial.arm, seed=trial.seed, state="complete",
+                        result=result))
+    summary = Summary(Study(tmp_path, plan, tuple(rows)))
+    # n_val / n_train is 20 / 80. Student's factors for 2 and 1 degrees of freedom are 4.302653 and 12.706205
+    expected = {"all": (0.03, 4.302653 * 0.01 * (1 / 3 + 0.25) ** 0.5, 6),
+                "some": (0.08 / 3, 4.302653 * 0.01 / 3 ** 0.5 * (1 / 3 + 0.25) ** 0.5, 5),
+                "few": (0.025, 12.706205 * 0.01 / 2 ** 0.5 * (1 / 2 + 0.25) ** 0.5, 4)}
+    for name, (mean, reach, runs) in expected.items():
+        found = summary.classes["se@8"][name]
+        assert (found.mean, found.low, found.high) == pytest.approx((mean, mean - reach, mean + reach), rel=1e-5), name
+        assert found.runs == runs
+    spread = summary.rows[1].metrics["mAP50-95"]
+    assert (spread.low, spread.high) == pytest.approx((0.5 + 0.03 - expected["all"][1], 0.5 + 0.03 + expected["all"][1]))
+    assert (spread.low - 0.5, spread.high - 0.5) == pytest.approx(summary.verdicts["se@8"].t_interval)
 
 
 def test_the_plan_says_the_population_and_counts_the_trainings() -> None:

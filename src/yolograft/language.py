@@ -14,13 +14,41 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LANGUAGES", "pad", "requested", "speaking", "tr", "translate", "width_of", "wrap"]
+__all__ = ["LANGUAGES", "PUNCTUATION", "Punctuation", "pad", "requested", "speaking", "tr", "translate", "width_of",
+           "wrap"]
 
-LANGUAGES = ("en", "zh")
+
+@dataclass(frozen=True, kw_only=True)
+class Punctuation:
+    """How a language joins words, clauses and sentences.
+
+    Attributes:
+        items: between the items of a list, such as names of arms.
+        clauses: between clauses, such as settings with their values.
+        semicolon: between parts that have such separators inside.
+        colon: between a name and what is said of it.
+        stop: at the end of a sentence.
+        space: between two sentences.
+    """
+
+    items: str
+    clauses: str
+    semicolon: str
+    colon: str
+    stop: str
+    space: str
+
+
+PUNCTUATION = {
+    "en": Punctuation(items=", ", clauses=", ", semicolon="; ", colon=": ", stop=".", space=" "),
+    "zh": Punctuation(items="、", clauses="，", semicolon="；", colon="：", stop="。", space=""),
+}
+LANGUAGES = tuple(PUNCTUATION)
 _SPOKEN: ContextVar[str] = ContextVar("language of messages", default="")
 # The order in which GNU gettext reads them; YOLOGRAFT_LANG overrides all of them.
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")

@@ -33,6 +33,7 @@ from yolograft.atomic import atomic_write
 from yolograft.data import data_yaml
 from yolograft.data.pictures import IMAGE_SUFFIXES
 from yolograft.errors import DataError, nearest
+from yolograft.host.data_download import check_download
 from yolograft.host.run_folder import new_folder
 from yolograft.language import pad, tr, width_of
 
@@ -61,6 +62,8 @@ def write_heat_maps(models: Sequence[str], source: str | None, settings: Setting
         GraftError: an argument is wrong; nothing was written then.
         KeyboardInterrupt: the user stopped it; the folder has the results so far.
     """
+    if data is not None:
+        check_download(data)  # a wrong value is refused as in the other commands
     known = data_yaml.read(data) if data is not None else None
     files = find_pictures(source) if source is not None else _validation_images(known)
     if limit is not None:

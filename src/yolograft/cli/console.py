@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,7 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     print(tr("{arms} arms x {seeds} seeds{sets} = {trials} trials; verdicts compare {metric} with the baseline "
              "'{baseline}'.", arms=len(plan.arms), seeds=len(plan.seeds), trials=len(plan.trials()), metric=plan.metric,
              baseline=plan.baseline, sets=tr(" x {count} data sets", count=len(plan.parts)) if len(plan.parts) > 1 else ""))
-    for note in requested.notes:
-        print(note)
-    for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
-        print(tr("WARNING: {warning}", warning=warning), flush=True)
+    _print_warnings(plan, requested.notes)
     try:
         with sigterm_as_interrupt():
             if sys.stdout.isatty():
@@ -96,15 +93,25 @@ def run(file: str | None, words: Mapping[str, str], location: Mapping[str, str],
     return 1 if study.failures() else 0
 
 
+def _print_warnings(plan: Plan, notes: Sequence[str]) -> None:
+    """Print what the user can still change before the first trial: notes on the arms, and warnings."""
+    for note in notes:
+        print(note)
+    for warning in [*engine.host_warnings(plan), *engine.power_warnings(plan)]:
+        print(tr("WARNING: {warning}", warning=warning), flush=True)
+
+
 def _foresee(plan: Plan, folder: Path, storage: str | None) -> int:
-    """Print what a plan can find and exclude; runs and writes nothing."""
+    """Print what a plan can find and exclude, and the warnings of a study's start; runs and writes nothing."""
     pilot: list[Verdict] = []
+    notes = plan.notes
     if (folder / "plan.yaml").exists():
         plan = engine.begin(plan, folder)
         if storage is not None or (folder / "study.db").exists():
             pilot = Study.load(folder, storage=storage).verdicts()
     for line in sentences(plan, foresee(plan, pilot)):
         print(line)
+    _print_warnings(plan, notes)
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from yolograft.cli.arguments import UsageError
 from yolograft.cli.command import Argument, Command
-from yolograft.language import tr
+from yolograft.language import LANGUAGES, tr
 
 __all__ = ["commands", "run"]
 
@@ -41,7 +41,7 @@ def run(words: Sequence[str]) -> int:
     from yolograft.report.paper import write
 
     formats = [name.strip() for name in arguments["formats"].split(",")] if "formats" in arguments else None
-    languages = [arguments["lang"]] if "lang" in arguments else ["en", "zh"]
+    languages = [arguments["lang"]] if "lang" in arguments else LANGUAGES
     written = write(words[0], arguments.get("out"), languages=languages, formats=formats, storage=arguments.get("storage"))
     for edited, new in written.kept:
         print(tr("'{edited}' has been edited and is kept. The new one: {new}", edited=edited, new=new), file=sys.stderr)

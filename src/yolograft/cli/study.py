@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from yolograft.cli import ultralytics_arguments
 from yolograft.cli.arguments import UsageError, parse_bool, parse_pairs, rename
 from yolograft.cli.command import Argument, Command
-from yolograft.language import tr
+from yolograft.language import LANGUAGES, tr
 
 __all__ = ["commands", "merge", "report", "run", "status"]
 
@@ -137,7 +137,7 @@ def merge(words: Sequence[str]) -> int:
     from yolograft.study.merge import merge as merge_studies
     from yolograft.study.progress import status as progress
 
-    study = merge_studies(paths[:-1], paths[-1])
+    study = merge_studies(paths[:-1], paths[-1], tell=print)
     print(tr("Merged {studies} studies: {folder}", studies=len(paths) - 1, folder=paths[-1]))
     print(progress(study.folder), end="")
     print(tr("Write the report, one page with tables and figures:\n  {command}",
@@ -178,7 +178,7 @@ def report(words: Sequence[str]) -> int:
     arguments = _report().read(words[1:])
     from yolograft.report import write
 
-    languages = [arguments["lang"]] if "lang" in arguments else ["en", "zh"]
+    languages = [arguments["lang"]] if "lang" in arguments else LANGUAGES
     for path in write(words[0], arguments.get("out"), languages=languages, pictures=arguments.get("pictures"),
                       storage=arguments.get("storage"), cheaper=arguments.get("cheaper")):
         print(path)

@@ -22,7 +22,7 @@ def caption(name: str, summary: Summary, say: Translator) -> str:
     sentences = [say(key) for key in keys(summary)]
     if name != "network" and len(summary.shown) < len(summary.rows):
         sentences.append(say("shown_note", n=len(summary.shown) - 1))
-    return ("" if say.language == "zh" else " ").join(sentences)
+    return say.punctuation.space.join(sentences)
 
 
 def missing(name: str, summary: Summary, say: Translator) -> str:

@@ -21,7 +21,6 @@ from yolograft.report.style import (
     WORDS,
     Draw,
     Drawn,
-    Say,
     Tips,
     colour,
     dash,
@@ -32,6 +31,7 @@ from yolograft.report.style import (
     tip,
 )
 from yolograft.report.summary import Curve, Spread, Summary
+from yolograft.report.words import Translator
 
 __all__ = ["FIGURES"]
 
@@ -39,7 +39,7 @@ _BESIDE = 4.0  # points between two arms of equal cost, whose intervals would hi
 _CELLS = 14  # maximum number of columns of a heat map with numbers in its cells
 
 
-def forest(summary: Summary, say: Say) -> Drawn | None:
+def forest(summary: Summary, say: Translator) -> Drawn | None:
     """Draw each arm's paired difference to the baseline: every seed, the mean and its 95% interval."""
     shown = [summary.verdicts[arm] for arm in summary.shown if arm in summary.verdicts and summary.verdicts[arm].seeds]
     if not shown:
@@ -55,7 +55,8 @@ def forest(summary: Summary, say: Say) -> Drawn | None:
         numbers = number(verdict.mean, sign=True)
         numbers += f"  [{number(low, sign=True)}, {number(high, sign=True)}]" if finite else ""
         word = say(str(verdict.word), margin=f"{verdict.margin or 0:g}")
-        text = f"{verdict.arm}: {word}\n{numbers}" + (f"\np = {verdict.p_adjusted:.3g}" if finite else "")
+        text = f"{verdict.arm}{say.punctuation.colon}{word}\n{numbers}"
+        text += f"\np = {verdict.p_adjusted:.3g}" if finite else ""
         where = summary.places[verdict.arm], text
         tip(tips, axes.plot(values, [place - 0.24] * len(values), "|", color=colour, alpha=0.75, markersize=6)[0], *where)
         if finite:
@@ -70,11 +71,11 @@ def forest(summary: Summary, say: Say) -> Drawn | None:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="x")
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlabel(f"{summary.metric}: {say('difference to', base=short(summary.baseline))}")
+    axes.set_xlabel(summary.metric + say.punctuation.colon + say("difference to", base=short(summary.baseline)))
     return figure, tips
 
 
-def tradeoff(summary: Summary, say: Say) -> Drawn | None:
+def tradeoff(summary: Summary, say: Translator) -> Drawn | None:
     """Draw accuracy with its 95% interval against each cost that differs, with the Pareto front where there is one."""
     rows = [row for row in summary.rows if row.name in summary.shown and row.metrics[summary.metric].runs]
     costs = summary.drawn_costs
@@ -125,7 +126,7 @@ def _range(low: float, high: float, digits: int = 4) -> str:
     return f" [{number(low, digits)}, {number(high, digits)}]"
 
 
-def curves(summary: Summary, say: Say) -> Drawn | None:
+def curves(summary: Summary, say: Translator) -> Drawn | None:
     """Draw the metric by epoch and its paired difference to the baseline: means over seeds with 95% bands."""
     if not any(len(curve.epochs) > 1 for curve in summary.curves.values()):
         return None
@@ -162,7 +163,7 @@ def _curves(axes: Axes, tips: Tips, summary: Summary, drawn: dict[str, Curve], a
     axes.set_ylim(min(reached) - margin, max(reached) + margin)
 
 
-def heat(summary: Summary, say: Say) -> Drawn | None:
+def heat(summary: Summary, say: Translator) -> Drawn | None:
     """Draw the difference in average precision for each arm and class."""
     arms = [arm for arm in summary.shown if arm in summary.classes and arm != summary.baseline]
     names = list(summary.classes.get(summary.baseline, {}))
@@ -198,7 +199,7 @@ def heat(summary: Summary, say: Say) -> Drawn | None:
     ticks = [reach * part for part in (-1.0, -0.5, 0.0, 0.5, 1.0)]
     bar.set_ticks(ticks, labels=[number(tick, max(3, 1 - math.floor(math.log10(reach))), sign=True) for tick in ticks])
     full = len(arms) > 3  # with fewer arms, the bar is too short for the full label
-    bar.set_label(f"{summary.class_metric}: {say('difference')}" if full else say("difference"))
+    bar.set_label(f"{summary.class_metric}{say.punctuation.colon}{say('difference')}" if full else say("difference"))
     bar.outline.set_visible(False)
     return figure, tips
 

@@ -43,7 +43,6 @@ def gate_sections(explained: Sequence[Explained], command: str) -> list[Build]:
 
 def headline(explained: Sequence[Explained], say: Translator) -> str:
     """Return what the attention does, in a clause for each network, and in a second line what that does not show."""
-    semicolon, stop = ("；", "。") if say.language == "zh" else ("; ", ".")
     clauses = []
     for one in explained:
         if not one.places:
@@ -55,14 +54,13 @@ def headline(explained: Sequence[Explained], say: Translator) -> str:
         else:
             words = [place.health for place in one.places]
             counts = [say("several word", count=words.count(word), word=say(str(word))) for word in dict.fromkeys(words)]
-            comma = "、" if say.language == "zh" else ", "
-            clauses.append(say("several", count=len(words), graft=one.graft, words=comma.join(counts)))
+            clauses.append(say("several", count=len(words), graft=one.graft, words=say.punctuation.items.join(counts)))
         value = one.value(ALL if len(one.places) > 1 else one.places[0].name, "one")
         if value is not None:
             found = value.differences.mean
             clauses.append(say("with gate 1", metric="mAP50-95", value=number(found.estimate, sign=True),
                                low=number(found.low, sign=True), high=number(found.high, sign=True)))
-    text = semicolon.join(clauses) + stop
+    text = say.punctuation.semicolon.join(clauses) + say.punctuation.stop
     return f"{text}\n{say('not shown')}" if any(one.places for one in explained) else text
 
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from yolograft.report.network import Node
-from yolograft.report.style import PAPER, Drawn, Say, Tips, colour, legend, marker, text_colour, tip
+from yolograft.report.style import PAPER, Drawn, Tips, colour, legend, marker, text_colour, tip
 from yolograft.report.summary import Summary
+from yolograft.report.words import Translator
 
 __all__ = ["draw"]
 
@@ -22,7 +23,7 @@ _PER_LINE, _PER_NODE, _MARK = 4, 8, 0.2  # marks per line, marks per row at most
 _SHADES = {"backbone": 0.04, "neck": 0.12, "head": 0.22}
 
 
-def draw(summary: Summary, say: Say) -> Drawn | None:
+def draw(summary: Summary, say: Translator) -> Drawn | None:
     """Draw the rows from left to right, larger strides further down, with a mark above a row for each arm with a block."""
     network = summary.network
     if not network.nodes:
@@ -54,7 +55,7 @@ def draw(summary: Summary, say: Say) -> Drawn | None:
                              boxstyle="round,pad=0,rounding_size=0.12")
         reads = ", ".join("image" if source < 0 else str(source) for source in node.reads)
         tip(tips, axes.add_patch(box), None,
-            f"{node.number} {node.kind}\n{say('stride')} {node.stride}, {say('reads')} {reads}")
+            f"{node.number} {node.kind}\n{say('stride')} {node.stride}{say.punctuation.clauses}{say('reads')} {reads}")
         axes.text(x, (low + top) / 2 + 0.13, str(node.number), ha="center", va="center", fontsize=8, fontweight="bold")
         axes.text(x, (low + top) / 2 - 0.16, node.kind, ha="center", va="center", fontsize=min(6.4, 43 / len(node.kind)))
         present = [arm for arm in arms if node.number in network.places[arm]]

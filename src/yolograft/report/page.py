@@ -18,6 +18,7 @@ from yolograft.errors import GraftError
 from yolograft.language import requested, speaking, tr
 from yolograft.report import tables
 from yolograft.report.captions import caption, missing
+from yolograft.report.data_sets import data_sets
 from yolograft.report.figures import FIGURES
 from yolograft.report.gate_health import arm_gates, explain_page
 from yolograft.report.network import of as read_network
@@ -27,7 +28,6 @@ from yolograft.report.style import inline, save
 from yolograft.report.summary import SIZES, Summary
 from yolograft.report.words import LANGUAGES, Translator
 from yolograft.study import Study, silence
-from yolograft.study.conjunction import combine
 from yolograft.study.engine import host_warnings
 from yolograft.study.plan import Plan
 from yolograft.study.population import population
@@ -142,11 +142,12 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
     network = summary.network if summary.network.nodes else read_network(summary.study)  # the reason in this language
     return _template().render(
         s=summary, plan=plan, say=say, requested=language, gallery=images, other=other, version=__version__,
-        title=summary.study.folder.resolve().name, gates=arm_gates(summary.study), explained=explained,
+        title=_title(summary.study), sets=data_sets(summary.study, _name(say.language)),
+        gates=arm_gates(summary.study), explained=explained,
         headline=headline(summary, say), notes=notes(summary, say), signs=_SIGNS, classes=_CLASSES, finite=math.isfinite,
         figures=figures, network=network, sizes=[size for size in SIZES if size in summary.sizes.get(summary.baseline, {})],
         captions={name: (caption if drawn else missing)(name, summary, say) for name, drawn in figures.items()},
-        protocol=protocol(summary, say), duration=partial(_duration, say), joint="" if say.language == "zh" else " ",
+        protocol=protocol(summary, say), duration=partial(_duration, say),
         controls=list(dict.fromkeys(arm.role for arm in plan.arms if arm.role)),
         p_note="race_note" if plan.race else "splits_note" if plan.splits else "p_note",
         spoken=lambda verdict: spoken(verdict, say),
@@ -155,6 +156,12 @@ def _render(summary: Summary, say: Translator, images: Gallery, other: str | Non
         seconds=sum(map(_seconds, summary.study.rows)), folder=summary.study.folder,
         plan_text=plan.text(),
     )
+
+
+def _title(study: Study) -> str:
+    """Return the name of a study, with that of the data set if it has several."""
+    name = study.folder.resolve().name
+    return name if study.whole is None else f"{name} · {study.plan.dataset}"
 
 
 @cache
@@ -173,8 +180,7 @@ def spoken(verdict: Verdict, say: Translator) -> str:
 
 def headline(summary: Summary, say: Translator) -> str:
     """Return the study's result in one sentence: an alarm of the A/A control, or effects with their intervals."""
-    by_word, chinese = summary.headline, say.language == "zh"
-    comma, semicolon, stop = ("、", "；", "。") if chinese else (", ", "; ", ".")
+    by_word, comma = summary.headline, say.punctuation.items
     alarms = [row.name for row in summary.rows if row.control == "aa" and row.verdict is not None
               and row.verdict.word is Word.DIFFERS]
     if alarms:
@@ -187,7 +193,7 @@ def headline(summary: Summary, say: Translator) -> str:
             clauses.append(named + (" …" if len(arms) > 6 else ""))
     if by_word[Word.EQUIVALENT]:
         arms = by_word[Word.EQUIVALENT]
-        clauses.append(f"{comma.join(arms[:6])}{' …' if len(arms) > 6 else ''}{'：' if chinese else ': '}"
+        clauses.append(f"{comma.join(arms[:6])}{' …' if len(arms) > 6 else ''}{say.punctuation.colon}"
                        + spoken(summary.verdicts[arms[0]], say))
     if not clauses:
         if not summary.verdicts:
@@ -198,7 +204,7 @@ def headline(summary: Summary, say: Translator) -> str:
     for word, key in ((Word.UNDECIDED, "open arms"), (Word.FEW, "few arms"), (Word.NONE, "none arms")):
         if by_word[word]:
             clauses.append(say(key, n=len(by_word[word])))
-    return semicolon.join(clauses) + stop
+    return say.punctuation.semicolon.join(clauses) + say.punctuation.stop
 
 
 def _effect(summary: Summary, arm: str, say: Translator) -> str:
@@ -216,9 +222,9 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("warn", say("few_note", p=f"{smallest_p(len(plan.seeds)):.2g}", n=need)))
     with speaking(say.language):
         texts += [("warn", warning) for warning in _host_warnings(plan)]
-        texts += [("plain", population(plan)), *(("plain", one.sentence()) for one in combine(summary.study))]
+        texts.append(("plain", population(plan)))
     texts += _look_notes(summary, say)
-    comma = "、" if say.language == "zh" else ", "
+    comma = say.punctuation.items
     texts += [("warn", say("equal_seeds_note", arm=arm, seeds=comma.join(map(str, seeds))))
               for arm, seeds in silence.equal_seeds(summary.study).items()]
     texts += [("warn", say("unmoved_note", arm=arm, n=count, names=comma.join(names)))
@@ -235,13 +241,13 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     if claims:
         texts.append(("plain", say("winner_note")))
     if weak:
-        texts.append(("warn", say("weak_note", arms=", ".join(weak))))
+        texts.append(("warn", say("weak_note", arms=comma.join(weak))))
     skewed = [verdict.arm for verdict in summary.verdicts.values() if abs(verdict.skew) > _SKEWED and verdict.seeds > 5]
     if skewed:
-        texts.append(("warn", say("skew_note", arms=", ".join(skewed))))
+        texts.append(("warn", say("skew_note", arms=comma.join(skewed))))
     failed = [f"{verdict.arm} ({verdict.failed})" for verdict in summary.verdicts.values() if verdict.failed]
     if failed:
-        texts.append(("warn", say("failed_note", arms=", ".join(failed))))
+        texts.append(("warn", say("failed_note", arms=comma.join(failed))))
     gains = [gain for gain in summary.pairing.values() if math.isfinite(gain)]
     if gains:
         gain = median(gains)
@@ -257,12 +263,11 @@ def notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("plain", say("test_note", arm=test.arm, among=test.among, word=spoken(verdict, say),
                                    size=number(verdict.mean, sign=True), low=low, high=high, p=f"{verdict.p:.3f}")))
     elif len(summary.verdicts) > 1:
-        texts.append(("plain", say("select_note")))
+        texts.append(("plain", say("select_note" if plan.splits is None else "select_splits_note")))
     taus = [say("after epoch", tau=number(tau, 2, sign=True), epoch=epoch, share=round(100 * share))
             for epoch, tau, share in summary.study.milestones() if math.isfinite(tau)]
     if taus:
-        comma = "，" if say.language == "zh" else ", "
-        texts.append(("plain", say("epochs_note", arms=len(plan.arms), taus=comma.join(taus))))
+        texts.append(("plain", say("epochs_note", arms=len(plan.arms), taus=say.punctuation.clauses.join(taus))))
     if summary.cheaper is not None:
         texts.append(_cheaper(summary.study, summary.cheaper, say))
     return texts
@@ -283,7 +288,7 @@ def _host_warnings(plan: Plan) -> list[str]:
 def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
     """Return the notes on the looks of the study and on the other studies of its data."""
     study, texts = summary.study, list[tuple[str, str]]()
-    plan, taken, comma = study.plan, study.taken, "、" if say.language == "zh" else ", "
+    plan, taken, comma = study.plan, study.taken, say.punctuation.items
     if len(plan.schedule) > 1:
         texts.append(("plain", say("looks_note", taken=comma.join(str(look.seeds) for look in taken) or "–",
                                    planned=comma.join(str(look.seeds) for look in plan.schedule),
@@ -292,8 +297,9 @@ def _look_notes(summary: Summary, say: Translator) -> list[tuple[str, str]]:
         texts.append(("warn", say("added_note")))
     earlier = plan.registered.get("earlier", 0)
     if earlier:
-        words = ("；" if say.language == "zh" else "; ").join(
-            f"{one.arm}: {say(str(one.word), margin=f'{one.margin or 0:g}')}" for one in study.shared_verdicts)
+        words = say.punctuation.semicolon.join(
+            one.arm + say.punctuation.colon + say(str(one.word), margin=f"{one.margin or 0:g}")
+            for one in study.shared_verdicts)
         texts.append(("warn", say("register_note", number=earlier + 1, alpha=f"{100 * plan.shared_alpha:.1f}", words=words)))
     return texts
 
@@ -316,7 +322,7 @@ def _cheaper(study: Study, other: Study, say: Translator) -> tuple[str, str]:
     if all(times):
         differ.append(say("cheaper time", share=f"{100 * times[0] / times[1]:.0f}"))
     return "plain", say("cheaper_note", name=other.folder.resolve().name, arms=len(shared), tau=number(tau, 2, sign=True),
-                        differ=("，" if say.language == "zh" else ", ").join(differ))
+                        differ=say.punctuation.clauses.join(differ))
 
 
 def protocol(summary: Summary, say: Translator) -> list[str]:
@@ -330,9 +336,8 @@ def protocol(summary: Summary, say: Translator) -> list[str]:
                  repeats=one.repeats, warm_up=one.warm_up)]
     if one.is_busy:
         texts.append(say("protocol_busy", share=round(100 * one.busy)))
-    comma, semicolon = ("、", "；") if say.language == "zh" else (", ", "; ")
-    if equal := [comma.join(timed.arms) for timed in found.networks if len(timed.arms) > 1]:
-        texts.append(say("protocol_equal", arms=semicolon.join(equal)))
+    if equal := [say.punctuation.items.join(timed.arms) for timed in found.networks if len(timed.arms) > 1]:
+        texts.append(say("protocol_equal", arms=say.punctuation.semicolon.join(equal)))
     return texts
 
 

@@ -21,7 +21,7 @@ _KEYS = {Word.HELPS: "up", Word.HURTS: "down", Word.DIFFERS: "differing", Word.E
 
 def sentences(summary: Summary, say: Translator) -> list[str]:
     """Return the sentences on all arms in the order of the table, and one on the held-out test split if it was scored."""
-    comma, alarmed = "、" if say.language == "zh" else ", ", alarms(summary)
+    comma, alarmed = say.punctuation.items, alarms(summary)
     found = []
     for row in summary.rows:
         if row.verdict is None:
@@ -68,4 +68,4 @@ def sentence(verdict: Verdict, summary: Summary, say: Translator) -> str:
     shared = {one.arm: one for one in summary.study.shared_verdicts} if plan.registered.get("earlier", 0) else {}
     if verdict.arm in shared and shared[verdict.arm].word is not verdict.word:
         texts.append(say("shared", word=say(str(shared[verdict.arm].word), margin=margin)))
-    return ("" if say.language == "zh" else " ").join(texts)
+    return say.punctuation.space.join(texts)

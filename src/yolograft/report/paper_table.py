@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolograft.language import PUNCTUATION
 from yolograft.report.summary import ArmRow, Summary
 from yolograft.report.words import Translator
 from yolograft.study.verdict import Word
@@ -72,7 +73,7 @@ class PaperTable:
     @property
     def note(self) -> str:
         """The footnote as one text."""
-        return ("" if self.language == "zh" else " ").join(self.footnote)
+        return PUNCTUATION[self.language].space.join(self.footnote)
 
 
 def paper_table(summary: Summary, say: Translator) -> PaperTable:
@@ -149,7 +150,7 @@ def _fps(summary: Summary) -> dict[str, float]:
 
 def _footnote(summary: Summary, say: Translator, bold: set[str], most: int) -> list[str]:
     plan, study = summary.study.plan, summary.study
-    comma, semicolon = ("、", "；") if say.language == "zh" else (", ", "; ")
+    comma, semicolon = say.punctuation.items, say.punctuation.semicolon
     texts = []
     if summary.done < summary.planned:
         texts.append(say("unfinished", done=summary.done, planned=summary.planned))
@@ -169,9 +170,14 @@ def _footnote(summary: Summary, say: Translator, bold: set[str], most: int) -> l
     texts.append(_data(summary, say))
     looks = len(plan.schedule)
     margin = say("without margin") if plan.margin is None else say("with margin", margin=f"{plan.margin:g}")
-    texts.append(say("test Holm" if plan.race else "test max-T", metric=summary.metric, arms=len(summary.verdicts),
-                     alpha=f"{100 * plan.alpha:g}", margin=margin, looks=say("and looks", looks=looks) if looks > 1 else ""))
-    texts.append(say("intervals"))
+    facts = {"metric": summary.metric, "arms": len(summary.verdicts), "alpha": f"{100 * plan.alpha:g}", "margin": margin}
+    if plan.splits is not None:
+        texts += [say("test splits", **facts, splits=plan.splits.count, train=plan.splits.train, val=plan.splits.val),
+                  say("intervals splits")]
+    else:
+        sets = len(study.whole.parts) if study.whole is not None else 1
+        more = (say("and sets", sets=sets) if sets > 1 else "") + (say("and looks", looks=looks) if looks > 1 else "")
+        texts += [say("test Holm" if plan.race else "test max-T", **facts, looks=more), say("intervals")]
     if looks > 1:
         texts.append(say("looks_note", taken=comma.join(str(look.seeds) for look in study.taken) or "–",
                          planned=comma.join(str(look.seeds) for look in plan.schedule),
@@ -202,8 +208,7 @@ def _marks(rows: Sequence[ArmRow], say: Translator) -> list[str]:
 
 def _data(summary: Summary, say: Translator) -> str:
     plan = summary.study.plan
-    comma = "，" if say.language == "zh" else ", "
-    settings = comma.join(f"{key} {plan.settings[key]}" for key in _SETTINGS if key in plan.settings)
+    settings = say.punctuation.clauses.join(f"{key} {plan.settings[key]}" for key in _SETTINGS if key in plan.settings)
     return say("data", data=_name(plan.settings["data"]), model=_name(plan.settings["model"]), settings=settings or "–",
                seeds=_spans(plan.seeds), images=say("images", description=plan.pictures["val"]) if plan.pictures.get(
                    "val") else "")

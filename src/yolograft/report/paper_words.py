@@ -74,6 +74,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{margin}.",
         "检验指标为 {metric}，在首次运行之前固定：对按种子配对的差值作精确符号翻转检验；因有方案提前淘汰，以 Holm 法"
         "对 {arms} 个方案作多重比较校正；族错误率 {alpha}%；{margin}。"),
+    "test splits": (
+        "Test of {metric}, fixed before the first run: corrected resampled t-test (Nadeau and Bengio) on the mean "
+        "differences of {splits} splits into {train} and {val} images, corrected over {arms} arms by Holm; family-wise "
+        "error rate {alpha}%; {margin}.",
+        "检验指标为 {metric}，在首次运行之前固定：将图像划分 {splits} 次（训练 {train} 张、验证 {val} 张），对各次"
+        "划分的平均差值作校正的重抽样 t 检验（Nadeau 和 Bengio），以 Holm 法对 {arms} 个方案作多重比较校正；族错误率 "
+        "{alpha}%；{margin}。"),
+    "and sets": (" on {sets} data sets", "、{sets} 个数据集"),
     "and looks": (" and {looks} looks", "、{looks} 次查看"),
     "with margin": ("margin {margin}", "等效界值 {margin}"),
     "without margin": ("no margin", "未设等效界值"),
@@ -81,6 +89,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Intervals are simultaneous over all arms and looks, and agree with the verdicts. They speak of other seeds "
         "on the same data, and not of other data.",
         "区间对全部方案和各次查看同时成立，并与结论一致；它们针对同一数据上的其他种子，不针对其他数据。"),
+    "intervals splits": (
+        "Intervals are simultaneous over all arms, and agree with the verdicts. They speak of other seeds and other splits "
+        "of the same images, and not of other data.",
+        "区间对全部方案同时成立，并与结论一致；它们针对其他种子以及相同图像的其他划分，不针对其他数据。"),
     "versions": ("Versions: {versions}.", "版本：{versions}。"),
     "FPS": (
         "FPS: {device}, batch {batch}, imgsz {imgsz}, {precision}, {threads} threads, {nms}, median of {repeats} "

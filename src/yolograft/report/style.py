@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from yolograft.report.summary import Summary
+from yolograft.report.words import Translator
 from yolograft.study.verdict import Word
 
-__all__ = ["COLOURS", "PAPER", "WORDS", "Draw", "Drawn", "Plain", "Say", "Tips", "chinese_fonts", "colour", "dash",
+__all__ = ["COLOURS", "PAPER", "WORDS", "Draw", "Drawn", "Plain", "Tips", "chinese_fonts", "colour", "dash",
            "inline", "legend", "marker", "save", "short", "text_colour", "tip"]
 
 _TEXT, PAPER = "#123456", "#fefdfc"  # placeholders for the page's text and background colours
@@ -48,10 +49,9 @@ _CHINESE = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft
             "Heiti SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Sans CJK JP")  # installed on the usual systems
 _COLOUR_KEYS: Any = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
 
-Say = Callable[..., str]
 Tips = list[tuple["int | None", str]]  # (index of the arm or None, text of the tooltip)
 Drawn = tuple[Figure, Tips]
-Draw = Callable[[Summary, Say], "Drawn | None"]
+Draw = Callable[[Summary, Translator], "Drawn | None"]
 Plain = Callable[[], "Drawn | None"]  # draws a figure in the current style
 
 

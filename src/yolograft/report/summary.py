@@ -18,7 +18,8 @@ from yolograft.report.network import Network
 from yolograft.study import Study, holdout, latency
 from yolograft.study.images import FILE, coco_ap, image_intervals
 from yolograft.study.latency import Latency
-from yolograft.study.statistics import pairing_gain, seeds_needed, t_interval
+from yolograft.study.splits import by_split
+from yolograft.study.statistics import pairing_gain, seeds_needed
 from yolograft.study.verdict import Verdict, Word
 
 __all__ = ["COSTS", "SIZES", "ArmRow", "Curve", "Gap", "Spread", "Summary"]
@@ -41,11 +42,6 @@ class Spread:
     high: float
     runs: int
 
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise the values of several seeds."""
-        return cls(float(np.mean(values)) if values else math.nan, *t_interval(values), len(values))
-
 
 @dataclass(frozen=True)
 class Curve:
@@ -55,14 +51,6 @@ class Curve:
     means: tuple[float, ...]
     lows: tuple[float, ...]
     highs: tuple[float, ...]
-
-    @classmethod
-    def of(cls, runs: Sequence[Mapping[int, float]]) -> Curve:
-        """Summarise several runs, each a mapping epoch -> value."""
-        epochs = sorted({epoch for run in runs for epoch in run})
-        table = np.array([[run.get(epoch, math.nan) for epoch in epochs] for run in runs]).reshape(len(runs), len(epochs))
-        means, reach = _bands(table)
-        return cls(tuple(epochs), tuple(means.tolist()), tuple((means - reach).tolist()), tuple((means + reach).tolist()))
 
 
 @dataclass(frozen=True)
@@ -128,7 +116,7 @@ class Summary:
         failed = Counter(arm for arm, _ in self.study.failures())
         arms = sorted(self.study.plan.arms, key=lambda arm: (arm.name != self.baseline, bool(arm.role)))
         return [ArmRow(arm.name, self.study.plan.spelled.get(arm.name, arm.graft), arm.role,
-                       {metric: Spread.of(list(scores[arm.name].values())) for metric, scores in self._scores.items()},
+                       {metric: self._spread(scores[arm.name]) for metric, scores in self._scores.items()},
                        self._costs(arm.name), failed[arm.name], self.verdicts.get(arm.name)) for arm in arms]
 
     @cached_property
@@ -145,7 +133,7 @@ class Summary:
     @cached_property
     def latency(self) -> Latency | None:
         """The latencies of the networks, measured once in turns; None if they were not measured."""
-        return latency.read(self.study)
+        return latency.read(self.study.folder)
 
     @property
     def has_old_latency(self) -> bool:
@@ -175,18 +163,42 @@ class Summary:
     @cached_property
     def curves(self) -> dict[str, Curve]:
         """Arm -> the plan's metric by epoch, for the arms in figures."""
-        return {arm: Curve.of(list(runs.values())) for arm, runs in self._runs.items()}
+        return {arm: self._curve(runs) for arm, runs in self._runs.items()}
 
     @cached_property
     def curve_differences(self) -> dict[str, Curve]:
         """Arm -> paired difference to the baseline by epoch."""
         base, found = self._runs.get(self.baseline, {}), {}
         for arm, runs in self._runs.items():
-            pairs = [{epoch: value - base[seed][epoch] for epoch, value in run.items() if epoch in base[seed]}
-                     for seed, run in runs.items() if seed in base]
-            if arm != self.baseline and any(pairs):
-                found[arm] = Curve.of(pairs)
+            pairs = {seed: {epoch: value - base[seed][epoch] for epoch, value in run.items() if epoch in base[seed]}
+                     for seed, run in runs.items() if seed in base}
+            if arm != self.baseline and any(pairs.values()):
+                found[arm] = self._curve(pairs)
         return found
+
+    def _curve(self, runs: Mapping[int, Mapping[int, float]]) -> Curve:
+        """Summarise runs: seed -> epoch -> value."""
+        epochs = sorted({epoch for run in runs.values() for epoch in run})
+        table = np.array([[run.get(epoch, math.nan) for epoch in epochs] for run in runs.values()])
+        means, reach = self._bands(table.reshape(len(runs), len(epochs)), list(runs))
+        return Curve(tuple(epochs), tuple(means.tolist()), tuple((means - reach).tolist()), tuple((means + reach).tolist()))
+
+    def _spread(self, values: Mapping[int, float]) -> Spread:
+        """Summarise the values of several seeds."""
+        if not values:
+            return Spread(math.nan, -math.inf, math.inf, 0)
+        (mean,), (reach,) = self._bands(np.array(list(values.values()))[:, None], list(values))
+        return Spread(float(mean), float(mean - reach), float(mean + reach), len(values))
+
+    def _bands(self, table: NDArray[np.float64], seeds: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and half width of the 95% interval of each column of a table (runs, values) of these seeds.
+
+        With splits it is the interval of the corrected resampled t-test, like that of the verdicts (see `study.splits`).
+        """
+        plan = self.study.plan
+        if plan.splits is None:
+            return _bands(table)
+        return _bands(by_split(table, [plan.seeds.index(seed) for seed in seeds], plan.splits), plan.splits.ratio)
 
     @cached_property
     def _runs(self) -> dict[str, dict[int, Mapping[int, float]]]:
@@ -271,10 +283,12 @@ class Summary:
         names = list(dict.fromkeys(name for by_seed in values.values() for one in by_seed.values() for name in one))
         found: dict[str, dict[str, Spread]] = {}
         for arm in self.places:
-            table = np.array([[one.get(name, math.nan) - (0.0 if arm == self.baseline else base[seed].get(name, math.nan))
-                               for name in names] for seed, one in values[arm].items() if seed in base])
+            seeds = [seed for seed in values[arm] if seed in base]
+            table = np.array([[values[arm][seed].get(name, math.nan)
+                               - (0.0 if arm == self.baseline else base[seed].get(name, math.nan)) for name in names]
+                              for seed in seeds])
             if table.size and not np.isnan(table).all():
-                means, reach = _bands(table)
+                means, reach = self._bands(table, seeds)
                 runs = (~np.isnan(table)).sum(axis=0)
                 found[arm] = {name: Spread(float(mean), float(mean - wide), float(mean + wide), int(count))
                               for name, mean, wide, count in zip(names, means, reach, runs, strict=True)}
@@ -332,15 +346,15 @@ class Summary:
     @cached_property
     def coco(self) -> dict[str, Spread]:
         """Arm -> mAP50-95 by COCO's rule, of the trials with stored detections; empty if these cannot be read."""
-        found: dict[str, list[float]] = {}
+        found: dict[str, dict[int, float]] = {}
         try:
-            for (arm, _), row in self.study.latest.items():
+            for (arm, seed), row in self.study.latest.items():
                 file = self.study.folder_of(row.key) / FILE
                 if row.state == "complete" and file.is_file():
-                    found.setdefault(arm, []).append(float(coco_ap(file).mean()))
+                    found.setdefault(arm, {})[seed] = float(coco_ap(file).mean())
         except DataError:  # `gallery` reports the error in the section of the images
             return {}
-        return {arm: Spread.of(values) for arm, values in found.items()}
+        return {arm: self._spread(values) for arm, values in found.items()}
 
     @cached_property
     def network(self) -> Network:
@@ -359,14 +373,19 @@ def _rank(metric: str) -> int:
     return _SHOWN.index(metric) if metric in _SHOWN else len(_SHOWN)
 
 
-def _bands(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and half width of the 95% interval (`t_interval`) of each column, over the runs that have a value."""
+def _bands(table: NDArray[np.float64], ratio: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and half width of Student's 95% interval of each column, over the rows that have a value.
+
+    Args:
+        table: (runs or splits, values).
+        ratio: n_val / n_train of splits that share images, 0 for independent rows.
+    """
     counts = (~np.isnan(table)).sum(axis=0)
     filled = np.nan_to_num(table)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = filled.sum(axis=0) / counts
         squares = np.where(np.isnan(table), 0.0, filled - means) ** 2
         factors = {n: float(stats.t.ppf(0.975, n - 1)) if n > 1 else math.inf for n in set(counts.tolist())}
-        spreads = np.sqrt(squares.sum(axis=0) / np.maximum(counts - 1, 1) / counts)
+        spreads = np.sqrt(squares.sum(axis=0) / np.maximum(counts - 1, 1) * (1 / counts + ratio))
         reach = np.array([factors[n] for n in counts.tolist()]) * np.where(counts > 1, spreads, 1.0)
     return means, reach

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yolograft.errors import GraftError, nearest
-from yolograft.language import tr
+from yolograft.language import LANGUAGES, PUNCTUATION, tr
 
 __all__ = ["LANGUAGES", "TEXTS", "Translator"]
 
-LANGUAGES = ("en", "zh")
 TEXTS = {
     # verdicts
     "helps": ("helps", "有提升"),
@@ -168,10 +167,10 @@ TEXTS = {
         "含失败运行的配对在判定“有提升”时按最大损失计，在判定“有下降”时按最大收益计：{arms}。"),
     "splits_note": (
         "p: corrected resampled t-test (Nadeau and Bengio) on the mean differences of the splits, corrected over all arms "
-        "by Holm. The verdict uses this p. Intervals of single classes, sizes and other metrics take the splits as "
-        "independent, so they are too narrow.",
+        "by Holm. The verdict uses this p. Every interval of an accuracy "
+        "takes into account that the splits share images.",
         "p：对各次划分的平均差值作校正的重抽样 t 检验（Nadeau 与 Bengio），并用 Holm 法对全部方案作多重比较校正。结论以此"
-        " p 值为准。各类别、尺寸和其他指标的区间把各次划分当作独立的，因此偏窄。"),
+        " p 值为准。所有精度区间都考虑了各次划分共用图像。"),
     "race_note": (
         "p: exact sign-flip test on the paired differences, corrected over all arms by Holm, because arms that "
         "racing stopped early have fewer seeds. The verdict uses this p: at most 5% of studies give a wrong “helps” "
@@ -330,6 +329,22 @@ TEXTS = {
         "pairing cannot remove this part of the variance.",
         "在本研究中，按种子配对没有降低方差：不配对时差值的方差约为配对时的 {gain} 倍（各方案的中位数）。训练过程会放"
         "大微小的差异，这部分方差无法通过配对消除。"),
+    "select_splits_note": (
+        "Arms were compared on validation images, and the best of several arms looks better than it is (selection bias). "
+        "Before you publish it, validate the chosen arm on images that no split has used, such as those of the test split.",
+        "各方案是在验证集上比较的，从多个方案中选出的最优方案会显得比实际更好（选择偏差）。发表结果之前，请在各次划分都没有"
+        "用到的图像（例如测试集的图像）上验证选中的方案。"),
+    "sets_note": (
+        "The verdict and the mean paired difference in {metric} on each data set; the links lead to their pages. The "
+        "verdicts on all data sets share one error rate, so with a probability of {sure}% no count in the last column is "
+        "too high (partial conjunction, Benjamini and Heller 2008).",
+        "各数据集上的结论和 {metric} 的平均配对差值，链接指向对应的页面。所有数据集上的结论共用一个错误率，因此最后一列的"
+        "数据集个数以 {sure}% 的概率没有高估（部分合取，Benjamini 与 Heller，2008）。"),
+    "All data sets": ("All data sets", "全部数据集"),
+    "combined": ("combined", "合计"),
+    "splits": ("splits", "划分次数"),
+    "open bracket": (" (", "（"),
+    "close bracket": (")", "）"),
     "select_note": (
         "Arms were compared on validation images, and the best of several arms looks better than it is (selection "
         "bias). Before you publish it, score the chosen arm once on a held-out test split (test=True).",
@@ -405,7 +420,7 @@ class Translator:
         if language not in LANGUAGES:
             raise GraftError(tr("The report has no language '{language}'.{nearest} Expected one of: {languages}.",
                                 language=language, nearest=nearest(language, LANGUAGES), languages=", ".join(LANGUAGES)))
-        self.language, self.texts = language, texts
+        self.language, self.texts, self.punctuation = language, texts, PUNCTUATION[language]
 
     def __call__(self, text: str, **values: object) -> str:
         """Return the text in the language, with the values inserted."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from yolograft.language import tr
+from yolograft.language import PUNCTUATION, requested, tr
 from yolograft.study.study import Study
 from yolograft.study.verdict import Word, spoken
 
@@ -29,14 +29,19 @@ class Combined:
     by_word: Mapping[str, tuple[str, ...]]
 
     def sentence(self) -> str:
-        """Return the combined reading in one sentence."""
+        """Return the arm and its combined reading."""
+        return f"{self.arm}{PUNCTUATION[requested()].colon}{self.reading()}"
+
+    def reading(self) -> str:
+        """Return the combined reading in words."""
+        marks = PUNCTUATION[requested()]
         told = [tr("{word} on at least {count} of {sets} data sets ({names})", word=spoken(word), count=len(names),
-                   sets=self.sets, names=", ".join(names))
+                   sets=self.sets, names=marks.items.join(names))
                 for word in (Word.HELPS, Word.HURTS, Word.DIFFERS) if (names := self.by_word.get(str(word)))]
         if same := self.by_word.get(str(Word.EQUIVALENT)):
             told.append(tr("no difference larger than the margin on at least {count} of {sets} data sets ({names})",
-                           count=len(same), sets=self.sets, names=", ".join(same)))
-        return f"{self.arm}: " + ("; ".join(told) or tr("no word on any of the {sets} data sets", sets=self.sets))
+                           count=len(same), sets=self.sets, names=marks.items.join(same)))
+        return marks.semicolon.join(told) or tr("no evidence of a change on any of the {sets} data sets", sets=self.sets)
 
 
 def combine(study: Study) -> list[Combined]:

@@ -300,9 +300,16 @@ def _entries(plan: Plan, folder: Path) -> list[register.Entry]:
 
 
 def host_warnings(plan: Plan) -> list[str]:
-    """Return the host's warnings about the train arguments of the arms, for example that Mosaic is off in every epoch."""
+    """Return the host's warnings about the data and the train arguments of the arms, as that Mosaic is off in every epoch.
+
+    With several data sets, a warning that is not about all of them starts with the names of those that it is about.
+    """
     warnings: Any = getattr(load_host(plan.host), "forewarn", lambda _: [])
-    return list(dict.fromkeys(line for arm in plan.arms for line in warnings({**plan.settings, **arm.settings})))
+    found: dict[str, list[str]] = {}
+    for part in plan.parts:
+        for line in dict.fromkeys(line for arm in part.arms for line in warnings({**part.settings, **arm.settings})):
+            found.setdefault(line, []).append(part.dataset)
+    return [line if len(names) == len(plan.parts) else f"{', '.join(names)}: {line}" for line, names in found.items()]
 
 
 def power_warnings(plan: Plan, spread: float | None = None) -> list[str]:

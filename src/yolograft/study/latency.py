@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from yolograft.analysis.timing import median_interval
@@ -114,6 +115,10 @@ class Latency:
         ratios = [own / other for own, other in zip(one.ms, base.ms, strict=True)]
         return statistics.median(ratios), *median_interval(ratios)
 
+    def covers(self, plan: Plan) -> bool:
+        """Whether these are all networks of a plan, with the arms that have them, in any order."""
+        return {frozenset(one.arms) for one in self.networks} == {frozenset(names) for names in equal_networks(plan)}
+
 
 def equal_networks(plan: Plan) -> list[tuple[str, ...]]:
     """Return the arms of a plan in groups with equal networks, in the order of the plan.
@@ -137,9 +142,8 @@ def is_due(study: Study) -> bool:
         return False
     ended = sum(len(by_seed) for by_seed in study.results.values()) + len(study.failures())
     stopped = sum(len(study.plan.seeds) - len(study.results[arm]) for arm in study.stopped)  # no race has several data sets
-    known = read(study)
-    measured = [] if known is None else [one.arms for one in known.networks]
-    return ended + stopped >= study.planned and measured != equal_networks(study.plan)
+    known = read(study.folder)
+    return ended + stopped >= study.planned and (known is None or not known.covers(study.plan))
 
 
 def measure(study: Study) -> Latency:
@@ -164,13 +168,13 @@ def measure(study: Study) -> Latency:
     return found
 
 
-def read(study: Study) -> Latency | None:
-    """Return the stored latencies; None if they were not measured.
+def read(folder: Path) -> Latency | None:
+    """Return the latencies that are stored in a study's folder; None if they were not measured.
 
     Raises:
         GraftError: the file is damaged.
     """
-    file = study.folder / FILE
+    file = folder / FILE
     try:
         raw: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         known = {item.name for item in fields(Protocol)}
@@ -181,5 +185,5 @@ def read(study: Study) -> Latency | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GraftError(tr("'{file}' cannot be read ({error}). Delete it, and measure again with: yolograft study {plan}",
-                            file=file, error=error, plan=study.folder / "plan.yaml")) from error
+                            file=file, error=error, plan=folder / "plan.yaml")) from error
     return Latency(protocol=protocol, networks=networks)

@@ -23,7 +23,7 @@ from scipy import optimize, stats
 from yolograft.study import statistics
 from yolograft.study.decision import Decision, Word, one_side
 
-__all__ = ["Splits", "decide", "detectable", "excludable", "interval", "means", "posterior", "splits_to_exclude"]
+__all__ = ["Splits", "by_split", "decide", "detectable", "excludable", "interval", "means", "posterior", "splits_to_exclude"]
 
 Array = NDArray[np.float64]
 
@@ -62,6 +62,24 @@ class Splits:
 def means(table: Array, splits: Splits) -> Array:
     """Return the mean difference of each split, (arms, splits), of a table (arms, seeds)."""
     return np.stack([table[:, number::splits.count].mean(axis=1) for number in range(splits.count)], axis=1)
+
+
+def by_split(table: Array, places: Sequence[int], splits: Splits) -> Array:
+    """Return the means of the runs of each split, (splits, values), without NaN; of a split without values they are NaN.
+
+    Args:
+        table: (runs, values).
+        places: the place of each run's seed in the plan.
+        splits: the splits.
+    """
+    numbers = np.asarray(places, dtype=int) % splits.count
+    found = np.full((splits.count, table.shape[1]), math.nan)
+    for number in set(numbers.tolist()):
+        own = table[numbers == number]
+        known = ~np.isnan(own)
+        with np.errstate(invalid="ignore"):
+            found[number] = np.where(known, own, 0.0).sum(axis=0) / known.sum(axis=0)
+    return found
 
 
 def _error(row: Array, splits: Splits) -> float:
