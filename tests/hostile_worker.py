@@ -156,9 +156,9 @@ def _start(config: Path) -> subprocess.Popen[bytes]:
 
 
 def _asks_about_the_machine(command: Any) -> bool:
-    """Whether a command is one of those with which Python's `platform` and Ultralytics 8.3 ask for the CPU's name."""
+    """Whether a command is one with which Python's `platform` and Ultralytics ask for the names of the CPU and of GPUs."""
     words = [str(word) for word in command] if isinstance(command, (list, tuple)) else [str(command)]
-    return words[0] in ("file", "uname") or (words[1:2] != [] and words[1].endswith("/cpuinfo/cpuinfo.py"))
+    return words[0] in ("file", "uname", "xpu-smi") or (words[1:2] != [] and words[1].endswith("/cpuinfo/cpuinfo.py"))
 
 
 class _Guard:

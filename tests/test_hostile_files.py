@@ -98,6 +98,19 @@ def test_an_image_that_opencv_refuses_is_named() -> None:
         assert re.search(r"\.(png|bmp|tiff?)\. Remove", outcome.error), outcome.error
 
 
+@pytest.mark.parametrize("words", [("lint", "{file}"), ("yaml", "model={file}", "graft=se@1")], ids=lambda one: one[0])
+def test_what_cannot_be_built_is_refused_without_a_build_command(words: tuple[str, ...]) -> None:
+    assert words in COMMANDS["model"]
+    run([(f"model: {name}", words) for name in ("huge channels twice", "huge classes", "graft is huge", "argument is a name",
+                                                "an attention row with huge settings")])
+
+
+def test_data_of_a_deploy_check_is_refused_before_the_exports() -> None:
+    words = ("deploy-check", "model={golden}", "data={file}")
+    assert words in COMMANDS["data"]
+    run([(name, words) for name in ("data: only a number", "data: path has a NUL", "data: nc is huge", "data: deep flow")])
+
+
 def test_the_guard_notices_what_a_file_runs() -> None:
     """The test above can fail: without our check, the payload of a file runs and is noticed."""
     name = "checkpoint: os.system"

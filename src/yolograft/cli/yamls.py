@@ -61,14 +61,15 @@ def lint(words: Sequence[str]) -> int:
 
 
 def _examine(file: str) -> Report:
-    """Examine a file. One that follows all rules is built as well, as `show` builds it."""
+    """Examine a file. One that follows all rules is built as well, as `show` builds it, if no weights are missing for it."""
     from yolograft.errors import GraftError
     from yolograft.host.open import check_model
-    from yolograft.modelyaml import lint
+    from yolograft.modelyaml import lint, load, table
     from yolograft.modelyaml.findings import Finding
+    from yolograft.modelyaml.torchvision_weights import find_download
 
     report = lint.examine(file)
-    if not report.errors:
+    if not report.errors and not any(map(find_download, table.parse_rows(load.load(file)))):
         try:
             check_model(file)
         except GraftError as error:
