@@ -230,3 +230,8 @@ def test_the_report_uses_the_terms_of_the_catalogue() -> None:
     for verdict in ("helps", "hurts", "no evidence either way", "too few runs to say", "baseline", "arm", "verdict", "runs",
                     "difference", "95% interval", "stride", "reads", "parameters"):
         assert CATALOGUE[verdict] == words.TEXTS[verdict][1]
+
+
+def test_no_space_follows_chinese_punctuation() -> None:
+    wrong = [text for text in CATALOGUE.values() if re.search(r"[，。；：！？、）] +[\u4e00-\u9fff]", text)]
+    assert not wrong, wrong
