@@ -393,9 +393,6 @@ INTERNALS: tuple[Internal, ...] = (
         why="It keeps weights in `get_dir()/checkpoints`, and downloads those that are not there.",
         breaks="Weights that are on this machine are said to be missing, or missing ones are downloaded."),
     Internal(
-        name="ultralytics.engine.model:Model.benchmark", kind="overridden", files=(YOLO,),
-        why="Without `data`, it takes the default of the task.", breaks="A default data set is downloaded unasked."),
-    Internal(
         name="ultralytics.engine.model:Model.train", kind="relied on", files=(DEFAULT_DATA,),
         source=("TASK2DATA[self.task]",),
         why="It says whether the data of the checkpoint or the default of the task is used without `data`.",
@@ -544,8 +541,8 @@ INTERNALS: tuple[Internal, ...] = (
         why="It can open a checkpoint; ours does so without AutoInstall.",
         breaks="A checkpoint could make Ultralytics install a package of any name."),
     Internal(
-        name=f"{_MODEL}.benchmark", kind="overridden", files=(CHECKPOINT_GUARD,),
-        why="It can open a checkpoint; ours does so without AutoInstall.",
+        name=f"{_MODEL}.benchmark", kind="overridden", files=(YOLO, CHECKPOINT_GUARD),
+        why="It can open a checkpoint and take a default data set; ours does so without AutoInstall and downloads.",
         breaks="A checkpoint could make Ultralytics install a package of any name."),
 
     # Trainings in subprocesses

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
-
-from ultralytics.utils import LOGGER
 
 from yolograft.errors import GraftError, HostError, nearest
 from yolograft.host.yolo import YOLO
 from yolograft.language import tr
-from yolograft.patch import patched
 
 __all__ = ["check_model", "open_model"]
 
@@ -41,5 +39,9 @@ def open_model(name: str | Path, task: str | None = None) -> Any:
 
 def check_model(name: str | Path) -> None:
     """Raise `GraftError` if a model cannot be opened. What Ultralytics logs about it is not shown."""
-    with patched((LOGGER, "disabled", True)):
+    previous = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
         open_model(name)
+    finally:
+        logging.disable(previous)

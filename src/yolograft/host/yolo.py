@@ -155,6 +155,7 @@ class _GraftingModel(GuardedModel):
         """
         module_files.load_own(kwargs)  # the graft and the swap can name their classes
         self._check_cfg(kwargs.get("cfg"))
+        kwargs = self._with_box_loss(kwargs)
         self._check_data("train", kwargs)
         resume = kwargs.get("resume")
         if graft is not None and resume and attach.spelled(Graft.of(graft)) != self.graft:
@@ -168,7 +169,6 @@ class _GraftingModel(GuardedModel):
             raise HostError(tr("resume=True needs the last.pt of an interrupted training, but '{name}' has no optimizer "
                                "state (a finished run's checkpoints keep none). Leave resume out to train from its weights, "
                                "or name RUN/weights/last.pt.", name=self.model_name))
-        kwargs = self._with_box_loss(kwargs)
         set_swap(self, swap, replace=replace)
         set_graft(self, graft, replace=replace)
         if not resume:
@@ -318,8 +318,8 @@ class _GraftingModel(GuardedModel):
     def tune(self, *args: Any, graft: Any = None, swap: Any = None, replace: bool = False, blocks: str | None = None,
              modules: str | None = None, speed: str | None = None, **kwargs: Any) -> Any:
         """Tune hyperparameters as `ultralytics.YOLO.tune` does. Every training has the graft and the swap. See `train`."""
-        self._check_data("tune", kwargs)
         kwargs = self._with_box_loss(kwargs)
+        self._check_data("tune", kwargs)
         set_swap(self, swap, replace=replace)
         set_graft(self, graft, replace=replace)
         stock = without_box_loss(kwargs)
