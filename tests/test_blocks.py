@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import pickle
 import warnings
@@ -122,7 +123,7 @@ def test_every_block_is_documented() -> None:
         assert about.use, name
         documented = cls.__doc__ if name != "ceca" else lookup("eca").__doc__
         for key in ("channels", *defaults(name)):
-            assert f"        {key}: " in documented, f"{name} does not document {key}"
+            assert f"    {key}: " in inspect.cleandoc(documented), f"{name} does not document {key}"
         for word in ("Shapes:", "Parameters:", "Operations:"):
             assert word in documented, f"{name} does not state its {word}"
 

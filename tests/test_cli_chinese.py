@@ -50,6 +50,8 @@ SENTENCE = re.compile(r"\b[A-Za-z]{2,}(?: [a-z]{2,}){2,}\b")
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tuple[int, str]]]:
     """Language -> command -> exit code and everything that it printed."""
+    import ultralytics.utils  # noqa: F401  # it prints when it makes its settings file
+
     found: dict[str, dict[str, tuple[int, str]]] = {}
     for language in ("en", "zh"):
         folder = tmp_path_factory.mktemp("commands") / "here"

@@ -243,7 +243,8 @@ def test_a_trial_that_fails_has_its_reason_and_retry_runs_it_again(tmp_path, kin
 
 
 def start(folder, *more, **words):
-    code = ("import sys; from yolograft.cli import main\n"
+    code = ("import signal, sys; from yolograft.cli import main\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell ignores it in the background
             "sys.exit(main(sys.argv[1:]))")
     text = [f"{key}={value}" for key, value in {**WORDS, **words}.items()]
     return subprocess.Popen([sys.executable, "-c", code, "study", *text, f"project={folder.parent}", f"name={folder.name}",

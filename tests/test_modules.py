@@ -204,7 +204,7 @@ def test_every_module_is_tested_and_documented() -> None:
         cls = lookup(name)
         assert "Shapes:" in cls.__doc__
         for key in list(inspect.signature(cls.__init__).parameters)[1:]:
-            assert f"        {key}: " in cls.__doc__, f"{name} does not document {key}"
+            assert f"    {key}: " in inspect.cleandoc(cls.__doc__), f"{name} does not document {key}"
         assert re.search(r"^Paper: .*arXiv:\d{4}\.\d{5}", sys.modules[cls.__module__].__doc__, re.M | re.S), name
 
 

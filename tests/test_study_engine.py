@@ -288,7 +288,8 @@ def test_the_live_view_shows_epochs_and_trials(tmp_path):
 
 
 def start(folder, *more):
-    code = ("import sys; from yolograft.study import run; "
+    code = ("import signal, sys; from yolograft.study import run; "
+            "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell ignores it in the background
             "run(dict(w.split('=', 1) for w in sys.argv[3:]), sys.argv[1], workers=int(sys.argv[2]))")
     text = [f"{key}={value}" for key, value in words(**dict(more)).items()]
     return subprocess.Popen([sys.executable, "-c", code, str(folder), "2", *text],
