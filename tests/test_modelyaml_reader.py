@@ -225,6 +225,7 @@ def test_rows_that_mean_nothing_are_refused_by_number(changes, error, said):
     ("se@C3k2[9]", SiteError, "8 row"),
     ("nonsense@8", BlockError, "nonsense"), ("se(rato=8)@8", BlockError, "rato"), ("se(ratio=0)@8", BlockError, "ratio"),
     ("se@4>5 + se@4>5&15", SiteError, "different maps"), ("se@neck.23", SiteError, "11 to 22"),
+    ("se@backbne.8", SiteError, "Did you mean 'backbone.8'"), ("se@nek.-1", SiteError, "Did you mean 'neck.-1'"),
 ])
 def test_what_cannot_be_a_row_is_refused_with_why(graft, error, said):
     with pytest.raises(error) as caught:
