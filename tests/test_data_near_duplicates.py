@@ -63,7 +63,7 @@ def test_other_images_are_not_alike(make: Callable[[int], Image]) -> None:
 
 
 def test_images_without_any_structure_are_not_alike() -> None:
-    """Neither a constant nor a ramp: what is left of them is rounding, which depends on the processor."""
+    """Constant images and ramps have no structure. Their rounding errors differ between processors."""
     y, x = np.mgrid[:64, :64]
     slopes = ((0, 3, 0), (9, 1.7, 0.9), (60, 0, 1))
     ramps = [(offset + across * x + down * y).astype(np.uint8) for offset, across, down in slopes]

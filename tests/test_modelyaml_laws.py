@@ -16,10 +16,11 @@ import pytest
 from modelyaml_edits import Edit, double_edits, edits, insert, variants
 from test_modelyaml_table import PACKAGED, UNRUNNABLE, load, shapes
 
-from yolograft import network
 from yolograft.modelyaml import comparison, lint, reader, table
 from yolograft.modelyaml.mends import apply_mends
 from yolograft.modelyaml.signatures import find_block
+
+pytestmark = pytest.mark.usefixtures("weights_are_allowed")
 
 BYPASSED = "insert, some readers before"
 
@@ -46,12 +47,6 @@ def unequal_concats(cfg):
         if row.module == "Concat" and len(known) > 1:
             found.add(row.number)
     return found
-
-
-@pytest.fixture(autouse=True)
-def weights_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A packaged file names weights of torchvision, which is a finding by default. The linter itself downloads nothing."""
-    monkeypatch.setenv(network.ASSETS, "1")
 
 
 def check_sound(kind, edit, path):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from test_modelyaml_reader import CONFIGS, RECIPE, YOLO11, edited
 from test_modelyaml_table import PACKAGED, load
 
-from yolograft import network
 from yolograft.cli import main
 from yolograft.errors import GraftError, HostError
 from yolograft.host import build
@@ -21,14 +20,9 @@ from yolograft.modelyaml.reader import read
 from yolograft.modelyaml.signatures import SQUEEZE_EXCITATION
 from yolograft.modelyaml.writer import dump, write
 
+pytestmark = pytest.mark.usefixtures("weights_are_allowed")
 YOLO8 = load(next(path for path in PACKAGED if path.stem == "yolov8"))
 SE = [-1, 1, "SE", [1024]]
-
-
-@pytest.fixture(autouse=True)
-def weights_are_allowed(monkeypatch):
-    """A packaged file names weights of torchvision, which is a finding by default. The linter itself downloads nothing."""
-    monkeypatch.setenv(network.ASSETS, "1")
 
 
 @pytest.fixture

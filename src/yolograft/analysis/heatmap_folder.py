@@ -62,9 +62,10 @@ def write_heat_maps(models: Sequence[str], source: str | None, settings: Setting
         GraftError: an argument is wrong; nothing was written then.
         KeyboardInterrupt: the user stopped it; the folder has the results so far.
     """
+    known = None
     if data is not None:
         check_download(data)  # a wrong value is refused as in the other commands
-    known = data_yaml.read(data) if data is not None else None
+        known = data_yaml.read(data)
     files = find_pictures(source) if source is not None else _validation_images(known)
     if limit is not None:
         files = evenly(files, limit)

@@ -133,10 +133,9 @@ class _Plan:
     def _find_rows(self, site: Site, name: str) -> list[int]:
         scope, _, rest = name.rpartition(".")
         if scope not in ("backbone", "neck", ""):
-            meant = [f"{part}.{rest}" for part in ("backbone", "neck") if nearest(scope, [part])]
-            if meant and rest.lstrip("-").isdecimal():
-                raise SiteError(tr("No site '{site}' in this YAML.{hint}", site=site,
-                                   hint=tr(" Did you mean '{name}'?", name=meant[0])))
+            hint = nearest(name, [f"backbone.{rest}", f"neck.{rest}"])
+            if hint and rest.lstrip("-").isdecimal():
+                raise SiteError(tr("No site '{site}' in this YAML.{hint}", site=site, hint=hint))
             raise SiteError(tr("'{site}' cannot be a row of a YAML file: it names what is inside a row. Graft it without a "
                                "file (graft='...@{site}'), or name a row, such as '8'.", site=site))
         found = find_rows(self.parts_and_kinds, scope, rest)
